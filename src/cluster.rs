@@ -1,0 +1,1 @@
+//! Kubernetes adapters: server-side apply, watches, events, lease.

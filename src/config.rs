@@ -1,0 +1,1 @@
+//! Configuration from flags and environment, validated as a whole.

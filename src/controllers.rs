@@ -1,0 +1,1 @@
+//! Controllers: observe, validate, advance the deploy machine, apply, write status.

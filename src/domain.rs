@@ -1,0 +1,3 @@
+//! The pure core: no I/O, no clock, no randomness, no Kubernetes.
+
+pub mod clock;

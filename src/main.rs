@@ -1,0 +1,3 @@
+//! The `stagekeeper` binary: a thin shell around [`stagekeeper::cli`].
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Health probes: HTTP and TCP against an instance's own address.

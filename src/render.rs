@@ -1,0 +1,1 @@
+//! Pure rendering: a snapshot in, Kubernetes manifests out.

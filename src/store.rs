@@ -1,0 +1,1 @@
+//! Postgres: one file per aggregate, noun-first functions, row to domain conversions.
