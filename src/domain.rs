@@ -1,3 +1,6 @@
 //! The pure core: no I/O, no clock, no randomness, no Kubernetes.
 
+pub mod actor;
 pub mod clock;
+pub mod deploy;
+pub mod release;
