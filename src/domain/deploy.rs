@@ -3,6 +3,8 @@
 //! A deploy is one attempt to make a target (a stage today, an environment later) run a release with a
 //! snapshot. [`next`] takes what is known and says what happens; it touches nothing.
 
+#[cfg(test)]
+mod laws;
 mod next;
 mod observation;
 mod policy;

@@ -135,19 +135,17 @@ fn active(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
         }
         Look::Outstanding(effects, waiting) => (effects, waiting),
     };
-    if deploy.state != State::Pulling || before_start_is_done(seen) {
-        if let Some(problem) = seen
-            .workloads
-            .problem
-            .as_ref()
-            .filter(|problem| problem.fatal && runs_this(deploy, seen))
-        {
-            return advance(
-                deploy,
-                &table::WORKLOAD_FAILED,
-                format!("{}: {}", problem.reason, problem.message),
-            );
-        }
+    let fatal = seen
+        .workloads
+        .problem
+        .as_ref()
+        .filter(|problem| problem.fatal && runs_this(deploy, seen));
+    if let Some(problem) = fatal {
+        return advance(
+            deploy,
+            &table::WORKLOAD_FAILED,
+            format!("{}: {}", problem.reason, problem.message),
+        );
     }
     let (limit, edge) = deadline(deploy.state, policy);
     let deadline = after(deploy.since, limit);
@@ -333,10 +331,6 @@ fn deadline(state: State, policy: &Policy) -> (Duration, &'static Edge) {
 /// Readiness counts only for the snapshot it was observed on: the old pods' health must not promote the new image.
 fn runs_this(deploy: &Deploy, seen: &Observation) -> bool {
     seen.workloads.snapshot.as_deref() == Some(&deploy.snapshot)
-}
-
-fn before_start_is_done(seen: &Observation) -> bool {
-    seen.before_start == Hooks::Done
 }
 
 fn workloads_waiting(seen: &Observation, reason: &str) -> Waiting {
