@@ -3,4 +3,6 @@
 pub mod actor;
 pub mod clock;
 pub mod deploy;
+pub mod plan;
 pub mod release;
+pub mod retire;

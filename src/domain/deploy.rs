@@ -8,6 +8,7 @@ mod laws;
 mod next;
 mod observation;
 mod policy;
+mod queue;
 mod state;
 pub mod table;
 pub mod watch;
@@ -17,6 +18,7 @@ pub use observation::{
     Health, Hooks, LastGood, Observation, Phase, Problem, Queue, Route, Waiting, Workloads,
 };
 pub use policy::{HookBudget, Policy, QueuePolicy, Strategy};
+pub use queue::queue;
 pub use state::{State, UnknownState};
 
 use jiff::Timestamp;
