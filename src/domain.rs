@@ -1,3 +1,4 @@
 //! The pure core: no I/O, no clock, no randomness, no Kubernetes.
 
 pub mod clock;
+pub mod image;
