@@ -49,23 +49,11 @@ pub struct Refused {
     pub message: String,
 }
 
-/// The sources of every service, or everything that is wrong with them.
+/// The sources of every service, or everything that is wrong with them. Names that the project does not have are
+/// [`crate::render::Snapshot::problems`]'s to find.
 pub fn sources(project: &ProjectSpec, stage: &StageSpec) -> Result<Vec<Source>, Vec<Refused>> {
     let mut refused: Vec<Refused> = Vec::new();
     let mut sources = Vec::new();
-    for (name, field) in unknown(project, stage) {
-        let known: Vec<&str> = project
-            .services
-            .iter()
-            .map(|service| service.name.as_str())
-            .collect();
-        let message = format!(
-            "project {} has no service `{name}`: it has {}",
-            stage.project,
-            known.join(", ")
-        );
-        refused.push(Refused { field, message });
-    }
     for service in &project.services {
         match source(service, stage) {
             Ok(source) => sources.push(source),
@@ -77,23 +65,6 @@ pub fn sources(project: &ProjectSpec, stage: &StageSpec) -> Result<Vec<Source>, 
     } else {
         Err(refused)
     }
-}
-
-fn unknown<'a>(
-    project: &'a ProjectSpec,
-    stage: &'a StageSpec,
-) -> impl Iterator<Item = (&'a str, String)> {
-    let overrides = stage
-        .services
-        .keys()
-        .map(|name| (name.as_str(), format!("spec.services.{name}")));
-    let pins = stage
-        .pin
-        .keys()
-        .map(|name| (name.as_str(), format!("spec.pin.{name}")));
-    overrides
-        .chain(pins)
-        .filter(|(name, _)| project.service(name).is_none())
 }
 
 fn source(service: &crate::api::Service, stage: &StageSpec) -> Result<Source, Refused> {
