@@ -6,7 +6,7 @@ use crate::{
     api::{ImageSource, Policy, ProjectSpec, StageSpec, TagOrder},
     domain::{
         image::{Digest, Platform, Repository},
-        policy::{Order, PolicySpec, RegexSpec, TagPolicy},
+        policy::{Order, PolicySpec, TagPolicy},
     },
 };
 
@@ -143,19 +143,17 @@ fn fixed(text: &str) -> Result<Which, String> {
 }
 
 fn followed(policy: &Policy, ignore: &[String], interval: Duration) -> Result<Which, String> {
-    let regex = policy.regex.as_ref().map(|pattern| RegexSpec {
-        pattern: pattern.clone(),
-        extract: policy.extract.clone(),
-        order: match policy.order.unwrap_or_default() {
-            TagOrder::Semver => Order::Semver,
-            TagOrder::Numeric => Order::Numeric,
-            TagOrder::Alphabetical => Order::Alphabetical,
-        },
+    let order = policy.order.map(|order| match order {
+        TagOrder::Semver => Order::Semver,
+        TagOrder::Numeric => Order::Numeric,
+        TagOrder::Alphabetical => Order::Alphabetical,
     });
     let spec = PolicySpec {
         semver: policy.semver.clone(),
         glob: policy.glob.clone(),
-        regex,
+        regex: policy.regex.clone(),
+        extract: policy.extract.clone(),
+        order,
         numeric: policy.numeric.unwrap_or_default(),
         digest: policy.digest.clone(),
         ignore_tags: ignore.to_vec(),
