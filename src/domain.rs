@@ -1,3 +1,10 @@
 //! The pure core: no I/O, no clock, no randomness, no Kubernetes.
 
+pub mod actor;
 pub mod clock;
+pub mod deploy;
+pub mod image;
+pub mod plan;
+pub mod policy;
+pub mod release;
+pub mod retire;
