@@ -24,7 +24,10 @@ pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::Err
 /// nothing.
 fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        let schema = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut());
+        let schema = version
+            .schema
+            .as_mut()
+            .and_then(|s| s.open_api_v3_schema.as_mut());
         let Some(schema) = schema else { continue };
         visit(schema, &tidy);
         let status = schema.properties.as_mut().and_then(|p| p.get_mut("status"));
@@ -38,7 +41,10 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 /// Joins the lines of a description, and lets a `null` be dropped like a field that is left out.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    schema.description = schema.description.take().map(|text| text.replace('\n', " "));
+    schema.description = schema
+        .description
+        .take()
+        .map(|text| text.replace('\n', " "));
 }
 
 /// Takes away what would make a status unreadable or unwritable: required fields, except the keys of lists that are
