@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Decision, Deploy, Effect, Health, Hooks, LastGood, Observation, Policy, Problem, Queue, Route,
-    State, Step, Waiting, Workloads, next, table::EDGES,
+    State, Step, Waiting, Workloads, follow, next, table::EDGES,
 };
 use crate::domain::{actor::Actor, release::ReleaseId};
 
@@ -187,6 +187,18 @@ proptest! {
         }
         let settled = next(&deploy, &seen, &policy, at(now));
         prop_assert_eq!(settled.step, Step::Stay);
+    }
+
+    #[test]
+    fn following_is_taking_one_step_after_the_other(state in states(), seen in observations(), policy in policies(), now in 0i64..10_000) {
+        let mut stepped = deploy(state, 0);
+        let (taken, last) = follow(&stepped, &seen, &policy, at(now));
+        for transition in taken {
+            let decision = next(&stepped, &seen, &policy, at(now));
+            prop_assert_eq!(&decision.step, &Step::Advance(transition));
+            take(&mut stepped, &decision.step, at(now));
+        }
+        prop_assert_eq!(next(&stepped, &seen, &policy, at(now)), last);
     }
 
     #[test]

@@ -402,3 +402,28 @@ fn human(limit: Duration) -> String {
     jiff::SignedDuration::try_from(limit)
         .map_or_else(|_| "a very long time".into(), |limit| format!("{limit:#}"))
 }
+
+/// Follows [`next`] as far as one observation carries: the transitions that come after each other without anything
+/// to do between them, and the decision that stays. They are stored together, so that states passed through in a
+/// moment cost one write.
+pub fn follow(
+    deploy: &Deploy,
+    seen: &Observation,
+    policy: &Policy,
+    now: Timestamp,
+) -> (Vec<Transition>, Decision) {
+    let mut at = deploy.clone();
+    let mut taken = Vec::new();
+    loop {
+        let decision = next(&at, seen, policy, now);
+        match decision.step {
+            Step::Advance(transition) => {
+                at.state = transition.to;
+                at.since = now;
+                at.finished_at = transition.to.is_terminal().then_some(now);
+                taken.push(transition);
+            }
+            Step::Stay | Step::Close { .. } => return (taken, decision),
+        }
+    }
+}
