@@ -6,6 +6,7 @@
 //! controllers' to judge.
 
 pub mod conditions;
+mod crd;
 pub mod duration;
 pub mod health;
 pub mod hooks;
@@ -19,6 +20,7 @@ pub mod stage;
 pub mod status;
 pub mod volume;
 
+pub use crd::{crds, to_yaml};
 pub use duration::Duration;
 pub use health::{Health, HttpProbe, TcpProbe};
 pub use hooks::{Hook, Hooks};
