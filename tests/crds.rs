@@ -21,6 +21,9 @@ fn assert_generated(path: &str, wanted: &str) {
 fn definitions_are_generated() {
     for crd in stagekeeper::api::crds() {
         let yaml = stagekeeper::api::to_yaml(&crd).unwrap();
-        assert_generated(&format!("crds/{}.yaml", crd.spec.names.singular.clone().unwrap()), &yaml);
+        assert_generated(
+            &format!("crds/{}.yaml", crd.spec.names.singular.clone().unwrap()),
+            &yaml,
+        );
     }
 }
