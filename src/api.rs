@@ -1,1 +1,41 @@
 //! The custom resources: spec and status types, conditions and labels.
+//!
+//! The schema in `crds/` and the reference in `docs/api/` are generated from these types: a doc comment here is a
+//! description there. Rules between fields are CEL rules in the schema, so the API server refuses a wrong object
+//! with a sentence; what needs another object (an unknown project, an override of an unknown service) is the
+//! controllers' to judge.
+
+pub mod conditions;
+pub mod duration;
+pub mod health;
+pub mod hooks;
+pub mod image;
+pub mod labels;
+pub mod project;
+pub mod route;
+mod rules;
+pub mod service;
+pub mod stage;
+pub mod status;
+pub mod volume;
+
+pub use duration::Duration;
+pub use health::{Health, HttpProbe, TcpProbe};
+pub use hooks::{Hook, Hooks};
+pub use image::{Image, ImageSource, Policy, TagOrder};
+pub use project::{Project, ProjectSpec, Retention};
+pub use route::{ParentRef, Route, RouteType};
+pub use service::{FreeObject, Port, Scope, Service};
+pub use stage::{
+    Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts,
+};
+pub use status::{
+    DeployStatus, HistoryEntry, InstanceStatus, ProjectStatus, ServiceStatus, StageStatus, Veto,
+    bounded,
+};
+pub use volume::{Claim, EmptyDir, Volume, VolumeSource};
+
+/// The API group of every kind.
+pub const GROUP: &str = "stagekeeper.dev";
+/// The API version of every kind.
+pub const VERSION: &str = "v1alpha1";

@@ -1,1 +1,174 @@
 //! Configuration from flags and environment, validated as a whole.
+//!
+//! Reading (flags, environment, host name) happens in [`settings`]; [`Config::parse`] is pure: a map of
+//! values in, a configuration or every problem at once out.
+
+pub mod database_url;
+mod parse;
+pub mod problem;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeSet,
+    num::{NonZeroU16, NonZeroUsize},
+    path::PathBuf,
+    str::FromStr as _,
+};
+
+use reqwest::Url;
+use tracing_subscriber::filter::Targets;
+
+pub use self::{
+    database_url::DatabaseUrl,
+    problem::{ConfigErrors, Problem},
+    settings::{Setting, Values},
+};
+use self::{
+    problem::{Problems, Reported},
+    settings::{
+        CONCURRENCY, DATABASE_URL, LEASE_IDENTITY, LEASE_NAME, LEASE_NAMESPACE, LOG, LOG_FORMAT,
+        NAMESPACES, POD_NAME, POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL, SCAN_CONCURRENCY,
+    },
+};
+
+/// What `stagekeeper controller` runs with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where history lives.
+    pub database: DatabaseUrl,
+    /// The one port for health, readiness and metrics.
+    pub port: NonZeroU16,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The address people reach this installation at, for links; without a slash at the end.
+    pub public_url: Option<Url>,
+    /// Which namespaces are watched.
+    pub namespaces: Namespaces,
+    /// Reconciles that may run at once, for each controller.
+    pub concurrency: NonZeroUsize,
+    /// Registry scans that may run at once.
+    pub scan_concurrency: NonZeroUsize,
+    /// The leadership Lease.
+    pub lease: Lease,
+    /// How to reach the cluster.
+    pub cluster: ClusterAccess,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// Levels by target: `info`, or `info,stagekeeper=debug`.
+    pub filter: Targets,
+    /// One JSON object per line, or text for people.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// Text for people.
+    Pretty,
+}
+
+/// Which namespaces are watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespaces {
+    /// Every one; needs cluster-wide rights.
+    All,
+    /// Only these; namespaced rights are enough.
+    Only(BTreeSet<String>),
+}
+
+/// Identity of the leadership Lease and of this process in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Name of the Lease object.
+    pub name: String,
+    /// Its namespace; `None` means the client's own: the pod's, or the kubeconfig context's.
+    pub namespace: Option<String>,
+    /// This process; unique among all that may compete.
+    pub identity: String,
+}
+
+/// How to reach the cluster. Both empty: `KUBECONFIG`, then `~/.kube/config`, then the pod's service account.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClusterAccess {
+    /// A kubeconfig file.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context in it.
+    pub context: Option<String>,
+}
+
+impl Config {
+    /// Reads the whole configuration.
+    ///
+    /// # Errors
+    /// Every missing or invalid value at once, by name, with what is expected; secret values are never in the text.
+    pub fn parse(values: &Values, cluster: ClusterAccess) -> Result<Self, ConfigErrors> {
+        let mut problems = Problems::new(values);
+        let database = problems.required(&[&DATABASE_URL], DatabaseUrl::from_str);
+        let log = Log::read(&mut problems);
+        let port = problems.or_default(&PORT, "8080", parse::port);
+        let public_url = problems.optional(&[&PUBLIC_URL], parse::public_url);
+        let namespaces = problems.optional(&[&NAMESPACES], parse::namespaces);
+        let concurrency = problems.or_default(&CONCURRENCY, "16", parse::up_to::<256>);
+        let scan_concurrency = problems.or_default(&SCAN_CONCURRENCY, "8", parse::up_to::<64>);
+        let lease = Lease::read(&mut problems);
+        let read = || -> Result<Self, Reported> {
+            Ok(Self {
+                database: database?,
+                port: port?,
+                log: log?,
+                public_url: public_url?,
+                namespaces: namespaces?.map_or(Namespaces::All, Namespaces::Only),
+                concurrency: concurrency?,
+                scan_concurrency: scan_concurrency?,
+                lease: lease?,
+                cluster,
+            })
+        };
+        read().map_err(|Reported| problems.into_errors())
+    }
+}
+
+impl DatabaseUrl {
+    /// Reads only the database's address: what `migrate`, `history` and `logs` need.
+    ///
+    /// # Errors
+    /// `DATABASE_URL` is missing or no Postgres URL.
+    pub fn parse(values: &Values) -> Result<Self, ConfigErrors> {
+        let mut problems = Problems::new(values);
+        problems
+            .required(&[&DATABASE_URL], Self::from_str)
+            .map_err(|Reported| problems.into_errors())
+    }
+}
+
+impl Log {
+    fn read(problems: &mut Problems<'_>) -> Result<Self, Reported> {
+        let filter = problems.or_default(&LOG, "info", parse::filter);
+        let format = problems.or_default(&LOG_FORMAT, "json", parse::log_format);
+        Ok(Self {
+            filter: filter?,
+            format: format?,
+        })
+    }
+}
+
+impl Lease {
+    fn read(problems: &mut Problems<'_>) -> Result<Self, Reported> {
+        let name = problems.or_default(&LEASE_NAME, "stagekeeper", parse::object_name);
+        let namespace =
+            problems.optional(&[&LEASE_NAMESPACE, &POD_NAMESPACE], parse::namespace_name);
+        let identity = problems.required(&[&LEASE_IDENTITY, &POD_NAME, &PROCESS], parse::word);
+        Ok(Self {
+            name: name?,
+            namespace: namespace?,
+            identity: identity?,
+        })
+    }
+}

@@ -3,4 +3,8 @@
 pub mod actor;
 pub mod clock;
 pub mod deploy;
+pub mod image;
+pub mod plan;
+pub mod policy;
 pub mod release;
+pub mod retire;

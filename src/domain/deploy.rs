@@ -3,18 +3,22 @@
 //! A deploy is one attempt to make a target (a stage today, an environment later) run a release with a
 //! snapshot. [`next`] takes what is known and says what happens; it touches nothing.
 
+#[cfg(test)]
+mod laws;
 mod next;
 mod observation;
 mod policy;
+mod queue;
 mod state;
 pub mod table;
 pub mod watch;
 
-pub use next::{Decision, Effect, Step, Transition, next};
+pub use next::{Decision, Effect, Step, Transition, follow, next};
 pub use observation::{
     Health, Hooks, LastGood, Observation, Phase, Problem, Queue, Route, Waiting, Workloads,
 };
 pub use policy::{HookBudget, Policy, QueuePolicy, Strategy};
+pub use queue::queue;
 pub use state::{State, UnknownState};
 
 use jiff::Timestamp;

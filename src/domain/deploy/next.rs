@@ -135,19 +135,17 @@ fn active(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
         }
         Look::Outstanding(effects, waiting) => (effects, waiting),
     };
-    if deploy.state != State::Pulling || before_start_is_done(seen) {
-        if let Some(problem) = seen
-            .workloads
-            .problem
-            .as_ref()
-            .filter(|problem| problem.fatal && runs_this(deploy, seen))
-        {
-            return advance(
-                deploy,
-                &table::WORKLOAD_FAILED,
-                format!("{}: {}", problem.reason, problem.message),
-            );
-        }
+    let fatal = seen
+        .workloads
+        .problem
+        .as_ref()
+        .filter(|problem| problem.fatal && runs_this(deploy, seen));
+    if let Some(problem) = fatal {
+        return advance(
+            deploy,
+            &table::WORKLOAD_FAILED,
+            format!("{}: {}", problem.reason, problem.message),
+        );
     }
     let (limit, edge) = deadline(deploy.state, policy);
     let deadline = after(deploy.since, limit);
@@ -335,10 +333,6 @@ fn runs_this(deploy: &Deploy, seen: &Observation) -> bool {
     seen.workloads.snapshot.as_deref() == Some(&deploy.snapshot)
 }
 
-fn before_start_is_done(seen: &Observation) -> bool {
-    seen.before_start == Hooks::Done
-}
-
 fn workloads_waiting(seen: &Observation, reason: &str) -> Waiting {
     match &seen.workloads.problem {
         Some(problem) => waiting(&problem.reason, problem.message.clone()),
@@ -407,4 +401,29 @@ fn after(since: Timestamp, limit: Duration) -> Timestamp {
 fn human(limit: Duration) -> String {
     jiff::SignedDuration::try_from(limit)
         .map_or_else(|_| "a very long time".into(), |limit| format!("{limit:#}"))
+}
+
+/// Follows [`next`] as far as one observation carries: the transitions that come after each other without anything
+/// to do between them, and the decision that stays. They are stored together, so that states passed through in a
+/// moment cost one write.
+pub fn follow(
+    deploy: &Deploy,
+    seen: &Observation,
+    policy: &Policy,
+    now: Timestamp,
+) -> (Vec<Transition>, Decision) {
+    let mut at = deploy.clone();
+    let mut taken = Vec::new();
+    loop {
+        let decision = next(&at, seen, policy, now);
+        match decision.step {
+            Step::Advance(transition) => {
+                at.state = transition.to;
+                at.since = now;
+                at.finished_at = transition.to.is_terminal().then_some(now);
+                taken.push(transition);
+            }
+            Step::Stay | Step::Close { .. } => return (taken, decision),
+        }
+    }
 }

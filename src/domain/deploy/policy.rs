@@ -72,17 +72,17 @@ pub struct HookBudget {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            pending: Duration::from_secs(7 * 24 * 3600),
-            pull: Duration::from_secs(300),
-            start: Duration::from_secs(300),
+            pending: Duration::from_hours(7 * 24),
+            pull: Duration::from_mins(5),
+            start: Duration::from_mins(5),
             waves: 1,
-            proxy: Duration::from_secs(60),
-            health: Duration::from_secs(120),
+            proxy: Duration::from_mins(1),
+            health: Duration::from_mins(2),
             hooks: HookBudget::default(),
             success_threshold: 0,
             failure_threshold: 5,
             rollback_on_failure: true,
-            watch: Duration::from_secs(300),
+            watch: Duration::from_mins(5),
         }
     }
 }

@@ -55,13 +55,15 @@ pub fn markdown() -> String {
     let mut text = String::from("| from | to | reason | when |\n|---|---|---|---|\n");
     for edge in EDGES {
         let from: Vec<&str> = edge.from.iter().map(|state| state.word()).collect();
-        text.push_str(&format!(
-            "| {} | {} | `{}` | {} |\n",
+        let cells = [
             from.join(", "),
-            edge.to,
-            edge.reason,
-            edge.when
-        ));
+            edge.to.to_string(),
+            format!("`{}`", edge.reason),
+            edge.when.into(),
+        ];
+        text.push_str("| ");
+        text.push_str(&cells.join(" | "));
+        text.push_str(" |\n");
     }
     text
 }

@@ -1,0 +1,3 @@
+module stagekeeper.dev/hack/tools/pause
+
+go 1.26.0

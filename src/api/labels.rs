@@ -1,0 +1,72 @@
+//! Labels, annotations and names that mark what Stagekeeper made, and what people may ask of it.
+
+/// Prefix of every label and annotation of ours.
+pub const PREFIX: &str = "stagekeeper.dev/";
+
+/// Field manager of every server-side apply.
+pub const FIELD_MANAGER: &str = "stagekeeper";
+
+/// Finalizer on Project and Stage: held until their children are gone.
+pub const FINALIZER: &str = "stagekeeper.dev/cleanup";
+
+/// Label: name of the Project that an object belongs to.
+pub const PROJECT: &str = "stagekeeper.dev/project";
+/// Label: name of the Stage that an object belongs to.
+pub const STAGE: &str = "stagekeeper.dev/stage";
+/// Label: name of the project's service that a workload, Service or claim belongs to.
+pub const SERVICE: &str = "stagekeeper.dev/service";
+/// Label: name of the instance; absent on objects that all instances of a stage share.
+pub const INSTANCE: &str = "stagekeeper.dev/instance";
+/// Label: content hash of the release that a workload runs.
+pub const RELEASE: &str = "stagekeeper.dev/release";
+/// Label: id of the deploy that made or last changed an object.
+pub const DEPLOY: &str = "stagekeeper.dev/deploy";
+/// Label: hash of the snapshot that an object was rendered from.
+pub const SNAPSHOT: &str = "stagekeeper.dev/snapshot";
+/// Label: whether a workload exists once per instance or once per stage, see [`SCOPE_INSTANCE`].
+pub const SCOPE: &str = "stagekeeper.dev/scope";
+/// Label: the moment of a deploy that a hook's Job runs at, such as `before-start`.
+pub const HOOK: &str = "stagekeeper.dev/hook";
+/// Label: name of the hook that a Job runs.
+pub const HOOK_NAME: &str = "stagekeeper.dev/hook-name";
+
+/// Value of [`SCOPE`] on objects that come and go with one instance.
+pub const SCOPE_INSTANCE: &str = "instance";
+/// Value of [`SCOPE`] on objects that all instances of a stage share.
+pub const SCOPE_STAGE: &str = "stage";
+
+/// The usual label that names the tool in charge of an object; its value is [`FIELD_MANAGER`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The usual label that names the application; its value is the project's name.
+pub const PART_OF: &str = "app.kubernetes.io/part-of";
+/// The usual label that names one part of an application; its value is the service's name.
+pub const NAME: &str = "app.kubernetes.io/name";
+
+/// Annotation on a Stage: asks to try the failed or vetoed release once more. Any new value is one request;
+/// it is echoed in `status.lastHandledRetry` when it has been acted on.
+pub const RETRY: &str = "stagekeeper.dev/retry";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_keys_carry_our_prefix_and_fit_the_limits_of_a_label_key() {
+        let keys = [
+            FINALIZER, PROJECT, STAGE, SERVICE, INSTANCE, RELEASE, DEPLOY, SNAPSHOT, SCOPE, HOOK,
+            HOOK_NAME, RETRY,
+        ];
+        for key in keys {
+            let name = key
+                .strip_prefix(PREFIX)
+                .unwrap_or_else(|| panic!("{key}: prefix"));
+            assert!(!name.is_empty() && name.len() <= 63, "{key}: length");
+            assert!(
+                name.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
+                "{key}: characters"
+            );
+        }
+        let distinct: std::collections::BTreeSet<_> = keys.into_iter().collect();
+        assert_eq!(distinct.len(), keys.len(), "each key has one meaning");
+    }
+}

@@ -1,0 +1,88 @@
+//! `Project`: an application, its services and where their images come from.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::duration::Duration;
+use super::rules;
+use super::service::Service;
+use super::status::ProjectStatus;
+
+/// What an application is made of. Stages of the same namespace say where and how it runs.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "stagekeeper.dev",
+    version = "v1alpha1",
+    kind = "Project",
+    plural = "projects",
+    shortname = "skproj",
+    category = "stagekeeper",
+    namespaced,
+    status = "ProjectStatus",
+    derive = "PartialEq",
+    doc = "An application: its services and where their images come from. Stages of the same namespace run it.",
+    validation = rules::object_name("Project"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether the images of every service are known"),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Why it is ready or not, in one word"),
+    printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend", description = "Whether all its stages are stopped from deploying"),
+    printcolumn(name = "Services", type_ = "string", json_path = ".spec.services[*].name", description = "The services", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, description = "Why it is ready or not, in a sentence", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created")
+)]
+#[x_kube(
+    validation = Rule::new("self.services.all(s, !has(s.dependsOn) || s.dependsOn.all(d, self.services.exists(o, o.name == d)))")
+        .message("services[].dependsOn must name services of this project: correct the name or add the service"),
+    validation = Rule::new("self.services.all(s, !has(s.dependsOn) || !(s.name in s.dependsOn))")
+        .message("services[].dependsOn must not name the service itself: remove it")
+)]
+pub struct ProjectSpec {
+    /// Emergency stop: no stage of the project starts a new deploy. What runs keeps running.
+    #[serde(default)]
+    pub suspend: bool,
+    /// The services, each one workload with one image.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub services: Vec<Service>,
+    /// How long history is kept.
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// How long the database keeps what happened.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// Finished deploys with their transitions. The last success of a stage is kept for ever.
+    #[serde(default = "default_deploys")]
+    #[x_kube(validation = rules::retention())]
+    pub deploys: Duration,
+    /// Log lines of deploys.
+    #[serde(default = "default_logs")]
+    #[x_kube(validation = rules::retention())]
+    pub logs: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            deploys: default_deploys(),
+            logs: default_logs(),
+        }
+    }
+}
+
+impl ProjectSpec {
+    /// The service with this name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+}
+
+fn default_deploys() -> Duration {
+    Duration::from_days(730)
+}
+
+fn default_logs() -> Duration {
+    Duration::from_days(30)
+}

@@ -1,0 +1,90 @@
+//! Validation rules that several fields share, in the API server's expression language (CEL).
+//!
+//! The messages are written for the person who typed the field: what is expected, and an example.
+
+use kube::core::Rule;
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A lower-case name that may become part of a child object's name.
+pub fn name(subject: &str) -> Rule {
+    rule(
+        "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        &format!(
+            "{subject} must be lower-case letters, digits and '-', start with a letter and end with a letter or digit, such as web-1"
+        ),
+    )
+}
+
+/// The rule for `metadata.name` of our kinds, which becomes part of the names and labels of children.
+pub fn object_name(kind: &str) -> Rule {
+    rule(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 40",
+        &format!(
+            "metadata.name of a {kind} must be at most 40 lower-case letters, digits and '-', start with a letter and end with a letter or digit"
+        ),
+    )
+}
+
+/// A deadline, interval or window between `min` and `max`, both as CEL durations.
+pub fn duration(min: &str, max: &str) -> Rule {
+    rule(
+        &format!(
+            "self.matches('^([0-9]+(h|m|s|ms))+$') && duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"
+        ),
+        &format!("must be a duration between {min} and {max}, such as 30s, 5m or 1h30m"),
+    )
+}
+
+/// How long something is kept: days or hours.
+pub fn retention() -> Rule {
+    rule(
+        "self.matches('^[1-9][0-9]{0,4}(d|h)$')",
+        "must be a number of days or hours, such as 730d or 12h",
+    )
+}
+
+/// A mutable name of an image inside its repository.
+pub fn tag() -> Rule {
+    rule(
+        "self.matches('^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$')",
+        "must be a tag: letters, digits, '_', '.' and '-', at most 128, such as 1.4.2",
+    )
+}
+
+/// A content address of an image.
+pub fn digest() -> Rule {
+    rule(
+        "self.matches('^sha256:[a-f0-9]{64}$')",
+        "must be a digest: sha256: and 64 hexadecimal digits in lower case",
+    )
+}
+
+/// A host name for a route.
+pub fn host() -> Rule {
+    rule(
+        "self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])*[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+        "must be a host name in lower case without scheme, port or path, such as shop.example.com",
+    )
+}
+
+/// An amount such as `10Gi`.
+pub fn quantity() -> Rule {
+    rule(
+        "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+        "must be an amount above zero, such as 10Gi",
+    )
+}
+
+/// Schema of an amount that has to be a string, so that its rule knows the type.
+pub fn quantity_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 32})
+}
+
+/// Schema of an object whose content is Kubernetes' business, not ours.
+pub fn free_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+fn rule(expression: &str, message: &str) -> Rule {
+    Rule::new(expression).message(message)
+}

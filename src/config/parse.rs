@@ -1,0 +1,93 @@
+//! One function per kind of value. An error is the detail that what is expected does not say; often empty.
+
+use std::{
+    collections::BTreeSet,
+    num::{NonZeroU16, NonZeroUsize},
+};
+
+use reqwest::Url;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::LogFormat;
+
+pub(super) fn port(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| String::new())
+}
+
+pub(super) fn up_to<const MAX: usize>(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(number) if number.get() <= MAX => Ok(number),
+        _ => Err(String::new()),
+    }
+}
+
+pub(super) fn filter(text: &str) -> Result<Targets, String> {
+    // `Targets` takes a misspelt level for the name of a target and then logs all of it,
+    // and the empty word for `error`.
+    for word in text.split(',').map(str::trim) {
+        let level = word.split_once('=').map_or(word, |(_, level)| level.trim());
+        if level.is_empty() || level.parse::<LevelFilter>().is_err() {
+            return Err(format!("`{level}` is not a level"));
+        }
+    }
+    text.parse().map_err(|_| String::new())
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "pretty" => Ok(LogFormat::Pretty),
+        _ => Err(String::new()),
+    }
+}
+
+pub(super) fn public_url(text: &str) -> Result<Url, String> {
+    let mut url = Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("its scheme is neither http nor https".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it carries credentials".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("it carries a query or a fragment".into());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+pub(super) fn namespaces(text: &str) -> Result<BTreeSet<String>, String> {
+    let name = |part| namespace_name(part).map_err(|_| format!("`{part}` is not one"));
+    text.split(',').map(str::trim).map(name).collect()
+}
+
+/// A DNS label (RFC 1123): what Kubernetes accepts as the name of a namespace.
+pub(super) fn namespace_name(text: &str) -> Result<String, String> {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let fits = (1..=63).contains(&text.len())
+        && text.bytes().all(inside)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    keep_if(fits, text)
+}
+
+/// A DNS subdomain (RFC 1123): labels separated by dots.
+pub(super) fn object_name(text: &str) -> Result<String, String> {
+    let labels = || text.split('.').all(|label| namespace_name(label).is_ok());
+    keep_if(text.len() <= 253 && labels(), text)
+}
+
+/// Printable ASCII without spaces.
+pub(super) fn word(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 253 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    keep_if(fits, text)
+}
+
+fn keep_if(fits: bool, text: &str) -> Result<String, String> {
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(String::new())
+    }
+}

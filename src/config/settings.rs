@@ -1,0 +1,236 @@
+//! The settings as people give them: flags first, then environment variables.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::Args;
+
+use super::ClusterAccess;
+
+/// One setting: how it is called and what it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// The flag, if it has one.
+    pub flag: Option<&'static str>,
+    /// What a valid value looks like; completes the sentence "expected …".
+    pub expected: &'static str,
+    /// Whether its value may never be shown.
+    pub secret: bool,
+}
+
+const fn setting(name: &'static str, flag: &'static str, expected: &'static str) -> Setting {
+    Setting {
+        name,
+        flag: Some(flag),
+        expected,
+        secret: false,
+    }
+}
+
+const fn from_environment(name: &'static str, expected: &'static str) -> Setting {
+    Setting {
+        name,
+        flag: None,
+        expected,
+        secret: false,
+    }
+}
+
+/// Where history lives.
+pub const DATABASE_URL: Setting = Setting {
+    secret: true,
+    ..setting(
+        "DATABASE_URL",
+        "database-url",
+        "a Postgres URL such as postgres://USER:PASSWORD@HOST:5432/DATABASE",
+    )
+};
+/// The port for health, readiness and metrics.
+pub const PORT: Setting = setting(
+    "STAGEKEEPER_PORT",
+    "port",
+    "a whole number from 1 to 65535 (default 8080)",
+);
+/// Log levels.
+pub const LOG: Setting = setting(
+    "STAGEKEEPER_LOG",
+    "log",
+    "off, error, warn, info (default), debug or trace, also by target: info,stagekeeper=debug",
+);
+/// Log format.
+pub const LOG_FORMAT: Setting = setting(
+    "STAGEKEEPER_LOG_FORMAT",
+    "log-format",
+    "json (default) or pretty",
+);
+/// The address people reach this installation at.
+pub const PUBLIC_URL: Setting = setting(
+    "STAGEKEEPER_PUBLIC_URL",
+    "public-url",
+    "an http or https URL without credentials, query and fragment",
+);
+/// Namespaces to watch.
+pub const NAMESPACES: Setting = setting(
+    "STAGEKEEPER_NAMESPACES",
+    "namespaces",
+    "names of namespaces separated by commas, or nothing for all",
+);
+/// Reconciles at once.
+pub const CONCURRENCY: Setting = setting(
+    "STAGEKEEPER_CONCURRENCY",
+    "concurrency",
+    "a whole number from 1 to 256 (default 16)",
+);
+/// Registry scans at once.
+pub const SCAN_CONCURRENCY: Setting = setting(
+    "STAGEKEEPER_SCAN_CONCURRENCY",
+    "scan-concurrency",
+    "a whole number from 1 to 64 (default 8)",
+);
+/// Name of the leadership Lease.
+pub const LEASE_NAME: Setting = setting(
+    "STAGEKEEPER_LEASE_NAME",
+    "lease-name",
+    "a lower-case DNS name (default stagekeeper)",
+);
+/// Namespace of the leadership Lease.
+pub const LEASE_NAMESPACE: Setting = setting(
+    "STAGEKEEPER_LEASE_NAMESPACE",
+    "lease-namespace",
+    "the name of a namespace (default POD_NAMESPACE, then the client's own)",
+);
+/// This process in the Lease.
+pub const LEASE_IDENTITY: Setting = setting(
+    "STAGEKEEPER_LEASE_IDENTITY",
+    "lease-identity",
+    "a word of printable ASCII that no other replica uses (default POD_NAME, then host name and process id)",
+);
+/// The pod's name, set by the chart through the downward API.
+pub const POD_NAME: Setting = from_environment("POD_NAME", "the pod's name");
+/// The pod's namespace, set by the chart through the downward API.
+pub const POD_NAMESPACE: Setting =
+    from_environment("POD_NAMESPACE", "the name of the pod's namespace");
+/// Host name and process id: read from the machine, unique among processes that may compete.
+pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
+
+/// Values by the name of their setting. An empty value counts as none.
+#[derive(Clone, Default)]
+pub struct Values(BTreeMap<&'static str, String>);
+
+impl Values {
+    /// Adds a value; `None` and the empty text add nothing.
+    #[must_use]
+    pub fn with(mut self, setting: &Setting, value: Option<String>) -> Self {
+        if let Some(value) = value.filter(|text| !text.trim().is_empty()) {
+            self.0.insert(setting.name, value.trim().to_owned());
+        }
+        self
+    }
+
+    /// The value of a setting.
+    pub fn get(&self, setting: &Setting) -> Option<&str> {
+        self.0.get(setting.name).map(String::as_str)
+    }
+}
+
+/// Where the database is.
+#[derive(Args, Clone, Default)]
+pub struct DatabaseArgs {
+    /// Postgres URL: `postgres://USER:PASSWORD@HOST:5432/DATABASE`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+}
+
+impl DatabaseArgs {
+    /// As values to parse.
+    pub fn values(&self) -> Values {
+        Values::default().with(&DATABASE_URL, self.database_url.clone())
+    }
+}
+
+/// How to reach the cluster.
+#[derive(Args, Clone, Default)]
+pub struct ClusterArgs {
+    /// Kubeconfig file [default: $KUBECONFIG, then ~/.kube/config, then the pod's service account].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one].
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+impl ClusterArgs {
+    /// As part of the configuration.
+    pub fn access(&self) -> ClusterAccess {
+        ClusterAccess {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+        }
+    }
+}
+
+/// Everything that `stagekeeper controller` takes.
+#[derive(Args, Clone, Default)]
+pub struct ControllerArgs {
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Port for health, readiness and metrics, 1 to 65535 [default: 8080].
+    #[arg(long, env = PORT.name, value_name = "PORT")]
+    pub port: Option<String>,
+    /// Log levels: info, or by target info,stagekeeper=debug [default: info].
+    #[arg(long, env = LOG.name, value_name = "LEVELS")]
+    pub log: Option<String>,
+    /// Log format, json or pretty [default: json].
+    #[arg(long, env = LOG_FORMAT.name, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// The address people reach this installation at.
+    #[arg(long, env = PUBLIC_URL.name, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Namespaces to watch, separated by commas [default: all].
+    #[arg(long, env = NAMESPACES.name, value_name = "NAMES")]
+    pub namespaces: Option<String>,
+    /// Reconciles at once, for each controller, 1 to 256 [default: 16].
+    #[arg(long, env = CONCURRENCY.name, value_name = "NUMBER")]
+    pub concurrency: Option<String>,
+    /// Registry scans at once, 1 to 64 [default: 8].
+    #[arg(long, env = SCAN_CONCURRENCY.name, value_name = "NUMBER")]
+    pub scan_concurrency: Option<String>,
+    /// Name of the leadership Lease [default: stagekeeper].
+    #[arg(long, env = LEASE_NAME.name, value_name = "NAME")]
+    pub lease_name: Option<String>,
+    /// Namespace of the Lease [default: $`POD_NAMESPACE`, then the client's own].
+    #[arg(long, env = LEASE_NAMESPACE.name, value_name = "NAME")]
+    pub lease_namespace: Option<String>,
+    /// This replica in the Lease [default: $`POD_NAME`, then host name and process id].
+    #[arg(long, env = LEASE_IDENTITY.name, value_name = "NAME")]
+    pub lease_identity: Option<String>,
+}
+
+impl ControllerArgs {
+    /// As values to parse, with what only the machine knows added.
+    pub fn values(&self) -> Values {
+        self.database
+            .values()
+            .with(&PORT, self.port.clone())
+            .with(&LOG, self.log.clone())
+            .with(&LOG_FORMAT, self.log_format.clone())
+            .with(&PUBLIC_URL, self.public_url.clone())
+            .with(&NAMESPACES, self.namespaces.clone())
+            .with(&CONCURRENCY, self.concurrency.clone())
+            .with(&SCAN_CONCURRENCY, self.scan_concurrency.clone())
+            .with(&LEASE_NAME, self.lease_name.clone())
+            .with(&LEASE_NAMESPACE, self.lease_namespace.clone())
+            .with(&LEASE_IDENTITY, self.lease_identity.clone())
+            .with(&POD_NAME, std::env::var(POD_NAME.name).ok())
+            .with(&POD_NAMESPACE, std::env::var(POD_NAMESPACE.name).ok())
+            .with(&PROCESS, process())
+    }
+}
+
+/// Two processes of one host must not share an identity: both would hold the Lease.
+fn process() -> Option<String> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(format!("{}_{}", host.trim(), std::process::id()))
+}

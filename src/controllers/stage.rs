@@ -1,0 +1,4 @@
+//! The Stage controller.
+
+pub mod sources;
+pub mod wanted;

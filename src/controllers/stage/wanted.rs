@@ -1,0 +1,203 @@
+//! Which images should run: the sources against what the registries said. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::sources::{Source, Which};
+use crate::{
+    controllers::images::{About, Answer, Known, Question, Refusal},
+    domain::release::{Release, ReleaseImage},
+};
+
+/// What follows from the sources.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resolution {
+    /// Images of the services that are known; complete unless something is `missing`.
+    pub release: Release,
+    /// What the registries are asked, and how often.
+    pub questions: BTreeMap<Question, Option<Duration>>,
+    /// Services without an image, and why.
+    pub missing: Vec<Missing>,
+    /// Services that keep their image because a registry does not answer.
+    pub stale: Vec<Missing>,
+}
+
+/// Why a service has no image, or no newer one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The service.
+    pub service: String,
+    /// One `CamelCase` word.
+    pub reason: &'static str,
+    /// What, where and what to do next.
+    pub message: String,
+    /// Whether it may come by itself. What does not needs a person.
+    pub transient: bool,
+}
+
+/// Resolves. `current` is what serves (or was tried last), so that what is fixed stays fixed while registries are
+/// away, and so that no policy moves below it. `known` reads the image book.
+pub fn resolve(
+    sources: &[Source],
+    current: Option<&Release>,
+    known: impl Fn(&Question) -> Known,
+) -> Resolution {
+    let mut out = Resolution::default();
+    for source in sources {
+        let held = current
+            .and_then(|release| release.0.get(&source.service))
+            .filter(|image| image.repository == source.repository.to_string());
+        match one(source, held, &known, &mut out) {
+            Ok(image) => {
+                out.release.0.insert(source.service.clone(), image);
+            }
+            Err(missing) => match held.filter(|_| !source.pinned && keeps(&source.which)) {
+                Some(held) => {
+                    out.release.0.insert(source.service.clone(), held.clone());
+                    out.stale.push(missing);
+                }
+                None => out.missing.push(missing),
+            },
+        }
+    }
+    out
+}
+
+/// Whether a service that cannot be resolved stays at what it has. A fixed tag that cannot be found is an error to
+/// show, not to hide behind what ran before.
+fn keeps(which: &Which) -> bool {
+    matches!(which, Which::Policy(..) | Which::Follow(..))
+}
+
+fn one(
+    source: &Source,
+    held: Option<&ReleaseImage>,
+    known: &impl Fn(&Question) -> Known,
+    out: &mut Resolution,
+) -> Result<ReleaseImage, Missing> {
+    let image = |tag: Option<&str>, digest: String| ReleaseImage {
+        repository: source.repository.to_string(),
+        tag: tag.map(Into::into),
+        digest,
+    };
+    match &source.which {
+        Which::Digest(digest) => Ok(image(None, digest.to_string())),
+        Which::Tag(tag) => match held.filter(|held| held.tag.as_deref() == Some(tag)) {
+            Some(held) => Ok(held.clone()),
+            None => lookup(source, tag, None, known, out).map(|digest| image(Some(tag), digest)),
+        },
+        Which::Follow(tag, interval) => {
+            lookup(source, tag, Some(*interval), known, out).map(|digest| image(Some(tag), digest))
+        }
+        Which::Policy(policy, interval) => {
+            let question = ask(source, About::Tags);
+            let answer = known(&question);
+            out.questions.insert(question, Some(*interval));
+            let Some(Answer::Tags(tags)) = &answer.answer else {
+                return Err(unanswered(source, "its tags", answer.refusal.as_ref()));
+            };
+            if let Some(refusal) = &answer.refusal {
+                out.stale.push(refused(source, refusal));
+            }
+            let verdict = policy.choose(tags, held.and_then(|held| held.tag.as_deref()));
+            match (verdict.newer(), held) {
+                (Some(tag), _) => {
+                    lookup(source, tag, None, known, out).map(|digest| image(Some(tag), digest))
+                }
+                (None, Some(held)) => Ok(held.clone()),
+                (None, None) => Err(Missing {
+                    service: source.service.clone(),
+                    reason: "NoMatchingTag",
+                    message: format!("service {}: {}", source.service, verdict.reason()),
+                    transient: true,
+                }),
+            }
+        }
+    }
+}
+
+fn lookup(
+    source: &Source,
+    tag: &str,
+    interval: Option<Duration>,
+    known: &impl Fn(&Question) -> Known,
+    out: &mut Resolution,
+) -> Result<String, Missing> {
+    let question = ask(source, About::Tag(tag.to_owned(), source.platform.clone()));
+    let answer = known(&question);
+    out.questions.insert(question, interval);
+    match &answer.answer {
+        Some(Answer::Digest(digest)) => Ok(digest.to_string()),
+        _ => Err(unanswered(source, tag, answer.refusal.as_ref())),
+    }
+}
+
+fn ask(source: &Source, about: About) -> Question {
+    Question {
+        repository: source.repository.clone(),
+        insecure: source.insecure,
+        about,
+    }
+}
+
+fn unanswered(source: &Source, what: &str, refusal: Option<&Refusal>) -> Missing {
+    match refusal {
+        Some(refusal) => refused(source, refusal),
+        None => Missing {
+            service: source.service.clone(),
+            reason: "AskingRegistry",
+            message: format!(
+                "service {}: asking {} for {what}",
+                source.service, source.repository
+            ),
+            transient: true,
+        },
+    }
+}
+
+fn refused(source: &Source, refusal: &Refusal) -> Missing {
+    Missing {
+        service: source.service.clone(),
+        reason: refusal.reason,
+        message: format!("service {}: {}", source.service, refusal.message),
+        transient: refusal.transient,
+    }
+}
+
+/// Why a new deploy is made, in one sentence: what differs between the two releases.
+pub fn cause(before: Option<&Release>, after: &Release, sources: &[Source]) -> String {
+    let Some(before) = before else {
+        return format!("first deploy: {}", after.summary());
+    };
+    let changed: Vec<String> = after
+        .0
+        .iter()
+        .filter_map(|(service, image)| {
+            let old = before.0.get(service);
+            if old
+                .is_some_and(|old| old.digest == image.digest && old.repository == image.repository)
+            {
+                return None;
+            }
+            let pinned = sources
+                .iter()
+                .any(|source| source.service == *service && source.pinned);
+            let version = |image: &ReleaseImage| {
+                image
+                    .tag
+                    .clone()
+                    .unwrap_or_else(|| image.digest.chars().take(19).collect())
+            };
+            let from = old.map_or_else(|| "nothing".to_owned(), version);
+            let how = if pinned { " (pinned)" } else { "" };
+            Some(format!("{service} {from} → {}{how}", version(image)))
+        })
+        .collect();
+    if changed.is_empty() {
+        "configuration changed".into()
+    } else {
+        changed.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+use std::collections::HashMap;
+
+use super::*;
+use crate::domain::{
+    image::Digest,
+    policy::{PolicySpec, TagPolicy},
+};
+
+fn digest(of: &str) -> Digest {
+    Digest::of(of.as_bytes())
+}
+
+fn source(which: Which, pinned: bool) -> Source {
+    Source {
+        service: "web".into(),
+        repository: "r.test/shop/web".parse().unwrap(),
+        insecure: false,
+        platform: None,
+        which,
+        pinned,
+    }
+}
+
+fn semver(range: &str) -> Which {
+    let spec = PolicySpec {
+        semver: Some(range.into()),
+        ..PolicySpec::default()
+    };
+    Which::Policy(
+        Box::new(TagPolicy::parse(&spec).unwrap()),
+        Duration::from_mins(5),
+    )
+}
+
+fn serving(tag: &str) -> Release {
+    let image = ReleaseImage {
+        repository: "r.test/shop/web".into(),
+        tag: Some(tag.into()),
+        digest: digest(tag).to_string(),
+    };
+    Release(BTreeMap::from([("web".to_owned(), image)]))
+}
+
+fn tags(list: &[&str]) -> Known {
+    let tags = list.iter().map(|tag| (*tag).to_owned()).collect();
+    Known {
+        answer: Some(Answer::Tags(tags)),
+        ..Known::default()
+    }
+}
+
+fn away() -> Refusal {
+    Refusal {
+        reason: "RegistryUnreachable",
+        message: "r.test does not answer".into(),
+        transient: true,
+        retry_after: None,
+    }
+}
+
+/// The registry's answers: the listing, and every tag but those in `unknown` resolves to its own digest.
+fn registry(listing: Known, unknown: &'static [&'static str]) -> impl Fn(&Question) -> Known {
+    move |question| match &question.about {
+        About::Tags => listing.clone(),
+        About::Tag(tag, _) if unknown.contains(&tag.as_str()) => Known {
+            refusal: Some(away()),
+            ..Known::default()
+        },
+        About::Tag(tag, _) => Known {
+            answer: Some(Answer::Digest(digest(tag))),
+            ..Known::default()
+        },
+    }
+}
+
+#[test]
+fn each_source_finds_its_image() {
+    struct Case {
+        name: &'static str,
+        which: Which,
+        pinned: bool,
+        current: Option<&'static str>,
+        listing: Known,
+        unknown: &'static [&'static str],
+        want: Result<&'static str, &'static str>,
+        stale: bool,
+    }
+    let base = || Case {
+        name: "",
+        which: semver(">=1.0"),
+        pinned: false,
+        current: Some("1.0.0"),
+        listing: tags(&["1.0.0", "1.1.0"]),
+        unknown: &[],
+        want: Ok("1.1.0"),
+        stale: false,
+    };
+    let cases = [
+        Case {
+            name: "a newer tag",
+            ..base()
+        },
+        Case {
+            name: "the first one",
+            current: None,
+            ..base()
+        },
+        Case {
+            name: "a listing that lost the newest never moves back",
+            current: Some("1.2.0"),
+            want: Ok("1.2.0"),
+            ..base()
+        },
+        Case {
+            name: "an empty listing keeps what serves",
+            listing: tags(&[]),
+            want: Ok("1.0.0"),
+            ..base()
+        },
+        Case {
+            name: "an empty listing and nothing that serves",
+            current: None,
+            listing: tags(&[]),
+            want: Err("NoMatchingTag"),
+            ..base()
+        },
+        Case {
+            name: "a registry that is away keeps what serves",
+            listing: Known {
+                refusal: Some(away()),
+                ..Known::default()
+            },
+            want: Ok("1.0.0"),
+            stale: true,
+            ..base()
+        },
+        Case {
+            name: "a registry that is away at the start",
+            current: None,
+            listing: Known {
+                refusal: Some(away()),
+                ..Known::default()
+            },
+            want: Err("RegistryUnreachable"),
+            ..base()
+        },
+        Case {
+            name: "nothing asked yet",
+            current: None,
+            listing: Known::default(),
+            want: Err("AskingRegistry"),
+            ..base()
+        },
+        Case {
+            name: "a newest tag that cannot be resolved keeps what serves",
+            unknown: &["1.1.0"],
+            want: Ok("1.0.0"),
+            stale: true,
+            ..base()
+        },
+        Case {
+            name: "a pin goes back",
+            which: Which::Tag("0.9.0".into()),
+            pinned: true,
+            want: Ok("0.9.0"),
+            ..base()
+        },
+        Case {
+            name: "a pin that does not exist is an error, not what served before",
+            which: Which::Tag("9.9.9".into()),
+            pinned: true,
+            unknown: &["9.9.9"],
+            want: Err("RegistryUnreachable"),
+            ..base()
+        },
+        Case {
+            name: "a fixed tag that serves is not asked for again",
+            which: Which::Tag("1.0.0".into()),
+            unknown: &["1.0.0"],
+            want: Ok("1.0.0"),
+            ..base()
+        },
+    ];
+    for case in cases {
+        let current = case.current.map(serving);
+        let sources = [source(case.which, case.pinned)];
+        let got = resolve(
+            &sources,
+            current.as_ref(),
+            registry(case.listing, case.unknown),
+        );
+        match case.want {
+            Ok(tag) => {
+                assert_eq!(got.missing, [], "{}", case.name);
+                assert_eq!(
+                    got.release.0["web"].digest,
+                    digest(tag).to_string(),
+                    "{}",
+                    case.name
+                );
+            }
+            Err(reason) => assert_eq!(got.missing[0].reason, reason, "{}", case.name),
+        }
+        assert_eq!(!got.stale.is_empty(), case.stale, "{}", case.name);
+    }
+}
+
+#[test]
+fn a_followed_tag_is_looked_at_again_and_a_fixed_one_is_not() {
+    let known = HashMap::from([("latest", digest("new"))]);
+    let answers = |question: &Question| match &question.about {
+        About::Tag(tag, _) => Known {
+            answer: known.get(tag.as_str()).cloned().map(Answer::Digest),
+            ..Known::default()
+        },
+        About::Tags => Known::default(),
+    };
+    let current = serving("latest");
+    let followed = resolve(
+        &[source(
+            Which::Follow("latest".into(), Duration::from_secs(5)),
+            false,
+        )],
+        Some(&current),
+        answers,
+    );
+    assert_eq!(followed.release.0["web"].digest, digest("new").to_string());
+    assert_eq!(
+        followed.questions.values().collect::<Vec<_>>(),
+        [&Some(Duration::from_secs(5))]
+    );
+    let fixed = resolve(
+        &[source(Which::Tag("latest".into()), false)],
+        Some(&current),
+        answers,
+    );
+    assert_eq!(
+        fixed.release, current,
+        "a moved tag does not move a fixed image"
+    );
+    assert!(fixed.questions.is_empty());
+}
+
+#[test]
+fn a_cause_names_what_differs() {
+    let sources = [source(semver(">=1.0"), false)];
+    let pinned = [source(Which::Tag("1.0.0".into()), true)];
+    assert_eq!(
+        cause(None, &serving("1.0.0"), &sources),
+        "first deploy: web 1.0.0"
+    );
+    assert_eq!(
+        cause(Some(&serving("1.0.0")), &serving("1.1.0"), &sources),
+        "web 1.0.0 → 1.1.0"
+    );
+    assert_eq!(
+        cause(Some(&serving("1.1.0")), &serving("1.0.0"), &pinned),
+        "web 1.1.0 → 1.0.0 (pinned)"
+    );
+    assert_eq!(
+        cause(Some(&serving("1.0.0")), &serving("1.0.0"), &sources),
+        "configuration changed"
+    );
+}
