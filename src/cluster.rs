@@ -5,3 +5,17 @@
 //! views. What a view means for a deploy is decided by the controllers.
 
 pub mod client;
+pub mod error;
+pub mod index;
+
+/// Cuts a text to a number of characters, the last of which then says that there was more.
+fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        None => text.to_owned(),
+        Some(_) => text
+            .chars()
+            .take(chars.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
+    }
+}
