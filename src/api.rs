@@ -11,6 +11,7 @@ pub mod duration;
 pub mod health;
 pub mod hooks;
 pub mod image;
+pub mod kstatus;
 pub mod labels;
 pub mod project;
 pub mod route;

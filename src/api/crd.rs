@@ -21,7 +21,7 @@ pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::Err
 }
 
 /// What the derived definition lacks: the status that an object is born with, and a status schema that asks for
-/// nothing.
+/// nothing of its own.
 fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let schema = version
@@ -32,7 +32,7 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         visit(schema, &tidy);
         let status = schema.properties.as_mut().and_then(|p| p.get_mut("status"));
         let Some(status) = status else { continue };
-        visit(status, &loosen);
+        loosen(status);
         status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
     }
     crd
@@ -47,15 +47,24 @@ fn tidy(schema: &mut JSONSchemaProps) {
         .map(|text| text.replace('\n', " "));
 }
 
-/// Takes away what would make a status unreadable or unwritable: required fields, except the keys of lists that are
-/// merged by key.
-fn loosen(schema: &mut JSONSchemaProps) {
-    schema.required = None;
-    schema.enum_ = None;
-    let keys = schema.x_kubernetes_list_map_keys.clone();
-    if let (Some(keys), Some(JSONSchemaPropsOrArray::Schema(items))) = (keys, &mut schema.items) {
-        items.required = Some(keys);
+/// Takes away what would make a status unwritable: required fields and fixed words. Two things stay: the keys of
+/// lists that are merged by key, and what a condition needs to be one for every reader.
+fn loosen(status: &mut JSONSchemaProps) {
+    for (name, property) in status.properties.iter_mut().flatten() {
+        if name != "conditions" {
+            visit(property, &|schema| {
+                schema.required = None;
+                schema.enum_ = None;
+                let keys = schema.x_kubernetes_list_map_keys.clone();
+                if let (Some(keys), Some(JSONSchemaPropsOrArray::Schema(items))) =
+                    (keys, &mut schema.items)
+                {
+                    items.required = Some(keys);
+                }
+            });
+        }
     }
+    status.required = None;
 }
 
 /// Calls `change` on every schema inside `schema`, then on itself.
