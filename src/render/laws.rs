@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{PodTemplateSpec, Service};
 use kube::ResourceExt as _;
-use proptest::prelude::*;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Manifests, RENDERED, Scope, ServiceManifests, Snapshot,
     fixture::{self, Fixture},
-    order, rendered,
-    snapshot::ServiceSpec,
-    stage_services,
+    rendered, stage_services,
 };
 use crate::{
     api::{StrategyType, labels},
@@ -45,10 +43,10 @@ fn marks(manifests: &Manifests) -> BTreeMap<String, String> {
         for claim in &service.claims {
             add("claim", claim.name_any(), rendered(claim));
         }
-        for config in service.config.iter() {
+        if let Some(config) = &service.config {
             add("config", config.name_any(), rendered(config));
         }
-        for address in service.service.iter() {
+        if let Some(address) = &service.service {
             add("service", address.name_any(), rendered(address));
         }
         add(
@@ -216,7 +214,7 @@ fn a_service_selects_its_own_pods_and_no_others() {
                     instance.as_str()
                 };
                 let own = BTreeSet::from([format!("{copy}/{}", service.name)]);
-                for address in service.service.iter() {
+                if let Some(address) = &service.service {
                     assert_eq!(selected(address, &pods), own);
                 }
                 let spec = service.workload.spec.as_ref().expect("a spec");
@@ -362,82 +360,22 @@ fn shared_claims_are_not_found_by_the_labels_of_an_instance() {
 }
 
 #[test]
-fn hooks_mount_the_same_files_and_no_claim_that_another_node_may_hold() {
-    let fixture = Fixture::read(include_str!("fixtures/volumes.yaml"));
-    let snapshot = fixture.snapshot();
-    let (manifests, ctx) = fixture::instance(&snapshot, &snapshot.instance());
-    let app = manifests.service("app").expect("app");
-    let hooks = fixture::hooks(&snapshot, &snapshot.instance(), &ctx);
-    assert_eq!(hooks.len(), 1);
-    assert_eq!(hooks[0].config, app.config);
-    assert!(
-        hooks[0]
-            .claims
-            .iter()
-            .all(|claim| app.claims.contains(claim))
-    );
-    let text = serde_json::to_string(&hooks[0].job).expect("JSON");
-    assert!(!text.contains("\"index\""), "{text}");
-}
-
-#[test]
-fn before_the_start_hooks_are_told_of_shared_services_only() {
-    let snapshot = hooks().snapshot();
-    let (_, ctx) = fixture::instance(&snapshot, &snapshot.instance());
-    let hooks = fixture::hooks(&snapshot, &snapshot.instance(), &ctx);
-    let web = names::instance_service("production", "web", &snapshot.instance());
-    let addresses: Vec<&[String]> = hooks.iter().map(|hook| hook.addresses.as_slice()).collect();
-    let db = "production-db".to_owned();
-    let all = [db.clone(), web];
-    assert_eq!(addresses, [&all[..1], &all, &all, &all]);
-}
-
-fn bare(name: String, depends_on: Vec<String>) -> ServiceSpec {
-    ServiceSpec {
-        name,
-        scope: Scope::Instance,
-        command: vec![],
-        args: vec![],
-        ports: vec![],
-        env: vec![],
-        volumes: vec![],
-        replicas: 1,
-        resources: None,
-        depends_on,
-        health: None,
-        pod_template: vec![],
-    }
-}
-
-proptest! {
-    #[test]
-    fn waves_hold_every_service_after_what_it_needs(edges in prop::collection::vec((0..8_usize, 0..8_usize), 0..16)) {
-        let services: Vec<ServiceSpec> = (0..8)
-            .map(|at| {
-                let needs = edges.iter().filter(|(from, _)| *from == at);
-                bare(format!("s{at}"), needs.map(|(_, to)| format!("s{to}")).collect())
-            })
-            .collect();
-        match order::waves(&services) {
-            Ok(waves) => {
-                let mut done = BTreeSet::new();
-                for wave in waves {
-                    prop_assert!(!wave.is_empty());
-                    for service in &wave {
-                        prop_assert!(service.depends_on.iter().all(|need| done.contains(need)));
-                    }
-                    done.extend(wave.iter().map(|service| service.name.clone()));
-                }
-                prop_assert_eq!(done.len(), services.len());
-            }
-            Err(circle) => {
-                prop_assert!(!circle.is_empty());
-                for (at, name) in circle.iter().enumerate() {
-                    let next = &circle[(at + 1) % circle.len()];
-                    let service = services.iter().find(|service| service.name == *name);
-                    prop_assert!(service.expect("known").depends_on.contains(next), "{:?}", circle);
-                }
-            }
-        }
+fn a_pod_template_cannot_take_our_labels_away() {
+    let fixture = Fixture::read(include_str!("fixtures/single.yaml"));
+    let plain = fixture.snapshot();
+    for overlay in [
+        json!({"metadata": {"labels": null}}),
+        json!({"metadata": null}),
+        json!({"metadata": {"$patch": "replace", "annotations": {"a": "b"}}}),
+    ] {
+        let mut over = fixture.snapshot();
+        over.services[0].pod_template = vec![overlay.as_object().expect("an object").clone()];
+        let own = |snapshot: &Snapshot| {
+            let (manifests, _) = fixture::instance(snapshot, "main");
+            let mut own = pod_labels(template(&manifests.waves[0].services[0])).clone();
+            own.remove(labels::SNAPSHOT);
+            own
+        };
+        assert_eq!(own(&over), own(&plain), "{overlay}");
     }
 }
