@@ -76,7 +76,7 @@ impl Default for RegistryOptions {
         Self {
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
-            total_timeout: Duration::from_secs(120),
+            total_timeout: Duration::from_mins(2),
             ca_pem: None,
             token_realms: Vec::new(),
             limits: Limits::default(),

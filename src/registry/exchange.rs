@@ -18,7 +18,7 @@ const MAX_REDIRECTS: usize = 3;
 /// Bytes of an error's body that are read to find its code.
 const MAX_ERROR_BYTES: usize = 16 << 10;
 /// Longest rest that a registry can ask for. Docker Hub counts in windows of six hours.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(6 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(6);
 
 impl Registry {
     /// Sends a request to the endpoint's registry, authenticating as often as needed, which is at most once.
@@ -229,12 +229,11 @@ pub(super) async fn body(
 /// `Retry-After`, in seconds or as a date.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-            Duration::try_from(at.duration_since(now)).unwrap_or_default()
-        }
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Duration::try_from(at.duration_since(now)).unwrap_or_default()
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }
