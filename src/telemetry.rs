@@ -3,7 +3,6 @@
 pub mod logs;
 pub mod metrics;
 pub mod readiness;
-pub mod rest;
 
 use std::sync::Arc;
 

@@ -153,8 +153,9 @@ impl Metrics {
         self.controllers.of(controller)
     }
 
-    /// Counts an answer of the Kubernetes API; 0 stands for none.
-    pub fn rest_answered(&self, method: &'static str, code: u16) {
+    /// Counts an answer of the Kubernetes API by its verb (`list`, `apply`, …); code 0 stands for none.
+    pub fn rest_answered(&self, verb: &str, code: u16) {
+        let method = http_method(verb);
         self.rest_requests
             .get_or_create(&RestLabels { code, method })
             .inc();
@@ -208,6 +209,18 @@ impl Metrics {
         let mut text = String::with_capacity(16 * 1024);
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// The label that client-go's dashboards know: HTTP methods, not verbs.
+fn http_method(verb: &str) -> &'static str {
+    match verb {
+        "get" | "list" | "watch" => "GET",
+        "create" => "POST",
+        "update" => "PUT",
+        "patch" | "apply" => "PATCH",
+        "delete" | "deletecollection" => "DELETE",
+        _ => "OTHER",
     }
 }
 

@@ -39,6 +39,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+#[rustfmt::skip] // a case a line
 fn service_cases() -> Vec<Case> {
     vec![
         good("the least that is needed", service("")),
@@ -64,6 +65,7 @@ fn service_cases() -> Vec<Case> {
     ]
 }
 
+#[rustfmt::skip] // a case a line
 fn image_cases() -> Vec<Case> {
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     const ONE_OF: &str = "image needs exactly one of policy (follow new tags), tag and digest (fixed image)";
@@ -108,6 +110,7 @@ fn image_cases() -> Vec<Case> {
     ]
 }
 
+#[rustfmt::skip] // a case a line
 fn volume_cases() -> Vec<Case> {
     let volumes = |list: &str| service(&format!("volumes: [{list}]"));
     let watched = |list: &str| format!("services: [{{name: web, image: {{repository: shop, policy: {{semver: '*'}}}}, volumes: [{list}]}}]");
@@ -136,6 +139,7 @@ fn volume_cases() -> Vec<Case> {
     ]
 }
 
+#[rustfmt::skip] // a case a line
 fn health_cases() -> Vec<Case> {
     let health = |fields: &str| service(&format!("ports: [{{name: http, port: 80}}], health: {{{fields}}}"));
     vec![

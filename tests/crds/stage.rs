@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
     [base_cases(), route_cases(), hook_cases()].into_iter().flatten().collect()
 }
 
+#[rustfmt::skip] // a case a line
 fn base_cases() -> Vec<Case> {
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     const TWICE: &str = "pin and services both fix the image of a service";
@@ -52,6 +53,7 @@ fn base_cases() -> Vec<Case> {
     ]
 }
 
+#[rustfmt::skip] // a case a line
 fn route_cases() -> Vec<Case> {
     let route = |fields: &str| stage(&format!("route: {{{fields}}}"));
     let host = |name, host: &str| bad(name, route(&format!("host: '{host}'")), "spec.route.host", "must be a host name in lower case");
@@ -86,6 +88,7 @@ fn route_cases() -> Vec<Case> {
     ]
 }
 
+#[rustfmt::skip] // a case a line
 fn hook_cases() -> Vec<Case> {
     let hooks = |fields: &str| stage(&format!("hooks: {{{fields}}}"));
     vec![

@@ -17,7 +17,10 @@ fn samples() -> Vec<String> {
     stage.queued(true);
     stage.waited(Duration::from_millis(1));
     stage.depth(3);
-    metrics.rest_answered("PATCH", 409);
+    metrics.rest_answered("apply", 409);
+    metrics.rest_answered("list", 200);
+    metrics.rest_answered("get", 200);
+    metrics.rest_answered("delete", 0);
     metrics.leads("stagekeeper", true);
     metrics.deploy_closed("success", Duration::from_secs(7));
     metrics.deploy_left("pulling", Duration::from_secs(3));
@@ -47,6 +50,8 @@ fn names_and_labels_are_those_of_the_dashboards() {
         r#"controller_runtime_reconcile_total{controller="stage",result="success"} 1"#,
         r#"controller_runtime_terminal_reconcile_errors_total{controller="stage"} 1"#,
         r#"leader_election_master_status{name="stagekeeper"} 1"#,
+        r#"rest_client_requests_total{code="0",method="DELETE"} 1"#,
+        r#"rest_client_requests_total{code="200",method="GET"} 2"#,
         r#"rest_client_requests_total{code="409",method="PATCH"} 1"#,
         r#"stagekeeper_deploy_duration_seconds_count{outcome="success"} 1"#,
         r#"stagekeeper_deploy_duration_seconds_sum{outcome="success"} 7.0"#,
