@@ -23,18 +23,55 @@ fn pair(a: &str, b: &str) -> String {
 }
 
 pub fn cases() -> Vec<Case> {
-    let services = [service_cases(), image_cases(), volume_cases(), health_cases()];
+    let services = [
+        service_cases(),
+        image_cases(),
+        volume_cases(),
+        health_cases(),
+    ];
     let mut cases: Vec<_> = services.into_iter().flatten().collect();
-    let name = |name, object| Case { object, ..bad(name, service(""), "<nil>", "metadata.name of a Project must be") };
+    let name = |name, object| Case {
+        object,
+        ..bad(
+            name,
+            service(""),
+            "<nil>",
+            "metadata.name of a Project must be",
+        )
+    };
     cases.extend([
         name("a name that starts with a digit", "1shop"),
         name("a name with a dot", "shop.eu"),
-        name("a name of 41 characters", "a2345678901234567890123456789012345678901"),
-        Case { object: "a234567890123456789012345678901234567890", ..good("a name of 40 characters", service("")) },
-        bad("no services", "services: []", "spec.services", "should have at least 1 items"),
-        bad("misspelt field", "services: [], suspended: true".replace(", ", "\n"), "", "unknown field \"spec.suspended\""),
-        bad("retention in weeks", format!("{}\nretention: {{deploys: 2w}}", service("")), "spec.retention.deploys", "such as 730d or 12h"),
-        good("retention in hours", format!("{}\nretention: {{logs: 12h}}", service(""))),
+        name(
+            "a name of 41 characters",
+            "a2345678901234567890123456789012345678901",
+        ),
+        Case {
+            object: "a234567890123456789012345678901234567890",
+            ..good("a name of 40 characters", service(""))
+        },
+        bad(
+            "no services",
+            "services: []",
+            "spec.services",
+            "should have at least 1 items",
+        ),
+        bad(
+            "misspelt field",
+            "services: [], suspended: true".replace(", ", "\n"),
+            "",
+            "unknown field \"spec.suspended\"",
+        ),
+        bad(
+            "retention in weeks",
+            format!("{}\nretention: {{deploys: 2w}}", service("")),
+            "spec.retention.deploys",
+            "such as 730d or 12h",
+        ),
+        good(
+            "retention in hours",
+            format!("{}\nretention: {{logs: 12h}}", service("")),
+        ),
     ]);
     cases
 }
@@ -112,11 +149,11 @@ fn image_cases() -> Vec<Case> {
 
 #[rustfmt::skip] // a case a line
 fn volume_cases() -> Vec<Case> {
-    let volumes = |list: &str| service(&format!("volumes: [{list}]"));
-    let watched = |list: &str| format!("services: [{{name: web, image: {{repository: shop, policy: {{semver: '*'}}}}, volumes: [{list}]}}]");
     const OWN: &str = "{name: a, mountPath: /a, perInstanceClaim: {size: 1Gi}}";
     const SHARED: &str = "{name: b, mountPath: /b, sharedClaim: {size: 1Gi}}";
     const SCOPE: &str = "volumes[].perInstanceClaim needs a service of scope Instance";
+    let volumes = |list: &str| service(&format!("volumes: [{list}]"));
+    let watched = |list: &str| format!("services: [{{name: web, image: {{repository: shop, policy: {{semver: '*'}}}}, volumes: [{list}]}}]");
     vec![
         good("shared claim", volumes(SHARED)),
         good("files", volumes("{name: a, mountPath: /etc/a, files: {a.conf: '1', conf.d/b.conf: '2'}}")),
