@@ -7,43 +7,32 @@
 mod expect;
 
 use std::error::Error;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use reqwest::{Response, redirect};
+use reqwest::{Client, Response, redirect};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-pub use expect::{BadExpectation, StatusCodes};
+pub use expect::{BadExpectation, Expect};
 
 /// Longest excerpt of an answer's body, in characters.
 const EXCERPT_CHARS: usize = 120;
 /// Bytes of a body that are read for it.
 const EXCERPT_BYTES: usize = 1024;
 
-/// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Check {
-    /// A GET request must answer with one of these status codes.
-    Http {
-        /// Path and query, beginning with a slash.
-        path: String,
-        /// The codes of a healthy answer.
-        expect: StatusCodes,
-    },
-    /// A connection must be accepted.
-    Tcp,
-}
-
-/// What came of it.
+/// What came of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// As expected.
     Good,
-    /// Not so. One sentence: what was asked of whom, and what happened instead.
-    Bad(String),
+    /// Not so.
+    Bad {
+        /// One sentence: what was asked of whom, and what happened instead.
+        reason: String,
+    },
 }
 
 impl Verdict {
@@ -51,68 +40,64 @@ impl Verdict {
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Good)
     }
-}
 
-/// Makes probes. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Prober {
-    http: reqwest::Client,
-}
-
-impl Prober {
-    /// A prober.
-    ///
-    /// # Errors
-    /// When no HTTP client can be made, which depends on this machine only.
-    pub fn new() -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .http1_only()
-            .referer(false)
-            // Probes are plain HTTP: no certificates are needed, and an image without any will do.
-            .tls_certs_only([])
-            .user_agent(concat!("stagekeeper-probe/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http })
+    fn bad(reason: String) -> Self {
+        Self::Bad { reason }
     }
+}
 
-    /// Makes one probe. Takes no longer than `within`.
-    pub async fn probe(&self, address: SocketAddr, check: &Check, within: Duration) -> Verdict {
-        let by = Instant::now() + within;
-        match check {
-            Check::Tcp => match timeout_at(by, TcpStream::connect(address)).await {
-                Ok(Ok(_)) => Verdict::Good,
-                Ok(Err(err)) => {
-                    Verdict::Bad(format!("TCP connection to {address}: {}", said(&err)))
-                }
-                Err(_) => Verdict::Bad(format!(
-                    "TCP connection to {address}: not accepted within {within:?}"
-                )),
-            },
-            Check::Http { path, expect } => {
-                let url = format!("http://{address}{path}");
-                match timeout_at(by, self.http.get(&url).send()).await {
-                    Ok(Ok(answer)) if expect.contains(answer.status().as_u16()) => Verdict::Good,
-                    Ok(Ok(answer)) => {
-                        let status = answer.status();
-                        let body = excerpt(answer, by).await;
-                        let body = if body.is_empty() {
-                            String::new()
-                        } else {
-                            format!(": {body}")
-                        };
-                        Verdict::Bad(format!(
-                            "GET {url} answered {status} instead of {expect}{body}"
-                        ))
-                    }
-                    Ok(Err(err)) => Verdict::Bad(format!("GET {url}: {}", said(&err))),
-                    Err(_) => Verdict::Bad(format!("GET {url}: no answer within {within:?}")),
-                }
-            }
+/// One client for all probes, which keeps no connection.
+static CLIENT: LazyLock<Result<Client, String>> = LazyLock::new(|| {
+    let client = Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .http1_only()
+        .referer(false)
+        // Probes are plain HTTP: no certificates are needed, and an image without any will do.
+        .tls_certs_only([])
+        .user_agent(concat!("stagekeeper-probe/", env!("CARGO_PKG_VERSION")))
+        .build();
+    client.map_err(|err| format!("this process cannot make HTTP requests: {}", said(&err)))
+});
+
+/// Asks for `path`, which begins with a slash, and looks at the status code of the answer. Takes no longer than
+/// `within`.
+pub async fn http(address: SocketAddr, path: &str, expect: &Expect, within: Duration) -> Verdict {
+    let by = Instant::now() + within;
+    let client = match &*CLIENT {
+        Ok(client) => client,
+        Err(reason) => return Verdict::bad(reason.clone()),
+    };
+    let url = format!("http://{address}{path}");
+    match timeout_at(by, client.get(&url).send()).await {
+        Ok(Ok(answer)) if expect.contains(answer.status().as_u16()) => Verdict::Good,
+        Ok(Ok(answer)) => {
+            let status = answer.status();
+            let body = excerpt(answer, by).await;
+            let body = if body.is_empty() {
+                String::new()
+            } else {
+                format!(": {body}")
+            };
+            Verdict::bad(format!(
+                "GET {url} answered {status} instead of {expect}{body}"
+            ))
         }
+        Ok(Err(err)) => Verdict::bad(format!("GET {url}: {}", said(&err))),
+        Err(_) => Verdict::bad(format!("GET {url}: no answer within {within:?}")),
+    }
+}
+
+/// Opens a connection and closes it. Takes no longer than `within`.
+pub async fn tcp(address: SocketAddr, within: Duration) -> Verdict {
+    match timeout(within, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Verdict::Good,
+        Ok(Err(err)) => Verdict::bad(format!("TCP connection to {address}: {}", said(&err))),
+        Err(_) => Verdict::bad(format!(
+            "TCP connection to {address}: not accepted within {within:?}"
+        )),
     }
 }
 
@@ -179,15 +164,6 @@ fn printable(text: &str) -> String {
     match line.char_indices().nth(EXCERPT_CHARS) {
         None => line,
         Some(_) => line.chars().take(EXCERPT_CHARS - 1).chain(['…']).collect(),
-    }
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Http { path, expect } => write!(f, "GET {path} answers {expect}"),
-            Self::Tcp => f.write_str("a TCP connection is accepted"),
-        }
     }
 }
 

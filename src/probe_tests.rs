@@ -44,16 +44,18 @@ async fn server(answer: impl Into<Vec<u8>>) -> Server {
     }
 }
 
-fn http(path: &str) -> Check {
-    Check::Http {
-        path: path.into(),
-        expect: "200-299".parse().unwrap(),
-    }
+fn expected() -> Expect {
+    "200-299".parse().unwrap()
 }
 
-async fn bad(address: SocketAddr, check: &Check, within: Duration) -> String {
-    match Prober::new().unwrap().probe(address, check, within).await {
-        Verdict::Bad(reason) => reason,
+/// Probes over HTTP and answers why the result is bad.
+async fn bad(address: SocketAddr, path: &str, within: Duration) -> String {
+    reason(http(address, path, &expected(), within).await)
+}
+
+fn reason(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Bad { reason } => reason,
         Verdict::Good => panic!("that is not good"),
     }
 }
@@ -71,10 +73,7 @@ async fn nobody() -> SocketAddr {
 async fn an_expected_code_is_good_whatever_the_body() {
     let server = server("HTTP/1.1 204 No Content\r\n\r\n").await;
     assert_eq!(
-        Prober::new()
-            .unwrap()
-            .probe(server.address, &http("/healthz?full=1"), LONG)
-            .await,
+        http(server.address, "/healthz?full=1", &expected(), LONG).await,
         Verdict::Good
     );
 }
@@ -87,10 +86,10 @@ async fn another_code_is_told_with_what_the_body_says() {
         body.len()
     );
     let server = server(format!("{head}{body}")).await;
-    let reason = bad(server.address, &http("/healthz"), LONG).await;
+    let said = bad(server.address, "/healthz", LONG).await;
     let url = format!("http://{}/healthz", server.address);
     assert_eq!(
-        reason,
+        said,
         format!(
             "GET {url} answered 503 Service Unavailable instead of 200-299: no database: db.shop is down"
         )
@@ -104,8 +103,8 @@ async fn a_long_body_is_cut() {
         "x".repeat(100_000)
     ))
     .await;
-    let reason = bad(server.address, &http("/"), LONG).await;
-    let body = reason.rsplit(": ").next().unwrap();
+    let said = bad(server.address, "/", LONG).await;
+    let body = said.rsplit(": ").next().unwrap();
     assert_eq!(body.chars().count(), EXCERPT_CHARS);
     assert!(body.ends_with('…'), "{body}");
 }
@@ -114,10 +113,10 @@ async fn a_long_body_is_cut() {
 async fn a_body_that_never_ends_does_not_hold_the_probe_up() {
     let server =
         server("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 100\r\n\r\nbegun").await;
-    let reason = bad(server.address, &http("/"), Duration::from_millis(300)).await;
+    let said = bad(server.address, "/", Duration::from_millis(300)).await;
     assert!(
-        reason.ends_with("answered 500 Internal Server Error instead of 200-299: begun"),
-        "{reason}"
+        said.ends_with("answered 500 Internal Server Error instead of 200-299: begun"),
+        "{said}"
     );
 }
 
@@ -129,22 +128,16 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
         "HTTP/1.1 302 Found\r\nlocation: http://{location}/\r\ncontent-length: 0\r\n\r\n"
     ))
     .await;
-    let reason = bad(server.address, &http("/"), LONG).await;
-    assert!(reason.contains("answered 302 Found"), "{reason}");
+    let said = bad(server.address, "/", LONG).await;
+    assert!(said.contains("answered 302 Found"), "{said}");
     assert_eq!(elsewhere.connections.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
 async fn each_probe_is_a_connection_of_its_own() {
     let server = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let prober = Prober::new().unwrap();
     for _ in 0..3 {
-        assert!(
-            prober
-                .probe(server.address, &http("/"), LONG)
-                .await
-                .is_good()
-        );
+        assert!(http(server.address, "/", &expected(), LONG).await.is_good());
     }
     assert_eq!(server.connections.load(Ordering::SeqCst), 3);
 }
@@ -153,11 +146,11 @@ async fn each_probe_is_a_connection_of_its_own() {
 async fn nobody_listening_is_a_refusal() {
     let address = nobody().await;
     assert_eq!(
-        bad(address, &http("/"), LONG).await,
+        bad(address, "/", LONG).await,
         format!("GET http://{address}/: connection refused")
     );
     assert_eq!(
-        bad(address, &Check::Tcp, LONG).await,
+        reason(tcp(address, LONG).await),
         format!("TCP connection to {address}: connection refused")
     );
 }
@@ -167,9 +160,9 @@ async fn silence_ends_at_the_timeout() {
     // The system accepts for a listener that never does.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let reason = bad(address, &http("/"), Duration::from_millis(200)).await;
+    let said = bad(address, "/", Duration::from_millis(200)).await;
     assert_eq!(
-        reason,
+        said,
         format!("GET http://{address}/: no answer within 200ms")
     );
 }
@@ -177,24 +170,18 @@ async fn silence_ends_at_the_timeout() {
 #[tokio::test]
 async fn hanging_up_and_nonsense_are_told_apart() {
     let hangs_up = server("").await;
-    let reason = bad(hangs_up.address, &http("/"), LONG).await;
+    let said = bad(hangs_up.address, "/", LONG).await;
     assert!(
-        reason.contains("connection closed") || reason.contains("connection reset"),
-        "{reason}"
+        said.contains("connection closed") || said.contains("connection reset"),
+        "{said}"
     );
     let nonsense = server("SSH-2.0-OpenSSH_9.2\r\n").await;
-    let reason = bad(nonsense.address, &http("/"), LONG).await;
-    assert!(reason.contains("cannot be understood"), "{reason}");
+    let said = bad(nonsense.address, "/", LONG).await;
+    assert!(said.contains("cannot be understood"), "{said}");
 }
 
 #[tokio::test]
 async fn tcp_asks_for_a_connection_only() {
     let server = server("").await;
-    assert!(
-        Prober::new()
-            .unwrap()
-            .probe(server.address, &Check::Tcp, LONG)
-            .await
-            .is_good()
-    );
+    assert!(tcp(server.address, LONG).await.is_good());
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// Status codes and ranges of them, written `200-399` or `200,204`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusCodes(Vec<RangeInclusive<u16>>);
+pub struct Expect(Vec<RangeInclusive<u16>>);
 
 /// Not a list of status codes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,14 +15,14 @@ pub struct StatusCodes(Vec<RangeInclusive<u16>>);
 )]
 pub struct BadExpectation(String);
 
-impl StatusCodes {
+impl Expect {
     /// Whether a code is among them.
     pub fn contains(&self, code: u16) -> bool {
         self.0.iter().any(|range| range.contains(&code))
     }
 }
 
-impl FromStr for StatusCodes {
+impl FromStr for Expect {
     type Err = BadExpectation;
 
     fn from_str(text: &str) -> Result<Self, BadExpectation> {
@@ -43,7 +43,7 @@ impl FromStr for StatusCodes {
     }
 }
 
-impl fmt::Display for StatusCodes {
+impl fmt::Display for Expect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, range) in self.0.iter().enumerate() {
             let comma = if n == 0 { "" } else { "," };
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn codes_and_ranges() {
-        let codes: StatusCodes = "200-299,304,401".parse().unwrap();
+        let codes: Expect = "200-299,304,401".parse().unwrap();
         for (code, want) in [
             (199, false),
             (200, true),
@@ -94,7 +94,7 @@ mod tests {
             "200 - 299",
             "2xx",
         ] {
-            let err = text.parse::<StatusCodes>().unwrap_err();
+            let err = text.parse::<Expect>().unwrap_err();
             assert!(err.to_string().contains("200-399"), "{text}: {err}");
         }
     }
