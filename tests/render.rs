@@ -198,7 +198,7 @@ fn jobs(snapshot: &Snapshot, ctx: &Context) -> Vec<Job> {
         let hooks = snapshot.hooks(phase).iter();
         hooks.map(move |hook| {
             let instance = snapshot.instance();
-            render::hook(snapshot, hook, phase, &instance, ctx)
+            render::hook(snapshot, &instance, hook, phase, ctx)
                 .expect("rendered")
                 .job
         })

@@ -114,7 +114,7 @@ pub(super) fn hooks(snapshot: &Snapshot, instance: &str, ctx: &Context) -> Vec<H
     ];
     let hooks = phases.into_iter().flat_map(|phase| {
         let hooks = snapshot.hooks(phase).iter();
-        hooks.map(move |hook| super::hook(snapshot, hook, phase, instance, ctx).expect("rendered"))
+        hooks.map(move |hook| super::hook(snapshot, instance, hook, phase, ctx).expect("rendered"))
     });
     hooks.collect()
 }

@@ -39,9 +39,9 @@ pub struct HookManifests {
 /// What is wrong with the snapshot; never for one that [`Snapshot::build`] made with this version of the program.
 pub fn hook(
     snapshot: &Snapshot,
+    instance: &str,
     hook: &Hook,
     phase: Phase,
-    instance: &str,
     ctx: &Context,
 ) -> Result<HookManifests, Problems> {
     let declared = snapshot.service(&hook.service).ok_or_else(|| {
