@@ -153,6 +153,33 @@ impl ApiError {
         ))
     }
 
+    /// The request could not even be built: a name that no path can hold, a body that is not JSON.
+    pub(crate) fn unbuildable(target: &Target, err: &kube::core::request::Error) -> Self {
+        let said = if target.is_confidential() {
+            String::from("it cannot be sent")
+        } else {
+            err.to_string()
+        };
+        Self::invalid(format!("{} is not valid: {said}", target.object()))
+    }
+
+    /// The object lacks a name or a namespace.
+    pub(crate) fn nameless(target: &Target) -> Self {
+        Self::invalid(format!(
+            "{} is not valid: it needs a name and a namespace",
+            target.object()
+        ))
+    }
+
+    fn invalid(message: String) -> Self {
+        Self {
+            class: Class::Invalid,
+            code: 0,
+            message: cut(&message),
+            retry_after: None,
+        }
+    }
+
     fn transient(message: String) -> Self {
         Self {
             class: Class::Transient,
