@@ -25,6 +25,13 @@ pub mod snapshot;
 mod volumes;
 mod workload;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod laws;
+
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Service},

@@ -392,3 +392,6 @@ fn pod_templates(snapshot: &Snapshot, project: &ProjectSpec, stage: &StageSpec) 
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

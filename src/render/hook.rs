@@ -179,3 +179,43 @@ fn run_once(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::render::{
+        fixture::{self, Fixture},
+        names,
+    };
+
+    #[test]
+    fn hooks_mount_the_same_files_and_no_claim_that_another_node_may_hold() {
+        let fixture = Fixture::read(include_str!("fixtures/volumes.yaml"));
+        let snapshot = fixture.snapshot();
+        let (manifests, ctx) = fixture::instance(&snapshot, &snapshot.instance());
+        let app = manifests.service("app").expect("app");
+        let hooks = fixture::hooks(&snapshot, &snapshot.instance(), &ctx);
+        assert_eq!(hooks.len(), 1);
+        assert_eq!(hooks[0].config, app.config);
+        assert!(
+            hooks[0]
+                .claims
+                .iter()
+                .all(|claim| app.claims.contains(claim))
+        );
+        let text = serde_json::to_string(&hooks[0].job).expect("JSON");
+        assert!(!text.contains("\"index\""), "{text}");
+    }
+
+    #[test]
+    fn before_the_start_hooks_are_told_of_shared_services_only() {
+        let snapshot = Fixture::read(include_str!("fixtures/hooks.yaml")).snapshot();
+        let (_, ctx) = fixture::instance(&snapshot, &snapshot.instance());
+        let hooks = fixture::hooks(&snapshot, &snapshot.instance(), &ctx);
+        let web = names::instance_service("production", "web", &snapshot.instance());
+        let addresses: Vec<&[String]> =
+            hooks.iter().map(|hook| hook.addresses.as_slice()).collect();
+        let db = "production-db".to_owned();
+        let all = [db.clone(), web];
+        assert_eq!(addresses, [&all[..1], &all, &all, &all]);
+    }
+}

@@ -121,7 +121,7 @@ pub fn revision(hash: &str) -> String {
     hash.chars().take(40).collect()
 }
 
-/// Name of a service's file in its ConfigMap, whose keys may hold no `/`.
+/// Name of a service's file in its `ConfigMap`, whose keys may hold no `/`.
 pub fn file_key(volume: &str, path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     let key = if file == path {
