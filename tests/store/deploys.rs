@@ -508,8 +508,9 @@ async fn a_veto_holds_until_somebody_asks() {
     assert_eq!(state.vetoes, []);
     let lifted = "SELECT count(*) FROM vetoes WHERE lifted_by = 'user:jane'";
     assert_eq!(shop.number(lifted).await, 1);
-    let lift = shop.veto_lift(stage, &release("1.11.0").id(), &Actor::Policy, at(9));
-    assert_eq!(lift.await, Ok(false));
+    let asked = release("1.11.0").id();
+    let lifted = shop.veto_lift(stage, &asked, &Actor::Policy, at(9)).await;
+    assert_eq!(lifted, Ok(false));
 }
 
 #[tokio::test]
@@ -548,7 +549,7 @@ async fn a_lost_answer_is_found_by_reading_again() {
     let error = shop.deploy_advance(&advance).await.unwrap_err();
     assert_eq!(error.class(), Class::Conflict);
     let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    let seen = &state.open[0].deploy;
+    let seen = &state.open[0].stored.deploy;
     assert_eq!((seen.state, seen.version), (State::Pulling, 2));
     let on = step(
         deploy,

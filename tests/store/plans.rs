@@ -36,7 +36,7 @@ INSERT INTO snapshots (project_id, hash, content)
     SELECT md5('p' || 1 + s % 50)::uuid, 's' || s, '{}' FROM generate_series(0, 19999) AS s;
 INSERT INTO deploys (id, target_id, project_id, sequence, release_id, images, snapshot_hash, instance, state, since,
                      epoch, actor, cause, created_at, finished_at)
-    SELECT md5('d' || d)::uuid, md5('t' || d % 500)::uuid, md5('p' || 1 + d % 50)::uuid, 1 + d / 500,
+    SELECT lpad(to_hex(d), 32, '0')::uuid, md5('t' || d % 500)::uuid, md5('p' || 1 + d % 50)::uuid, 1 + d / 500,
            repeat(md5('r' || d % 20000), 2),
            jsonb_build_object('web', jsonb_build_object('repository', 'r/shop', 'tag', d::text, 'digest', md5(d::text))),
            's' || d % 20000, 'i' || d,
@@ -44,19 +44,19 @@ INSERT INTO deploys (id, target_id, project_id, sequence, release_id, images, sn
            now(), 1, 'policy', 'x', now() - (100000 - d) * interval '1 minute', CASE WHEN d < 99500 THEN now() END
     FROM generate_series(0, 99999) AS d;
 INSERT INTO deploy_transitions (deploy_id, version, step, to_state, actor, reason, message, at)
-    SELECT md5('d' || d)::uuid, v, 1, 'pending', 'policy', 'x', 'x', now()
+    SELECT lpad(to_hex(d), 32, '0')::uuid, v, 1, 'pending', 'policy', 'x', 'x', now()
     FROM generate_series(0, 99999) AS d, generate_series(1, 2) AS v;
 INSERT INTO instances (target_id, name, deploy_id, status, deleted_at)
-    SELECT md5('t' || d % 500)::uuid, 'i' || d, md5('d' || d)::uuid, 'running', CASE WHEN d < 49000 THEN now() END
+    SELECT md5('t' || d % 500)::uuid, 'i' || d, lpad(to_hex(d), 32, '0')::uuid, 'running', CASE WHEN d < 49000 THEN now() END
     FROM generate_series(0, 49999) AS d;
 INSERT INTO vetoes (id, target_id, release_id, deploy_id, reason, actor, at, lifted_at, lifted_by)
-    SELECT md5('v' || d)::uuid, md5('t' || d % 500)::uuid, repeat(md5('r' || d % 20000), 2), md5('d' || d)::uuid, 'x',
+    SELECT lpad(to_hex(d), 32, '0')::uuid, md5('t' || d % 500)::uuid, repeat(md5('r' || d % 20000), 2), lpad(to_hex(d), 32, '0')::uuid, 'x',
            'policy', now(), CASE WHEN d < 19000 THEN now() END, CASE WHEN d < 19000 THEN 'policy' END
     FROM generate_series(0, 19999) AS d;
 INSERT INTO hook_runs (deploy_id, phase, name, started_at)
-    SELECT md5('d' || d)::uuid, 'verify', 'smoke', now() FROM generate_series(0, 49999) AS d;
+    SELECT lpad(to_hex(d), 32, '0')::uuid, 'verify', 'smoke', now() FROM generate_series(0, 49999) AS d;
 INSERT INTO deploy_logs (deploy_id, at, source, seq, level, line)
-    SELECT md5('d' || l % 5000)::uuid, now() + l % 60 * interval '1 day', 'pod', l, 'info',
+    SELECT lpad(to_hex(l % 5000), 32, '0')::uuid, now() + l % 400 * interval '1 day', 'pod', l, 'info',
            'word' || l % 997 || ' and word' || l % 499
     FROM generate_series(0, 99999) AS l;
 INSERT INTO audit_log (seq, at, actor, action, subject, details, prev_hash, hash)
@@ -139,7 +139,7 @@ async fn no_query_reads_a_whole_large_table() {
         let plan = plan(&mut session, query).await;
         read_whole(&plan, &mut found);
         if !found.is_empty() {
-            careless.push(format!("{found:?} by\n{query}\n{plan:#}"));
+            careless.push(format!("{found:?} by\n{query}"));
         }
         looked_at += 1;
     }

@@ -108,7 +108,7 @@ async fn a_starting_leader_reads_everything_about_every_stage() {
     let dev = of(dev);
     assert_eq!(dev.target.project, "shop");
     assert_eq!(dev.latest.as_ref().unwrap().deploy.id, waiting);
-    let open: Vec<_> = dev.open.iter().map(|stored| stored.deploy.id).collect();
+    let open: Vec<_> = dev.open.iter().map(|open| open.stored.deploy.id).collect();
     assert_eq!(open, [failing, waiting]);
     let back_to = dev.good.as_ref().unwrap();
     assert_eq!(back_to.stored.deploy.id, good);
