@@ -108,7 +108,10 @@ mod tests {
 
     #[test]
     fn instances_go_when_their_time_is_over_and_not_before() {
-        let previous = |since| Role::Previous { since: at(since), made: at(since) };
+        let previous = |since| Role::Previous {
+            since: at(since),
+            made: at(since),
+        };
         let cases: [(&str, Vec<Kept>, usize, &[&str], Option<i64>); 7] = [
             (
                 "what serves stays",
