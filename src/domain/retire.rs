@@ -55,7 +55,7 @@ pub fn retire(
     now: Timestamp,
 ) -> Retirement {
     let mut out = Retirement::default();
-    let mut due = |since: Timestamp, name: &str, out: &mut Retirement| {
+    let due = |since: Timestamp, name: &str, out: &mut Retirement| {
         let at = since
             .saturating_add(keep_previous)
             .unwrap_or(Timestamp::MAX);
