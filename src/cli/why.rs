@@ -199,7 +199,11 @@ impl Memory {
             .good
             .as_ref()
             .map(|good| DeployFact::from(&good.stored));
-        facts.open = state.open.iter().map(DeployFact::from).collect();
+        facts.open = state
+            .open
+            .iter()
+            .map(|open| DeployFact::from(&open.stored))
+            .collect();
         facts.last_failure = failure;
         facts.vetoed = vetoes;
     }
