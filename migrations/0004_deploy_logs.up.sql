@@ -19,6 +19,12 @@ CREATE INDEX deploy_logs_by_deploy ON deploy_logs (deploy_id, position);
 CREATE INDEX deploy_logs_by_words ON deploy_logs USING gin (search);
 CREATE TABLE deploy_logs_default PARTITION OF deploy_logs DEFAULT;
 
+CREATE VIEW deploy_logs_partitions AS
+    SELECT child.relname::text AS name,
+        (to_date(right(child.relname, 6), 'YYYYMM') + interval '1 month') AT TIME ZONE 'UTC' AS upper_end
+    FROM pg_inherits JOIN pg_class AS child ON child.oid = pg_inherits.inhrelid
+    WHERE pg_inherits.inhparent = 'deploy_logs'::regclass AND child.relname ~ '^deploy_logs_[0-9]{6}$';
+
 -- Makes the partitions of the month of `moment` and of `ahead` months after it, as far as they are missing, and moves lines
 -- that the default partition holds for them. Returns how many it made; writes and locks nothing when none is missing.
 CREATE FUNCTION deploy_logs_partitions_ensure(moment timestamptz, ahead integer) RETURNS integer LANGUAGE plpgsql AS $$
@@ -31,9 +37,9 @@ DECLARE
 BEGIN
     FOR i IN 0..ahead LOOP
         part := 'deploy_logs_' || to_char(month + make_interval(months => i), 'YYYYMM');
-        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        CONTINUE WHEN EXISTS (SELECT FROM deploy_logs_partitions WHERE name = part);
         PERFORM pg_advisory_xact_lock(hashtextextended('deploy_logs partitions', 0));
-        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        CONTINUE WHEN EXISTS (SELECT FROM deploy_logs_partitions WHERE name = part);
         lower_end := (month + make_interval(months => i)) AT TIME ZONE 'UTC';
         upper_end := (month + make_interval(months => i + 1)) AT TIME ZONE 'UTC';
         EXECUTE format('CREATE TABLE %I (LIKE deploy_logs INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS)', part);
@@ -55,18 +61,11 @@ $$;
 -- partitions went.
 CREATE FUNCTION deploy_logs_prune(horizon timestamptz) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
-    part record;
+    part text;
     dropped integer := 0;
 BEGIN
-    FOR part IN
-        SELECT child.relname AS name
-        FROM pg_inherits
-        JOIN pg_class AS child ON child.oid = pg_inherits.inhrelid
-        WHERE pg_inherits.inhparent = 'deploy_logs'::regclass
-            AND child.relname ~ '^deploy_logs_[0-9]{6}$'
-            AND (to_date(right(child.relname, 6), 'YYYYMM') + interval '1 month') AT TIME ZONE 'UTC' <= horizon
-    LOOP
-        EXECUTE format('DROP TABLE %I', part.name);
+    FOR part IN SELECT name FROM deploy_logs_partitions WHERE upper_end <= horizon LOOP
+        EXECUTE format('DROP TABLE %I', part);
         dropped := dropped + 1;
     END LOOP;
     DELETE FROM deploy_logs_default WHERE at < horizon;

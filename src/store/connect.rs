@@ -85,14 +85,7 @@ impl Store {
     /// Connects to `url` (`postgres://user:password@host:port/database`), trying three times. The error says what the last
     /// try met and where, never the credentials. Once connected, the pool reconnects by itself.
     pub async fn connect_with(url: &str, options: &ConnectOptions) -> Result<Self, StoreError> {
-        let server = PgConnectOptions::from_str(url)
-            .map_err(|error| {
-                StoreError::Other(format!(
-                    "the database URL is not valid ({}): expected postgres://USER:PASSWORD@HOST:PORT/DATABASE",
-                    cause(&error)
-                ))
-            })?
-            .application_name("stagekeeper");
+        let server = parse(url)?.application_name("stagekeeper");
         let mut tries = 0;
         loop {
             let met = match first_contact(&server, options).await {
@@ -177,6 +170,19 @@ impl Store {
         }
         error.into()
     }
+}
+
+/// Reads a URL; the error does not repeat it, because it may hold a password.
+fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let invalid = |why: &str| {
+        StoreError::Other(format!(
+            "the database URL is not valid ({why}): expected postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+        ))
+    };
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(invalid("it does not begin with postgres://"));
+    }
+    PgConnectOptions::from_str(url).map_err(|error| invalid(&cause(&error)))
 }
 
 const STANDBY: &str = "the database is not available: the server is a read-only standby, point the URL at the primary";

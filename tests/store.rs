@@ -1,0 +1,32 @@
+//! The store on a real Postgres: each test on a database of its own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it did not expect"
+)]
+
+#[path = "support/postgres.rs"]
+mod postgres;
+
+#[path = "store/audit.rs"]
+mod audit;
+#[path = "store/connect.rs"]
+mod connect;
+#[path = "store/deploys.rs"]
+mod deploys;
+#[path = "store/fixture.rs"]
+mod fixture;
+#[path = "store/history.rs"]
+mod history;
+#[path = "store/logs.rs"]
+mod logs;
+#[path = "store/migrate.rs"]
+mod migrate;
+#[path = "store/plans.rs"]
+mod plans;
+#[path = "store/schema.rs"]
+mod schema;
+#[path = "store/server.rs"]
+mod server;
+#[path = "store/targets.rs"]
+mod targets;

@@ -1,0 +1,148 @@
+//! Every query of the program against 100,000 deploys: none may read a whole large table.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::fixture::Shop;
+
+/// Tables that grow with the number of deploys.
+const LARGE: [&str; 9] = [
+    "deploys",
+    "deploy_transitions",
+    "deploy_logs",
+    "audit_log",
+    "hook_runs",
+    "instances",
+    "vetoes",
+    "releases",
+    "snapshots",
+];
+
+/// 50 projects with 10 stages each; 200 deploys a stage, all but the last finished.
+const FILL: &str = "
+SET session_replication_role = replica;
+INSERT INTO projects (id, namespace, name)
+    SELECT md5('p' || p)::uuid, 'ns-' || p % 5, 'project-' || p FROM generate_series(1, 50) AS p;
+INSERT INTO targets (id, project_id, kind)
+    SELECT md5('t' || t)::uuid, md5('p' || 1 + t % 50)::uuid, 'stage' FROM generate_series(0, 499) AS t;
+INSERT INTO stages (id, project_id, namespace, name, uid)
+    SELECT md5('t' || t)::uuid, md5('p' || 1 + t % 50)::uuid, 'ns-' || (1 + t % 50) % 5, 'stage-' || t, 'uid'
+    FROM generate_series(0, 499) AS t;
+INSERT INTO releases (project_id, id, images)
+    SELECT md5('p' || 1 + r % 50)::uuid, repeat(md5('r' || r), 2), '{}' FROM generate_series(0, 19999) AS r;
+INSERT INTO snapshots (project_id, hash, content)
+    SELECT md5('p' || 1 + s % 50)::uuid, 's' || s, '{}' FROM generate_series(0, 19999) AS s;
+INSERT INTO deploys (id, target_id, project_id, sequence, release_id, images, snapshot_hash, instance, state, since,
+                     epoch, actor, cause, created_at, finished_at)
+    SELECT lpad(to_hex(d), 32, '0')::uuid, md5('t' || d % 500)::uuid, md5('p' || 1 + d % 50)::uuid, 1 + d / 500,
+           repeat(md5('r' || d % 20000), 2),
+           jsonb_build_object('web', jsonb_build_object('repository', 'r/shop', 'tag', d::text, 'digest', md5(d::text))),
+           's' || d % 20000, 'i' || d,
+           CASE WHEN d >= 99500 THEN 'pending' WHEN d % 7 = 0 THEN 'rolled_back' ELSE 'success' END,
+           now(), 1, 'policy', 'x', now() - (100000 - d) * interval '1 minute', CASE WHEN d < 99500 THEN now() END
+    FROM generate_series(0, 99999) AS d;
+INSERT INTO deploy_transitions (deploy_id, version, step, to_state, actor, reason, message, at)
+    SELECT lpad(to_hex(d), 32, '0')::uuid, v, 1, 'pending', 'policy', 'x', 'x', now()
+    FROM generate_series(0, 99999) AS d, generate_series(1, 2) AS v;
+INSERT INTO instances (target_id, name, deploy_id, status, deleted_at)
+    SELECT md5('t' || d % 500)::uuid, 'i' || d, lpad(to_hex(d), 32, '0')::uuid, 'running', CASE WHEN d < 49000 THEN now() END
+    FROM generate_series(0, 49999) AS d;
+INSERT INTO vetoes (id, target_id, release_id, deploy_id, reason, actor, at, lifted_at, lifted_by)
+    SELECT lpad(to_hex(d), 32, '0')::uuid, md5('t' || d % 500)::uuid, repeat(md5('r' || d % 20000), 2), lpad(to_hex(d), 32, '0')::uuid, 'x',
+           'policy', now(), CASE WHEN d < 19000 THEN now() END, CASE WHEN d < 19000 THEN 'policy' END
+    FROM generate_series(0, 19999) AS d;
+INSERT INTO hook_runs (deploy_id, phase, name, started_at)
+    SELECT lpad(to_hex(d), 32, '0')::uuid, 'verify', 'smoke', now() FROM generate_series(0, 49999) AS d;
+INSERT INTO deploy_logs (deploy_id, at, source, seq, level, line)
+    SELECT lpad(to_hex(l % 5000), 32, '0')::uuid, now() + l % 400 * interval '1 day', 'pod', l, 'info',
+           'word' || l % 997 || ' and word' || l % 499
+    FROM generate_series(0, 99999) AS l;
+INSERT INTO audit_log (seq, at, actor, action, subject, details, prev_hash, hash)
+    SELECT a, now(), 'policy', 'x', 'deploy/' || a, '{}', '', '' FROM generate_series(1, 50000) AS a;
+SET session_replication_role = DEFAULT;
+ANALYZE";
+
+/// Reads the plan of a prepared statement that must do for any arguments.
+async fn plan(session: &mut PgConnection, query: &str) -> Value {
+    let prepare = format!("PREPARE asked AS {query}");
+    run(session, &prepare).await;
+    let arguments: i64 = sqlx::query_scalar(
+        "SELECT cardinality(parameter_types)::bigint FROM pg_prepared_statements WHERE name = 'asked'",
+    )
+    .fetch_one(&mut *session)
+    .await
+    .unwrap();
+    let arguments = vec!["NULL"; usize::try_from(arguments).unwrap()].join(", ");
+    let arguments = if arguments.is_empty() {
+        arguments
+    } else {
+        format!("({arguments})")
+    };
+    let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE asked{arguments}");
+    let row = sqlx::raw_sql(AssertSqlSafe(explain))
+        .fetch_one(&mut *session)
+        .await
+        .unwrap_or_else(|error| panic!("{query}: {error}"));
+    run(session, "DEALLOCATE asked").await;
+    sqlx::Row::get::<Value, _>(&row, 0)
+}
+
+async fn run(session: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(session)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// The large tables, or parts of them, that a plan reads from end to end.
+fn read_whole(plan: &Value, found: &mut BTreeSet<String>) {
+    match plan {
+        Value::Object(node) => {
+            let relation = node.get("Relation Name").and_then(Value::as_str);
+            if node.get("Node Type").and_then(Value::as_str) == Some("Seq Scan")
+                && let Some(relation) = relation
+                && LARGE
+                    .iter()
+                    .any(|large| relation == *large || relation.starts_with("deploy_logs"))
+            {
+                found.insert(relation.to_owned());
+            }
+            node.values().for_each(|value| read_whole(value, found));
+        }
+        Value::Array(nodes) => nodes.iter().for_each(|value| read_whole(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn no_query_reads_a_whole_large_table() {
+    let shop = Shop::new().await;
+    let mut session = shop.sql.acquire().await.unwrap();
+    run(&mut session, FILL).await;
+    run(&mut session, "SET plan_cache_mode = force_generic_plan").await;
+
+    let mut control = BTreeSet::new();
+    let careless = "SELECT id FROM deploys WHERE cause = $1";
+    read_whole(&plan(&mut session, careless).await, &mut control);
+    assert_eq!(control, BTreeSet::from(["deploys".to_owned()]));
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
+    let mut looked_at = 0;
+    let mut careless = Vec::new();
+    for file in fs::read_dir(folder).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        let described: Value = serde_json::from_str(&text).unwrap();
+        let query = described["query"].as_str().unwrap();
+        let mut found = BTreeSet::new();
+        let plan = plan(&mut session, query).await;
+        read_whole(&plan, &mut found);
+        if !found.is_empty() {
+            careless.push(format!("{found:?} by\n{query}"));
+        }
+        looked_at += 1;
+    }
+    assert!(looked_at > 40, "{looked_at}");
+    assert!(careless.is_empty(), "{}", careless.join("\n\n"));
+}
