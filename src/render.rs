@@ -10,6 +10,8 @@
 
 mod check;
 pub mod discovery;
+pub mod gateway;
+mod hook;
 mod meta;
 pub mod names;
 mod order;
@@ -17,18 +19,30 @@ mod overlay;
 mod pod;
 pub mod problem;
 mod resolve;
+mod route;
 mod security;
 pub mod snapshot;
 mod volumes;
 mod workload;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod laws;
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Service},
 };
 
+pub use hook::{HookManifests, hook};
 pub use meta::{Context, RENDERED, rendered};
 pub use problem::{Problem, Problems};
+pub use route::{
+    RouteObject, backend, instance_route, instance_url, stage_route, stage_services, stage_url,
+};
 pub use snapshot::{Identity, Scope, ServiceSpec, Snapshot, SnapshotError};
 
 use meta::Copy;

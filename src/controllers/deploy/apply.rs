@@ -4,12 +4,13 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::{
+    Target,
     observe::{self, Planned},
     routes::Wanted,
     workloads,
 };
 use crate::{
-    cluster::index::StageChildren,
+    cluster::{apply::Doomed, index::{Meta, StageChildren}},
     controllers::{context::Context, error::Error},
     render::{self, ServiceManifests, Snapshot},
 };
@@ -96,6 +97,20 @@ pub async fn routes(ctx: &Context, wanted: &[Wanted], children: &StageChildren) 
             one.apply(&ctx.writer).await?;
             any = true;
         }
+    }
+    Ok(any)
+}
+
+/// Deletes the objects that are not being deleted already.
+pub async fn delete<'a, K>(ctx: &Context, target: &Target<'_>, metas: impl Iterator<Item = &'a Meta>) -> Result<bool, Error>
+where
+    K: kube::Resource<DynamicType = ()>,
+{
+    let mut any = false;
+    for meta in metas.filter(|meta| !meta.deleting) {
+        let doomed = Doomed { namespace: &target.key.namespace, name: &meta.name, uid: Some(&meta.uid) };
+        ctx.writer.delete::<K>(doomed).await?;
+        any = true;
     }
     Ok(any)
 }

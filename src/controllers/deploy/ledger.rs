@@ -63,8 +63,10 @@ pub struct Instance {
     pub release: ReleaseId,
     /// Whether the deploy failed or was stopped.
     pub failed: bool,
-    /// When it lost its purpose: traffic left it, or its deploy ended without success.
-    pub idle_since: Option<Timestamp>,
+    /// Whether it may have claims or files of its own to remove.
+    pub storage: bool,
+    /// When it was made.
+    pub made: Timestamp,
 }
 
 /// A release that failed here.
@@ -74,6 +76,15 @@ pub struct Veto {
     pub deploy: Uuid,
     /// Why.
     pub reason: String,
+}
+
+/// What the newest deploy went back from, when it is a rollback: not tried again by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undone {
+    /// Snapshot of the deploy that was undone.
+    pub snapshot: String,
+    /// The explicit request behind it.
+    pub request: Option<String>,
 }
 
 /// A finished deploy, for the status.
@@ -96,6 +107,8 @@ pub struct Ledger {
     pub latest_request: Option<String>,
     /// The last deploy that succeeded.
     pub good: Option<Entry>,
+    /// What the newest deploy went back from.
+    pub undone: Option<Undone>,
     /// Releases that are not tried again by themselves.
     pub vetoed: BTreeMap<ReleaseId, Veto>,
     /// Instances by name.

@@ -1,0 +1,30 @@
+//! Deleting a stage: what it made goes, its history stays.
+
+use kube::{ResourceExt as _, runtime::controller::Action};
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    api::{Stage, labels::FINALIZER},
+    cluster::index::StageKey,
+    controllers::{context::Context, error::Error},
+};
+
+/// How long children may take to go before the finalizer is looked at again; a child that goes triggers a pass anyway.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// Removes the children, closes what is open, marks the row, and lets the object go. Needs only the stage's identity,
+/// never a valid spec; "already gone" is done.
+pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Action, Error> {
+    if !stage.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    ctx.images.subscribe(&(key.namespace.to_string(), key.name.to_string()), &BTreeMap::new());
+    drop(ctx.memories.take(key));
+    ctx.writer.delete_children(key, &ctx.index.stage(key)).await?;
+    ctx.store.stage_soft_delete(&key.namespace, &key.name, ctx.term.epoch, ctx.clock.now()).await?;
+    if ctx.index.stage(key).is_empty() {
+        ctx.writer.remove_finalizer(stage, FINALIZER).await?;
+        return Ok(Action::await_change());
+    }
+    Ok(Action::requeue(RECHECK))
+}
