@@ -8,6 +8,7 @@ pub mod apply;
 pub mod client;
 pub mod error;
 pub mod index;
+pub mod lease;
 
 /// Cuts a text to a number of characters, the last of which then says that there was more.
 fn cut(text: &str, chars: usize) -> String {

@@ -8,14 +8,19 @@ use std::{
 use kube::runtime::reflector::{ObjectRef, Store as Reflected};
 use tokio::sync::mpsc;
 
-use super::{backoff::Backoff, images::ImageBook, stage::memory::Memory};
+use super::{
+    backoff::Backoff,
+    images::{ImageBook, Subscriber},
+    project::PROJECT,
+    stage::memory::Memory,
+};
 use crate::{
     api::{Project, Stage},
     cluster::{
         apply::Writer,
         events::Events,
         index::{Index, StageKey},
-        lease::Leader,
+        lease::LeaseHandle,
     },
     domain::clock::{Clock, Ids},
     store::Store,
@@ -49,11 +54,13 @@ pub struct Context {
     /// Retry delays.
     pub backoff: Backoff,
     /// Asks for another pass.
-    pub trigger: Trigger,
+    pub trigger: Triggers,
     /// This term.
     pub term: Term,
     /// What is remembered of each stage between passes.
-    pub memories: Memories,
+    pub memories: Arc<Memories>,
+    /// Passes that may run at once.
+    pub concurrency: u16,
 }
 
 /// A term of leadership.
@@ -62,10 +69,10 @@ pub struct Term {
     /// Fences every write: larger than any epoch before.
     pub epoch: i64,
     /// Whether the term still lasts.
-    pub leader: Leader,
+    pub leader: LeaseHandle,
 }
 
-/// Asks for another pass of a stage or project.
+/// Asks for another pass of a stage or project in one set of namespaces.
 #[derive(Debug, Clone)]
 pub struct Trigger {
     stages: mpsc::UnboundedSender<ObjectRef<Stage>>,
@@ -81,15 +88,39 @@ impl Trigger {
     ) -> Self {
         Self { stages, projects }
     }
+}
+
+/// Asks for another pass of any stage or project.
+#[derive(Debug, Clone)]
+pub struct Triggers(Arc<HashMap<String, Trigger>>);
+
+impl Triggers {
+    /// From triggers by namespace; the empty name stands for all others.
+    pub fn new(by_namespace: HashMap<String, Trigger>) -> Self {
+        Self(Arc::new(by_namespace))
+    }
 
     /// Another pass of a stage. Nothing happens when the term is over.
     pub fn stage(&self, key: &StageKey) {
-        let _ = self.stages.send(ObjectRef::new(&key.name).within(&key.namespace));
+        if let Some(trigger) = self.of(&key.namespace) {
+            let _ = trigger.stages.send(ObjectRef::new(&key.name).within(&key.namespace));
+        }
     }
 
-    /// Another pass of a project.
-    pub fn project(&self, namespace: &str, name: &str) {
-        let _ = self.projects.send(ObjectRef::new(name).within(namespace));
+    /// Another pass of whoever asked a registry something.
+    pub fn subscriber(&self, (namespace, name): &Subscriber) {
+        match name.strip_prefix(PROJECT) {
+            None => self.stage(&StageKey::new(namespace.as_str(), name.as_str())),
+            Some(project) => {
+                if let Some(trigger) = self.of(namespace) {
+                    let _ = trigger.projects.send(ObjectRef::new(project).within(namespace));
+                }
+            }
+        }
+    }
+
+    fn of(&self, namespace: &str) -> Option<&Trigger> {
+        self.0.get(namespace).or_else(|| self.0.get(""))
     }
 }
 

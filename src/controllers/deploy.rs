@@ -24,7 +24,7 @@ use crate::{
     api,
     cluster::index::StageKey,
     domain::deploy::{
-        self, Effect, Health, Policy, QueuePolicy, State, Step, Transition, Waiting,
+        self, Effect, Health, Policy, QueuePolicy, State, Step, Waiting,
     },
     render::Snapshot,
 };
@@ -129,7 +129,7 @@ async fn pass(
         ledger,
         children: &children,
         queue: deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref()),
-        route: target.route,
+        target,
         health,
     };
     let seen = observe::observe(&scene);
@@ -175,36 +175,27 @@ async fn perform(
             Effect::ApplyInstance => apply::instance(ctx, plans.this, &children).await?,
             Effect::RunHooks(phase) => hooks::run(ctx, entry, *phase, &target.owner, &children).await?,
             Effect::ApplyRoute => {
-                let wanted = routes::wanted(target.route, &entry.snapshot, &entry.deploy.instance, &target.owner);
-                apply::routes(ctx, &wanted, &children).await?
+                let active = ledger.good.as_ref().map(|good| good.deploy.instance.as_str());
+                apply::routes(ctx, target, entry, active, &children).await?
             }
             Effect::Probe => {
                 if !prober.as_ref().is_some_and(|prober| prober.is_for(entry.deploy.id)) {
-                    *prober = Some(Prober::start(entry, &children, &target.key, &ctx.trigger));
+                    *prober = Some(Prober::start(entry, plans.this, &children, &target.key, &ctx.trigger));
                 }
                 false
             }
             Effect::SwitchTraffic => {
-                apply::traffic(ctx, &entry.snapshot, &entry.deploy.instance, &target.owner, &children).await?
+                apply::traffic(ctx, target, entry, &children).await?
             }
             Effect::CollectEvidence => evidence::collect(ctx, target, entry, plans.this, prober.as_ref(), &children).await?,
             Effect::Restore(_) => match (&ledger.good, &plans.good) {
                 (Some(good), Some(planned)) => {
                     apply::instance(ctx, planned, &children).await?
-                        | apply::traffic(ctx, &good.snapshot, &good.deploy.instance, &target.owner, &children).await?
+                        | apply::traffic(ctx, target, good, &children).await?
                 }
                 _ => false,
             },
         };
     }
     Ok(changed)
-}
-
-/// The last of the transitions, in words for an event.
-fn last<'a>(taken: &'a [Transition], close: Option<&'a str>) -> Option<(&'static str, &'a str)> {
-    match (close, taken.last()) {
-        (Some(message), _) => Some(("Failed", message)),
-        (None, Some(transition)) => Some((transition.reason, &transition.message)),
-        (None, None) => None,
-    }
 }

@@ -14,7 +14,6 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -174,7 +173,7 @@ async fn terms(process: &Process, handle: &LeaseHandle, shutdown: &CancellationT
 
 /// One term of leadership: reads everything once, then acts until `stop`.
 async fn term(process: &Process, handle: &LeaseHandle, elected: u64, stop: CancellationToken) -> Result<(), RunError> {
-    let Some(epoch) = until_stopped(&stop, claim(process, handle, elected)).await else { return Ok(()) };
+    let Some(epoch) = until_stopped(&stop, claim(process, elected)).await else { return Ok(()) };
     let Some(()) = until_stopped(&stop, process.index.synced()).await else { return Ok(()) };
     let Some(states) = until_stopped(&stop, patiently("targets", || load(process))).await else { return Ok(()) };
     tracing::info!(epoch, stages = states.len(), "leading");
@@ -183,6 +182,7 @@ async fn term(process: &Process, handle: &LeaseHandle, elected: u64, stop: Cance
         memories.put(key, memory);
     }
 
+    let registries = scan::Registries::new(process.clock.clone()).map_err(|error| RunError::Failed(error.to_string()))?;
     let mut tasks = JoinSet::new();
     let namespaces: Vec<Option<String>> = match &process.config.namespaces {
         Namespaces::All => vec![None],
@@ -201,7 +201,7 @@ async fn term(process: &Process, handle: &LeaseHandle, elected: u64, stop: Cance
     let images = Arc::new(ImageBook::new(move |subscriber: &Subscriber| told.subscriber(subscriber)));
     let metrics = process.telemetry.metrics.clone();
     tasks.spawn(images.clone().run(
-        Arc::new(scan::Registries::new()),
+        Arc::new(registries),
         process.clock.clone(),
         Arc::new(move |result| metrics.scanned(result)),
         process.config.scan_concurrency.get(),
@@ -236,6 +236,7 @@ async fn term(process: &Process, handle: &LeaseHandle, elected: u64, stop: Cance
             trigger: triggers.clone(),
             term: Term { epoch, leader: handle.clone() },
             memories: memories.clone(),
+            concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),
         });
         tasks.spawn(stages_controller(ctx.clone(), stage_events, stage_queue, stop.clone()));
         tasks.spawn(projects_controller(ctx, project_events, project_queue, stop.clone()));
@@ -250,13 +251,11 @@ async fn term(process: &Process, handle: &LeaseHandle, elected: u64, stop: Cance
 }
 
 /// Claims an epoch that is larger than any that wrote to the database.
-async fn claim(process: &Process, handle: &LeaseHandle, elected: u64) -> i64 {
+async fn claim(process: &Process, elected: u64) -> i64 {
     let lease = format!("{}/{}", process.config.lease.namespace.as_deref().unwrap_or_default(), process.config.lease.name);
     let at_least = i64::try_from(elected).unwrap_or(i64::MAX);
-    let epoch =
-        patiently("the epoch", || process.store.leader_epoch_claim(&lease, &process.config.lease.identity, at_least)).await;
-    handle.raise_floor(0);
-    epoch
+    let holder = &process.config.lease.identity;
+    patiently("the epoch", || process.store.leader_epoch_claim(&lease, holder, at_least)).await
 }
 
 async fn load(process: &Process) -> Result<Vec<(StageKey, memory::Memory)>, StoreError> {
@@ -329,14 +328,13 @@ async fn stages_controller(
     queue: mpsc::UnboundedReceiver<ObjectRef<Stage>>,
     stop: CancellationToken,
 ) {
-    let concurrency = u16::try_from(ctx.concurrency()).unwrap_or(u16::MAX);
     // A first pass needs the projects: without them every stage would say that its project does not exist.
     if until_stopped(&stop, ctx.projects.wait_until_ready()).await.is_none() {
         return;
     }
     Controller::for_stream(events, ctx.stages.clone())
-        .with_config(controller::Config::default().concurrency(concurrency))
-        .reconcile_on(UnboundedReceiverStream::new(queue))
+        .with_config(controller::Config::default().concurrency(ctx.concurrency))
+        .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(stage::reconcile, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
         .for_each(|result| async move { log(result) })
@@ -351,7 +349,7 @@ async fn projects_controller(
 ) {
     Controller::for_stream(events, ctx.projects.clone())
         .with_config(controller::Config::default().concurrency(4))
-        .reconcile_on(UnboundedReceiverStream::new(queue))
+        .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(project::reconcile, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
         .for_each(|result| async move { log(result) })
@@ -402,4 +400,8 @@ async fn house(process: &Process) -> Result<(), StoreError> {
     let kept = Duration::from_hours(24 * u64::try_from(settings.log_retention_days).unwrap_or(30));
     process.store.logs_prune(now.saturating_sub(kept).unwrap_or(now)).await?;
     Ok(())
+}
+
+fn received<T>(queue: mpsc::UnboundedReceiver<T>) -> impl futures::Stream<Item = T> {
+    futures::stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|item| (item, queue)) })
 }

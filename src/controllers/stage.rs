@@ -38,7 +38,8 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
         return delete::cleanup(&stage, &key, &ctx).await;
     }
     if !stage.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
-        ctx.writer.add_finalizer(&*stage, FINALIZER).await?;
+        let all: Vec<&str> = stage.finalizers().iter().map(String::as_str).chain([FINALIZER]).collect();
+        ctx.writer.set_finalizers(&*stage, &all).await?;
     }
     let remembered = ctx.memories.take(&key);
     let mut memory = match remembered {
@@ -149,7 +150,7 @@ async fn conclude(
 }
 
 async fn write(ctx: &Context, stage: &Stage, memory: &mut Memory, status: StageStatus) -> Result<(), Error> {
-    ctx.writer.status(stage, &status).await?;
+    ctx.writer.apply_status(stage, &status).await?;
     memory.written = Some(status);
     memory.unwritten_since = None;
     Ok(())
@@ -166,8 +167,8 @@ async fn report(ctx: &Context, stage: &Stage, memory: Option<&mut Memory>, error
     if after == before {
         return;
     }
-    match ctx.writer.status(stage, &after).await {
-        Ok(()) => {
+    match ctx.writer.apply_status(stage, &after).await {
+        Ok(_) => {
             if let Some(memory) = memory {
                 memory.written = Some(after);
             }
@@ -177,8 +178,8 @@ async fn report(ctx: &Context, stage: &Stage, memory: Option<&mut Memory>, error
 }
 
 /// What happens after a failed pass.
-pub fn error_policy(stage: Arc<Stage>, error: &Error, ctx: Arc<Context>) -> Action {
-    let key = key(&stage).to_string();
+pub fn error_policy(stage: &Stage, error: &Error, ctx: &Context) -> Action {
+    let key = key(stage).to_string();
     match error.class() {
         Class::Conflict => tracing::debug!(stage = key, %error, "lost a race; observing again"),
         Class::Stalled | Class::StoreAway | Class::Transient => tracing::warn!(stage = key, %error, "pass failed"),

@@ -1,18 +1,18 @@
 //! Effects on the cluster: server-side applies that cost nothing where they hold already.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::api::core::v1::Service;
 
 use super::{
     Target,
+    ledger::Entry,
     observe::{self, Planned},
-    routes::Wanted,
-    workloads,
+    routes, workloads,
 };
 use crate::{
     cluster::{apply::Doomed, index::{Meta, StageChildren}},
     controllers::{context::Context, error::Error},
-    render::{self, ServiceManifests, Snapshot},
+    render::{self, ServiceManifests},
 };
 
 /// Calls at a time for one target: enough for projects of several services, few enough to be fair to others.
@@ -68,33 +68,45 @@ async fn workload(ctx: &Context, service: &ServiceManifests) -> Result<(), Error
     Ok(())
 }
 
-/// Points the target's stable Services at `instance`. Returns whether anything was written.
-pub async fn traffic(
+/// Points the target's stable Services at the instance of `entry`. Returns whether anything was written.
+pub async fn traffic(ctx: &Context, target: &Target<'_>, entry: &Entry, children: &StageChildren) -> Result<bool, Error> {
+    let at = observe::context(entry, &target.owner, children);
+    let wanted = render::stage_services(&entry.snapshot, Some(&entry.deploy.instance), &at);
+    stable_services(ctx, &wanted, children).await
+}
+
+/// Makes the routes that the target wants for the instance of `entry`, and the stable Services that they lead to if
+/// there are none yet. Returns whether anything was written.
+pub async fn routes(
     ctx: &Context,
-    snapshot: &Snapshot,
-    instance: &str,
-    owner: &OwnerReference,
+    target: &Target<'_>,
+    entry: &Entry,
+    active: Option<&str>,
     children: &StageChildren,
 ) -> Result<bool, Error> {
-    let mut any = false;
-    for service in observe::routed(snapshot) {
-        let object = render::stage::service(snapshot, service, instance, owner);
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        let seen = children.service(name);
-        if seen.and_then(|view| view.meta.rendered.as_deref()) != render::rendered(&object) {
-            ctx.writer.apply(&object).await?;
+    let at = observe::context(entry, &target.owner, children);
+    let wanted = routes::wanted(target.route, &entry.snapshot, &[&entry.deploy.instance], &at);
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let mut stable = render::stage_services(&entry.snapshot, active, &at);
+    stable.retain(|service| children.service(service.metadata.name.as_deref().unwrap_or_default()).is_none());
+    let mut any = stable_services(ctx, &stable, children).await?;
+    for one in &wanted {
+        if !one.holds(children) {
+            one.apply(ctx).await?;
             any = true;
         }
     }
     Ok(any)
 }
 
-/// Makes the routes that are wanted. Returns whether anything was written.
-pub async fn routes(ctx: &Context, wanted: &[Wanted], children: &StageChildren) -> Result<bool, Error> {
+async fn stable_services(ctx: &Context, wanted: &[Service], children: &StageChildren) -> Result<bool, Error> {
     let mut any = false;
-    for one in wanted {
-        if one.view(children).and_then(|view| view.meta.rendered.as_deref()) != one.rendered() {
-            one.apply(&ctx.writer).await?;
+    for object in wanted {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        if children.service(name).and_then(|view| view.meta.rendered.as_deref()) != render::rendered(object) {
+            ctx.writer.apply(object).await?;
             any = true;
         }
     }

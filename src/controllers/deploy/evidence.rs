@@ -44,7 +44,9 @@ pub async fn collect(
     lines.extend(evidence::of_pods(&ctx.client, &target.key.namespace, &pods).await);
     store(ctx, entry, lines, LogLevel::Error).await?;
     let now = ctx.clock.now();
-    ctx.store.deploy_evidence_done(entry.deploy.id, ctx.term.epoch, now).await?;
+    let deploy = &entry.deploy;
+    let version = ctx.store.deploy_evidence_done(deploy.id, deploy.version, ctx.term.epoch, now).await?;
+    entry.deploy.version = version;
     entry.deploy.evidence_at = Some(now);
     Ok(true)
 }

@@ -3,12 +3,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::{
+    Target,
     ledger::{Entry, HookRun, Ledger},
+    routes,
     workloads::{self, Expected, Standing},
 };
 use crate::{
-    api,
-    cluster::index::StageChildren,
+    cluster::index::{ServiceView, StageChildren},
     controllers::error::Error,
     domain::deploy::{Deploy, Health, Hooks, LastGood, Observation, Phase, Queue, Route, State},
     render::{self, Manifests, Scope, Snapshot, names},
@@ -25,11 +26,19 @@ pub struct Planned {
     pub lacks_addresses: bool,
 }
 
+/// What rendering takes besides a snapshot: addresses as they are known now.
+pub fn context(entry: &Entry, owner: &OwnerReference, children: &StageChildren) -> render::Context {
+    let address = |view: &ServiceView| Some((view.meta.name.to_string(), view.cluster_ip?.to_string()));
+    render::Context {
+        owner: owner.clone(),
+        deploy: entry.deploy.id,
+        service_ips: children.services().filter_map(address).collect(),
+    }
+}
+
 /// Renders the instance of `entry` with the addresses that are known.
 pub fn planned(entry: &Entry, owner: &OwnerReference, children: &StageChildren) -> Result<Planned, Error> {
-    let service_ips =
-        children.services().filter_map(|view| Some((view.meta.name.to_string(), view.cluster_ip?.to_string()))).collect();
-    let ctx = render::Context { owner: owner.clone(), deploy: entry.deploy.id, service_ips };
+    let ctx = context(entry, owner, children);
     let manifests = render::instance(&entry.snapshot, &entry.deploy.instance, &ctx)
         .map_err(|problems| Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() })?;
     let lacks_addresses = !manifests.missing_addresses(&ctx).is_empty();
@@ -56,7 +65,6 @@ fn replicas(workload: &k8s_openapi::api::apps::v1::Deployment) -> u32 {
 }
 
 /// What surrounds one observed deploy.
-#[derive(Debug)]
 pub struct Scene<'a> {
     /// The deploy.
     pub entry: &'a Entry,
@@ -70,8 +78,8 @@ pub struct Scene<'a> {
     pub children: &'a StageChildren,
     /// Whose turn it is.
     pub queue: Queue,
-    /// Where traffic from outside comes in.
-    pub route: Option<&'a api::Route>,
+    /// Whose deploy it is.
+    pub target: &'a Target<'a>,
     /// What the probes said.
     pub health: Health,
 }
@@ -134,14 +142,12 @@ pub fn traffic_points_at(snapshot: &Snapshot, instance: &str, children: &StageCh
 
 /// Whether the objects of the route exist and are accepted.
 fn route(scene: &Scene<'_>) -> Route {
-    let wanted = match super::routes::wanted(scene.route, &scene.entry.snapshot, &scene.entry.deploy.instance) {
-        Ok(wanted) => wanted,
-        Err(message) => return Route::Waiting(message),
-    };
-    for one in wanted {
+    let at = context(scene.entry, &scene.target.owner, scene.children);
+    for one in routes::wanted(scene.target.route, &scene.entry.snapshot, &[&scene.entry.deploy.instance], &at) {
         match one.view(scene.children) {
             None => return Route::Waiting(format!("{one} is being made")),
-            Some(view) if view.accepted && view.meta.rendered.as_deref() == one.rendered() => {}
+            Some(_) if !one.holds(scene.children) => return Route::Waiting(format!("{one} is being changed")),
+            Some(view) if view.accepted => {}
             Some(view) => {
                 let why = view.problem.as_ref().map(|because| format!(": {}", because.message)).unwrap_or_default();
                 return Route::Waiting(format!("{one} is not accepted yet{why}; does a controller serve its class?"));

@@ -11,13 +11,13 @@ use std::{
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::ledger::Entry;
+use super::{ledger::Entry, observe::Planned};
 use crate::{
     cluster::index::{StageChildren, StageKey},
-    controllers::context::Trigger,
+    controllers::context::Triggers,
     domain::deploy::Health,
     probe::{self, Expect, Verdict},
-    render::{names, snapshot::Probe as Asked},
+    render::snapshot::Probe as Asked,
 };
 
 /// One service to probe.
@@ -57,8 +57,8 @@ pub struct Prober {
 
 impl Prober {
     /// Starts probing every service of the deploy that declares health, each at the address of its own Service.
-    pub fn start(entry: &Entry, children: &StageChildren, key: &StageKey, trigger: &Trigger) -> Self {
-        let aims = aims(entry, children);
+    pub fn start(entry: &Entry, planned: &Planned, children: &StageChildren, key: &StageKey, trigger: &Triggers) -> Self {
+        let aims = aims(entry, planned, children);
         let tallies = Arc::new(Mutex::new(vec![Tally::default(); aims.len()]));
         let tasks = aims.iter().cloned().enumerate().map(|(position, aim)| {
             let (tallies, trigger, key) = (tallies.clone(), trigger.clone(), key.clone());
@@ -138,13 +138,12 @@ async fn ask(aim: &Aim) -> Verdict {
     }
 }
 
-fn aims(entry: &Entry, children: &StageChildren) -> Vec<Aim> {
-    let stage = &entry.snapshot.identity.stage;
+fn aims(entry: &Entry, planned: &Planned, children: &StageChildren) -> Vec<Aim> {
     let threshold = |value: i32| u32::try_from(value).unwrap_or_default().max(1);
     let aim = |service: &crate::render::ServiceSpec| {
         let health = service.health.as_ref()?;
-        let name = names::service_object(stage, service, &entry.deploy.instance);
-        let ip = children.service(&name)?.cluster_ip?;
+        let object = planned.manifests.service(&service.name)?.service.as_ref()?;
+        let ip = children.service(object.metadata.name.as_deref()?)?.cluster_ip?;
         let port = service.ports.iter().find(|port| port.name == health.port)?.port;
         let asked = match &health.probe {
             Asked::Http { path, expect } => Ask::Http { path: path.clone(), expect: expect.parse().ok()? },

@@ -1,6 +1,7 @@
 //! Writing decisions down: the database first, then the copy in memory, then what is told about it.
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{
     Target,
@@ -15,7 +16,7 @@ use crate::{
         deploy::{Deploy, State, Transition},
         plan::Wanted,
     },
-    render::{Snapshot, names, snapshot::VolumeSource},
+    render::{Snapshot, snapshot::VolumeSource},
     store::{Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewVeto, StoreError},
 };
 
@@ -29,25 +30,29 @@ pub async fn create(
     wanted: &Wanted,
     actor: Actor,
     cause: String,
-    undone: Option<Undone>,
+    undone: Option<(Undone, Uuid, NewVeto)>,
 ) -> Result<(), Error> {
     let now = ctx.clock.now();
-    let rollback_of = undone.as_ref().and(ledger.good.as_ref()).map(|good| good.deploy.id);
+    let (undone, rollback_of, veto) = match undone {
+        Some((undone, bad, veto)) => (Some(undone), Some(bad), Some(veto)),
+        None => (None, None, None),
+    };
     let new = NewDeploy {
         id: ctx.ids.next(),
         target: target.id,
-        project: target.project,
         sequence: ledger.next_sequence(),
         release: snapshot.release.clone(),
-        snapshot: wanted.snapshot.clone(),
-        content: serde_json::to_value(&snapshot)
+        snapshot_hash: wanted.snapshot.clone(),
+        snapshot: snapshot
+            .to_json()
             .map_err(|error| Error::Snapshot { snapshot: wanted.snapshot.clone(), message: error.to_string() })?,
-        instance: instance_name(&snapshot, &wanted.snapshot),
+        instance: snapshot.instance(),
         actor,
         cause,
         request: wanted.request.clone(),
         rollback_of,
-        at: now,
+        veto,
+        now,
         epoch: ctx.term.epoch,
     };
     match ctx.store.deploy_create(&new).await? {
@@ -59,7 +64,7 @@ pub async fn create(
         target: new.target,
         sequence: new.sequence,
         release: wanted.release.clone(),
-        snapshot: new.snapshot,
+        snapshot: new.snapshot_hash,
         instance: new.instance,
         state: State::Pending,
         since: now,
@@ -74,15 +79,15 @@ pub async fn create(
         finished_at: None,
     };
     tracing::info!(deploy = %deploy.id, stage = %target.key, cause = deploy.cause, actor = %deploy.actor, "deploy was asked for");
+    if let (Some(veto), Some(bad)) = (new.veto, &ledger.good) {
+        ledger.vetoed.insert(bad.deploy.release.clone(), Veto { deploy: bad.deploy.id, reason: veto.reason });
+    }
+    if wanted.request.is_some() {
+        ledger.vetoed.remove(&wanted.release);
+    }
     ledger.undone = undone;
     ledger.made(Entry { deploy, snapshot: snapshot.into(), request: wanted.request.clone(), hooks: Default::default() });
     Ok(())
-}
-
-/// In place, releases share one instance; else each snapshot has its own, so that going back to one that still runs is
-/// going back to the same objects.
-fn instance_name(snapshot: &Snapshot, hash: &str) -> String {
-    names::instance(snapshot.strategy, hash)
 }
 
 /// Stores the transitions that one observation carried, or that the deploy ends where it is, and applies them to the
@@ -102,19 +107,24 @@ pub async fn advance(
     let closes = close.is_some() || to.is_terminal();
     let actor = if to == State::Aborted { before.actor.clone() } else { Actor::Controller };
     let consequences = consequences(ctx, ledger, entry, taken, closes);
-    let change = Advance {
+    let change = || Advance {
         id: before.id,
         version: before.version,
         epoch: ctx.term.epoch,
         steps: taken.to_vec(),
         close: close.clone(),
+        evidence: false,
         at: now,
         actor,
         instances: consequences.instances.iter().map(|(change, _)| change.clone()).collect(),
         veto: consequences.veto.clone(),
-        lift_veto: consequences.lifts,
     };
-    let version = ctx.store.deploy_advance(&change).await?;
+    let version = match &close {
+        Some(why) if taken.is_empty() => {
+            ctx.store.deploy_close(before.id, before.version, ctx.term.epoch, why, now).await?
+        }
+        _ => ctx.store.deploy_advance(&change()).await?,
+    };
     let reason = taken.last().map(|transition| (transition.reason, transition.message.as_str()));
     tell(ctx, target, &before, to, reason, close.as_deref(), now);
 
@@ -142,9 +152,6 @@ pub async fn advance(
     if let Some(veto) = consequences.veto {
         ledger.vetoed.insert(release.clone(), Veto { deploy: before.id, reason: veto.reason });
     }
-    if consequences.lifts {
-        ledger.vetoed.remove(&release);
-    }
     if closes {
         let closed = ledger.closed(position);
         if to == State::Success {
@@ -163,14 +170,13 @@ struct Consequences {
     /// Rows of instances, and whether their deploy failed.
     instances: Vec<(InstanceChange, bool)>,
     veto: Option<NewVeto>,
-    lifts: bool,
 }
 
 fn consequences(ctx: &Context, ledger: &Ledger, entry: &Entry, taken: &[Transition], closes: bool) -> Consequences {
     let deploy = &entry.deploy;
     let entered = |state: State| taken.iter().any(|transition| transition.to == state);
     let change = |status| InstanceChange { name: deploy.instance.clone(), status, deploy: Some(deploy.id) };
-    let mut out = Consequences { instances: Vec::new(), veto: None, lifts: false };
+    let mut out = Consequences { instances: Vec::new(), veto: None };
     let good = ledger.good.as_ref().map(|good| &good.deploy);
     let shared = good.is_some_and(|good| good.instance == deploy.instance);
     if entered(State::Pulling) {
@@ -183,7 +189,6 @@ fn consequences(ctx: &Context, ledger: &Ledger, entry: &Entry, taken: &[Transiti
         let reason = deploy.message.clone().unwrap_or_else(|| "it failed".into());
         out.veto = Some(NewVeto { id: ctx.ids.next(), reason });
     }
-    out.lifts = entered(State::Success) && ledger.vetoed.contains_key(&deploy.release);
     out
 }
 
@@ -209,20 +214,25 @@ pub async fn roll_back(ctx: &Context, target: &Target<'_>, ledger: &mut Ledger, 
     if ledger.open.iter().any(|entry| entry.deploy.rollback_of == Some(bad.deploy.id)) {
         return Ok(false);
     }
-    let Some(previous) = ctx.store.deploy_good_before(target.id, bad.deploy.sequence, &bad.deploy.release).await? else {
+    let previous = ctx.store.deploy_good_before(target.id, bad.deploy.sequence).await?;
+    let Some(previous) = previous.filter(|previous| previous.stored.deploy.release != bad.deploy.release) else {
         return Ok(false);
     };
-    let snapshot = read_snapshot(&previous.snapshot, previous.content)?;
-    let wanted = Wanted { release: snapshot.release.id(), snapshot: previous.snapshot, request: None };
+    let hash = previous.stored.deploy.snapshot;
+    let snapshot = read_snapshot(&hash, &previous.snapshot)?;
+    let wanted = Wanted { release: snapshot.release.id(), snapshot: hash, request: None };
     let cause = format!("rollback of {}: {}", bad.release().summary(), collapse.0);
     let undone = Undone { snapshot: bad.deploy.snapshot.clone(), request: bad.request.clone() };
-    create(ctx, target, ledger, snapshot, &wanted, Actor::Policy, cause, Some(undone)).await?;
+    let veto = NewVeto { id: ctx.ids.next(), reason: collapse.0.clone() };
+    create(ctx, target, ledger, snapshot, &wanted, Actor::Policy, cause, Some((undone, bad.deploy.id, veto))).await?;
     Ok(true)
 }
 
 /// Reads a stored snapshot back.
-pub fn read_snapshot(hash: &str, content: serde_json::Value) -> Result<Snapshot, Error> {
-    Snapshot::read(content).map_err(|error| Error::Snapshot { snapshot: hash.to_owned(), message: error.to_string() })
+pub fn read_snapshot(hash: &str, text: &str) -> Result<Snapshot, Error> {
+    let unreadable = |message: String| Error::Snapshot { snapshot: hash.to_owned(), message };
+    let document = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
+    Snapshot::from_json(&document).map_err(|error| unreadable(error.to_string()))
 }
 
 /// Logs, metrics and an event: at ends, not at every step.

@@ -4,12 +4,12 @@ use std::fmt;
 
 use k8s_openapi::api::networking::v1::Ingress;
 
-use super::{Target, apply};
+use super::{Target, apply, ledger::Entry, observe};
 use crate::{
     api,
     cluster::index::{RouteView, StageChildren, View as _},
     controllers::{context::Context, error::Error},
-    render::{self, HttpRoute, RouteObject, Snapshot},
+    render::{self, RouteObject, Snapshot, gateway::HttpRoute},
 };
 
 /// One route object that should exist.
@@ -82,7 +82,12 @@ pub fn wanted(
 
 /// Removes the target's routes that are no longer wanted: the declaration changed its kind or took it back. Routes of
 /// instances go with their instance.
-pub async fn prune(ctx: &Context, target: &Target<'_>, wanted: &[Wanted], children: &StageChildren) -> Result<(), Error> {
+pub async fn prune(ctx: &Context, target: &Target<'_>, entry: &Entry, children: &StageChildren) -> Result<(), Error> {
+    if children.ingresses().next().is_none() && children.http_routes().next().is_none() {
+        return Ok(());
+    }
+    let at = observe::context(entry, &target.owner, children);
+    let wanted = wanted(target.route, &entry.snapshot, &[], &at);
     let keep = |kind: fn(&RouteObject) -> bool, name: &str| wanted.iter().any(|one| kind(&one.0) && one.name() == name);
     let ingresses = children
         .ingresses()

@@ -18,7 +18,7 @@ use crate::{
         deploy::{Hooks, Phase, State, watch},
         retire::{Kept, Retirement, Role, retire},
     },
-    render::HttpRoute,
+    render::gateway::HttpRoute,
 };
 
 /// Numbers that settling works with.
@@ -71,11 +71,16 @@ async fn serve(
     let moving = ledger.open.iter().any(|entry| matches!(entry.deploy.state, State::HealthChecking | State::Failed));
     let quiet = ledger.open.iter().all(|entry| entry.deploy.state == State::Pending);
     let Some(good) = &mut ledger.good else { return Ok(None) };
+    let planned = observe::planned(good, &target.owner, &children)?;
+    let ready = planned.expected.iter().all(|one| workloads::standing(one, &children) == Standing::Ready);
     if !moving {
-        apply::traffic(ctx, &good.snapshot, &good.deploy.instance, &target.owner, &children).await?;
-        let wanted = routes::wanted(target.route, &good.snapshot, &good.deploy.instance, &target.owner);
-        apply::routes(ctx, &wanted, &children).await?;
-        routes::prune(ctx, target, &wanted, &children).await?;
+        // Never away from what serves to what cannot.
+        if ready {
+            apply::traffic(ctx, target, good, &children).await?;
+        }
+        let instance = good.deploy.instance.clone();
+        apply::routes(ctx, target, good, Some(&instance), &children).await?;
+        routes::prune(ctx, target, good, &children).await?;
     }
     if !quiet {
         return Ok(None);
@@ -83,14 +88,12 @@ async fn serve(
     if observe::hooks(good, Phase::AfterSuccess) != Hooks::Done {
         while hooks::run(ctx, good, Phase::AfterSuccess, &target.owner, &ctx.index.stage(&target.key)).await? {}
     }
-    let planned = observe::planned(good, &target.owner, &children)?;
     // Only what is gone is made again: what renders differently since an upgrade of this program is left as it is.
     let gone = |one: &workloads::Expected| children.workload(&one.workload).is_none();
     if planned.expected.iter().any(gone) {
         apply::instance(ctx, &planned, &children).await?;
     }
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
-    let ready = planned.expected.iter().all(|one| workloads::standing(one, &children) == Standing::Ready);
     *unready_since = if ready { None } else { Some(unready_since.unwrap_or(now)) };
     Ok(match watch::watch(&good.deploy, &seen, *unready_since, length, now) {
         watch::Watch::Over => None,

@@ -21,9 +21,10 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
     ctx.images.subscribe(&(key.namespace.to_string(), key.name.to_string()), &BTreeMap::new());
     drop(ctx.memories.take(key));
     ctx.writer.delete_children(key, &ctx.index.stage(key)).await?;
-    ctx.store.stage_soft_delete(&key.namespace, &key.name, ctx.term.epoch, ctx.clock.now()).await?;
+    ctx.store.stage_soft_delete(&key.namespace, &key.name).await?;
     if ctx.index.stage(key).is_empty() {
-        ctx.writer.remove_finalizer(stage, FINALIZER).await?;
+        let others: Vec<&str> = stage.finalizers().iter().map(String::as_str).filter(|one| *one != FINALIZER).collect();
+        ctx.writer.set_finalizers(stage, &others).await?;
         return Ok(Action::await_change());
     }
     Ok(Action::requeue(RECHECK))

@@ -20,9 +20,13 @@ pub struct TargetState {
     pub latest: Option<StoredDeploy>,
     /// What a rollback goes back to.
     pub good: Option<GoodDeploy>,
-    /// Deploys that are not finished, in order.
-    pub open: Vec<StoredDeploy>,
-    /// Hooks of the open deploys that have begun.
+    /// Deploys that are not finished, in order, each with its snapshot as JSON text.
+    pub open: Vec<GoodDeploy>,
+    /// The last deploys that are finished, newest first: at most [`FINISHED`].
+    pub finished: Vec<StoredDeploy>,
+    /// What the latest deploy went back from, when it is a rollback.
+    pub undone: Option<StoredDeploy>,
+    /// Hooks of the open deploys and of the good one that have begun.
     pub hooks: Vec<HookRun>,
     /// Instances that have not been removed, oldest first.
     pub instances: Vec<Instance>,
@@ -30,7 +34,10 @@ pub struct TargetState {
     pub vetoes: Vec<Veto>,
 }
 
-/// The last deploy that succeeded and whose release is not vetoed.
+/// How many finished deploys of a target are loaded.
+pub const FINISHED: i64 = 5;
+
+/// A deploy with what it is rendered from, such as the last one that succeeded and whose release is not vetoed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoodDeploy {
     /// The deploy.
@@ -99,10 +106,15 @@ impl Store {
         let deploys = self.deploys_that_matter(&mut view, &ids).await?;
         let instances = self.instances_of(&mut *view, &ids).await?;
         let good: Vec<Uuid> = last_good(&deploys, &vetoes).into_values().collect();
-        let mut snapshots = self.snapshots_of(&mut *view, &good).await?;
+        let with_snapshot: Vec<Uuid> = (good.iter().copied())
+            .chain(deploys.iter().filter(|stored| !stored.deploy.is_closed()).map(|stored| stored.deploy.id))
+            .collect();
+        let snapshots = self.snapshots_of(&mut *view, &with_snapshot).await?;
+        let finished = self.deploys_finished(&mut view, &ids).await?;
+        let undone = self.deploys_undone(&mut view, &deploys).await?;
         let open: BTreeMap<Uuid, Uuid> = deploys
             .iter()
-            .filter(|stored| !stored.deploy.is_closed())
+            .filter(|stored| !stored.deploy.is_closed() || good.contains(&stored.deploy.id))
             .map(|stored| (stored.deploy.id, stored.deploy.target))
             .collect();
         let open_ids: Vec<Uuid> = open.keys().copied().collect();
@@ -113,21 +125,28 @@ impl Store {
             .into_iter()
             .map(|target| (target.id, TargetState::of(target)))
             .collect();
+        let whole = |stored: &StoredDeploy| {
+            let id = stored.deploy.id;
+            let snapshot = snapshots.get(&id).cloned().ok_or_else(|| without_snapshot(id))?;
+            Ok::<_, StoreError>(GoodDeploy { stored: stored.clone(), snapshot })
+        };
         for stored in deploys {
             let Some(state) = states.get_mut(&stored.deploy.target) else {
                 continue;
             };
-            let id = stored.deploy.id;
-            if good.contains(&id) {
-                state.good = Some(GoodDeploy {
-                    stored: stored.clone(),
-                    snapshot: snapshots.remove(&id).ok_or_else(|| without_snapshot(id))?,
-                });
+            if good.contains(&stored.deploy.id) {
+                state.good = Some(whole(&stored)?);
             }
             if !stored.deploy.is_closed() {
-                state.open.push(stored.clone());
+                state.open.push(whole(&stored)?);
             }
+            state.undone = stored.deploy.rollback_of.and_then(|id| undone.get(&id).cloned());
             state.latest = Some(stored);
+        }
+        for stored in finished {
+            if let Some(state) = states.get_mut(&stored.deploy.target) {
+                state.finished.push(stored);
+            }
         }
         for hook in hooks {
             let target = open.get(&hook.deploy);
@@ -179,6 +198,45 @@ impl Store {
         rows.into_iter().map(StoredDeploy::try_from).collect()
     }
 
+    /// The last finished deploys of each target, newest first.
+    async fn deploys_finished(&self, view: &mut PgConnection, targets: &[Uuid]) -> Result<Vec<StoredDeploy>, StoreError> {
+        let rows: Vec<DeployRow> = super::deploys!(
+            "deploys AS d
+             WHERE d.id IN (
+                 SELECT pick.id
+                 FROM UNNEST($1::uuid[]) AS t (id)
+                 CROSS JOIN LATERAL (
+                     SELECT f.id FROM deploys AS f
+                     WHERE f.target_id = t.id AND f.finished_at IS NOT NULL
+                     ORDER BY f.sequence DESC LIMIT $2) AS pick)
+             ORDER BY d.target_id, d.sequence DESC",
+            targets,
+            FINISHED
+        )
+        .fetch_all(view)
+        .await
+        .map_err(|error| self.fault(error))?;
+        rows.into_iter().map(StoredDeploy::try_from).collect()
+    }
+
+    /// The deploys that any of `deploys` went back from, by id.
+    async fn deploys_undone(
+        &self,
+        view: &mut PgConnection,
+        deploys: &[StoredDeploy],
+    ) -> Result<BTreeMap<Uuid, StoredDeploy>, StoreError> {
+        let ids: Vec<Uuid> = deploys.iter().filter_map(|stored| stored.deploy.rollback_of).collect();
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let rows: Vec<DeployRow> = super::deploys!("deploys AS d WHERE d.id = ANY ($1)", &ids)
+            .fetch_all(view)
+            .await
+            .map_err(|error| self.fault(error))?;
+        let read = |row: DeployRow| Ok((row.id, StoredDeploy::try_from(row)?));
+        rows.into_iter().map(read).collect()
+    }
+
     async fn snapshots_of(
         &self,
         executor: impl PgExecutor<'_>,
@@ -222,6 +280,8 @@ impl TargetState {
             latest: None,
             good: None,
             open: Vec::new(),
+            finished: Vec::new(),
+            undone: None,
             hooks: Vec::new(),
             instances: Vec::new(),
             vetoes: Vec::new(),
