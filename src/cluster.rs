@@ -7,6 +7,8 @@
 pub mod apply;
 pub mod client;
 pub mod error;
+pub mod events;
+pub mod evidence;
 pub mod index;
 pub mod lease;
 

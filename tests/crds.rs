@@ -91,18 +91,25 @@ async fn stored_objects() {
 async fn the_examples_are_accepted_as_they_are() {
     let client = crds::server::client().await;
     crds::server::install(&client).await;
-    for file in ["project.yaml", "stage-production.yaml"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("examples/shop")
-            .join(file);
-        let object = serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shop");
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let manifests: Vec<_> = files
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    assert!(manifests.len() >= 2, "a Project and a Stage: {manifests:?}");
+    for path in manifests {
+        let object = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         crds::server::eventually(async || {
             let answer = crds::server::dry_run(&client, "default", &object).await;
-            answer
+            let found = answer
                 .err()
-                .map(|error| (file, crds::server::causes(&error)))
-                .into_iter()
-                .collect()
+                .map(|error| (&path, crds::server::causes(&error)));
+            found.into_iter().collect()
         })
         .await;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::ACCEPT;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, ValidationDirective};
 use kube::core::Request;
 use kube::{Client, Resource};
 use serde::{Deserialize, Serialize};
@@ -241,6 +241,35 @@ impl Writer {
         let request = path::<K>(&target).patch(&target.name, &params, &Patch::Merge(&patch));
         let text = self.send(&target, request, true).await?;
         read(&target, &text)
+    }
+
+    /// Deletes every object of a kind that carries all of these labels. For kinds that are not watched: what is watched
+    /// is deleted by name and identity.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached.
+    pub async fn delete_labelled<K>(
+        &self,
+        namespace: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<(), ApiError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let target = Target {
+            verbs: "deletecollection",
+            group: K::group(&()).into(),
+            resource: K::plural(&()).into(),
+            namespace: Some(namespace.into()),
+            name: String::new(),
+        };
+        let selector: Vec<String> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let list = ListParams::default().labels(&selector.join(","));
+        let request = path::<K>(&target).delete_collection(&DeleteParams::background(), &list);
+        self.send(&target, request, true).await.map(drop)
     }
 
     async fn send(

@@ -23,9 +23,7 @@ use super::{context::Context, error::Error};
 use crate::{
     api,
     cluster::index::StageKey,
-    domain::deploy::{
-        self, Effect, Health, Policy, QueuePolicy, State, Step, Waiting,
-    },
+    domain::deploy::{self, Effect, Health, Policy, QueuePolicy, State, Step, Waiting},
     render::Snapshot,
 };
 
@@ -80,16 +78,23 @@ pub async fn drive(
     let mut driven = Driven::default();
     let mut position = 0;
     for _ in 0..STEPS {
-        let Some(entry) = ledger.open.get(position) else { break };
+        let Some(entry) = ledger.open.get(position) else {
+            break;
+        };
         let id = entry.deploy.id;
         let moved = pass(ctx, target, ledger, position, prober, policy, &mut driven).await?;
-        let still_there = ledger.open.get(position).is_some_and(|entry| entry.deploy.id == id);
+        let still_there = ledger
+            .open
+            .get(position)
+            .is_some_and(|entry| entry.deploy.id == id);
         if still_there && !moved {
             position += 1;
         }
     }
     let probing = |prober: &Prober| {
-        ledger.open.iter().any(|entry| prober.is_for(entry.deploy.id) && entry.deploy.state == State::HealthChecking)
+        ledger.open.iter().any(|entry| {
+            prober.is_for(entry.deploy.id) && entry.deploy.state == State::HealthChecking
+        })
     };
     if prober.as_ref().is_some_and(|prober| !probing(prober)) {
         *prober = None;
@@ -110,7 +115,9 @@ async fn pass(
 ) -> Result<bool, Error> {
     let now = ctx.clock.now();
     let children = ctx.index.stage(&target.key);
-    let Some(entry) = ledger.open.get(position) else { return Ok(false) };
+    let Some(entry) = ledger.open.get(position) else {
+        return Ok(false);
+    };
     let planned = observe::planned(entry, &target.owner, &children)?;
     let good = match (&ledger.good, entry.deploy.state) {
         (Some(good), State::Failed) => Some(observe::planned(good, &target.owner, &children)?),
@@ -120,15 +127,26 @@ async fn pass(
     let health = prober
         .as_ref()
         .filter(|prober| prober.is_for(entry.deploy.id))
-        .map_or_else(Health::default, |prober| prober.health(policy.success_threshold, policy.failure_threshold));
-    let open: Vec<_> = ledger.open.iter().map(|entry| entry.deploy.clone()).collect();
+        .map_or_else(Health::default, |prober| {
+            prober.health(policy.success_threshold, policy.failure_threshold)
+        });
+    let open: Vec<_> = ledger
+        .open
+        .iter()
+        .map(|entry| entry.deploy.clone())
+        .collect();
     let scene = Scene {
         entry,
         planned: &planned,
         good: good.as_ref(),
         ledger,
         children: &children,
-        queue: deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref()),
+        queue: deploy::queue(
+            &entry.deploy,
+            &open,
+            target.queue,
+            target.suspended.as_deref(),
+        ),
         target,
         health,
     };
@@ -142,7 +160,19 @@ async fn pass(
         record::advance(ctx, target, ledger, position, &taken, close, now).await?;
         return Ok(true);
     }
-    let changed = perform(ctx, target, ledger, position, prober, &Plans { this: &planned, good }, &decision.effects).await?;
+    let changed = perform(
+        ctx,
+        target,
+        ledger,
+        position,
+        prober,
+        &Plans {
+            this: &planned,
+            good,
+        },
+        &decision.effects,
+    )
+    .await?;
     if !changed {
         if let Some(wake) = decision.wake {
             driven.wake_at(wake);
@@ -170,24 +200,41 @@ async fn perform(
     let mut changed = false;
     for effect in effects {
         let children = ctx.index.stage(&target.key);
-        let Some(entry) = ledger.open.get_mut(position) else { return Ok(changed) };
+        let Some(entry) = ledger.open.get_mut(position) else {
+            return Ok(changed);
+        };
         changed |= match effect {
             Effect::ApplyInstance => apply::instance(ctx, plans.this, &children).await?,
-            Effect::RunHooks(phase) => hooks::run(ctx, entry, *phase, &target.owner, &children).await?,
+            Effect::RunHooks(phase) => {
+                hooks::run(ctx, entry, *phase, &target.owner, &children).await?
+            }
             Effect::ApplyRoute => {
-                let active = ledger.good.as_ref().map(|good| good.deploy.instance.as_str());
+                let active = ledger
+                    .good
+                    .as_ref()
+                    .map(|good| good.deploy.instance.as_str());
                 apply::routes(ctx, target, entry, active, &children).await?
             }
             Effect::Probe => {
-                if !prober.as_ref().is_some_and(|prober| prober.is_for(entry.deploy.id)) {
-                    *prober = Some(Prober::start(entry, plans.this, &children, &target.key, &ctx.trigger));
+                if !prober
+                    .as_ref()
+                    .is_some_and(|prober| prober.is_for(entry.deploy.id))
+                {
+                    *prober = Some(Prober::start(
+                        entry,
+                        plans.this,
+                        &children,
+                        &target.key,
+                        &ctx.trigger,
+                    ));
                 }
                 false
             }
-            Effect::SwitchTraffic => {
-                apply::traffic(ctx, target, entry, &children).await?
+            Effect::SwitchTraffic => apply::traffic(ctx, target, entry, &children).await?,
+            Effect::CollectEvidence => {
+                evidence::collect(ctx, target, entry, plans.this, prober.as_ref(), &children)
+                    .await?
             }
-            Effect::CollectEvidence => evidence::collect(ctx, target, entry, plans.this, prober.as_ref(), &children).await?,
             Effect::Restore(_) => match (&ledger.good, &plans.good) {
                 (Some(good), Some(planned)) => {
                     apply::instance(ctx, planned, &children).await?

@@ -55,7 +55,7 @@ pub fn retire(
     now: Timestamp,
 ) -> Retirement {
     let mut out = Retirement::default();
-    let mut due = |since: Timestamp, name: &str, out: &mut Retirement| {
+    let due = |since: Timestamp, name: &str, out: &mut Retirement| {
         let at = since
             .saturating_add(keep_previous)
             .unwrap_or(Timestamp::MAX);
@@ -108,7 +108,10 @@ mod tests {
 
     #[test]
     fn instances_go_when_their_time_is_over_and_not_before() {
-        let previous = |since| Role::Previous { since: at(since), made: at(since) };
+        let previous = |since| Role::Previous {
+            since: at(since),
+            made: at(since),
+        };
         let cases: [(&str, Vec<Kept>, usize, &[&str], Option<i64>); 7] = [
             (
                 "what serves stays",

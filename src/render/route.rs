@@ -29,27 +29,36 @@ pub enum RouteObject {
 /// What stands for `{instance}` in the pattern of instances' hosts.
 const INSTANCE: &str = "{instance}";
 
-/// The stage's stable Services: one for each service with ports that instances have their own of. Their selector
-/// names `active`, the instance that has the traffic; changing it is the switch. Without one they exist and lead
-/// nowhere, so that routes have something to point at.
+/// The stage's stable Services: one for each service with ports that instances have their own of; see
+/// [`stage_service`].
 pub fn stage_services(snapshot: &Snapshot, active: Option<&str>, ctx: &Context) -> Vec<Service> {
-    let stage = &snapshot.identity.stage;
-    let own = snapshot
-        .services
-        .iter()
-        .filter(|service| service.scope == Scope::Instance);
-    let services = own.filter_map(|service| {
-        let mut all = meta::shared_labels(snapshot);
-        all.insert(labels::NAME.into(), service.name.clone());
-        all.insert(labels::SERVICE.into(), service.name.clone());
-        all.insert(labels::SCOPE.into(), labels::SCOPE_STAGE.into());
-        let name = names::stage_service(stage, &service.name);
-        let metadata = meta::meta(snapshot, name, all, ctx);
-        let instance = active.unwrap_or(names::NOWHERE);
-        let selector = meta::selector(stage, &service.name, Some(instance));
-        workload::cluster_ip(metadata, &service.ports, selector, ctx)
-    });
+    let services = snapshot.services.iter();
+    let services = services.filter_map(|service| stage_service(snapshot, service, active, ctx));
     services.collect()
+}
+
+/// The stage's stable Service for `service`. Its selector names `active`, the instance that has the traffic; changing
+/// it is the switch. Without one it leads nowhere, so that a route has something to point at. None for a service
+/// without ports, and for one that exists once per stage: its own Service is stable already.
+pub fn stage_service(
+    snapshot: &Snapshot,
+    service: &ServiceSpec,
+    active: Option<&str>,
+    ctx: &Context,
+) -> Option<Service> {
+    if service.scope == Scope::Stage {
+        return None;
+    }
+    let stage = &snapshot.identity.stage;
+    let mut all = meta::shared_labels(snapshot);
+    all.insert(labels::NAME.into(), service.name.clone());
+    all.insert(labels::SERVICE.into(), service.name.clone());
+    all.insert(labels::SCOPE.into(), labels::SCOPE_STAGE.into());
+    let name = names::stage_service(stage, &service.name);
+    let metadata = meta::meta(snapshot, name, all, ctx);
+    let instance = active.unwrap_or(names::NOWHERE);
+    let selector = meta::selector(stage, &service.name, Some(instance));
+    workload::cluster_ip(metadata, &service.ports, selector, ctx)
 }
 
 /// The service and port that routes lead to: the named ones, or else the first port of the first service that instances

@@ -1,15 +1,9 @@
 //! Evidence of failures, and the output of hooks: stored in the deploy's log while it can still be read.
 
-use super::{
-    Target,
-    ledger::Entry,
-    observe::Planned,
-    prober::Prober,
-    workloads,
-};
+use super::{Target, ledger::Entry, observe::Planned, prober::Prober, workloads};
 use crate::{
     cluster::{
-        evidence::{self, Line},
+        evidence::{self, Limits, Run, Source, Subject},
         index::{PodView, StageChildren},
     },
     controllers::{context::Context, error::Error},
@@ -28,24 +22,43 @@ pub async fn collect(
     children: &StageChildren,
 ) -> Result<bool, Error> {
     let deploy = &entry.deploy;
-    let mut lines = Vec::new();
-    let mut say = |source: &str, text: String| lines.push(Line { source: source.to_owned(), text });
+    let mut said = Vec::new();
     if let Some(message) = &deploy.message {
-        say("deploy", format!("failed: {message}"));
+        said.push(("deploy".to_owned(), format!("failed: {message}")));
     }
-    if let Some(last) = prober.filter(|prober| prober.is_for(deploy.id)).and_then(|prober| prober.health(1, 1).last_failure) {
-        say("probe", last);
-    }
+    let last = prober
+        .filter(|prober| prober.is_for(deploy.id))
+        .and_then(|prober| prober.health(1, 1).last_failure);
+    said.extend(last.map(|last| ("probe".to_owned(), last)));
     // What failed its probes may look well to Kubernetes, so every pod of an unhealthy instance is heard.
     let mut pods: Vec<&PodView> = workloads::unwell(&planned.expected, children).collect();
     if pods.is_empty() {
-        pods = children.instance(&deploy.instance).pods().filter(|pod| pod.job.is_none()).collect();
+        pods = children
+            .instance(&deploy.instance)
+            .pods()
+            .filter(|pod| pod.job.is_none())
+            .collect();
     }
-    lines.extend(evidence::of_pods(&ctx.client, &target.key.namespace, &pods).await);
+    let subjects: Vec<Subject> = pods
+        .iter()
+        .map(|pod| subject(&target.key.namespace, pod))
+        .collect();
+    let found = evidence::collect(&ctx.client, &subjects, &Limits::default()).await;
+    let lines = said
+        .into_iter()
+        .chain(
+            found
+                .into_iter()
+                .map(|line| (line.source.to_string(), line.text)),
+        )
+        .collect();
     store(ctx, entry, lines, LogLevel::Error).await?;
     let now = ctx.clock.now();
     let deploy = &entry.deploy;
-    let version = ctx.store.deploy_evidence_done(deploy.id, deploy.version, ctx.term.epoch, now).await?;
+    let version = ctx
+        .store
+        .deploy_evidence_done(deploy.id, deploy.version, ctx.term.epoch, now)
+        .await?;
     entry.deploy.version = version;
     entry.deploy.evidence_at = Some(now);
     Ok(true)
@@ -60,22 +73,56 @@ pub async fn job_output(
     job: &str,
     children: &StageChildren,
 ) -> Result<(), Error> {
-    let pods: Vec<&PodView> = children.pods().filter(|pod| pod.job.as_deref() == Some(job)).collect();
+    let pods = children
+        .pods()
+        .filter(|pod| pod.job.as_deref() == Some(job));
     let namespace = &entry.snapshot.identity.namespace;
-    let mut lines = evidence::output_of_pods(&ctx.client, namespace, &pods).await;
-    for line in &mut lines {
-        line.source = format!("hook/{}/{hook}", phase.word());
-    }
+    let subjects: Vec<Subject> = pods.map(|pod| subject(namespace, pod)).collect();
+    let found = evidence::collect(&ctx.client, &subjects, &Limits::default()).await;
+    let source = format!("hook/{}/{hook}", phase.word());
+    let lines = found
+        .into_iter()
+        .map(|line| match line.source {
+            Source::Log { .. } => (source.clone(), line.text),
+            other => (format!("{source} {other}"), line.text),
+        })
+        .collect();
     store(ctx, entry, lines, LogLevel::Info).await
 }
 
-async fn store(ctx: &Context, entry: &Entry, lines: Vec<Line>, level: LogLevel) -> Result<(), Error> {
+/// A pod with the runs of its containers that have something to say: the failing ones, or else the current ones.
+fn subject(namespace: &str, pod: &PodView) -> Subject {
+    let mut subject = Subject::failing_pod(namespace, pod);
+    if subject.runs.is_empty() {
+        let begun = pod
+            .containers
+            .iter()
+            .filter(|container| container.running || container.exit.is_some());
+        subject.runs = begun
+            .map(|container| Run {
+                container: container.name.to_string(),
+                previous: false,
+            })
+            .collect();
+    }
+    subject
+}
+
+async fn store(
+    ctx: &Context,
+    entry: &Entry,
+    lines: Vec<(String, String)>,
+    level: LogLevel,
+) -> Result<(), Error> {
     let at = ctx.clock.now();
-    let lines = lines
-        .into_iter()
-        .zip(0i64..)
-        .map(|(line, seq)| LogLine { at, source: line.source, seq, level, line: line.text })
-        .collect::<Vec<_>>();
+    let line = |((source, text), seq)| LogLine {
+        at,
+        source,
+        seq,
+        level,
+        text,
+    };
+    let lines: Vec<LogLine> = lines.into_iter().zip(0i64..).map(line).collect();
     ctx.store.logs_append(entry.deploy.id, &lines).await?;
     Ok(())
 }

@@ -35,7 +35,10 @@ pub async fn run(
             Some(HookRun::Failed(_)) => return Ok(false),
             Some(HookRun::Running) => {}
             None => {
-                let begun = ctx.store.hook_begin(entry.deploy.id, phase, &hook.name, ctx.clock.now()).await?;
+                let begun = ctx
+                    .store
+                    .hook_begin(entry.deploy.id, phase, &hook.name, ctx.clock.now())
+                    .await?;
                 let run = match begun {
                     HookStart::Started | HookStart::AlreadyRunning => HookRun::Running,
                     HookStart::Finished { ok: true } => HookRun::Succeeded,
@@ -45,14 +48,25 @@ pub async fn run(
                 return Ok(true);
             }
         }
-        let name = names::job(&snapshot.identity.stage, &hook.name, phase.word(), &entry.deploy.id.to_string());
+        let name = names::job(
+            &snapshot.identity.stage,
+            &hook.name,
+            phase.word(),
+            &entry.deploy.id.to_string(),
+        );
         let Some(job) = children.job(&name) else {
             let at = observe::context(entry, owner, children);
-            let HookManifests { claims, config, job, addresses: _ } =
-                render::hook(&snapshot, &entry.deploy.instance, hook, phase, &at).map_err(|problems| Error::Snapshot {
+            let HookManifests {
+                claims,
+                config,
+                job,
+                addresses: _,
+            } = render::hook(&snapshot, &entry.deploy.instance, hook, phase, &at).map_err(
+                |problems| Error::Snapshot {
                     snapshot: entry.deploy.snapshot.clone(),
                     message: problems.to_string(),
-                })?;
+                },
+            )?;
             for claim in &claims {
                 ctx.writer.apply(claim).await?;
             }
@@ -62,15 +76,30 @@ pub async fn run(
             ctx.writer.apply(&job).await?;
             return Ok(true);
         };
-        let Some(ended) = ended(job) else { return Ok(false) };
+        let Some(ended) = ended(job) else {
+            return Ok(false);
+        };
         evidence::job_output(ctx, entry, phase, &hook.name, &name, children).await?;
         let (ok, message) = match &ended {
             HookRun::Failed(message) => (false, message.clone()),
             _ => (true, String::new()),
         };
-        ctx.store.hook_finish(entry.deploy.id, phase, &hook.name, ok, &message, ctx.clock.now()).await?;
+        ctx.store
+            .hook_finish(
+                entry.deploy.id,
+                phase,
+                &hook.name,
+                ok,
+                &message,
+                ctx.clock.now(),
+            )
+            .await?;
         entry.hooks.insert(key, ended);
-        let doomed = Doomed { namespace: &snapshot.identity.namespace, name: &name, uid: Some(&job.meta.uid) };
+        let doomed = Doomed {
+            namespace: &snapshot.identity.namespace,
+            name: &name,
+            uid: Some(&job.meta.uid),
+        };
         ctx.writer.delete::<Job>(doomed).await?;
         return Ok(true);
     }
@@ -82,5 +111,8 @@ fn ended(job: &JobView) -> Option<HookRun> {
         return Some(HookRun::Succeeded);
     }
     let failure = job.failure.as_ref()?;
-    Some(HookRun::Failed(format!("{}: {}", failure.reason, failure.message)))
+    Some(HookRun::Failed(format!(
+        "{}: {}",
+        failure.reason, failure.message
+    )))
 }

@@ -107,7 +107,12 @@ impl Store {
         let instances = self.instances_of(&mut *view, &ids).await?;
         let good: Vec<Uuid> = last_good(&deploys, &vetoes).into_values().collect();
         let with_snapshot: Vec<Uuid> = (good.iter().copied())
-            .chain(deploys.iter().filter(|stored| !stored.deploy.is_closed()).map(|stored| stored.deploy.id))
+            .chain(
+                deploys
+                    .iter()
+                    .filter(|stored| !stored.deploy.is_closed())
+                    .map(|stored| stored.deploy.id),
+            )
             .collect();
         let snapshots = self.snapshots_of(&mut *view, &with_snapshot).await?;
         let finished = self.deploys_finished(&mut view, &ids).await?;
@@ -127,8 +132,14 @@ impl Store {
             .collect();
         let whole = |stored: &StoredDeploy| {
             let id = stored.deploy.id;
-            let snapshot = snapshots.get(&id).cloned().ok_or_else(|| without_snapshot(id))?;
-            Ok::<_, StoreError>(GoodDeploy { stored: stored.clone(), snapshot })
+            let snapshot = snapshots
+                .get(&id)
+                .cloned()
+                .ok_or_else(|| without_snapshot(id))?;
+            Ok::<_, StoreError>(GoodDeploy {
+                stored: stored.clone(),
+                snapshot,
+            })
         };
         for stored in deploys {
             let Some(state) = states.get_mut(&stored.deploy.target) else {
@@ -140,7 +151,10 @@ impl Store {
             if !stored.deploy.is_closed() {
                 state.open.push(whole(&stored)?);
             }
-            state.undone = stored.deploy.rollback_of.and_then(|id| undone.get(&id).cloned());
+            state.undone = stored
+                .deploy
+                .rollback_of
+                .and_then(|id| undone.get(&id).cloned());
             state.latest = Some(stored);
         }
         for stored in finished {
@@ -199,7 +213,11 @@ impl Store {
     }
 
     /// The last finished deploys of each target, newest first.
-    async fn deploys_finished(&self, view: &mut PgConnection, targets: &[Uuid]) -> Result<Vec<StoredDeploy>, StoreError> {
+    async fn deploys_finished(
+        &self,
+        view: &mut PgConnection,
+        targets: &[Uuid],
+    ) -> Result<Vec<StoredDeploy>, StoreError> {
         let rows: Vec<DeployRow> = super::deploys!(
             "deploys AS d
              WHERE d.id IN (
@@ -225,7 +243,10 @@ impl Store {
         view: &mut PgConnection,
         deploys: &[StoredDeploy],
     ) -> Result<BTreeMap<Uuid, StoredDeploy>, StoreError> {
-        let ids: Vec<Uuid> = deploys.iter().filter_map(|stored| stored.deploy.rollback_of).collect();
+        let ids: Vec<Uuid> = deploys
+            .iter()
+            .filter_map(|stored| stored.deploy.rollback_of)
+            .collect();
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
