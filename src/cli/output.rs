@@ -34,7 +34,7 @@ impl Columns {
     pub fn new(headings: &[&str]) -> Self {
         let mut table = Table::new();
         table
-            .load_preset(presets::NOTHING)
+            .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(headings.iter().copied());
         let mut columns = Self { table };
@@ -111,7 +111,11 @@ mod tests {
     fn tables_look_like_those_of_kubectl() {
         let mut columns = Columns::new(&["NAME", "STATE", "WHY"]);
         columns.row(["prod".into(), "success".into(), String::new()]);
-        columns.row(["staging-eu".into(), "failed".into(), "probe answered 500\nx".into()]);
+        columns.row([
+            "staging-eu".into(),
+            "failed".into(),
+            "probe answered 500\nx".into(),
+        ]);
         let expected = "\
 NAME         STATE     WHY
 prod         success
@@ -123,7 +127,10 @@ staging-eu   failed    probe answered 500 x
     #[test]
     fn texts_from_outside_cannot_steer_a_terminal() {
         assert_eq!(one_line("plain é 🦀"), "plain é 🦀");
-        assert_eq!(one_line("a\u{1b}[31mred\u{7}\tb\n"), "a\u{fffd}[31mred\u{fffd} b");
+        assert_eq!(
+            one_line("a\u{1b}[31mred\u{7}\tb\n"),
+            "a\u{fffd}[31mred\u{fffd} b"
+        );
         assert_eq!(one_line("a\u{202e}b"), "a\u{fffd}b");
     }
 }

@@ -264,7 +264,8 @@ fn classify(status: &Status) -> Class {
     if says("admission webhook") && says("denied the request") {
         return Class::Denied;
     }
-    if status.is_not_found() {
+    // An API group that is not served answers in plain text, which is a status without a reason we know.
+    if status.is_not_found() || status.code == 404 {
         return match details {
             Some(StatusDetails { kind, .. }) if kind == "namespaces" => Class::NamespaceMissing,
             Some(StatusDetails { name, .. }) if !name.is_empty() => Class::NotFound,
@@ -445,6 +446,12 @@ mod tests {
             Case {
                 name: "no kind",
                 status: status(404, "NotFound", "404 page not found"),
+                class: Class::NotServed,
+                says: "CustomResourceDefinition",
+            },
+            Case {
+                name: "no API group",
+                status: status(404, "Failed to parse error data", "404 page not found"),
                 class: Class::NotServed,
                 says: "CustomResourceDefinition",
             },

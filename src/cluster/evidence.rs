@@ -8,7 +8,8 @@ mod text;
 use std::fmt;
 use std::time::Duration;
 
-use futures::{AsyncReadExt, StreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{AsyncReadExt, FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, LogParams};
@@ -163,9 +164,13 @@ impl fmt::Display for Source {
 /// Gathers events and logs. Takes at most [`Limits::total`] and never fails.
 pub async fn collect(client: &Client, subjects: &[Subject], limits: &Limits) -> Vec<Line> {
     let end = Instant::now() + limits.total;
-    let looked_at = subjects.iter().take(limits.subjects);
-    let found = stream::iter(looked_at.map(|subject| traces(client, subject, limits, end)));
-    let mut lines: Vec<Line> = found
+    // Boxed, so that callers can move the future between threads.
+    let looked_at: Vec<BoxFuture<'_, Vec<Line>>> = subjects
+        .iter()
+        .take(limits.subjects)
+        .map(|subject| traces(client, subject, limits, end).boxed())
+        .collect();
+    let mut lines: Vec<Line> = stream::iter(looked_at)
         .buffered(AT_ONCE)
         .flat_map(stream::iter)
         .collect()
