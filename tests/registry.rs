@@ -1,4 +1,9 @@
 //! The registry client against a real registry: what is pushed over plain HTTP is listed, resolved and chosen.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it cannot reach"
+)]
 
 use std::sync::Arc;
 

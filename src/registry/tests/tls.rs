@@ -1,3 +1,5 @@
+//! Certificates of private authorities.
+
 use std::sync::Arc;
 
 use rustls::ServerConfig;

@@ -1,3 +1,5 @@
+//! Connections that fail, stall or break off.
+
 use std::time::Duration;
 
 use super::*;
