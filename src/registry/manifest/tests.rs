@@ -1,3 +1,5 @@
+//! Manifests of every kind that registries send, and of kinds that they should not.
+
 use super::*;
 use proptest::prelude::*;
 
