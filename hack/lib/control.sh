@@ -121,7 +121,8 @@ launch_controller_manager() {
   launch "$where" controller-manager "$tools/kube-controller-manager" --kubeconfig "$pki/controller-manager.kubeconfig" \
     --leader-elect=false --secure-port 0 --use-service-account-credentials \
     --service-account-private-key-file "$pki/service-account.key" --root-ca-file "$pki/ca.crt" \
-    --kube-api-qps 2000 --kube-api-burst 4000 "${workers[@]}" "${volumes[@]}" --profiling=false
+    --kube-api-qps 2000 --kube-api-burst 4000 "${workers[@]}" "${volumes[@]}" \
+    --flex-volume-plugin-dir "$dir/plugins" --profiling=false
 }
 
 launch_scheduler() {
@@ -190,7 +191,7 @@ launch_postgres() {
     -c fsync=off -c synchronous_commit=off -c full_page_writes=off
 }
 
-postgres_ready() { "$(postgres_programs && echo "$REPLY")/pg_isready" -q -h 127.0.0.1 -p "$postgres_port"; }
+postgres_ready() { "$(postgres_programs && echo "$REPLY")/pg_isready" -q -U postgres -h 127.0.0.1 -p "$postgres_port"; }
 
 # Postgres marks its data folder with a bit of System V shared memory, which outlives a process that was killed.
 release_postgres_memory() {
@@ -200,7 +201,14 @@ release_postgres_memory() {
   [[ -z $id ]] || ipcrm --shmem-id "$id" 2>/dev/null || true
 }
 
-# registry WHERE COMPONENT: the node has a second process over the same store, so that 127.0.0.1:PORT means the
+# A postmaster that was killed leaves a lock file, and trusts it as long as the process it names has not been
+# reaped.
+release_postgres_lock() {
+  local lock=$dir/postgres/data/postmaster.pid
+  if [[ -s $lock ]] && ! start_time "$(head -n 1 "$lock")"; then rm -f -- "$lock"; fi
+}
+
+# launch_registry WHERE COMPONENT: the node has a second process over the same store, so that 127.0.0.1:PORT means the
 # same images on the host and on the node, and neither listens on an address that others can reach.
 launch_registry() {
   mkdir -p "$dir/registry"

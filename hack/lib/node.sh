@@ -187,6 +187,7 @@ cgroupRoot: /$REPLY
 failCgroupV1: false
 failSwapOn: false
 oomScoreAdj: 0
+volumePluginDir: $dir/plugins
 resolvConf: ""
 clusterDomain: cluster.local
 clusterDNS: ["10.$subnet.0.2"]

@@ -135,17 +135,24 @@ alive() {
 
 boot=$(</proc/sys/kernel/random/boot_id)
 
-# signal COMPONENT SIGNAL
+# signal COMPONENT SIGNAL: to the process, if it lives, and, for Postgres, to the backends that it has made: they
+# would go on answering their clients without it. It is stopped first, so that it makes no more meanwhile.
 signal() {
-  alive "$1" || die "$1 of cluster \`$name\` is not running" "hack/cluster start $name $1"
-  kill -"$2" "$pid"
+  local everyone
+  alive "$1" || return 0
+  everyone=("$pid")
+  if [[ $1 == postgres ]]; then
+    kill -STOP "$pid" 2>/dev/null || return 0
+    mapfile -t -O 1 everyone < <(ps --ppid "$pid" -o pid= | tr -d ' ')
+  fi
+  kill -"$2" "${everyone[@]}" 2>/dev/null || true # one of them may have ended by itself meanwhile
 }
 
 # end COMPONENT…: SIGKILL, and waits until the kernel has let go of each.
 end() {
   local component pid
   for component in "$@"; do
-    if alive "$component"; then kill -KILL "$pid" 2>/dev/null || true; fi
+    signal "$component" KILL
   done
   for component in "$@"; do
     wait_until 20 gone "$component" || die "$component of cluster \`$name\` (process $pid) does not end" "look at /proc/$pid/stack; then hack/cluster down $name"

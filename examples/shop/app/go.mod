@@ -1,0 +1,3 @@
+module stagekeeper.dev/examples/shop
+
+go 1.26.0

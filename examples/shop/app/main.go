@@ -1,0 +1,282 @@
+// Command app is the example application: a small HTTP server whose version, health and failures are switched by the
+// environment, so that one program in different images plays every part in the demo and in the tests. With a flag it
+// is a client or a job instead, so that hooks need no other image.
+//
+//	PORT=8080            where it listens
+//	APP_VERSION=1.0.0    what it says it is
+//	APP_HEALTH=…         what /healthz answers: ok · fail[:CODE] · slow[:DURATION] · ok-after:DURATION ·
+//	                     fail-after:DURATION · refuse (does not listen at all)
+//	APP_FAIL=…           how it dies: start[:CODE] · after:DURATION
+//	APP_DRAIN=1s         how long it still accepts after SIGTERM, while others learn that it goes
+//	APP_DATA=/data       a folder whose files GET and PUT /data/NAME reach
+//
+// Other paths: / says version and host name, /via/SERVICE asks the neighbour of that name, as
+// STAGEKEEPER_SERVICE_<SERVICE>_HOST and _PORT name it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	log.SetFlags(log.LUTC | log.Ldate | log.Ltime | log.Lmicroseconds)
+	log.SetOutput(os.Stdout)
+	if len(os.Args) > 1 {
+		os.Exit(job())
+	}
+	config, err := configure(os.Getenv)
+	if err != nil {
+		log.Printf("fatal: %v", err)
+		os.Exit(2)
+	}
+	if config.fail.mode == "start" {
+		log.Printf("fatal: shop %s: cannot read its configuration (APP_FAIL=start)", config.version)
+		os.Exit(config.fail.code)
+	}
+	if config.fail.mode == "after" {
+		time.AfterFunc(config.fail.delay, func() {
+			log.Printf("fatal: shop %s: out of luck (APP_FAIL=after:%s)", config.version, config.fail.delay)
+			os.Exit(config.fail.code)
+		})
+	}
+	if err := serve(config); err != nil {
+		log.Printf("fatal: %v", err)
+		os.Exit(1)
+	}
+}
+
+// A setting of the form WORD[:ARGUMENT].
+type behaviour struct {
+	mode  string
+	code  int
+	delay time.Duration
+}
+
+type configuration struct {
+	version, host, port, data string
+	health, fail              behaviour
+	drain                     time.Duration
+	started                   time.Time
+}
+
+func configure(env func(string) string) (configuration, error) {
+	or := func(name, otherwise string) string {
+		if value := env(name); value != "" {
+			return value
+		}
+		return otherwise
+	}
+	host, _ := os.Hostname()
+	config := configuration{
+		version: or("APP_VERSION", "dev"), host: host, port: or("PORT", "8080"), data: env("APP_DATA"),
+		started: time.Now(),
+	}
+	var health, fail, drain error
+	config.health, health = behave("APP_HEALTH", or("APP_HEALTH", "ok"), map[string]string{
+		"ok": "", "fail": "503", "slow": "30s", "ok-after": "duration", "fail-after": "duration", "refuse": "",
+	})
+	config.fail, fail = behave("APP_FAIL", or("APP_FAIL", "never"), map[string]string{
+		"never": "", "start": "3", "after": "duration",
+	})
+	if config.fail.code == 0 {
+		config.fail.code = 3
+	}
+	config.drain, drain = time.ParseDuration(or("APP_DRAIN", "1s"))
+	return config, errors.Join(health, fail, drain)
+}
+
+// behave reads WORD[:ARGUMENT]. known gives each word's default argument: empty for none, "duration" where one must be given.
+func behave(name, setting string, known map[string]string) (behaviour, error) {
+	mode, argument, given := strings.Cut(setting, ":")
+	otherwise, ok := known[mode]
+	if !ok || given == (otherwise == "") && given {
+		return behaviour{}, fmt.Errorf("%s=%s is not understood", name, setting)
+	}
+	if !given {
+		argument = otherwise
+	}
+	result := behaviour{mode: mode}
+	if code, err := strconv.Atoi(argument); err == nil {
+		result.code = code
+	} else if argument != "" {
+		if result.delay, err = time.ParseDuration(argument); err != nil {
+			return behaviour{}, fmt.Errorf("%s=%s: %q is neither a number nor a duration such as 5s", name, setting, argument)
+		}
+	}
+	return result, nil
+}
+
+func serve(config configuration) error {
+	ended, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if config.health.mode == "refuse" {
+		log.Printf("shop %s does not listen (APP_HEALTH=refuse)", config.version)
+		<-ended.Done()
+		return nil
+	}
+	listener, err := net.Listen("tcp", ":"+config.port)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: logged(routes(config)), ReadHeaderTimeout: 10 * time.Second}
+	log.Printf("shop %s listens on %s", config.version, listener.Addr())
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ended.Done():
+	}
+	log.Printf("shop %s was told to end; accepts for another %s", config.version, config.drain)
+	time.Sleep(config.drain)
+	patience, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return server.Shutdown(patience)
+}
+
+func routes(config configuration) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-App-Version", config.version)
+		fmt.Fprintf(w, "shop %s on %s\n", config.version, config.host)
+	})
+	mux.HandleFunc("GET /healthz", config.answerHealth)
+	mux.HandleFunc("GET /via/{service}", via)
+	if config.data != "" {
+		mux.HandleFunc("GET /data/{name}", func(w http.ResponseWriter, r *http.Request) {
+			http.ServeFile(w, r, filepath.Join(config.data, filepath.Base(r.PathValue("name"))))
+		})
+		mux.HandleFunc("PUT /data/{name}", func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(config.data, filepath.Base(r.PathValue("name"))), body, 0o644)
+			}
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		})
+	}
+	return mux
+}
+
+func (c configuration) answerHealth(w http.ResponseWriter, r *http.Request) {
+	healthy, code := true, http.StatusServiceUnavailable
+	switch c.health.mode {
+	case "fail":
+		healthy, code = false, c.health.code
+	case "fail-after":
+		healthy = time.Since(c.started) < c.health.delay
+	case "ok-after":
+		healthy = time.Since(c.started) >= c.health.delay
+	case "slow":
+		select {
+		case <-time.After(c.health.delay):
+		case <-r.Context().Done():
+		}
+	}
+	if !healthy {
+		http.Error(w, "checkout is broken: no payment provider answers", code)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// via asks the service of that name that belongs to the same instance, and passes its answer on.
+func via(w http.ResponseWriter, r *http.Request) {
+	name := "STAGEKEEPER_SERVICE_" + strings.ToUpper(strings.ReplaceAll(r.PathValue("service"), "-", "_"))
+	host, port := os.Getenv(name+"_HOST"), os.Getenv(name+"_PORT")
+	if host == "" || port == "" {
+		http.Error(w, name+"_HOST and _PORT are not set", http.StatusNotFound)
+		return
+	}
+	client := http.Client{Timeout: 5 * time.Second}
+	answer, err := client.Get("http://" + net.JoinHostPort(host, port) + "/")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer answer.Body.Close()
+	w.WriteHeader(answer.StatusCode)
+	_, _ = io.Copy(w, answer.Body)
+}
+
+// logged writes a line for each request, except for health checks that go well: they would hide the rest.
+func logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(recorder, r)
+		if r.URL.Path != "/healthz" || recorder.status >= 400 {
+			log.Printf("%s %s %d", r.Method, r.URL.Path, recorder.status)
+		}
+	})
+}
+
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *statusRecorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func job() int {
+	flags := flag.NewFlagSet("app", flag.ExitOnError)
+	text := flags.String("print", "", "print this `TEXT`")
+	lines := flags.Int("lines", 1, "print it so `MANY` times, numbered")
+	get := flags.String("get", "", "request this `URL`; fails unless the answer is 2xx")
+	contains := flags.String("contains", "", "with -get: fails unless the answer contains this `TEXT`")
+	every := flags.Duration("every", 0, "with -get: again and again, with this `PAUSE` between (at least 50ms), until -for or SIGTERM; counts")
+	duration := flags.Duration("for", time.Minute, "with -every: `HOW LONG`, ten minutes at most")
+	tally := flags.String("tally", "", "with -every: keep the counts in this `FILE`, written after each request")
+	sleep := flags.Duration("sleep", 0, "then sleep this `LONG`")
+	code := flags.Int("exit", 0, "then end with this `CODE`")
+	_ = flags.Parse(os.Args[1:])
+	if flags.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "what is %q? See app -help\n", flags.Arg(0))
+		return 2
+	}
+
+	for line := 1; *text != "" && line <= *lines; line++ {
+		if *lines > 1 {
+			fmt.Printf("%s %d\n", *text, line)
+		} else {
+			fmt.Println(*text)
+		}
+	}
+	ended, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	switch {
+	case *get != "" && *every > 0:
+		if !watch(ended, *get, *contains, max(*every, 50*time.Millisecond), min(*duration, 10*time.Minute), *tally) {
+			return 1
+		}
+	case *get != "":
+		body, err := request(ended, *get, *contains)
+		fmt.Print(body)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	select {
+	case <-time.After(*sleep):
+	case <-ended.Done():
+	}
+	return *code
+}
