@@ -88,8 +88,8 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub extract: Option<String>,
-    /// How the matches of `glob` or `regex` are compared. Left out, `Semver`. What the order cannot read is not a
-    /// candidate.
+    /// How the matches of `glob` or `regex` are compared. Left out, `Semver` for `regex`; for `glob` numbers in the
+    /// tag by value and words by letter. What the order cannot read is not a candidate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<TagOrder>,
     /// The highest of the tags that are whole numbers, such as build numbers.

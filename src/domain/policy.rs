@@ -28,7 +28,7 @@ use self::verdict::Tally;
 use self::version::version;
 use super::image::is_tag;
 
-pub use self::spec::{Order, PolicyError, PolicySpec, RegexSpec};
+pub use self::spec::{Order, PolicyError, PolicySpec};
 pub use self::verdict::{Candidate, Rejection, Verdict};
 
 /// A checked policy: a rule that ranks tags, and patterns of tags that never count.
@@ -43,8 +43,11 @@ pub struct TagPolicy {
 enum Rule {
     /// Versions within a range, by precedence.
     Semver { range: Range },
-    /// Tags that match a pattern, in natural order.
-    Glob { pattern: GlobMatcher },
+    /// Tags that match a pattern, in natural order unless another is given.
+    Glob {
+        pattern: GlobMatcher,
+        order: Option<Order>,
+    },
     /// Tags that match a pattern, ordered by what is taken out of them.
     Regex {
         pattern: Regex,
@@ -67,6 +70,20 @@ enum Rank<'t> {
     Followed,
 }
 
+impl<'t> Rank<'t> {
+    fn by<'p>(order: Order, key: Cow<'t, str>) -> Result<Self, Rejection<'p>> {
+        match order {
+            Order::Semver => version(&key)
+                .map(Self::Version)
+                .ok_or(Rejection::NotAVersion),
+            Order::Numeric => Digits::parse(key)
+                .map(Self::Number)
+                .ok_or(Rejection::NotANumber),
+            Order::Alphabetical => Ok(Self::Text(key)),
+        }
+    }
+}
+
 impl TagPolicy {
     /// Checks a policy as somebody wrote it.
     ///
@@ -74,6 +91,18 @@ impl TagPolicy {
     /// Names the field and what is wrong with it, also when no rule or several are given.
     pub fn parse(spec: &PolicySpec) -> Result<Self, PolicyError> {
         let ignore = Ignore::parse(&spec.ignore_tags)?;
+        if spec.extract.is_some() && spec.regex.is_none() {
+            return Err(PolicyError::new(
+                "extract",
+                "it takes a part of what regex matched: add regex, or remove extract",
+            ));
+        }
+        if spec.order.is_some() && spec.regex.is_none() && spec.glob.is_none() {
+            return Err(PolicyError::new(
+                "order",
+                "it sorts what glob or regex matched: add one of them, or remove order",
+            ));
+        }
         let mut rules = Vec::new();
         if let Some(range) = &spec.semver {
             let range = Range::parse(range).map_err(|why| PolicyError::new("semver", why))?;
@@ -81,16 +110,28 @@ impl TagPolicy {
         }
         if let Some(pattern) = &spec.glob {
             let pattern = ignore::glob("glob", pattern)?.compile_matcher();
-            rules.push(("glob", Rule::Glob { pattern }));
+            rules.push((
+                "glob",
+                Rule::Glob {
+                    pattern,
+                    order: spec.order,
+                },
+            ));
         }
-        if let Some(regex) = &spec.regex {
-            let (pattern, extract) = regex.compile()?;
+        if let Some(pattern) = &spec.regex {
+            let pattern = spec::regex(pattern)?;
+            let extract = spec
+                .extract
+                .as_deref()
+                .map(|text| Template::parse(text, &pattern))
+                .transpose();
+            let extract = extract.map_err(|why| PolicyError::new("extract", why))?;
             rules.push((
                 "regex",
                 Rule::Regex {
                     pattern,
                     extract,
-                    order: regex.order,
+                    order: spec.order.unwrap_or(Order::Semver),
                 },
             ));
         }
@@ -252,8 +293,11 @@ impl TagPolicy {
     fn order<'t>(&self, tag: &'t str) -> Result<Rank<'t>, Rejection<'_>> {
         match &self.rule {
             Rule::Semver { .. } => Ok(Rank::Version(version(tag).ok_or(Rejection::NotAVersion)?)),
-            Rule::Glob { pattern } if pattern.is_match(tag) => Ok(Rank::Natural(Natural::of(tag))),
-            Rule::Glob { pattern } => Err(Rejection::NoMatch {
+            Rule::Glob { pattern, order } if pattern.is_match(tag) => match order {
+                None => Ok(Rank::Natural(Natural::of(tag))),
+                Some(order) => Rank::by(*order, tag.into()),
+            },
+            Rule::Glob { pattern, .. } => Err(Rejection::NoMatch {
                 pattern: pattern.glob().glob(),
             }),
             Rule::Regex {
@@ -271,19 +315,9 @@ impl TagPolicy {
                         .expand(&pattern.captures(tag).ok_or_else(no_match)?)
                         .into(),
                 };
-                match order {
-                    Order::Semver => {
-                        Ok(Rank::Version(version(&key).ok_or(Rejection::NotAVersion)?))
-                    }
-                    Order::Numeric => Ok(Rank::Number(
-                        Digits::parse(key).ok_or(Rejection::NotANumber)?,
-                    )),
-                    Order::Alphabetical => Ok(Rank::Text(key)),
-                }
+                Rank::by(*order, key)
             }
-            Rule::Numeric => Ok(Rank::Number(
-                Digits::parse(tag.into()).ok_or(Rejection::NotANumber)?,
-            )),
+            Rule::Numeric => Rank::by(Order::Numeric, tag.into()),
             Rule::Digest { tag: followed } if tag == followed => Ok(Rank::Followed),
             Rule::Digest { tag: followed } => Err(Rejection::NotFollowed { tag: followed }),
         }
@@ -306,7 +340,16 @@ impl fmt::Display for TagPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.rule {
             Rule::Semver { range } => write!(f, "semver `{}`", range.text()),
-            Rule::Glob { pattern } => write!(f, "glob `{}`", pattern.glob().glob()),
+            Rule::Glob {
+                pattern,
+                order: None,
+            } => write!(f, "glob `{}`", pattern.glob().glob()),
+            Rule::Glob {
+                pattern,
+                order: Some(order),
+            } => {
+                write!(f, "glob `{}`, {order} order", pattern.glob().glob())
+            }
             Rule::Regex { pattern, order, .. } => {
                 write!(f, "regex `{}`, {order} order", pattern.as_str())
             }

@@ -6,7 +6,7 @@ use crate::{
     api::{ImageSource, Policy, ProjectSpec, StageSpec, TagOrder},
     domain::{
         image::{Digest, Platform, Repository},
-        policy::{Order, PolicySpec, RegexSpec, TagPolicy},
+        policy::{Order, PolicySpec, TagPolicy},
     },
 };
 
@@ -49,23 +49,11 @@ pub struct Refused {
     pub message: String,
 }
 
-/// The sources of every service, or everything that is wrong with them.
+/// The sources of every service, or everything that is wrong with them. Names that the project does not have are
+/// [`crate::render::Snapshot::problems`]'s to find.
 pub fn sources(project: &ProjectSpec, stage: &StageSpec) -> Result<Vec<Source>, Vec<Refused>> {
     let mut refused: Vec<Refused> = Vec::new();
     let mut sources = Vec::new();
-    for (name, field) in unknown(project, stage) {
-        let known: Vec<&str> = project
-            .services
-            .iter()
-            .map(|service| service.name.as_str())
-            .collect();
-        let message = format!(
-            "project {} has no service `{name}`: it has {}",
-            stage.project,
-            known.join(", ")
-        );
-        refused.push(Refused { field, message });
-    }
     for service in &project.services {
         match source(service, stage) {
             Ok(source) => sources.push(source),
@@ -77,23 +65,6 @@ pub fn sources(project: &ProjectSpec, stage: &StageSpec) -> Result<Vec<Source>, 
     } else {
         Err(refused)
     }
-}
-
-fn unknown<'a>(
-    project: &'a ProjectSpec,
-    stage: &'a StageSpec,
-) -> impl Iterator<Item = (&'a str, String)> {
-    let overrides = stage
-        .services
-        .keys()
-        .map(|name| (name.as_str(), format!("spec.services.{name}")));
-    let pins = stage
-        .pin
-        .keys()
-        .map(|name| (name.as_str(), format!("spec.pin.{name}")));
-    overrides
-        .chain(pins)
-        .filter(|(name, _)| project.service(name).is_none())
 }
 
 fn source(service: &crate::api::Service, stage: &StageSpec) -> Result<Source, Refused> {
@@ -172,19 +143,17 @@ fn fixed(text: &str) -> Result<Which, String> {
 }
 
 fn followed(policy: &Policy, ignore: &[String], interval: Duration) -> Result<Which, String> {
-    let regex = policy.regex.as_ref().map(|pattern| RegexSpec {
-        pattern: pattern.clone(),
-        extract: policy.extract.clone(),
-        order: match policy.order.unwrap_or_default() {
-            TagOrder::Semver => Order::Semver,
-            TagOrder::Numeric => Order::Numeric,
-            TagOrder::Alphabetical => Order::Alphabetical,
-        },
+    let order = policy.order.map(|order| match order {
+        TagOrder::Semver => Order::Semver,
+        TagOrder::Numeric => Order::Numeric,
+        TagOrder::Alphabetical => Order::Alphabetical,
     });
     let spec = PolicySpec {
         semver: policy.semver.clone(),
         glob: policy.glob.clone(),
-        regex,
+        regex: policy.regex.clone(),
+        extract: policy.extract.clone(),
+        order,
         numeric: policy.numeric.unwrap_or_default(),
         digest: policy.digest.clone(),
         ignore_tags: ignore.to_vec(),

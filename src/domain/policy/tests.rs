@@ -20,13 +20,10 @@ fn glob(pattern: &str) -> PolicySpec {
 }
 
 fn regex(pattern: &str, extract: Option<&str>, order: Order) -> PolicySpec {
-    let regex = RegexSpec {
-        pattern: pattern.into(),
-        extract: extract.map(Into::into),
-        order,
-    };
     PolicySpec {
-        regex: Some(regex),
+        regex: Some(pattern.into()),
+        extract: extract.map(Into::into),
+        order: Some(order),
         ..PolicySpec::default()
     }
 }
@@ -88,6 +85,8 @@ fn policies_choose_what_they_promise() {
         Case { name: "glob was lowered", policy: glob("1.*"), tags: &["1.9.0"], current: Some("2.5.0"), newer: None, says: "pin `1.9.0`" },
         Case { name: "glob from another line of words", policy: glob("main-*"), tags: &["main-1"], current: Some("stable-9"), newer: Some("main-1"), says: "" },
         Case { name: "glob with alternatives", policy: glob("{main,release}-?"), tags: &["main-1", "release-2", "release-10"], current: None, newer: Some("release-2"), says: "" },
+        Case { name: "glob in another order", policy: PolicySpec { order: Some(Order::Semver), ..glob("*-alpine") }, tags: &["1.9.0-alpine", "1.10.0-alpine", "edge-alpine"], current: None, newer: Some("1.10.0-alpine"), says: "semver order" },
+        Case { name: "regex without order compares versions", policy: PolicySpec { regex: Some("^1".into()), ..PolicySpec::default() }, tags: &["1.9.0", "1.10.0", "11"], current: None, newer: Some("1.10.0"), says: "" },
         Case { name: "regex by extracted number", policy: regex(build, Some("$at"), Order::Numeric), tags: &["main-ffff-9", "main-0000-10", "dev-1-99"], current: None, newer: Some("main-0000-10"), says: "" },
         Case { name: "regex never goes back", policy: regex(build, Some("$at"), Order::Numeric), tags: &["main-ffff-9"], current: Some("main-0000-10"), newer: None, says: "" },
         Case { name: "regex, same build twice", policy: regex(build, Some("$at"), Order::Numeric), tags: &["main-aaaa-10", "main-ffff-10"], current: Some("main-aaaa-10"), newer: None, says: "same version" },
@@ -172,6 +171,20 @@ fn a_wrong_policy_names_its_field() {
     let cases = [
         (PolicySpec::default(), "policy: name one of"),
         (two, "policy: semver and numeric are given"),
+        (
+            PolicySpec {
+                extract: Some("$1".into()),
+                ..numeric()
+            },
+            "extract: it takes",
+        ),
+        (
+            PolicySpec {
+                order: Some(Order::Numeric),
+                ..semver("1.x")
+            },
+            "order: it sorts",
+        ),
         (semver(">=banana"), "semver: `banana`"),
         (semver(""), "semver: a range is missing"),
         (glob("[a"), "glob: `[a`: "),
@@ -179,20 +192,20 @@ fn a_wrong_policy_names_its_field() {
         (glob(&"*".repeat(257)), "glob: it is longer"),
         (
             regex("(", None, Order::Semver),
-            "regex.pattern: `(` does not compile: unclosed group",
+            "regex: `(` does not compile: unclosed group",
         ),
-        (regex("", None, Order::Semver), "regex.pattern: it is empty"),
+        (regex("", None, Order::Semver), "regex: it is empty"),
         (
             regex(&"a".repeat(513), None, Order::Semver),
-            "regex.pattern: it is longer",
+            "regex: it is longer",
         ),
         (
             regex("(((a{1,999}){1,999}){1,999})", None, Order::Semver),
-            "regex.pattern: ",
+            "regex: ",
         ),
         (
             regex("a", Some("$b"), Order::Semver),
-            "regex.extract: the pattern has no group `b`",
+            "extract: the pattern has no group `b`",
         ),
         (digest("a b"), "digest: name one tag"),
         (ignoring(numeric(), &["ok", "{"]), "ignoreTags[1]: `{`: "),
@@ -224,6 +237,10 @@ fn policies() -> impl Strategy<Value = TagPolicy> {
         semver(">=0.0.0-0"),
         glob("*"),
         glob("*1*"),
+        PolicySpec {
+            order: Some(Order::Alphabetical),
+            ..glob("*")
+        },
         regex(r"^(?:[a-z]+-)?(\d+)", Some("$1"), Order::Numeric),
         regex(r"^v?(\d+)\.(\d+)", Some("$1.$2.0"), Order::Semver),
         regex(".", None, Order::Alphabetical),

@@ -1,0 +1,153 @@
+//! What the database says about one target's deploys, kept in memory by the leader.
+//!
+//! Only this process writes while it leads, and every write is compare-and-set: a copy that is out of date loses the
+//! race, is dropped and read again. Nothing is decided from it that the database would not confirm.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        deploy::{Deploy, Phase},
+        plan::Known,
+        release::{Release, ReleaseId},
+    },
+    render::Snapshot,
+};
+
+/// How many finished deploys are kept for the status.
+const HISTORY: usize = 5;
+
+/// A deploy with what it is rendered from.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its row.
+    pub deploy: Deploy,
+    /// What it is rendered from.
+    pub snapshot: Arc<Snapshot>,
+    /// The explicit request behind it.
+    pub request: Option<String>,
+    /// Its hooks, as far as they have begun.
+    pub hooks: BTreeMap<(Phase, String), HookRun>,
+}
+
+impl Entry {
+    /// The images it runs.
+    pub fn release(&self) -> &Release {
+        &self.snapshot.release
+    }
+}
+
+/// How far a hook is, durably: what has ended is never run again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookRun {
+    /// It was begun.
+    Running,
+    /// It ended well.
+    Succeeded,
+    /// It did not; the sentence says how.
+    Failed(String),
+}
+
+/// An instance that was made and not yet seen removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The last deploy that made or updated it.
+    pub deploy: Uuid,
+    /// Its release.
+    pub release: ReleaseId,
+    /// Whether the deploy failed or was stopped.
+    pub failed: bool,
+    /// When it lost its purpose: traffic left it, or its deploy ended without success.
+    pub idle_since: Option<Timestamp>,
+}
+
+/// A release that failed here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Veto {
+    /// The deploy that failed.
+    pub deploy: Uuid,
+    /// Why.
+    pub reason: String,
+}
+
+/// A finished deploy, for the status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Its row.
+    pub deploy: Deploy,
+    /// Its images, for people.
+    pub images: String,
+}
+
+/// What the database says about one target.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    /// Deploys that are not closed, by sequence.
+    pub open: Vec<Entry>,
+    /// The last closed deploys, newest first.
+    pub history: VecDeque<Finished>,
+    /// The request behind the newest of all deploys.
+    pub latest_request: Option<String>,
+    /// The last deploy that succeeded.
+    pub good: Option<Entry>,
+    /// Releases that are not tried again by themselves.
+    pub vetoed: BTreeMap<ReleaseId, Veto>,
+    /// Instances by name.
+    pub instances: BTreeMap<String, Instance>,
+}
+
+impl Ledger {
+    /// The deploy with the highest sequence.
+    pub fn latest(&self) -> Option<&Deploy> {
+        let open = self.open.last().map(|entry| &entry.deploy);
+        let closed = self.history.front().map(|finished| &finished.deploy);
+        open.into_iter().chain(closed).max_by_key(|deploy| deploy.sequence)
+    }
+
+    /// The sequence of the next deploy.
+    pub fn next_sequence(&self) -> i64 {
+        self.latest().map_or(1, |deploy| deploy.sequence + 1)
+    }
+
+    /// What the planner wants to know. `vetoed` is borrowed from [`Self::vetoed_ids`].
+    pub fn known<'a>(&'a self, vetoed: &'a BTreeSet<ReleaseId>) -> Known<'a> {
+        Known {
+            latest: self.latest(),
+            latest_request: self.latest_request.as_deref(),
+            good: self.good.as_ref().map(|entry| &entry.deploy),
+            vetoed,
+        }
+    }
+
+    /// The vetoed releases.
+    pub fn vetoed_ids(&self) -> BTreeSet<ReleaseId> {
+        self.vetoed.keys().cloned().collect()
+    }
+
+    /// The images that serve, or else the ones that were tried last: what policies move on from.
+    pub fn current_release(&self) -> Option<&Release> {
+        self.good.as_ref().or(self.open.last()).map(Entry::release)
+    }
+
+    /// A deploy was made.
+    pub fn made(&mut self, entry: Entry) {
+        self.latest_request.clone_from(&entry.request);
+        self.open.push(entry);
+    }
+
+    /// The deploy at `position` of the open ones was closed as it now stands.
+    pub fn closed(&mut self, position: usize) -> Entry {
+        let entry = self.open.remove(position);
+        let images = entry.release().summary();
+        let after = self.history.iter().position(|other| other.deploy.sequence < entry.deploy.sequence);
+        self.history.insert(after.unwrap_or(self.history.len()), Finished { deploy: entry.deploy.clone(), images });
+        self.history.truncate(HISTORY);
+        entry
+    }
+}

@@ -1,0 +1,167 @@
+//! From what the cluster shows to what the machine wants to know about an instance's pods. Pure.
+
+use crate::{
+    cluster::view::{ContainerView, PodView, StageChildren, WorkloadView},
+    domain::deploy::{Problem, Workloads},
+};
+
+/// A container that was restarted this often will not mend itself while somebody waits.
+const RESTARTS_OF_A_CRASH_LOOP: i32 = 3;
+
+/// What one service of an instance should look like once applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Name of the service.
+    pub service: String,
+    /// Name of its workload.
+    pub workload: String,
+    /// Hash of the workload as rendered: readiness of any other revision says nothing.
+    pub rendered: String,
+    /// Number of pods.
+    pub replicas: i32,
+    /// Position in the order of dependencies, from 0.
+    pub wave: usize,
+}
+
+/// How one service stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its workload does not exist, or as something else than rendered.
+    Absent,
+    /// It is applied, and not all its pods are ready.
+    Starting,
+    /// Every pod of this revision is ready.
+    Ready,
+}
+
+/// How the service stands in `children`.
+pub fn standing(expected: &Expected, children: &StageChildren) -> Standing {
+    match workload(expected, children) {
+        None => Standing::Absent,
+        Some(view) if is_ready(expected, view) => Standing::Ready,
+        Some(_) => Standing::Starting,
+    }
+}
+
+/// The first wave that is not ready, or the number of waves: services up to and including it may be applied.
+pub fn frontier(expected: &[Expected], children: &StageChildren) -> usize {
+    let unready = expected.iter().filter(|one| standing(one, children) != Standing::Ready).map(|one| one.wave).min();
+    unready.unwrap_or_else(|| expected.iter().map(|one| one.wave + 1).max().unwrap_or_default())
+}
+
+/// Summary for the machine. `snapshot` is what the expectation was rendered from.
+pub fn workloads(snapshot: &str, expected: &[Expected], children: &StageChildren) -> Workloads {
+    let frontier = frontier(expected, children);
+    let due: Vec<&Expected> = expected.iter().filter(|one| one.wave <= frontier).collect();
+    let applied = due.iter().all(|one| standing(one, children) != Standing::Absent);
+    let mut progress = Vec::new();
+    let mut problem: Option<Problem> = None;
+    let mut pulled = applied;
+    for one in &due {
+        let Some(view) = workload(one, children) else { continue };
+        if is_ready(one, view) {
+            continue;
+        }
+        progress.push(format!("{} {}/{} ready", one.service, view.ready.min(one.replicas), one.replicas));
+        let pods: Vec<&PodView> = pods(view, children).collect();
+        let with_images = pods.iter().filter(|pod| has_images(pod)).count();
+        if i32::try_from(with_images).unwrap_or(i32::MAX) < one.replicas {
+            pulled = false;
+        }
+        let found = pods.iter().filter_map(|pod| pod_problem(pod)).max_by_key(|found| found.fatal);
+        let found = found.or_else(|| {
+            view.failure.as_ref().map(|failure| Problem {
+                reason: failure.reason.clone(),
+                message: format!("workload {}: {}", view.name, failure.message),
+                fatal: false,
+            })
+        });
+        if let Some(found) = found
+            && problem.as_ref().is_none_or(|problem| found.fatal && !problem.fatal)
+        {
+            problem = Some(found);
+        }
+    }
+    Workloads {
+        snapshot: applied.then(|| snapshot.to_owned()),
+        pulled,
+        ready: applied && expected.iter().all(|one| standing(one, children) == Standing::Ready),
+        progress: progress.join(", "),
+        problem,
+    }
+}
+
+/// Names of the pods that are not well, for the evidence.
+pub fn unwell<'a>(expected: &'a [Expected], children: &'a StageChildren) -> impl Iterator<Item = &'a PodView> {
+    expected
+        .iter()
+        .filter_map(|one| workload(one, children))
+        .flat_map(|view| pods(view, children))
+        .filter(|pod| !pod.ready && !pod.deleting)
+}
+
+fn workload<'a>(expected: &Expected, children: &'a StageChildren) -> Option<&'a WorkloadView> {
+    let view = children.workloads.iter().find(|view| view.name == expected.workload)?;
+    (view.rendered.as_deref() == Some(&expected.rendered)).then_some(view)
+}
+
+fn is_ready(expected: &Expected, view: &WorkloadView) -> bool {
+    view.observed_generation >= view.generation
+        && view.updated >= expected.replicas
+        && view.replicas <= view.updated
+        && view.ready >= expected.replicas
+}
+
+/// Pods of the workload's current revision.
+fn pods<'a>(view: &'a WorkloadView, children: &'a StageChildren) -> impl Iterator<Item = &'a PodView> {
+    children.pods.iter().filter(move |pod| {
+        !pod.deleting
+            && pod.service == view.service
+            && pod.instance == view.instance
+            && (view.snapshot.is_none() || pod.snapshot == view.snapshot)
+    })
+}
+
+fn has_images(pod: &PodView) -> bool {
+    !pod.containers.is_empty() && pod.containers.iter().all(|container| container.pulled)
+}
+
+fn pod_problem(pod: &PodView) -> Option<Problem> {
+    if let Some(message) = &pod.unschedulable {
+        return Some(Problem {
+            reason: "Unschedulable".into(),
+            message: format!("pod {}: {message}", pod.name),
+            fatal: false,
+        });
+    }
+    pod.containers.iter().filter_map(|container| container_problem(pod, container)).max_by_key(|found| found.fatal)
+}
+
+fn container_problem(pod: &PodView, container: &ContainerView) -> Option<Problem> {
+    let place = format!("pod {}, container {}", pod.name, container.name);
+    let exit = container.terminated.as_ref().map(|exit| format!("exited with code {} ({})", exit.exit_code, exit.reason));
+    let looping = container.restarts >= RESTARTS_OF_A_CRASH_LOOP && !container.ready;
+    if let Some(waiting) = &container.waiting {
+        let reason = waiting.reason.as_str();
+        if matches!(reason, "ContainerCreating" | "PodInitializing" | "") {
+            return None;
+        }
+        let detail = match (&exit, waiting.message.is_empty()) {
+            (Some(exit), _) => format!("{exit}, {} restarts", container.restarts),
+            (None, false) => waiting.message.clone(),
+            (None, true) => reason.to_owned(),
+        };
+        let fatal = matches!(reason, "InvalidImageName" | "ErrImageNeverPull")
+            || (reason == "CrashLoopBackOff" && looping);
+        return Some(Problem { reason: reason.to_owned(), message: format!("{place}: {detail}"), fatal });
+    }
+    let exit = exit?;
+    if container.running || pod.phase == "Succeeded" {
+        return None;
+    }
+    let message = format!("{place}: {exit}, {} restarts", container.restarts);
+    Some(Problem { reason: if looping { "CrashLoopBackOff".into() } else { "ContainerExited".into() }, message, fatal: looping })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Errors that know how they are handled.
+
+use std::time::Duration;
+
+use crate::{cluster, store::StoreError};
+
+/// What a failed pass does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing helps but a change of the spec or of the cluster's permissions; it is looked at again rarely.
+    Stalled,
+    /// Somebody else was faster, or a process is being replaced: observe again at once.
+    Conflict,
+    /// The database is away.
+    StoreAway,
+    /// Retry with backoff.
+    Transient,
+}
+
+/// How long something that only a person can mend rests before it is looked at again.
+pub const STALLED_REST: Duration = Duration::from_secs(30);
+
+/// Why a pass could not be finished.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// A stored snapshot cannot be read back.
+    #[error("snapshot {snapshot} cannot be read: {message}; it was written by another version")]
+    Snapshot {
+        /// Its hash.
+        snapshot: String,
+        /// What the reader said.
+        message: String,
+    },
+    /// This process is not the leader any more.
+    #[error("leadership was lost; the next leader goes on")]
+    Deposed,
+}
+
+impl Error {
+    /// How it is handled.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Store(error) if error.is_unavailable() => Class::StoreAway,
+            Self::Store(error) if error.is_conflict() => Class::Conflict,
+            Self::Store(_) => Class::Transient,
+            Self::Cluster(error) if error.needs_a_person() => Class::Stalled,
+            Self::Cluster(_) => Class::Transient,
+            Self::Snapshot { .. } => Class::Stalled,
+            Self::Deposed => Class::Conflict,
+        }
+    }
+
+    /// One static `CamelCase` word for conditions and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Store(error) if error.is_unavailable() => "StoreUnavailable",
+            Self::Store(error) => error.reason(),
+            Self::Cluster(error) => error.reason(),
+            Self::Snapshot { .. } => "SnapshotUnreadable",
+            Self::Deposed => "Deposed",
+        }
+    }
+}

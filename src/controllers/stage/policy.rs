@@ -1,0 +1,42 @@
+//! From what a stage declares to the numbers the machine works with.
+
+use std::time::Duration;
+
+use crate::{
+    api::{Queue, StageSpec},
+    domain::deploy::{HookBudget, Phase, Policy, QueuePolicy},
+    render::Snapshot,
+};
+
+/// The policy of one deploy: deadlines from the stage as it is now, thresholds and hooks from the deploy's snapshot,
+/// `waves` from the order of its dependencies.
+pub fn policy(spec: &StageSpec, snapshot: &Snapshot, waves: usize) -> Policy {
+    let health = || snapshot.services.iter().filter_map(|service| service.health.as_ref());
+    let threshold = |value: i32| u32::try_from(value).unwrap_or_default().max(1);
+    let budget = |phase: Phase| snapshot.hooks.of(phase).iter().map(|hook| hook.timeout.as_std()).sum::<Duration>();
+    Policy {
+        pull: spec.timeouts.pull.as_std(),
+        start: spec.timeouts.start.as_std(),
+        waves: u32::try_from(waves).unwrap_or(u32::MAX).max(1),
+        proxy: spec.timeouts.proxy.as_std(),
+        health: spec.timeouts.health.as_std(),
+        hooks: HookBudget {
+            before_start: budget(Phase::BeforeStart),
+            before_traffic: budget(Phase::BeforeTraffic),
+            verify: budget(Phase::Verify),
+        },
+        success_threshold: health().map(|health| threshold(health.success_threshold)).max().unwrap_or_default(),
+        failure_threshold: health().map(|health| threshold(health.failure_threshold)).max().unwrap_or(1),
+        rollback_on_failure: spec.rollback.on_failure,
+        watch: spec.rollback.watch.as_std(),
+        ..Policy::default()
+    }
+}
+
+/// What a newer deploy does to one that waits.
+pub fn queue(spec: &StageSpec) -> QueuePolicy {
+    match spec.queue {
+        Queue::Latest => QueuePolicy::Latest,
+        Queue::Fifo => QueuePolicy::Fifo,
+    }
+}
