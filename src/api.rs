@@ -6,10 +6,12 @@
 //! controllers' to judge.
 
 pub mod conditions;
+mod crd;
 pub mod duration;
 pub mod health;
 pub mod hooks;
 pub mod image;
+pub mod kstatus;
 pub mod labels;
 pub mod project;
 pub mod route;
@@ -19,6 +21,7 @@ pub mod stage;
 pub mod status;
 pub mod volume;
 
+pub use crd::{crds, to_yaml};
 pub use duration::Duration;
 pub use health::{Health, HttpProbe, TcpProbe};
 pub use hooks::{Hook, Hooks};

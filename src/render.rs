@@ -1,1 +1,119 @@
-//! Pure rendering: a snapshot in, Kubernetes manifests out.
+//! Pure rendering: a [`Snapshot`] in, Kubernetes objects out. No I/O, no clock, no randomness.
+//!
+//! Rendering is part of the contract with running clusters: an object that renders differently after an upgrade of
+//! this program is written again, and a pod template that does restarts its pods. The golden manifests in
+//! `snapshots/` show such a change to whoever makes it.
+//!
+//! How a deploy uses what is rendered: apply the Services of every wave, until [`Manifests::missing_addresses`] is empty;
+//! then claims, files and workloads, wave after wave. An object whose [`rendered`] mark is that of the one in the
+//! cluster needs no write.
+
+mod check;
+pub mod discovery;
+mod meta;
+pub mod names;
+mod order;
+mod overlay;
+mod pod;
+pub mod problem;
+mod resolve;
+mod security;
+pub mod snapshot;
+mod volumes;
+mod workload;
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, PersistentVolumeClaim, Service},
+};
+
+pub use meta::{Context, RENDERED, rendered};
+pub use problem::{Problem, Problems};
+pub use snapshot::{Identity, Scope, ServiceSpec, Snapshot, SnapshotError};
+
+use meta::Copy;
+
+/// Everything that an instance consists of, the services that it shares with other instances included.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifests {
+    /// Name of the instance.
+    pub instance: String,
+    /// Services that may start together, wave after wave: those of one wave must be ready before the next starts.
+    pub waves: Vec<Wave>,
+}
+
+/// Services that may start together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wave {
+    /// The services, in the order in which they are declared.
+    pub services: Vec<ServiceManifests>,
+}
+
+/// The objects of one service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceManifests {
+    /// Name of the service in the project.
+    pub name: String,
+    /// Whether they belong to the instance, or to the stage and outlive it.
+    pub scope: Scope,
+    /// What pods that run exactly this carry as label [`crate::api::labels::SNAPSHOT`]: readiness of pods with another
+    /// value says nothing about this deploy.
+    pub revision: String,
+    /// Claims for storage. Those with the label `stagekeeper.dev/scope: stage` outlive the instance.
+    pub claims: Vec<PersistentVolumeClaim>,
+    /// Files that it mounts.
+    pub config: Option<ConfigMap>,
+    /// Its address; none without ports.
+    pub service: Option<Service>,
+    /// Its pods.
+    pub workload: Deployment,
+    /// Names of the Service objects whose addresses its pods are told.
+    pub addresses: Vec<String>,
+}
+
+impl Manifests {
+    /// Every service, wave after wave.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceManifests> {
+        self.waves.iter().flat_map(|wave| &wave.services)
+    }
+
+    /// The service with this name.
+    pub fn service(&self, name: &str) -> Option<&ServiceManifests> {
+        self.services().find(|service| service.name == name)
+    }
+
+    /// Names of the Service objects that pods are told of and whose addresses `ctx` did not know. As long as there
+    /// are any, only Services are to be applied: the workloads would be rendered differently later and restart.
+    pub fn missing_addresses(&self, ctx: &Context) -> Vec<&str> {
+        let told = self.services().flat_map(|service| &service.addresses);
+        let mut missing: Vec<&str> = told
+            .map(String::as_str)
+            .filter(|name| !ctx.service_ips.contains_key(*name))
+            .collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+}
+
+/// Renders everything that `instance` consists of.
+///
+/// # Errors
+/// What is wrong with the snapshot; never for one that [`Snapshot::build`] made with this version of the program.
+pub fn instance(snapshot: &Snapshot, instance: &str, ctx: &Context) -> Result<Manifests, Problems> {
+    let hash = snapshot.hash();
+    let order = order::waves(&snapshot.services).map_err(|circle| order::problem(&circle))?;
+    let waves = order.into_iter().map(|wave| {
+        let services = wave.into_iter().map(|service| {
+            let copy = Copy::new(snapshot, service, instance);
+            workload::manifests(&copy, instance, &hash, ctx)
+        });
+        Ok(Wave {
+            services: services.collect::<Result<_, Problems>>()?,
+        })
+    });
+    Ok(Manifests {
+        instance: instance.to_owned(),
+        waves: waves.collect::<Result<_, Problems>>()?,
+    })
+}

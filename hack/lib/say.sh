@@ -12,6 +12,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 # die WHAT NEXT [LOG]: what failed, the log's tail, what to try next; exits 1.
 die() {
+  stop_ticker
   printf '\nfailed: %s\n' "$1" >&2
   if [[ -n ${3:-} && -s $3 ]]; then
     printf '  last lines of %s:\n' "$3" >&2
@@ -24,18 +25,14 @@ die() {
 # step TITLE COMMAND…: runs the command in this shell and prints one line with its elapsed time.
 # On a terminal the line counts up while the command runs. Its standard output is left to it.
 step() {
-  local title=$1 started ticker='' status=0
+  local title=$1 started status=0
   shift
   now_ms; started=$REPLY
   if [[ -t 2 ]]; then
     tick "$title" & ticker=$!
   fi
   "$@" || status=$?
-  if [[ -n $ticker ]]; then
-    kill "$ticker" 2>/dev/null || true
-    wait "$ticker" 2>/dev/null || true
-    printf '\r\033[K' >&2
-  fi
+  stop_ticker
   now_ms; seconds $((REPLY - started))
   if ((status == 0)); then
     printf '  ok    %-52s %8s\n' "$title" "$REPLY" >&2
@@ -43,6 +40,15 @@ step() {
     printf '  FAIL  %-52s %8s\n' "$title" "$REPLY" >&2
   fi
   return "$status"
+}
+
+ticker=
+stop_ticker() {
+  [[ -n $ticker ]] || return 0
+  kill "$ticker" 2>/dev/null || true
+  wait "$ticker" 2>/dev/null || true
+  ticker=
+  printf '\r\033[K' >&2
 }
 
 tick() {

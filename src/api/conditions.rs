@@ -157,3 +157,6 @@ fn following(before: Option<&Condition>, mut new: Condition) -> Condition {
 fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
+
+#[cfg(test)]
+mod tests;

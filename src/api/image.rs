@@ -67,20 +67,21 @@ pub struct Image {
         .message("policy needs exactly one of semver, glob, regex, numeric and digest"),
     validation = Rule::new("!has(self.extract) || has(self.regex)")
         .message("extract takes a part of what regex matched: add regex, or remove extract"),
-    validation = Rule::new("!has(self.order) || has(self.regex) || has(self.glob)")
-        .message("order sorts what glob or regex matched: add one of them, or remove order")
+    validation = Rule::new("!has(self.order) || has(self.regex)")
+        .message("order sorts what regex matched: add regex, or remove order")
 )]
 pub struct Policy {
     /// The highest version in this range, such as `>=1.2 <2`. Pre-releases only when the range names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub semver: Option<String>,
-    /// The highest of the tags that match this glob pattern, such as `1.*-alpine`; see `order`.
+    /// The highest of the tags that match this glob pattern, such as `build-*`, in natural order: `build-10` is above
+    /// `build-9`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub glob: Option<String>,
     /// The highest of the tags that match this regular expression, such as `^main-(?P<run>[0-9]+)$`; see `extract`
-    /// and `order`.
+    /// and `order`. Without `^` and `$` it may match anywhere in the tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub regex: Option<String>,
@@ -88,8 +89,7 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub extract: Option<String>,
-    /// How the matches of `glob` or `regex` are compared. Left out, `Semver` for `regex`; for `glob` numbers in the
-    /// tag by value and words by letter. What the order cannot read is not a candidate.
+    /// How the matches of `regex` are compared; see [`TagOrder`], whose description is the schema's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<TagOrder>,
     /// The highest of the tags that are whole numbers, such as build numbers.
@@ -103,7 +103,8 @@ pub struct Policy {
     pub digest: Option<String>,
 }
 
-/// How tags are compared to find the highest.
+/// How the matches of `regex` are compared: as versions, as whole numbers, or byte by byte. Left out,
+/// `Semver`. What the order cannot read is not a candidate.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TagOrder {
     /// As semantic versions.

@@ -38,7 +38,8 @@ pub struct Route {
             .message("instanceHost must be a host name whose first part holds {instance}, such as {instance}.shop.example.com")
     )]
     pub instance_host: Option<String>,
-    /// The kind of object that makes the route.
+    /// The kind of object that makes the route: a Kubernetes Ingress, a Gateway API `HTTPRoute`, or `None` for
+    /// Services only.
     #[serde(default, rename = "type")]
     pub type_: RouteType,
     /// Name of the service that gets the traffic. Left out, the first service of scope Instance that has a port.

@@ -76,8 +76,7 @@ pub struct Service {
     #[schemars(length(max = 16), inner(length(max = 40)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub depends_on: Vec<String>,
-    /// Whether it exists once per instance or once per stage. Left out, `Stage` for a service with a `sharedClaim`
-    /// or a fixed image (`tag`, `digest`), and `Instance` for a watched image (`policy`).
+    /// Whether it exists once per instance or once per stage; see [`Scope`], whose description is the schema's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
     /// How the operator finds out that it is healthy. Left out, the readiness of its pods has to do.
@@ -103,7 +102,9 @@ pub struct Port {
     pub port: i32,
 }
 
-/// How many copies of a service a stage has when it runs several instances.
+/// `Instance`: one copy per instance, which comes and goes with its release. `Stage`: one copy that all instances
+/// share, updated in place. Left out, `Stage` for a service with a `sharedClaim` or a fixed image (`tag`, `digest`),
+/// and `Instance` for a watched image (`policy`).
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// One copy per instance: it comes and goes with its release.

@@ -71,7 +71,8 @@ pub struct StageSpec {
             .message("pin must give each service a tag, such as 1.4.2, or a digest, such as sha256:… with 64 hexadecimal digits")
     )]
     pub pin: BTreeMap<String, String>,
-    /// What a newer deploy does to one that still waits.
+    /// What a newer deploy does to one that still waits: `latest` supersedes it, with `fifo` one comes after the
+    /// other.
     #[serde(default)]
     pub queue: Queue,
     /// How a release replaces the one before.
@@ -160,7 +161,8 @@ pub enum Queue {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Strategy {
-    /// The way of replacing.
+    /// `BlueGreen`: a new instance beside the old one gets the traffic when it is healthy. `Rolling`: pod by pod in
+    /// one instance. `Recreate`: the old pods go before the new ones come.
     #[serde(default, rename = "type")]
     pub type_: StrategyType,
 }

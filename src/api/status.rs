@@ -1,7 +1,8 @@
 //! Status of our kinds: a bounded projection of what the database knows.
 //!
-//! The schema of a status asks for nothing (no required fields, no fixed words), so that a newer operator's status
-//! never makes an object unreadable for an older one.
+//! The schema of a status asks for next to nothing (no required fields but the keys of lists, no fixed words), so that
+//! a status of a newer operator can be written, and read by an older one. Only conditions are as strict as in
+//! Kubernetes itself.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
@@ -259,13 +260,12 @@ mod tests {
     #[test]
     fn a_status_of_another_version_can_be_read() {
         let status: StageStatus = serde_json::from_value(serde_json::json!({
-            "conditions": [{"type": "Ready"}],
+            "conditions": [],
             "deploy": {"state": "Baking", "phase": "new"},
             "instances": [{"name": "a1", "status": "sleeping"}],
         }))
         .unwrap();
         assert_eq!(status.observed_generation, -1);
         assert_eq!(status.deploy.unwrap().state, "Baking");
-        assert_eq!(status.conditions[0].type_, "Ready");
     }
 }

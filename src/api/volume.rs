@@ -38,19 +38,16 @@ pub struct Volume {
     pub per_instance_claim: Option<Claim>,
     /// Configuration files by path below `mountPath`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 32))]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 262_144}))]
     #[x_kube(
         validation = Rule::new("self.all(path, path.matches('^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$') && !('..' in path.split('/')))")
             .message("files must be named by paths below mountPath without '..', such as conf.d/site.conf")
     )]
-    pub files: Option<BTreeMap<String, FileContent>>,
+    pub files: Option<BTreeMap<String, String>>,
     /// Scratch space that lives as long as its pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_dir: Option<EmptyDir>,
 }
-
-/// Text of one configuration file.
-pub type FileContent = String;
 
 /// A claim for persistent storage.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -96,7 +93,7 @@ pub enum VolumeSource<'a> {
     /// A claim that goes with its instance.
     PerInstanceClaim(&'a Claim),
     /// Configuration files by path.
-    Files(&'a BTreeMap<String, FileContent>),
+    Files(&'a BTreeMap<String, String>),
     /// Scratch space.
     EmptyDir(&'a EmptyDir),
 }

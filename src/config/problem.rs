@@ -33,16 +33,19 @@ impl fmt::Display for Problem {
 }
 
 /// All problems of a configuration; never empty.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the configuration is not usable:{}", lines(.0))]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<Problem>);
 
-fn lines(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(|problem| format!("\n  {problem}"))
-        .collect()
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is not usable:")?;
+        self.0
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
 }
+
+impl std::error::Error for ConfigErrors {}
 
 /// Stands for a value whose problem has been noted.
 #[derive(Debug, Clone, Copy)]

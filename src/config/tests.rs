@@ -51,7 +51,8 @@ fn pod_name_and_namespace_come_before_the_host_and_flags_before_both() {
 
 #[test]
 fn good_values_are_taken() {
-    let cases: &[(&str, &Setting, &str, fn(&Config) -> bool)] = &[
+    type Holds = fn(&Config) -> bool;
+    let cases: &[(&str, &Setting, &str, Holds)] = &[
         ("lowest port", &PORT, "1", |c| c.port.get() == 1),
         ("highest port", &PORT, "65535", |c| c.port.get() == 65535),
         ("blanks around", &PORT, " 81 ", |c| c.port.get() == 81),

@@ -38,24 +38,13 @@ func request(ctx context.Context, url, contains string) (string, error) {
 }
 
 // watch requests url again and again, a bounded number of times, and says how often it failed and what answered.
-// True when nothing failed.
-func watch(ended context.Context, url, contains string, every, duration time.Duration, file string) bool {
+// True when nothing failed and, where something was waited for, it came.
+func watch(ended context.Context, url, contains, until string, every, duration time.Duration) bool {
 	counts, good, failed := map[string]int{}, 0, 0
-	report := func() string {
-		answers := make([]string, 0, len(counts))
-		for answer := range counts {
-			answers = append(answers, answer)
-		}
-		sort.Strings(answers)
-		var text strings.Builder
-		fmt.Fprintf(&text, "requests=%d failed=%d\n", good+failed, failed)
-		for _, answer := range answers {
-			fmt.Fprintf(&text, "%6d × %s\n", counts[answer], answer)
-		}
-		return text.String()
-	}
+	settled := time.Time{} // since when every answer has contained what is waited for
 	pace := time.NewTicker(every)
 	defer pace.Stop()
+	came := until == ""
 	for deadline := time.Now().Add(duration); ended.Err() == nil && time.Now().Before(deadline); {
 		// A request that is under way when we are told to end is still waited for and counted.
 		body, err := request(context.Background(), url, contains)
@@ -67,16 +56,31 @@ func watch(ended context.Context, url, contains string, every, duration time.Dur
 			good++
 			counts[strings.TrimSpace(body)]++
 		}
-		if file != "" {
-			if err := os.WriteFile(file+".new", []byte(report()), 0o644); err == nil {
-				_ = os.Rename(file+".new", file)
-			}
+		switch now := time.Now(); {
+		case until == "":
+		case err != nil || !strings.Contains(body, until):
+			settled = time.Time{}
+		case settled.IsZero():
+			settled = now
+		default:
+			came = now.Sub(settled) >= 2*time.Second
+		}
+		if until != "" && came {
+			break
 		}
 		select {
 		case <-pace.C:
 		case <-ended.Done():
 		}
 	}
-	fmt.Print(report())
-	return failed == 0
+	fmt.Printf("requests=%d failed=%d\n", good+failed, failed)
+	answers := make([]string, 0, len(counts))
+	for answer := range counts {
+		answers = append(answers, answer)
+	}
+	sort.Strings(answers)
+	for _, answer := range answers {
+		fmt.Printf("%6d × %s\n", counts[answer], answer)
+	}
+	return failed == 0 && came
 }

@@ -241,9 +241,9 @@ func job() int {
 	lines := flags.Int("lines", 1, "print it so `MANY` times, numbered")
 	get := flags.String("get", "", "request this `URL`; fails unless the answer is 2xx")
 	contains := flags.String("contains", "", "with -get: fails unless the answer contains this `TEXT`")
-	every := flags.Duration("every", 0, "with -get: again and again, with this `PAUSE` between (at least 50ms), until -for or SIGTERM; counts")
+	every := flags.Duration("every", 0, "with -get: again and again, with this `PAUSE` between (at least 50ms), until -until, -for or SIGTERM; counts")
 	duration := flags.Duration("for", time.Minute, "with -every: `HOW LONG`, ten minutes at most")
-	tally := flags.String("tally", "", "with -every: keep the counts in this `FILE`, written after each request")
+	until := flags.String("until", "", "with -every: end when the answers of the last two seconds all contained this `TEXT`")
 	sleep := flags.Duration("sleep", 0, "then sleep this `LONG`")
 	code := flags.Int("exit", 0, "then end with this `CODE`")
 	_ = flags.Parse(os.Args[1:])
@@ -263,7 +263,7 @@ func job() int {
 	defer stop()
 	switch {
 	case *get != "" && *every > 0:
-		if !watch(ended, *get, *contains, max(*every, 50*time.Millisecond), min(*duration, 10*time.Minute), *tally) {
+		if !watch(ended, *get, *contains, *until, max(*every, 50*time.Millisecond), min(*duration, 10*time.Minute)) {
 			return 1
 		}
 	case *get != "":

@@ -1,12 +1,12 @@
 //! From what the cluster shows to what the machine wants to know about an instance's pods. Pure.
 
 use crate::{
-    cluster::view::{ContainerView, PodView, StageChildren, WorkloadView},
+    cluster::index::{ContainerView, PodPhase, PodView, StageChildren, WorkloadView},
     domain::deploy::{Problem, Workloads},
 };
 
 /// A container that was restarted this often will not mend itself while somebody waits.
-const RESTARTS_OF_A_CRASH_LOOP: i32 = 3;
+const RESTARTS_OF_A_CRASH_LOOP: u32 = 3;
 
 /// What one service of an instance should look like once applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Expected {
     /// Hash of the workload as rendered: readiness of any other revision says nothing.
     pub rendered: String,
     /// Number of pods.
-    pub replicas: i32,
+    pub replicas: u32,
     /// Position in the order of dependencies, from 0.
     pub wave: usize,
 }
@@ -64,15 +64,15 @@ pub fn workloads(snapshot: &str, expected: &[Expected], children: &StageChildren
         }
         progress.push(format!("{} {}/{} ready", one.service, view.ready.min(one.replicas), one.replicas));
         let pods: Vec<&PodView> = pods(view, children).collect();
-        let with_images = pods.iter().filter(|pod| has_images(pod)).count();
-        if i32::try_from(with_images).unwrap_or(i32::MAX) < one.replicas {
+        let with_images = pods.iter().filter(|pod| pod.is_pulled()).count();
+        if u32::try_from(with_images).unwrap_or(u32::MAX) < one.replicas {
             pulled = false;
         }
         let found = pods.iter().filter_map(|pod| pod_problem(pod)).max_by_key(|found| found.fatal);
         let found = found.or_else(|| {
-            view.failure.as_ref().map(|failure| Problem {
-                reason: failure.reason.clone(),
-                message: format!("workload {}: {}", view.name, failure.message),
+            view.replica_failure.as_ref().map(|failure| Problem {
+                reason: failure.reason.to_string(),
+                message: format!("workload {}: {}", view.meta.name, failure.message),
                 fatal: false,
             })
         });
@@ -97,70 +97,64 @@ pub fn unwell<'a>(expected: &'a [Expected], children: &'a StageChildren) -> impl
         .iter()
         .filter_map(|one| workload(one, children))
         .flat_map(|view| pods(view, children))
-        .filter(|pod| !pod.ready && !pod.deleting)
+        .filter(|pod| !pod.ready)
 }
 
 fn workload<'a>(expected: &Expected, children: &'a StageChildren) -> Option<&'a WorkloadView> {
-    let view = children.workloads.iter().find(|view| view.name == expected.workload)?;
-    (view.rendered.as_deref() == Some(&expected.rendered)).then_some(view)
+    let view = children.workload(&expected.workload)?;
+    (view.meta.rendered.as_deref() == Some(&expected.rendered)).then_some(view)
 }
 
 fn is_ready(expected: &Expected, view: &WorkloadView) -> bool {
-    view.observed_generation >= view.generation
-        && view.updated >= expected.replicas
-        && view.replicas <= view.updated
-        && view.ready >= expected.replicas
+    view.is_ready() && view.ready >= expected.replicas
 }
 
 /// Pods of the workload's current revision.
 fn pods<'a>(view: &'a WorkloadView, children: &'a StageChildren) -> impl Iterator<Item = &'a PodView> {
-    children.pods.iter().filter(move |pod| {
-        !pod.deleting
-            && pod.service == view.service
-            && pod.instance == view.instance
-            && (view.snapshot.is_none() || pod.snapshot == view.snapshot)
+    children.pods().filter(move |pod| {
+        !pod.meta.deleting
+            && pod.job.is_none()
+            && pod.meta.service == view.meta.service
+            && pod.meta.instance == view.meta.instance
+            && (view.meta.snapshot.is_none() || pod.meta.snapshot == view.meta.snapshot)
     })
 }
 
-fn has_images(pod: &PodView) -> bool {
-    !pod.containers.is_empty() && pod.containers.iter().all(|container| container.pulled)
-}
-
 fn pod_problem(pod: &PodView) -> Option<Problem> {
+    let soft = |reason: &str, message: String| Problem { reason: reason.into(), message, fatal: false };
     if let Some(message) = &pod.unschedulable {
-        return Some(Problem {
-            reason: "Unschedulable".into(),
-            message: format!("pod {}: {message}", pod.name),
-            fatal: false,
-        });
+        return Some(soft("Unschedulable", format!("pod {}: {message}", pod.meta.name)));
+    }
+    if let Some(failure) = &pod.failure {
+        return Some(soft(&failure.reason, format!("pod {}: {}", pod.meta.name, failure.message)));
     }
     pod.containers.iter().filter_map(|container| container_problem(pod, container)).max_by_key(|found| found.fatal)
 }
 
 fn container_problem(pod: &PodView, container: &ContainerView) -> Option<Problem> {
-    let place = format!("pod {}, container {}", pod.name, container.name);
-    let exit = container.terminated.as_ref().map(|exit| format!("exited with code {} ({})", exit.exit_code, exit.reason));
+    let place = format!("pod {}, container {}", pod.meta.name, container.name);
+    let exit = container.exit.as_ref().or(container.last_exit.as_ref());
+    let exit = exit.map(|exit| format!("exited with code {} ({}), {} restarts", exit.code, exit.reason, container.restarts));
     let looping = container.restarts >= RESTARTS_OF_A_CRASH_LOOP && !container.ready;
     if let Some(waiting) = &container.waiting {
-        let reason = waiting.reason.as_str();
+        let reason = &*waiting.reason;
         if matches!(reason, "ContainerCreating" | "PodInitializing" | "") {
             return None;
         }
-        let detail = match (&exit, waiting.message.is_empty()) {
-            (Some(exit), _) => format!("{exit}, {} restarts", container.restarts),
-            (None, false) => waiting.message.clone(),
-            (None, true) => reason.to_owned(),
+        let detail = match exit {
+            Some(exit) => exit,
+            None if waiting.message.is_empty() => reason.to_owned(),
+            None => waiting.message.to_string(),
         };
-        let fatal = matches!(reason, "InvalidImageName" | "ErrImageNeverPull")
-            || (reason == "CrashLoopBackOff" && looping);
+        let fatal = matches!(reason, "InvalidImageName" | "ErrImageNeverPull") || (reason == "CrashLoopBackOff" && looping);
         return Some(Problem { reason: reason.to_owned(), message: format!("{place}: {detail}"), fatal });
     }
-    let exit = exit?;
-    if container.running || pod.phase == "Succeeded" {
+    if container.running || container.ready || pod.phase == PodPhase::Succeeded || (container.init && container.exit.as_ref().is_some_and(|exit| exit.code == 0)) {
         return None;
     }
-    let message = format!("{place}: {exit}, {} restarts", container.restarts);
-    Some(Problem { reason: if looping { "CrashLoopBackOff".into() } else { "ContainerExited".into() }, message, fatal: looping })
+    let exit = exit?;
+    let reason = if looping { "CrashLoopBackOff" } else { "ContainerExited" };
+    Some(Problem { reason: reason.into(), message: format!("{place}: {exit}"), fatal: looping })
 }
 
 #[cfg(test)]

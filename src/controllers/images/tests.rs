@@ -1,3 +1,5 @@
+//! The image book against a registry that only remembers what it was asked.
+
 use std::{
     collections::VecDeque,
     sync::atomic::{AtomicUsize, Ordering},

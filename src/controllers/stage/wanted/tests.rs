@@ -1,3 +1,5 @@
+//! What a stage should run, from pins, policies and what the registry has.
+
 use std::collections::HashMap;
 
 use super::*;

@@ -1,0 +1,24 @@
+# The front door. `make help` says what there is; the work is done by the scripts in hack/.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test lint crds sqlx
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## the whole story on a throw-away cluster: deploy, switch, roll back (DEMO_KUBECONFIG: on yours)
+	@hack/demo up
+
+demo-down: ## remove everything that `make demo` made
+	@hack/demo down
+
+test: ## all tests, against a real node, registry and Postgres (KEEP_CLUSTER=1 keeps them)
+	@hack/test
+
+lint: ## formatting, clippy, shellcheck, drift of generated files
+	@hack/lint
+
+crds: ## rewrite crds/ from the types in src/api
+	UPDATE=1 cargo test --locked --quiet --test crds
+
+sqlx: ## rewrite .sqlx/ from the queries and migrations
+	@hack/sqlx

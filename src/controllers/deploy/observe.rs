@@ -1,0 +1,152 @@
+//! Observation: the ledger and the cluster's children become what the machine decides from. Reads memory only.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::{
+    ledger::{Entry, HookRun, Ledger},
+    workloads::{self, Expected, Standing},
+};
+use crate::{
+    api,
+    cluster::index::StageChildren,
+    controllers::error::Error,
+    domain::deploy::{Deploy, Health, Hooks, LastGood, Observation, Phase, Queue, Route, State},
+    render::{self, Manifests, Scope, Snapshot, names},
+};
+
+/// An instance as it should be: rendered, with what is looked for in the cluster.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// Everything it consists of.
+    pub manifests: Manifests,
+    /// What its workloads look like once applied.
+    pub expected: Vec<Expected>,
+    /// Services exist, but pods need addresses of some that do not yet.
+    pub lacks_addresses: bool,
+}
+
+/// Renders the instance of `entry` with the addresses that are known.
+pub fn planned(entry: &Entry, owner: &OwnerReference, children: &StageChildren) -> Result<Planned, Error> {
+    let service_ips =
+        children.services().filter_map(|view| Some((view.meta.name.to_string(), view.cluster_ip?.to_string()))).collect();
+    let ctx = render::Context { owner: owner.clone(), deploy: entry.deploy.id, service_ips };
+    let manifests = render::instance(&entry.snapshot, &entry.deploy.instance, &ctx)
+        .map_err(|problems| Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() })?;
+    let lacks_addresses = !manifests.missing_addresses(&ctx).is_empty();
+    let expected = manifests
+        .waves
+        .iter()
+        .enumerate()
+        .flat_map(|(wave, services)| services.services.iter().map(move |service| (wave, service)))
+        .map(|(wave, service)| Expected {
+            service: service.name.clone(),
+            workload: service.workload.metadata.name.clone().unwrap_or_default(),
+            rendered: render::rendered(&service.workload).unwrap_or_default().to_owned(),
+            revision: service.revision.clone(),
+            replicas: replicas(&service.workload),
+            wave,
+        })
+        .collect();
+    Ok(Planned { manifests, expected, lacks_addresses })
+}
+
+fn replicas(workload: &k8s_openapi::api::apps::v1::Deployment) -> u32 {
+    let declared = workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    u32::try_from(declared).unwrap_or_default()
+}
+
+/// What surrounds one observed deploy.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// The deploy.
+    pub entry: &'a Entry,
+    /// Its instance as it should be.
+    pub planned: &'a Planned,
+    /// The last good deploy's instance as it should be; only looked at when something failed.
+    pub good: Option<&'a Planned>,
+    /// All deploys of the target.
+    pub ledger: &'a Ledger,
+    /// What exists in the cluster.
+    pub children: &'a StageChildren,
+    /// Whose turn it is.
+    pub queue: Queue,
+    /// Where traffic from outside comes in.
+    pub route: Option<&'a api::Route>,
+    /// What the probes said.
+    pub health: Health,
+}
+
+/// Gathers the observation.
+pub fn observe(scene: &Scene<'_>) -> Observation {
+    let Scene { entry, children, .. } = scene;
+    let deploy = &entry.deploy;
+    let hooks = |phase| hooks(entry, phase);
+    Observation {
+        queue: scene.queue.clone(),
+        abort: None,
+        before_start: hooks(Phase::BeforeStart),
+        before_traffic: hooks(Phase::BeforeTraffic),
+        verify: hooks(Phase::Verify),
+        workloads: workloads::workloads(&deploy.snapshot, &scene.planned.expected, children),
+        route: route(scene),
+        health: scene.health.clone(),
+        traffic_here: traffic_points_at(&entry.snapshot, &deploy.instance, children),
+        evidence_collected: deploy.evidence_at.is_some(),
+        last_good: last_good(scene, deploy),
+    }
+}
+
+fn last_good(scene: &Scene<'_>, deploy: &Deploy) -> Option<LastGood> {
+    let good = scene.ledger.good.as_ref()?;
+    let serving = deploy.state == State::Failed
+        && scene.good.is_some_and(|planned| {
+            planned.expected.iter().all(|one| workloads::standing(one, scene.children) == Standing::Ready)
+        })
+        && traffic_points_at(&good.snapshot, &good.deploy.instance, scene.children);
+    Some(LastGood { deploy: good.deploy.id, summary: good.release().summary(), serving })
+}
+
+/// How far the hooks of a phase are, by what is stored about them.
+pub fn hooks(entry: &Entry, phase: Phase) -> Hooks {
+    for hook in entry.snapshot.hooks.of(phase) {
+        match entry.hooks.get(&(phase, hook.name.clone())) {
+            Some(HookRun::Succeeded) => {}
+            Some(HookRun::Failed(message)) => return Hooks::Failed(format!("hook {}: {message}", hook.name)),
+            Some(HookRun::Running) => return Hooks::Outstanding(format!("{} runs", hook.name)),
+            None => return Hooks::Outstanding(format!("{} is to run", hook.name)),
+        }
+    }
+    Hooks::Done
+}
+
+/// Services of an instance that the target's stable Services lead to.
+pub fn routed(snapshot: &Snapshot) -> impl Iterator<Item = &render::ServiceSpec> {
+    snapshot.services.iter().filter(|service| service.scope == Scope::Instance && !service.ports.is_empty())
+}
+
+/// Whether every stable Service was seen to select the instance. True when there is nothing to route.
+pub fn traffic_points_at(snapshot: &Snapshot, instance: &str, children: &StageChildren) -> bool {
+    routed(snapshot).all(|service| {
+        let name = names::stage_service(&snapshot.identity.stage, &service.name);
+        children.service(&name).is_some_and(|view| view.selects.as_deref() == Some(instance))
+    })
+}
+
+/// Whether the objects of the route exist and are accepted.
+fn route(scene: &Scene<'_>) -> Route {
+    let wanted = match super::routes::wanted(scene.route, &scene.entry.snapshot, &scene.entry.deploy.instance) {
+        Ok(wanted) => wanted,
+        Err(message) => return Route::Waiting(message),
+    };
+    for one in wanted {
+        match one.view(scene.children) {
+            None => return Route::Waiting(format!("{one} is being made")),
+            Some(view) if view.accepted && view.meta.rendered.as_deref() == one.rendered() => {}
+            Some(view) => {
+                let why = view.problem.as_ref().map(|because| format!(": {}", because.message)).unwrap_or_default();
+                return Route::Waiting(format!("{one} is not accepted yet{why}; does a controller serve its class?"));
+            }
+        }
+    }
+    Route::Ready
+}

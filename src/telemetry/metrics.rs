@@ -1,0 +1,228 @@
+//! Metrics under the names that dashboards for controllers expect, and Stagekeeper's own.
+//!
+//! Every label value is a `&'static str` or a number from a fixed set: names of objects, deploys and
+//! error texts cannot become series.
+
+mod controller;
+mod labels;
+
+use std::{fmt, time::Duration};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+        histogram::Histogram,
+        info::Info,
+    },
+    registry::{Metric, Registry},
+};
+
+pub use self::controller::{ActiveWorker, ControllerMetrics, ReconcileResult};
+use self::{
+    controller::ControllerFamilies,
+    labels::{NameLabel, OutcomeLabel, RestLabels, ResultLabel, StateLabel},
+};
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds for whole deploys, seconds: a fast one takes a few, a slow one the sum of its deadlines.
+const DEPLOY_SECONDS: Bounds = Bounds(&[
+    1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0,
+    3600.0,
+]);
+/// Upper bounds for one state, seconds.
+const STATE_SECONDS: Bounds = Bounds(&[
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0,
+    86400.0,
+]);
+
+/// A histogram with fixed bounds.
+#[derive(Clone, Copy)]
+struct Bounds(&'static [f64]);
+
+impl MetricConstructor<Histogram> for Bounds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(self.0.iter().copied())
+    }
+}
+
+type Histograms<L> = Family<L, Histogram, Bounds>;
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    controllers: ControllerFamilies,
+    rest_requests: Family<RestLabels, Counter>,
+    leader: Family<NameLabel, Gauge>,
+    deploys: Family<OutcomeLabel, Counter>,
+    deploy_duration: Histograms<OutcomeLabel>,
+    state_duration: Histograms<StateLabel>,
+    deploys_open: Family<StateLabel, Gauge>,
+    scans: Family<ResultLabel, Counter>,
+    store_up: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        r.register(
+            "stagekeeper_build",
+            "The running version",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            controllers: ControllerFamilies::register(r),
+            rest_requests: add(
+                r,
+                "rest_client_requests",
+                "Requests to the Kubernetes API, by status code and method",
+                Family::default(),
+            ),
+            leader: add(
+                r,
+                "leader_election_master_status",
+                "Whether this process holds the Lease: 1 leads, 0 stands by",
+                Family::default(),
+            ),
+            deploys: add(
+                r,
+                "stagekeeper_deploy",
+                "Closed deploys, by outcome",
+                Family::default(),
+            ),
+            deploy_duration: add(
+                r,
+                "stagekeeper_deploy_duration_seconds",
+                "Time from request to outcome, less the time spent waiting for people",
+                Family::new_with_constructor(DEPLOY_SECONDS),
+            ),
+            state_duration: add(
+                r,
+                "stagekeeper_deploy_state_duration_seconds",
+                "Time that a deploy spent in one state",
+                Family::new_with_constructor(STATE_SECONDS),
+            ),
+            deploys_open: add(
+                r,
+                "stagekeeper_deploys_open",
+                "Deploys that are not closed, by state",
+                Family::default(),
+            ),
+            scans: add(
+                r,
+                "stagekeeper_scan",
+                "Registry scans, by result",
+                Family::default(),
+            ),
+            store_up: add(
+                r,
+                "stagekeeper_store_up",
+                "Whether Postgres answers",
+                Gauge::default(),
+            ),
+            registry,
+        }
+    }
+}
+
+/// Registers a metric under a name without `_total`: the encoder adds it to counters, and `_info` to infos.
+fn add<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &'static str,
+    help: &'static str,
+    metric: M,
+) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// The metrics of one controller, under its name.
+    pub fn controller(&self, controller: &'static str) -> ControllerMetrics {
+        self.controllers.of(controller)
+    }
+
+    /// Counts an answer of the Kubernetes API by its verb (`list`, `apply`, …); code 0 stands for none.
+    pub fn rest_answered(&self, verb: &str, code: u16) {
+        let method = http_method(verb);
+        self.rest_requests
+            .get_or_create(&RestLabels { code, method })
+            .inc();
+    }
+
+    /// Reports whether this process holds the Lease.
+    pub fn leads(&self, lease: &'static str, leads: bool) {
+        let labels = NameLabel { name: lease };
+        self.leader.get_or_create(&labels).set(leads.into());
+    }
+
+    /// Counts a closed deploy, once, with its last state. `worked` is the time from its request to that
+    /// state less the time it waited for people: approvals, holds, windows.
+    pub fn deploy_closed(&self, outcome: &'static str, worked: Duration) {
+        let labels = OutcomeLabel { outcome };
+        self.deploys.get_or_create(&labels).inc();
+        self.deploy_duration
+            .get_or_create(&labels)
+            .observe(worked.as_secs_f64());
+    }
+
+    /// Reports how long a deploy was in the state that it has just left.
+    pub fn deploy_left(&self, state: &'static str, after: Duration) {
+        self.state_duration
+            .get_or_create(&StateLabel { state })
+            .observe(after.as_secs_f64());
+    }
+
+    /// Reports how many deploys are in an open state.
+    pub fn deploys_open(&self, state: &'static str, number: u32) {
+        self.deploys_open
+            .get_or_create(&StateLabel { state })
+            .set(number.into());
+    }
+
+    /// Counts a registry scan: `unchanged`, `found`, `unreachable`, `denied` and the like.
+    pub fn scanned(&self, result: &'static str) {
+        self.scans.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Reports whether Postgres answers.
+    pub fn store_up(&self, up: bool) {
+        self.store_up.set(up.into());
+    }
+
+    /// All metrics as `OpenMetrics` text.
+    ///
+    /// # Errors
+    /// A label or value cannot be written; a mistake in this program.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::with_capacity(16 * 1024);
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// The label that client-go's dashboards know: HTTP methods, not verbs.
+fn http_method(verb: &str) -> &'static str {
+    match verb {
+        "get" | "list" | "watch" => "GET",
+        "create" => "POST",
+        "update" => "PUT",
+        "patch" | "apply" => "PATCH",
+        "delete" | "deletecollection" => "DELETE",
+        _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests;
