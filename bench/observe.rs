@@ -83,6 +83,7 @@ enum Change {
     Service(Option<SeenService>, String),
     Deployment(Option<SeenDeployment>, String),
     Synced,
+    Interrupted(String),
     Nothing,
 }
 
@@ -137,7 +138,7 @@ impl Observer {
         while synced < 3 {
             match observer.next_change(deadline).await? {
                 Change::Synced => synced += 1,
-                change => drop(observer.apply(change)),
+                change => observer.apply(change),
             }
         }
         Ok(observer)
@@ -209,9 +210,12 @@ impl Observer {
 
     async fn next_change(&mut self, deadline: Instant) -> Result<Change, Failure> {
         let next = tokio::time::timeout_at(deadline.into(), self.changes.next());
-        next.await
-            .map_err(|_| "the API server tells nothing new")?
-            .ok_or_else(|| "the watches have ended".into())
+        match next.await.map_err(|_| "the API server tells nothing new")? {
+            // What comes after an interruption is not what was to be measured.
+            Some(Change::Interrupted(why)) => Err(format!("a watch was interrupted: {why}").into()),
+            Some(change) => Ok(change),
+            None => Err("the watches have ended".into()),
+        }
     }
 
     fn apply(&mut self, change: Change) {
@@ -229,7 +233,7 @@ impl Observer {
             }
             Change::Service(seen, name) => self.service(seen, &name),
             Change::Deployment(seen, name) => self.deployment(seen, name),
-            Change::Synced | Change::Nothing => None,
+            Change::Synced | Change::Nothing | Change::Interrupted(_) => None,
         };
         if let Some(stage) = stage {
             self.judge(&stage);
@@ -316,10 +320,7 @@ where
             Ok(watcher::Event::Delete(seen)) => into(None, seen.name_any()),
             Ok(watcher::Event::InitDone) => Change::Synced,
             Ok(watcher::Event::Init) => Change::Nothing,
-            Err(err) => {
-                eprintln!("bench-load: a watch was interrupted: {err}");
-                Change::Nothing
-            }
+            Err(err) => Change::Interrupted(err.to_string()),
         })
         .boxed()
 }
