@@ -33,8 +33,8 @@ pub use stage::{
     Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts,
 };
 pub use status::{
-    DeployStatus, HistoryEntry, InstanceStatus, ProjectStatus, ServiceStatus, StageStatus, Veto,
-    bounded,
+    DeployStatus, HistoryEntry, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus,
+    ServiceStatus, StageStatus, Veto, bounded,
 };
 pub use volume::{Claim, EmptyDir, Volume, VolumeSource};
 

@@ -1,1 +1,172 @@
 //! The command line: one file per command.
+//!
+//! Commands write what they found to standard output and return a [`Failure`] for everything else; only [`run`]
+//! turns that into words on standard error and an exit code.
+
+mod cluster;
+mod completions;
+mod controller;
+mod crds;
+mod doctor;
+mod failure;
+mod output;
+mod place;
+mod spans;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+pub use self::failure::{Code, Failure};
+use crate::config::settings::{ClusterArgs, ControllerArgs};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 it worked; 1 it failed, or what was asked for does not exist; 2 the command line or the configuration
+is wrong; 3 the cluster or the database cannot be reached.";
+
+/// Continuous delivery for Kubernetes that remembers.
+#[derive(Parser)]
+#[command(name = "stagekeeper", version, after_help = EXIT_CODES, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Namespace [default: that of the kubeconfig's context].
+    #[arg(short, long, global = true, value_name = "NAME")]
+    namespace: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator.
+    Controller(Box<ControllerArgs>),
+    /// Print the custom resource definitions of this version as YAML.
+    Crds,
+    /// Check everything that Stagekeeper needs: each line passes or says what to do.
+    Doctor(doctor::DoctorArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Runs a command line: the whole program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut command = command(arguments.first());
+    let matches = match command.try_get_matches_from_mut(&arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are errors to clap; when they cannot be printed there is nobody to tell.
+            let _unprintable = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8));
+        }
+    };
+    match perform(&matches, &mut command, &mut io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let said = failure.to_string();
+            if !said.is_empty() {
+                let _unprintable = writeln!(io::stderr(), "{said}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// The grammar, under the name by which the program was called: kubectl finds plugins by theirs.
+fn command(program: Option<&OsString>) -> clap::Command {
+    let is_plugin = program
+        .and_then(|path| Path::new(path).file_stem())
+        .is_some_and(|name| name == "kubectl-stagekeeper");
+    if is_plugin {
+        Cli::command().bin_name("kubectl stagekeeper")
+    } else {
+        Cli::command()
+    }
+}
+
+fn perform(
+    matches: &ArgMatches,
+    command: &mut clap::Command,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let cli = Cli::from_arg_matches(matches)
+        .map_err(|error| Failure::usage(error.to_string(), "see --help"))?;
+    let context = Context {
+        cluster: cli.cluster,
+        namespace: cli.namespace,
+    };
+    let Some(chosen) = cli.command else {
+        return Ok(write!(out, "{}", command.render_help())?);
+    };
+    match chosen {
+        Command::Controller(arguments) => controller::start(&context, &arguments),
+        Command::Crds => crds::print(out),
+        Command::Doctor(arguments) => in_runtime(doctor::examine(&context, &arguments, out)),
+        Command::Completions { shell } => completions::print(shell, command, out),
+    }
+}
+
+/// What the flags that every command has say.
+struct Context {
+    cluster: ClusterArgs,
+    namespace: Option<String>,
+}
+
+/// Commands that look things up need no more than one thread.
+fn in_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("no runtime can be made: {error}"), ""))?
+        .block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_plugin_is_called_through_kubectl() {
+        for (program, usage) in [
+            ("/usr/local/bin/stagekeeper", "Usage: stagekeeper "),
+            (
+                "/home/me/.krew/bin/kubectl-stagekeeper",
+                "Usage: kubectl stagekeeper ",
+            ),
+            ("kubectl-stagekeeper.exe", "Usage: kubectl stagekeeper "),
+        ] {
+            let help = command(Some(&program.into())).render_help().to_string();
+            assert!(help.contains(usage), "{program}: {help}");
+        }
+    }
+
+    #[test]
+    fn no_secret_of_the_environment_is_in_the_help() {
+        let mut command = Cli::command();
+        let controller = command
+            .find_subcommand_mut("controller")
+            .expect("the controller command");
+        let shown: Vec<&str> = controller
+            .get_arguments()
+            .filter(|argument| !argument.is_hide_env_values_set())
+            .filter_map(|argument| argument.get_env()?.to_str())
+            .collect();
+        assert!(!shown.contains(&"DATABASE_URL"), "{shown:?}");
+        assert!(shown.contains(&"STAGEKEEPER_PORT"), "{shown:?}");
+    }
+}

@@ -30,6 +30,7 @@ use self::{
     settings::{
         CONCURRENCY, DATABASE_URL, LEASE_IDENTITY, LEASE_NAME, LEASE_NAMESPACE, LOG, LOG_FORMAT,
         NAMESPACES, POD_NAME, POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL, SCAN_CONCURRENCY,
+        WORKER_THREADS,
     },
 };
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub concurrency: NonZeroUsize,
     /// Registry scans that may run at once.
     pub scan_concurrency: NonZeroUsize,
+    /// Threads that run tasks.
+    pub worker_threads: NonZeroUsize,
     /// The leadership Lease.
     pub lease: Lease,
     /// How to reach the cluster.
@@ -117,6 +120,7 @@ impl Config {
         let namespaces = problems.optional(&[&NAMESPACES], parse::namespaces);
         let concurrency = problems.or_default(&CONCURRENCY, "16", parse::up_to::<256>);
         let scan_concurrency = problems.or_default(&SCAN_CONCURRENCY, "8", parse::up_to::<64>);
+        let worker_threads = problems.or_default(&WORKER_THREADS, "2", parse::up_to::<64>);
         let lease = Lease::read(&mut problems);
         let read = || -> Result<Self, Reported> {
             Ok(Self {
@@ -127,6 +131,7 @@ impl Config {
                 namespaces: namespaces?.map_or(Namespaces::All, Namespaces::Only),
                 concurrency: concurrency?,
                 scan_concurrency: scan_concurrency?,
+                worker_threads: worker_threads?,
                 lease: lease?,
                 cluster,
             })

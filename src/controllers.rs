@@ -1,5 +1,13 @@
 //! Controllers: observe, validate, advance the deploy machine, apply, write status.
 
 pub mod backoff;
+pub mod context;
+pub mod deploy;
+pub mod error;
 pub mod images;
+pub mod project;
+mod run;
+pub mod scan;
 pub mod stage;
+
+pub use run::{RunError, run};

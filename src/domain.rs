@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod clock;
 pub mod deploy;
+pub mod excerpt;
 pub mod image;
 pub mod plan;
 pub mod policy;

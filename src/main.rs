@@ -1,3 +1,7 @@
 //! The `stagekeeper` binary: a thin shell around [`stagekeeper::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stagekeeper::cli::run(std::env::args_os())
+}

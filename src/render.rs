@@ -10,6 +10,8 @@
 
 mod check;
 pub mod discovery;
+pub mod gateway;
+mod hook;
 mod meta;
 pub mod names;
 mod order;
@@ -17,18 +19,32 @@ mod overlay;
 mod pod;
 pub mod problem;
 mod resolve;
+mod route;
 mod security;
 pub mod snapshot;
 mod volumes;
 mod workload;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod laws;
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Service},
 };
 
+pub use gateway::HttpRoute;
+pub use hook::{HookManifests, hook};
 pub use meta::{Context, RENDERED, rendered};
 pub use problem::{Problem, Problems};
+pub use route::{
+    RouteObject, backend, instance_route, instance_url, stage_route, stage_service, stage_services,
+    stage_url,
+};
 pub use snapshot::{Identity, Scope, ServiceSpec, Snapshot, SnapshotError};
 
 use meta::Copy;
@@ -96,7 +112,8 @@ impl Manifests {
     }
 }
 
-/// Renders everything that `instance` consists of.
+/// Renders everything that `instance` consists of. What its services share with other instances is rendered from this
+/// snapshot too: of the instances of a stage, only the newest deploy's may write it, or they would undo each other.
 ///
 /// # Errors
 /// What is wrong with the snapshot; never for one that [`Snapshot::build`] made with this version of the program.

@@ -1,1 +1,38 @@
 //! Postgres: one file per aggregate, noun-first functions, row to domain conversions.
+//!
+//! Every query is checked against the schema when it is compiled; the data for builds without a database is
+//! committed in `.sqlx/` (written by `hack/sqlx`). A deploy is written by compare-and-set in one statement, so
+//! that nothing is ever half stored and a lost reply is answered by reading again. Text that comes from outside
+//! passes [`text::storable`] first.
+
+mod audit;
+mod connect;
+mod deploys;
+mod epochs;
+mod error;
+mod hooks;
+mod instances;
+mod logs;
+mod migrate;
+mod projects;
+mod releases;
+mod settings;
+mod stages;
+mod text;
+mod vetoes;
+
+pub use audit::{AuditBreak, AuditEntry, AuditVerdict, NewAuditEntry};
+pub use connect::{ConnectOptions, Store};
+pub use deploys::{
+    Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter,
+    HistoryPage, NewDeploy, Place, StoredDeploy, StoredTransition, TargetState, time_in_states,
+};
+pub use error::{Class, StoreError};
+pub use hooks::{HookRun, HookStart};
+pub use instances::{Instance, InstanceChange, InstanceStatus};
+pub use logs::{LogFilter, LogLevel, LogLine, StoredLine};
+pub use migrate::{MIGRATIONS, MigrationError, MigrationState, MigrationStatus, Migrations};
+pub use projects::Project;
+pub use settings::Settings;
+pub use stages::{NewStage, Target};
+pub use vetoes::{NewVeto, Veto};

@@ -161,13 +161,13 @@ end() {
 
 gone() { ! alive "$1"; }
 
-# wait_until SECONDS COMMAND…: true as soon as the command is; looks every 50 ms.
+# wait_until SECONDS COMMAND…: true as soon as the command is; looks every 50 ms, or every $poll seconds.
 wait_until() {
   local deadline=$((SECONDS + $1))
   shift
   until "$@" >/dev/null 2>&1; do
     ((SECONDS < deadline)) || return 1
-    sleep 0.05
+    sleep "${poll:-0.05}"
   done
 }
 

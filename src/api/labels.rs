@@ -42,6 +42,9 @@ pub const PART_OF: &str = "app.kubernetes.io/part-of";
 /// The usual label that names one part of an application; its value is the service's name.
 pub const NAME: &str = "app.kubernetes.io/name";
 
+/// Annotation: hash of the manifest that was last applied; while it is what would be applied again, nothing is.
+pub const RENDERED: &str = "stagekeeper.dev/rendered";
+
 /// Annotation on a Stage: asks to try the failed or vetoed release once more. Any new value is one request;
 /// it is echoed in `status.lastHandledRetry` when it has been acted on.
 pub const RETRY: &str = "stagekeeper.dev/retry";
@@ -54,7 +57,7 @@ mod tests {
     fn our_keys_carry_our_prefix_and_fit_the_limits_of_a_label_key() {
         let keys = [
             FINALIZER, PROJECT, STAGE, SERVICE, INSTANCE, RELEASE, DEPLOY, SNAPSHOT, SCOPE, HOOK,
-            HOOK_NAME, RETRY,
+            HOOK_NAME, RETRY, RENDERED,
         ];
         for key in keys {
             let name = key

@@ -139,3 +139,45 @@ impl Service {
 fn default_replicas() -> i32 {
     1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(fields: &str) -> Service {
+        let fixed = "name: web, image: {repository: shop, tag: '1'}";
+        let watched = "name: web, image: {repository: shop, policy: {semver: '*'}}";
+        let yaml = fields.replace("FIXED", fixed).replace("WATCHED", watched);
+        serde_yaml::from_str(&format!("{{{yaml}}}")).unwrap_or_else(|e| panic!("{yaml}: {e}"))
+    }
+
+    #[test]
+    fn scope_follows_image_and_volumes_unless_declared() {
+        let shared = "volumes: [{name: a, mountPath: /a, sharedClaim: {size: 1Gi}}]";
+        let own = "volumes: [{name: a, mountPath: /a, perInstanceClaim: {size: 1Gi}}]";
+        let cases = [
+            ("WATCHED".to_owned(), Scope::Instance),
+            ("FIXED".to_owned(), Scope::Stage),
+            (format!("WATCHED, {own}"), Scope::Instance),
+            (format!("WATCHED, {shared}"), Scope::Stage),
+            (format!("FIXED, {shared}"), Scope::Stage),
+            ("FIXED, scope: Instance".to_owned(), Scope::Instance),
+            ("WATCHED, scope: Stage".to_owned(), Scope::Stage),
+            (
+                format!("WATCHED, scope: Instance, {shared}"),
+                Scope::Instance,
+            ),
+        ];
+        for (fields, wanted) in cases {
+            assert_eq!(service(&fields).effective_scope(), wanted, "{fields}");
+        }
+    }
+
+    #[test]
+    fn ports_are_found_by_name_or_place() {
+        let service = service("FIXED, ports: [{name: http, port: 80}, {name: grpc, port: 81}]");
+        assert_eq!(service.port(None).map(|port| port.port), Some(80));
+        assert_eq!(service.port(Some("grpc")).map(|port| port.port), Some(81));
+        assert_eq!(service.port(Some("web")), None);
+    }
+}

@@ -104,7 +104,7 @@ pub struct StageSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.policy) ? 1 : 0) + (has(self.tag) ? 1 : 0) + (has(self.digest) ? 1 : 0) <= 1")
-        .message("services override takes at most one of policy, tag and digest")
+        .message("policy, tag and digest exclude each other: keep one of them")
 )]
 pub struct ServiceOverride {
     /// Another policy for the same repository.

@@ -88,6 +88,12 @@ pub const SCAN_CONCURRENCY: Setting = setting(
     "scan-concurrency",
     "a whole number from 1 to 64 (default 8)",
 );
+/// Threads that run tasks.
+pub const WORKER_THREADS: Setting = setting(
+    "STAGEKEEPER_WORKER_THREADS",
+    "worker-threads",
+    "a whole number from 1 to 64 (default 2)",
+);
 /// Name of the leadership Lease.
 pub const LEASE_NAME: Setting = setting(
     "STAGEKEEPER_LEASE_NAME",
@@ -197,6 +203,9 @@ pub struct ControllerArgs {
     /// Registry scans at once, 1 to 64 [default: 8].
     #[arg(long, env = SCAN_CONCURRENCY.name, value_name = "NUMBER")]
     pub scan_concurrency: Option<String>,
+    /// Threads that run tasks, 1 to 64 [default: 2].
+    #[arg(long, env = WORKER_THREADS.name, value_name = "NUMBER")]
+    pub worker_threads: Option<String>,
     /// Name of the leadership Lease [default: stagekeeper].
     #[arg(long, env = LEASE_NAME.name, value_name = "NAME")]
     pub lease_name: Option<String>,
@@ -220,6 +229,7 @@ impl ControllerArgs {
             .with(&NAMESPACES, self.namespaces.clone())
             .with(&CONCURRENCY, self.concurrency.clone())
             .with(&SCAN_CONCURRENCY, self.scan_concurrency.clone())
+            .with(&WORKER_THREADS, self.worker_threads.clone())
             .with(&LEASE_NAME, self.lease_name.clone())
             .with(&LEASE_NAMESPACE, self.lease_namespace.clone())
             .with(&LEASE_IDENTITY, self.lease_identity.clone())

@@ -24,6 +24,7 @@ fn defaults_are_as_documented() {
     assert_eq!(config.namespaces, Namespaces::All);
     assert_eq!(config.concurrency.get(), 16);
     assert_eq!(config.scan_concurrency.get(), 8);
+    assert_eq!(config.worker_threads.get(), 2);
     let lease = Lease {
         name: "stagekeeper".into(),
         namespace: None,
@@ -128,6 +129,8 @@ fn bad_values_are_refused_by_name() {
         (&CONCURRENCY, "0"),
         (&CONCURRENCY, "257"),
         (&SCAN_CONCURRENCY, "65"),
+        (&WORKER_THREADS, "0"),
+        (&WORKER_THREADS, "65"),
         (&LEASE_NAME, "a..b"),
         (&LEASE_NAMESPACE, "a.b"),
         (&LEASE_IDENTITY, "two words"),

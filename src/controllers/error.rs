@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{cluster, store::StoreError};
+use crate::{
+    cluster::error::{ApiError, Class as ApiClass},
+    store::{Class as StoreClass, StoreError},
+};
 
 /// What a failed pass does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub enum Error {
     Store(#[from] StoreError),
     /// The cluster.
     #[error(transparent)]
-    Cluster(#[from] cluster::Error),
+    Cluster(#[from] ApiError),
     /// A stored snapshot cannot be read back.
     #[error("snapshot {snapshot} cannot be read: {message}; it was written by another version")]
     Snapshot {
@@ -46,11 +49,16 @@ impl Error {
     /// How it is handled.
     pub fn class(&self) -> Class {
         match self {
-            Self::Store(error) if error.is_unavailable() => Class::StoreAway,
-            Self::Store(error) if error.is_conflict() => Class::Conflict,
-            Self::Store(_) => Class::Transient,
-            Self::Cluster(error) if error.needs_a_person() => Class::Stalled,
-            Self::Cluster(_) => Class::Transient,
+            Self::Store(error) => match error.class() {
+                StoreClass::Unavailable => Class::StoreAway,
+                StoreClass::Conflict => Class::Conflict,
+                _ => Class::Transient,
+            },
+            Self::Cluster(error) => match error.class() {
+                ApiClass::Conflict | ApiClass::NotFound => Class::Conflict,
+                ApiClass::Transient => Class::Transient,
+                _ => Class::Stalled,
+            },
             Self::Snapshot { .. } => Class::Stalled,
             Self::Deposed => Class::Conflict,
         }
@@ -59,7 +67,6 @@ impl Error {
     /// One static `CamelCase` word for conditions and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Store(error) if error.is_unavailable() => "StoreUnavailable",
             Self::Store(error) => error.reason(),
             Self::Cluster(error) => error.reason(),
             Self::Snapshot { .. } => "SnapshotUnreadable",

@@ -1,4 +1,294 @@
-//! The Stage controller.
+//! The Stage controller: what should run, the deploys that make it run, what holds in between, and the status.
 
+pub mod decide;
+pub mod delete;
+pub mod memory;
+pub mod outcome;
+pub mod policy;
 pub mod sources;
+pub mod status;
 pub mod wanted;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::{
+    Resource as _, ResourceExt as _, runtime::controller::Action, runtime::reflector::ObjectRef,
+};
+
+use self::{decide::Decided, memory::Memory, outcome::Situation};
+use super::{
+    context::Context,
+    deploy::{self, Driven, Target, settle::Keeping},
+    error::{Class, Error, STALLED_REST},
+};
+use crate::{
+    api::{Project, Stage, StageStatus, conditions, labels::FINALIZER},
+    cluster::index::StageKey,
+};
+
+/// A stage is looked at this often even if nothing is seen to change: the net below all watches and deadlines.
+const RESYNC: Duration = Duration::from_hours(6);
+
+/// One pass over a stage.
+pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, Error> {
+    if !ctx.term.leader.is_leader() {
+        return Err(Error::Deposed);
+    }
+    let key = key(&stage);
+    if stage.metadata.deletion_timestamp.is_some() {
+        return delete::cleanup(&stage, &key, &ctx).await;
+    }
+    if !stage
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
+    {
+        let all: Vec<&str> = stage
+            .finalizers()
+            .iter()
+            .map(String::as_str)
+            .chain([FINALIZER])
+            .collect();
+        ctx.writer.set_finalizers(&*stage, &all).await?;
+    }
+    let remembered = ctx.memories.take(&key);
+    let mut memory = match remembered {
+        Some(memory) if memory.uid == stage.uid().unwrap_or_default() => Ok(memory),
+        _ => memory::open(&ctx, &stage, &key).await,
+    };
+    let result = match &mut memory {
+        Ok(memory) => pass(&stage, &key, &ctx, memory).await,
+        Err(error) => Err(std::mem::replace(error, Error::Deposed)),
+    };
+    if let Err(error) = &result {
+        report(&ctx, &stage, memory.as_mut().ok(), error).await;
+    }
+    if let Ok(memory) = memory {
+        ctx.memories.put(key, memory);
+    }
+    result
+}
+
+/// The table of contents of a pass.
+async fn pass(
+    stage: &Stage,
+    key: &StageKey,
+    ctx: &Context,
+    memory: &mut Memory,
+) -> Result<Action, Error> {
+    let project = ctx
+        .projects
+        .get(&ObjectRef::<Project>::new(&stage.spec.project).within(&key.namespace));
+    let mut ledger = memory::ledger(ctx, memory).await?;
+    let target = target(stage, project.as_deref(), key, memory);
+    let decided = match &project {
+        Some(project) => {
+            decide::decide(
+                ctx,
+                stage,
+                project,
+                &target,
+                &mut ledger,
+                memory.handled_retry(stage),
+            )
+            .await
+        }
+        None => Ok(Decided::without_project(ctx, stage, key)),
+    };
+    let numbers = |snapshot: &_, waves| policy::policy(&stage.spec, snapshot, waves);
+    let moved = match decided {
+        Ok(decided) => {
+            let driven =
+                deploy::drive(ctx, &target, &mut ledger, &mut memory.prober, &numbers).await;
+            match driven {
+                Ok(mut driven) => {
+                    let settled =
+                        settle(ctx, stage, &target, &mut ledger, memory, &mut driven).await;
+                    settled.map(|()| (decided, driven))
+                }
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    match moved {
+        Ok((decided, driven)) => {
+            let action = conclude(ctx, stage, key, memory, &ledger, &decided, driven).await?;
+            memory.ledger = Some(ledger);
+            Ok(action)
+        }
+        // What the database says is not known any more after a lost race or a lost reply.
+        Err(error @ Error::Store(_)) => Err(error),
+        Err(error) => {
+            memory.ledger = Some(ledger);
+            Err(error)
+        }
+    }
+}
+
+async fn settle(
+    ctx: &Context,
+    stage: &Stage,
+    target: &Target<'_>,
+    ledger: &mut deploy::ledger::Ledger,
+    memory: &mut Memory,
+    driven: &mut Driven,
+) -> Result<(), Error> {
+    let rollback = &stage.spec.rollback;
+    let keeping = Keeping {
+        keep_previous: rollback.keep_previous.as_std(),
+        max_instances: usize::try_from(stage.spec.max_instances).unwrap_or(1),
+        watch: rollback.watch.as_std(),
+    };
+    let collapse = deploy::settle::settle(
+        ctx,
+        target,
+        ledger,
+        &mut memory.unready_since,
+        keeping,
+        driven,
+    )
+    .await?;
+    if let Some(collapse) = collapse
+        && rollback.on_failure
+        && deploy::record::roll_back(ctx, target, ledger, &collapse).await?
+    {
+        ctx.trigger.stage(&target.key);
+    }
+    Ok(())
+}
+
+/// Writes the status if it is due, and says when to look again.
+async fn conclude(
+    ctx: &Context,
+    stage: &Stage,
+    key: &StageKey,
+    memory: &mut Memory,
+    ledger: &deploy::ledger::Ledger,
+    decided: &Decided,
+    mut driven: Driven,
+) -> Result<Action, Error> {
+    let now = ctx.clock.now();
+    if let Some(wake) = decided.wake {
+        driven.wake_at(wake);
+    }
+    let situation = Situation {
+        stage,
+        ledger,
+        decided,
+        waiting: driven.waiting.as_ref(),
+        unready: memory.unready_since.is_some(),
+    };
+    let before = memory
+        .written
+        .clone()
+        .or_else(|| stage.status.clone())
+        .unwrap_or_default();
+    let children = ctx.index.stage(key);
+    let after = outcome::status(&before, &situation, &children, now);
+    let since = *memory.unwritten_since.get_or_insert(now);
+    match status::due(&before, &after, since) {
+        None => memory.unwritten_since = None,
+        Some(at) if at <= now => write(ctx, stage, memory, after).await?,
+        Some(at) => driven.wake_at(at),
+    }
+    ctx.backoff.reset(&key.to_string());
+    Ok(driven.wake.map_or_else(
+        || Action::requeue(RESYNC),
+        |at| Action::requeue(until(at, now)),
+    ))
+}
+
+async fn write(
+    ctx: &Context,
+    stage: &Stage,
+    memory: &mut Memory,
+    status: StageStatus,
+) -> Result<(), Error> {
+    ctx.writer.apply_status(stage, &status).await?;
+    memory.written = Some(status);
+    memory.unwritten_since = None;
+    Ok(())
+}
+
+/// Tells an error in the conditions, once: best effort, because the error itself is what counts.
+async fn report(ctx: &Context, stage: &Stage, memory: Option<&mut Memory>, error: &Error) {
+    let Some(outcome) = outcome::of_error(error) else {
+        return;
+    };
+    let before = memory
+        .as_ref()
+        .and_then(|memory| memory.written.clone())
+        .or_else(|| stage.status.clone())
+        .unwrap_or_default();
+    let generation = stage.metadata.generation.unwrap_or_default();
+    let mut after = before.clone();
+    after.observed_generation = generation;
+    after.conditions =
+        conditions::conditions(&before.conditions, &outcome, generation, ctx.clock.now());
+    if after == before {
+        return;
+    }
+    match ctx.writer.apply_status(stage, &after).await {
+        Ok(_) => {
+            if let Some(memory) = memory {
+                memory.written = Some(after);
+            }
+        }
+        Err(second) => tracing::warn!(error = %second, "the status could not tell an error"),
+    }
+}
+
+/// What happens after a failed pass.
+pub fn error_policy(stage: &Stage, error: &Error, ctx: &Context) -> Action {
+    let key = key(stage).to_string();
+    match error.class() {
+        Class::Conflict => tracing::debug!(stage = key, %error, "lost a race; observing again"),
+        Class::Stalled | Class::StoreAway | Class::Transient => {
+            tracing::warn!(stage = key, %error, "pass failed")
+        }
+    }
+    match error.class() {
+        Class::Stalled => Action::requeue(STALLED_REST),
+        Class::Conflict => Action::requeue(Duration::from_millis(100)),
+        Class::StoreAway => Action::requeue(ctx.backoff.next(&key).min(Duration::from_secs(5))),
+        Class::Transient => Action::requeue(ctx.backoff.next(&key)),
+    }
+}
+
+fn target<'a>(
+    stage: &'a Stage,
+    project: Option<&Project>,
+    key: &StageKey,
+    memory: &Memory,
+) -> Target<'a> {
+    let suspended = if stage.spec.suspend {
+        Some(format!("stage {}", key.name))
+    } else {
+        project
+            .filter(|project| project.spec.suspend)
+            .map(|_| format!("project {}", stage.spec.project))
+    };
+    Target {
+        id: memory.target,
+        project: memory.project,
+        key: key.clone(),
+        owner: stage.controller_owner_ref(&()).unwrap_or_default(),
+        object: stage.object_ref(&()),
+        route: stage.spec.route.as_ref(),
+        queue: policy::queue(&stage.spec),
+        suspended,
+    }
+}
+
+fn key(stage: &Stage) -> StageKey {
+    StageKey::new(stage.namespace().unwrap_or_default(), stage.name_any())
+}
+
+/// From now until `at`; never zero, so that an instant that has just passed does not spin.
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now))
+        .unwrap_or_default()
+        .max(Duration::from_millis(10))
+}

@@ -20,8 +20,10 @@ pub enum Role {
     Needed,
     /// It served until another took over at this instant.
     Previous {
-        /// When the traffic left it.
+        /// When the traffic went to what serves now.
         since: Timestamp,
+        /// When it was made: the newest stay longest.
+        made: Timestamp,
     },
     /// Its deploy failed or was stopped and nothing went back to it. `keep` while there is nothing better to look at.
     Failed {
@@ -53,7 +55,7 @@ pub fn retire(
     now: Timestamp,
 ) -> Retirement {
     let mut out = Retirement::default();
-    let mut due = |since: Timestamp, name: &str, out: &mut Retirement| {
+    let due = |since: Timestamp, name: &str, out: &mut Retirement| {
         let at = since
             .saturating_add(keep_previous)
             .unwrap_or(Timestamp::MAX);
@@ -63,25 +65,25 @@ pub fn retire(
             out.wake = Some(out.wake.map_or(at, |wake| wake.min(at)));
         }
     };
-    let mut previous: Vec<(&str, Timestamp)> = Vec::new();
+    let mut previous: Vec<(&str, Timestamp, Timestamp)> = Vec::new();
     let mut needed = 0;
     for instance in instances {
         match instance.role {
             Role::Needed => needed += 1,
-            Role::Previous { since } => previous.push((&instance.name, since)),
+            Role::Previous { since, made } => previous.push((&instance.name, since, made)),
             Role::Failed { since, keep: true } => due(since, &instance.name, &mut out),
             Role::Failed { keep: false, .. } | Role::Unknown => {
                 out.remove.push(instance.name.clone())
             }
         }
     }
-    previous.sort_by_key(|(name, since)| (std::cmp::Reverse(*since), *name));
+    previous.sort_by_key(|(name, _, made)| (std::cmp::Reverse(*made), *name));
     let places = if max_instances > 1 {
         max_instances.saturating_sub(needed)
     } else {
         0
     };
-    for (name, since) in previous.into_iter().skip(places) {
+    for (name, since, _) in previous.into_iter().skip(places) {
         due(since, name, &mut out);
     }
     out
@@ -106,7 +108,10 @@ mod tests {
 
     #[test]
     fn instances_go_when_their_time_is_over_and_not_before() {
-        let previous = |since| Role::Previous { since: at(since) };
+        let previous = |since| Role::Previous {
+            since: at(since),
+            made: at(since),
+        };
         let cases: [(&str, Vec<Kept>, usize, &[&str], Option<i64>); 7] = [
             (
                 "what serves stays",

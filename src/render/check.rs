@@ -44,6 +44,7 @@ pub(super) fn objects(
         found.extend(storage(snapshot, service));
     }
     found.extend(route(snapshot, stage));
+    found.extend(reserved_annotations(stage));
     found.extend(pod_templates(snapshot, project, stage));
     found
 }
@@ -329,6 +330,24 @@ fn route(snapshot: &Snapshot, stage: &StageSpec) -> Option<Problem> {
     }
 }
 
+fn reserved_annotations(stage: &StageSpec) -> Vec<Problem> {
+    let given = stage
+        .route
+        .iter()
+        .flat_map(|route| route.annotations.keys());
+    given
+        .filter(|key| key.starts_with(api::labels::PREFIX))
+        .map(|key| {
+            let what = format!(
+                "begins with {}, which is Stagekeeper's own",
+                api::labels::PREFIX
+            );
+            let field = format!("Stage spec.route.annotations[{key}]");
+            Problem::new(field, what, "choose another key")
+        })
+        .collect()
+}
+
 /// Renders each pod that has an overlay, to see whether it can be.
 fn pod_templates(snapshot: &Snapshot, project: &ProjectSpec, stage: &StageSpec) -> Vec<Problem> {
     let image = ReleaseImage {
@@ -373,3 +392,6 @@ fn pod_templates(snapshot: &Snapshot, project: &ProjectSpec, stage: &StageSpec) 
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{
-    Metadata,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -161,10 +159,10 @@ pub(super) fn meta(
 /// The object with its marks: the hash of what it is so far, and which deploy rendered it.
 pub(super) fn marked<K>(mut object: K, ctx: &Context) -> K
 where
-    K: Metadata<Ty = ObjectMeta> + Serialize,
+    K: Resource + Serialize,
 {
     let hash = content_hash(&object);
-    let annotations = object.metadata_mut().annotations.get_or_insert_default();
+    let annotations = object.annotations_mut();
     annotations.insert(RENDERED.into(), names::revision(&hash));
     annotations.insert(labels::DEPLOY.into(), ctx.deploy.to_string());
     object
@@ -180,8 +178,7 @@ pub(super) fn content_hash<T: Serialize>(value: &T) -> String {
 /// The mark that an object carries: equal marks mean that nothing has to be written.
 pub fn rendered<K>(object: &K) -> Option<&str>
 where
-    K: Metadata<Ty = ObjectMeta>,
+    K: Resource,
 {
-    let annotations = object.metadata().annotations.as_ref()?;
-    annotations.get(RENDERED).map(String::as_str)
+    object.annotations().get(RENDERED).map(String::as_str)
 }

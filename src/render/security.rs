@@ -4,8 +4,9 @@
 //! sidecars that a pod template adds. An image that runs as root by default then fails at once with the kubelet's
 //! plain sentence (`container has runAsNonRoot and image will run as root`). Leaving only that one rule out would
 //! not make such images work: without capabilities they cannot change owners or users either, and would fail later
-//! and obscurely. The way out is in `podTemplate`: a user id that the image supports (`runAsUser: 999` with `fsGroup: 999`
-//! for `postgres`), or else `runAsNonRoot: false` with the capabilities that it needs.
+//! and obscurely. The way out is in `podTemplate`: a user id that the image supports (for `postgres`, `runAsUser: 999`
+//! with `fsGroup: 999`, and `PGDATA` set to a folder below the mount, which it can own), or else `runAsNonRoot: false`
+//! with the capabilities that the image needs.
 //!
 //! The ceiling is the *baseline* level: what would let a pod out of its sandbox (privileged, host namespaces, host
 //! paths and ports, dangerous capabilities) is refused, because the operator creates pods for people who may not be

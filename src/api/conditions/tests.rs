@@ -23,7 +23,10 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn shown(list: &[Condition]) -> Vec<(&str, &str, i64)> {
+/// Type, status and second of the last transition.
+type Shown<'a> = (&'a str, &'a str, i64);
+
+fn shown(list: &[Condition]) -> Vec<Shown<'_>> {
     list.iter()
         .map(|c| {
             (
@@ -45,7 +48,7 @@ fn progress(list: &[Condition], generation: i64) -> Progress {
 #[test]
 fn a_deploy_that_fails_and_is_mended_moves_the_conditions() {
     let mut list = Vec::new();
-    let steps: [(Outcome, &[(&str, &str, i64)]); 6] = [
+    let steps: [(Outcome, &[Shown]); 6] = [
         (
             Outcome::reconciling("Pulling", "pulls web"),
             &[("Reconciling", "True", 10), ("Ready", "Unknown", 10)],

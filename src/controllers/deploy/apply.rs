@@ -1,38 +1,48 @@
 //! Effects on the cluster: server-side applies that cost nothing where they hold already.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
 
 use super::{
+    Target,
+    ledger::Entry,
     observe::{self, Planned},
-    routes::Wanted,
-    workloads,
+    routes, workloads,
 };
 use crate::{
-    cluster::index::StageChildren,
+    api::labels,
+    cluster::{
+        apply::Doomed,
+        index::{Meta, StageChildren, StageKey, View},
+    },
     controllers::{context::Context, error::Error},
-    render::{self, ServiceManifests, Snapshot},
+    render::{self, ServiceManifests},
 };
-
-/// Calls at a time for one target: enough for projects of several services, few enough to be fair to others.
-const AT_ONCE: usize = 4;
 
 /// Brings the instance's objects up to what its dependencies allow. Returns whether anything was written.
 ///
 /// Services come first, because pods are told their addresses; then, wave after wave, claims and files before the pods
 /// that mount them.
-pub async fn instance(ctx: &Context, planned: &Planned, children: &StageChildren) -> Result<bool, Error> {
+pub async fn instance(
+    ctx: &Context,
+    planned: &Planned,
+    children: &StageChildren,
+) -> Result<bool, Error> {
     let missing: Vec<_> = planned
         .manifests
         .services()
         .filter_map(|service| service.service.as_ref())
         .filter(|service| {
             let name = service.metadata.name.as_deref().unwrap_or_default();
-            children.service(name).and_then(|view| view.meta.rendered.as_deref()) != render::rendered(*service)
+            children
+                .service(name)
+                .and_then(|view| view.meta.rendered.as_deref())
+                != render::rendered(*service)
         })
         .collect();
     if !missing.is_empty() {
-        stream::iter(missing).map(|service| ctx.writer.apply(service)).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        for service in missing {
+            ctx.writer.apply(service).await?;
+        }
         return Ok(true);
     }
     if planned.lacks_addresses {
@@ -46,17 +56,36 @@ pub async fn instance(ctx: &Context, planned: &Planned, children: &StageChildren
         .take(frontier + 1)
         .flat_map(|wave| &wave.services)
         .filter(|service| {
-            let name = service.workload.metadata.name.as_deref().unwrap_or_default();
-            children.workload(name).and_then(|view| view.meta.rendered.as_deref()) != render::rendered(&service.workload)
+            let name = service
+                .workload
+                .metadata
+                .name
+                .as_deref()
+                .unwrap_or_default();
+            children
+                .workload(name)
+                .and_then(|view| view.meta.rendered.as_deref())
+                != render::rendered(&service.workload)
         })
         .collect();
     let any = !due.is_empty();
-    stream::iter(due).map(|service| workload(ctx, service)).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+    for service in due {
+        workload(ctx, service).await?;
+    }
     Ok(any)
 }
 
 async fn workload(ctx: &Context, service: &ServiceManifests) -> Result<(), Error> {
-    let ServiceManifests { name: _, scope: _, revision: _, claims, config, service: _, workload, addresses: _ } = service;
+    let ServiceManifests {
+        name: _,
+        scope: _,
+        revision: _,
+        claims,
+        config,
+        service: _,
+        workload,
+        addresses: _,
+    } = service;
     for claim in claims {
         ctx.writer.apply(claim).await?;
     }
@@ -67,35 +96,109 @@ async fn workload(ctx: &Context, service: &ServiceManifests) -> Result<(), Error
     Ok(())
 }
 
-/// Points the target's stable Services at `instance`. Returns whether anything was written.
+/// Points the target's stable Services at the instance of `entry`. Returns whether anything was written.
 pub async fn traffic(
     ctx: &Context,
-    snapshot: &Snapshot,
-    instance: &str,
-    owner: &OwnerReference,
+    target: &Target<'_>,
+    entry: &Entry,
     children: &StageChildren,
 ) -> Result<bool, Error> {
-    let mut any = false;
-    for service in observe::routed(snapshot) {
-        let object = render::stage::service(snapshot, service, instance, owner);
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        let seen = children.service(name);
-        if seen.and_then(|view| view.meta.rendered.as_deref()) != render::rendered(&object) {
-            ctx.writer.apply(&object).await?;
+    let at = observe::context(entry, &target.owner, children);
+    let wanted = render::stage_services(&entry.snapshot, Some(&entry.deploy.instance), &at);
+    stable_services(ctx, &wanted, children).await
+}
+
+/// Makes the routes that the target wants for the instance of `entry`, and the stable Services that they lead to if
+/// there are none yet. Returns whether anything was written.
+pub async fn routes(
+    ctx: &Context,
+    target: &Target<'_>,
+    entry: &Entry,
+    active: Option<&str>,
+    children: &StageChildren,
+) -> Result<bool, Error> {
+    let at = observe::context(entry, &target.owner, children);
+    let wanted = routes::wanted(
+        target.route,
+        &entry.snapshot,
+        &[&entry.deploy.instance],
+        &at,
+    );
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let mut stable = render::stage_services(&entry.snapshot, active, &at);
+    stable.retain(|service| {
+        children
+            .service(service.metadata.name.as_deref().unwrap_or_default())
+            .is_none()
+    });
+    let mut any = stable_services(ctx, &stable, children).await?;
+    for one in &wanted {
+        if !one.holds(children) {
+            one.apply(ctx).await?;
             any = true;
         }
     }
     Ok(any)
 }
 
-/// Makes the routes that are wanted. Returns whether anything was written.
-pub async fn routes(ctx: &Context, wanted: &[Wanted], children: &StageChildren) -> Result<bool, Error> {
+async fn stable_services(
+    ctx: &Context,
+    wanted: &[Service],
+    children: &StageChildren,
+) -> Result<bool, Error> {
     let mut any = false;
-    for one in wanted {
-        if one.view(children).and_then(|view| view.meta.rendered.as_deref()) != one.rendered() {
-            one.apply(&ctx.writer).await?;
+    for object in wanted {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        if children
+            .service(name)
+            .and_then(|view| view.meta.rendered.as_deref())
+            != render::rendered(object)
+        {
+            ctx.writer.apply(object).await?;
             any = true;
         }
     }
     Ok(any)
+}
+
+/// Deletes the objects that are not being deleted already.
+pub async fn delete<K>(ctx: &Context, key: &StageKey, objects: Vec<&Meta>) -> Result<(), Error>
+where
+    K: kube::Resource<DynamicType = ()>,
+{
+    for meta in objects {
+        if !meta.deleting {
+            let doomed = Doomed {
+                namespace: &key.namespace,
+                name: &meta.name,
+                uid: Some(&meta.uid),
+            };
+            ctx.writer.delete::<K>(doomed).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Identities of the objects.
+pub fn metas<'a, V: View + 'a>(views: impl Iterator<Item = &'a V>) -> Vec<&'a Meta> {
+    views.map(View::meta).collect()
+}
+
+/// Deletes claims and files of one instance, or of the whole stage.
+pub async fn delete_storage(
+    ctx: &Context,
+    key: &StageKey,
+    instance: Option<&str>,
+) -> Result<(), Error> {
+    let mut of = vec![(labels::STAGE, &*key.name)];
+    of.extend(instance.map(|name| (labels::INSTANCE, name)));
+    ctx.writer
+        .delete_labelled::<PersistentVolumeClaim>(&key.namespace, &of)
+        .await?;
+    ctx.writer
+        .delete_labelled::<ConfigMap>(&key.namespace, &of)
+        .await?;
+    Ok(())
 }

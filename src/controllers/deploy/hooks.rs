@@ -1,17 +1,22 @@
 //! Hooks: Jobs that run once per deploy. What has begun and ended is stored, so that no crash runs a migration twice.
 
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::{
     evidence,
     ledger::{Entry, HookRun},
+    observe,
 };
 use crate::{
-    cluster::index::{JobView, Kind, StageChildren},
+    cluster::{
+        apply::Doomed,
+        index::{JobView, StageChildren},
+    },
     controllers::{context::Context, error::Error},
     domain::deploy::Phase,
-    render::{self, names},
-    store::HookBegun,
+    render::{self, HookManifests, names},
+    store::HookStart,
 };
 
 /// Moves the hooks of a phase on, one after the other. Returns whether anything changed.
@@ -30,37 +35,72 @@ pub async fn run(
             Some(HookRun::Failed(_)) => return Ok(false),
             Some(HookRun::Running) => {}
             None => {
-                let begun = ctx.store.hook_begin(entry.deploy.id, phase, &hook.name, ctx.clock.now()).await?;
+                let begun = ctx
+                    .store
+                    .hook_begin(entry.deploy.id, phase, &hook.name, ctx.clock.now())
+                    .await?;
                 let run = match begun {
-                    HookBegun::Started | HookBegun::Running => HookRun::Running,
-                    HookBegun::Finished { ok: true, .. } => HookRun::Succeeded,
-                    HookBegun::Finished { ok: false, message } => HookRun::Failed(message),
+                    HookStart::Started | HookStart::AlreadyRunning => HookRun::Running,
+                    HookStart::Finished { ok: true } => HookRun::Succeeded,
+                    HookStart::Finished { ok: false } => HookRun::Failed("it failed before".into()),
                 };
                 entry.hooks.insert(key, run);
                 return Ok(true);
             }
         }
-        let name = names::job(&snapshot.identity.stage, &hook.name, phase.word(), &entry.deploy.id.to_string());
+        let name = names::job(
+            &snapshot.identity.stage,
+            &hook.name,
+            phase.word(),
+            &entry.deploy.id.to_string(),
+        );
         let Some(job) = children.job(&name) else {
-            let service_ips = children
-                .services()
-                .filter_map(|view| Some((view.meta.name.to_string(), view.cluster_ip?.to_string())))
-                .collect();
-            let at = render::Context { owner: owner.clone(), deploy: entry.deploy.id, service_ips };
-            let object = render::hook(&snapshot, hook, phase, &entry.deploy.instance, &at)
-                .map_err(|problems| Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() })?;
-            ctx.writer.apply(&object).await?;
+            let at = observe::context(entry, owner, children);
+            let HookManifests {
+                claims,
+                config,
+                job,
+                addresses: _,
+            } = render::hook(&snapshot, &entry.deploy.instance, hook, phase, &at).map_err(
+                |problems| Error::Snapshot {
+                    snapshot: entry.deploy.snapshot.clone(),
+                    message: problems.to_string(),
+                },
+            )?;
+            for claim in &claims {
+                ctx.writer.apply(claim).await?;
+            }
+            if let Some(config) = &config {
+                ctx.writer.apply(config).await?;
+            }
+            ctx.writer.apply(&job).await?;
             return Ok(true);
         };
-        let Some(ended) = ended(job) else { return Ok(false) };
+        let Some(ended) = ended(job) else {
+            return Ok(false);
+        };
         evidence::job_output(ctx, entry, phase, &hook.name, &name, children).await?;
         let (ok, message) = match &ended {
             HookRun::Failed(message) => (false, message.clone()),
             _ => (true, String::new()),
         };
-        ctx.store.hook_finish(entry.deploy.id, phase, &hook.name, ok, &message, ctx.clock.now()).await?;
+        ctx.store
+            .hook_finish(
+                entry.deploy.id,
+                phase,
+                &hook.name,
+                ok,
+                &message,
+                ctx.clock.now(),
+            )
+            .await?;
         entry.hooks.insert(key, ended);
-        ctx.writer.delete(Kind::Job, &snapshot.identity.namespace, &name, &job.meta.uid).await?;
+        let doomed = Doomed {
+            namespace: &snapshot.identity.namespace,
+            name: &name,
+            uid: Some(&job.meta.uid),
+        };
+        ctx.writer.delete::<Job>(doomed).await?;
         return Ok(true);
     }
     Ok(false)
@@ -71,5 +111,8 @@ fn ended(job: &JobView) -> Option<HookRun> {
         return Some(HookRun::Succeeded);
     }
     let failure = job.failure.as_ref()?;
-    Some(HookRun::Failed(format!("{}: {}", failure.reason, failure.message)))
+    Some(HookRun::Failed(format!(
+        "{}: {}",
+        failure.reason, failure.message
+    )))
 }

@@ -63,8 +63,10 @@ pub struct Instance {
     pub release: ReleaseId,
     /// Whether the deploy failed or was stopped.
     pub failed: bool,
-    /// When it lost its purpose: traffic left it, or its deploy ended without success.
-    pub idle_since: Option<Timestamp>,
+    /// Whether it may have claims or files of its own to remove.
+    pub storage: bool,
+    /// When it was made.
+    pub made: Timestamp,
 }
 
 /// A release that failed here.
@@ -74,6 +76,15 @@ pub struct Veto {
     pub deploy: Uuid,
     /// Why.
     pub reason: String,
+}
+
+/// What the newest deploy went back from, when it is a rollback: not tried again by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undone {
+    /// Snapshot of the deploy that was undone.
+    pub snapshot: String,
+    /// The explicit request behind it.
+    pub request: Option<String>,
 }
 
 /// A finished deploy, for the status.
@@ -96,6 +107,8 @@ pub struct Ledger {
     pub latest_request: Option<String>,
     /// The last deploy that succeeded.
     pub good: Option<Entry>,
+    /// What the newest deploy went back from.
+    pub undone: Option<Undone>,
     /// Releases that are not tried again by themselves.
     pub vetoed: BTreeMap<ReleaseId, Veto>,
     /// Instances by name.
@@ -107,7 +120,9 @@ impl Ledger {
     pub fn latest(&self) -> Option<&Deploy> {
         let open = self.open.last().map(|entry| &entry.deploy);
         let closed = self.history.front().map(|finished| &finished.deploy);
-        open.into_iter().chain(closed).max_by_key(|deploy| deploy.sequence)
+        open.into_iter()
+            .chain(closed)
+            .max_by_key(|deploy| deploy.sequence)
     }
 
     /// The sequence of the next deploy.
@@ -145,8 +160,17 @@ impl Ledger {
     pub fn closed(&mut self, position: usize) -> Entry {
         let entry = self.open.remove(position);
         let images = entry.release().summary();
-        let after = self.history.iter().position(|other| other.deploy.sequence < entry.deploy.sequence);
-        self.history.insert(after.unwrap_or(self.history.len()), Finished { deploy: entry.deploy.clone(), images });
+        let after = self
+            .history
+            .iter()
+            .position(|other| other.deploy.sequence < entry.deploy.sequence);
+        self.history.insert(
+            after.unwrap_or(self.history.len()),
+            Finished {
+                deploy: entry.deploy.clone(),
+                images,
+            },
+        );
         self.history.truncate(HISTORY);
         entry
     }

@@ -11,13 +11,13 @@ use std::{
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::ledger::Entry;
+use super::{ledger::Entry, observe::Planned};
 use crate::{
     cluster::index::{StageChildren, StageKey},
-    controllers::context::Trigger,
+    controllers::context::Triggers,
     domain::deploy::Health,
     probe::{self, Expect, Verdict},
-    render::{names, snapshot::Probe as Asked},
+    render::snapshot::Probe as Asked,
 };
 
 /// One service to probe.
@@ -57,8 +57,14 @@ pub struct Prober {
 
 impl Prober {
     /// Starts probing every service of the deploy that declares health, each at the address of its own Service.
-    pub fn start(entry: &Entry, children: &StageChildren, key: &StageKey, trigger: &Trigger) -> Self {
-        let aims = aims(entry, children);
+    pub fn start(
+        entry: &Entry,
+        planned: &Planned,
+        children: &StageChildren,
+        key: &StageKey,
+        trigger: &Triggers,
+    ) -> Self {
+        let aims = aims(entry, planned, children);
         let tallies = Arc::new(Mutex::new(vec![Tally::default(); aims.len()]));
         let tasks = aims.iter().cloned().enumerate().map(|(position, aim)| {
             let (tallies, trigger, key) = (tallies.clone(), trigger.clone(), key.clone());
@@ -70,7 +76,8 @@ impl Prober {
                     let verdict = ask(&aim).await;
                     let worth_telling = {
                         let mut all = tallies.lock().unwrap_or_else(PoisonError::into_inner);
-                        all.get_mut(position).is_some_and(|tally| count(tally, &aim, verdict))
+                        all.get_mut(position)
+                            .is_some_and(|tally| count(tally, &aim, verdict))
                     };
                     if worth_telling {
                         trigger.stage(&key);
@@ -78,7 +85,12 @@ impl Prober {
                 }
             }))
         });
-        Self { deploy: entry.deploy.id, _tasks: tasks.collect(), aims, tallies }
+        Self {
+            deploy: entry.deploy.id,
+            _tasks: tasks.collect(),
+            aims,
+            tallies,
+        }
     }
 
     /// Whether it probes this deploy.
@@ -95,10 +107,17 @@ impl Prober {
 }
 
 fn summary(aims: &[Aim], tallies: &[Tally], success: u32, failure: u32) -> Health {
-    let mut health = Health { successes: success, failures: 0, last_failure: None };
+    let mut health = Health {
+        successes: success,
+        failures: 0,
+        last_failure: None,
+    };
     for (aim, tally) in aims.iter().zip(tallies) {
         if tally.successes < aim.success_threshold {
-            health.successes = health.successes.min(tally.successes).min(success.saturating_sub(1));
+            health.successes = health
+                .successes
+                .min(tally.successes)
+                .min(success.saturating_sub(1));
         }
         let failures = match tally.failures >= aim.failure_threshold {
             true => failure.max(tally.failures),
@@ -138,16 +157,24 @@ async fn ask(aim: &Aim) -> Verdict {
     }
 }
 
-fn aims(entry: &Entry, children: &StageChildren) -> Vec<Aim> {
-    let stage = &entry.snapshot.identity.stage;
+fn aims(entry: &Entry, planned: &Planned, children: &StageChildren) -> Vec<Aim> {
     let threshold = |value: i32| u32::try_from(value).unwrap_or_default().max(1);
     let aim = |service: &crate::render::ServiceSpec| {
         let health = service.health.as_ref()?;
-        let name = names::service_object(stage, service, &entry.deploy.instance);
-        let ip = children.service(&name)?.cluster_ip?;
-        let port = service.ports.iter().find(|port| port.name == health.port)?.port;
+        let object = planned.manifests.service(&service.name)?.service.as_ref()?;
+        let ip = children
+            .service(object.metadata.name.as_deref()?)?
+            .cluster_ip?;
+        let port = service
+            .ports
+            .iter()
+            .find(|port| port.name == health.port)?
+            .port;
         let asked = match &health.probe {
-            Asked::Http { path, expect } => Ask::Http { path: path.clone(), expect: expect.parse().ok()? },
+            Asked::Http { path, expect } => Ask::Http {
+                path: path.clone(),
+                expect: expect.parse().ok()?,
+            },
             Asked::Tcp {} => Ask::Tcp,
         };
         Some(Aim {
@@ -180,7 +207,9 @@ mod tests {
     }
 
     fn bad(reason: &str) -> Verdict {
-        Verdict::Bad { reason: reason.into() }
+        Verdict::Bad {
+            reason: reason.into(),
+        }
     }
 
     #[test]
@@ -206,10 +235,17 @@ mod tests {
     fn a_pass_is_asked_for_only_when_something_may_move() {
         let aim = aim("web", 2, 3);
         let mut tally = Tally::default();
-        let told: Vec<bool> = [bad("a"), bad("a"), bad("a"), Verdict::Good, Verdict::Good, Verdict::Good]
-            .into_iter()
-            .map(|verdict| count(&mut tally, &aim, verdict))
-            .collect();
+        let told: Vec<bool> = [
+            bad("a"),
+            bad("a"),
+            bad("a"),
+            Verdict::Good,
+            Verdict::Good,
+            Verdict::Good,
+        ]
+        .into_iter()
+        .map(|verdict| count(&mut tally, &aim, verdict))
+        .collect();
         assert_eq!(told, [true, false, true, false, true, false]);
     }
 }

@@ -164,3 +164,10 @@ fn followed(policy: &Policy, ignore: &[String], interval: Duration) -> Result<Wh
         None => Which::Policy(Box::new(parsed), interval),
     })
 }
+
+impl Source {
+    /// Whether new images come by themselves.
+    pub fn is_followed(&self) -> bool {
+        matches!(self.which, Which::Policy(..) | Which::Follow(..))
+    }
+}

@@ -57,7 +57,7 @@ pub struct Waiting {
 }
 
 /// The phases in which a deploy runs its owner's jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Before any new pod: migrations.
     BeforeStart,

@@ -68,15 +68,7 @@ pub enum ImageError {
     },
 }
 
-/// A text from outside, fit to stand in an error: at most 80 characters, without control characters.
+/// As much of a text as an error repeats.
 pub(super) fn excerpt(text: &str) -> String {
-    let mut out: String = text
-        .chars()
-        .take(80)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
-    if text.chars().nth(80).is_some() {
-        out.push('…');
-    }
-    out
+    crate::domain::excerpt::excerpt(text, 80)
 }

@@ -1,0 +1,142 @@
+//! `stagekeeper controller`: the operator's process around the controllers: configuration, logs, the HTTP port,
+//! signals.
+
+use std::{
+    io::{self, IsTerminal as _},
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use tokio::{
+    net::TcpListener,
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::subscriber::set_global_default;
+
+use super::{Context, failure::Failure};
+use crate::{
+    cluster::client::install_tls,
+    config::{Config, Log, LogFormat, settings::ControllerArgs},
+    controllers::{self, RunError},
+    http,
+    telemetry::{Telemetry, logs},
+};
+
+/// Reads the configuration and runs until a signal asks to stop.
+pub fn start(context: &Context, arguments: &ControllerArgs) -> Result<(), Failure> {
+    let config = Config::parse(&arguments.values(), context.cluster.access())?;
+    install_logs(&config.log)?;
+    install_tls();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(config.worker_threads.get())
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("threads cannot be started: {error}"), ""))?;
+    runtime.block_on(serve(config))
+}
+
+fn install_logs(log: &Log) -> Result<(), Failure> {
+    let filter = log.filter.clone();
+    match log.format {
+        LogFormat::Json => set_global_default(logs::json(filter, io::stderr)),
+        LogFormat::Pretty => {
+            let colour = io::stderr().is_terminal();
+            set_global_default(logs::pretty(filter, io::stderr, colour))
+        }
+    }
+    .map_err(|error| Failure::failed(format!("logs cannot be installed: {error}"), ""))?;
+    logs::report_panics();
+    Ok(())
+}
+
+/// Serves the HTTP port and runs the controllers until the first signal.
+async fn serve(config: Config) -> Result<(), Failure> {
+    let shutdown = CancellationToken::new();
+    tokio::spawn(stop_on_signal(Signals::listen()?, shutdown.clone()));
+    let listener = listen(config.port.get()).await?;
+    let telemetry = Telemetry::default();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        port = config.port,
+        database = %config.database,
+        identity = config.lease.identity,
+        "stagekeeper starts"
+    );
+    let port = tokio::spawn(http::serve(
+        listener,
+        http::router(telemetry.clone()),
+        shutdown.clone(),
+    ));
+    let ran = controllers::run(config, telemetry, shutdown.clone()).await;
+    // However the controllers ended: without them the port has nothing to tell.
+    shutdown.cancel();
+    let served = port
+        .await
+        .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+    ran?;
+    served.map_err(|error| Failure::failed(format!("the HTTP port failed: {error}"), ""))?;
+    tracing::info!("stagekeeper has stopped");
+    Ok(())
+}
+
+/// Listens on all addresses, of both families where the machine has both.
+async fn listen(port: u16) -> Result<TcpListener, Failure> {
+    let bound = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|error| {
+        Failure::failed(
+            format!("port {port} cannot be listened on: {error}"),
+            "choose another with STAGEKEEPER_PORT, or stop what uses it",
+        )
+    })
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::failed(format!("signals cannot be heard: {error}"), ""))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// The first signal asks everybody to finish; the second one does not wait for them.
+async fn stop_on_signal(mut signals: Signals, shutdown: CancellationToken) {
+    let name = signals.next().await;
+    tracing::info!(signal = name, "stopping; a second signal stops at once");
+    shutdown.cancel();
+    let name = signals.next().await;
+    tracing::warn!(signal = name, "stopped at once");
+    std::process::exit(130);
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let what = error.to_string();
+        match error {
+            RunError::Unavailable(_) => Self::unavailable(what, ""),
+            RunError::Failed(_) => Self::failed(what, ""),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The one write path: every object that Stagekeeper makes, changes or deletes goes through here.
+//!
+//! Writes are server-side applies with one field manager, so repeating one is harmless and fields that others own
+//! stay theirs. What the API server replies goes straight into the [`Index`], so that the next reconcile sees it.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::ACCEPT;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, ValidationDirective};
+use kube::core::Request;
+use kube::{Client, Resource};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::error::{ApiError, Class, Target};
+use super::index::{Index, Kind};
+use crate::api::labels::FIELD_MANAGER;
+
+/// How long a write may take as a whole.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Asks for the metadata of the written object only. Of Secrets, nothing else is ever in our memory.
+const METADATA_ONLY: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+
+/// Writes objects and keeps the index abreast of it. Cheap to clone.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    index: Index,
+}
+
+impl Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+/// What the API server made of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The object's identity.
+    pub uid: String,
+    /// Its version after the write.
+    pub resource_version: String,
+    /// Counts changes of its spec.
+    pub generation: i64,
+}
+
+/// An object to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doomed<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its identity. Another object of that name is left alone. None: whoever has the name.
+    pub uid: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct Reply {
+    kind: Box<str>,
+    metadata: ReplyMeta,
+    details: ReplyMeta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ReplyMeta {
+    uid: String,
+    resource_version: String,
+    generation: i64,
+    deletion_timestamp: Option<Box<str>>,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self {
+            kind: "".into(),
+            metadata: ReplyMeta::default(),
+            details: ReplyMeta::default(),
+        }
+    }
+}
+
+impl Writer {
+    /// A writer whose replies go into this index.
+    pub fn new(client: Client, index: Index) -> Self {
+        Self { client, index }
+    }
+
+    /// Makes the object what it should be: creates it, or changes the fields that are given and takes back those
+    /// that we gave before and do not give now.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached.
+    pub async fn apply<K>(&self, object: &K) -> Result<Applied, ApiError>
+    where
+        K: Resource<DynamicType = ()> + Serialize + Debug,
+    {
+        let target = target::<K>("create and patch", "", object)?;
+        let kind = Kind::find(&K::group(&()), &K::kind(&()));
+        let params = PatchParams {
+            // A misspelt field is an error with its path in it, not a field that silently does nothing.
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::apply(FIELD_MANAGER).force()
+        };
+        let request = path::<K>(&target).patch(&target.name, &params, &Patch::Apply(object));
+        let text = self.send(&target, request, kind.is_none()).await?;
+        if let Some(kind) = kind {
+            self.index
+                .wrote(kind, &text)
+                .map_err(|err| unreadable(&target, err))?;
+        }
+        read(&target, &text)
+    }
+
+    /// Deletes an object; what it owns is deleted in the background. That it is already gone, or replaced by another
+    /// of its name, is success.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached.
+    pub async fn delete<K>(&self, doomed: Doomed<'_>) -> Result<(), ApiError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let Doomed {
+            namespace,
+            name,
+            uid,
+        } = doomed;
+        let target = Target {
+            verbs: "delete",
+            group: K::group(&()).into(),
+            resource: K::plural(&()).into(),
+            namespace: Some(namespace.into()),
+            name: name.into(),
+        };
+        let kind = Kind::find(&K::group(&()), &K::kind(&()));
+        let mut params = DeleteParams::background();
+        params.preconditions = uid.map(|uid| Preconditions {
+            uid: Some(uid.into()),
+            resource_version: None,
+        });
+        let request = path::<K>(&target).delete(name, &params);
+        match self.send(&target, request, kind.is_none()).await {
+            Ok(text) => {
+                let reply: Reply =
+                    serde_json::from_str(&text).map_err(|err| unreadable(&target, err))?;
+                let Some(kind) = kind else { return Ok(()) };
+                if reply.metadata.deletion_timestamp.is_some() {
+                    // Something holds it: it ends later, and the watch will say so.
+                    return self
+                        .index
+                        .wrote(kind, &text)
+                        .map_err(|err| unreadable(&target, err));
+                }
+                let told = if &*reply.kind == "Status" {
+                    &reply.details.uid
+                } else {
+                    &reply.metadata.uid
+                };
+                self.index
+                    .deleted(kind, namespace, name, uid.unwrap_or(told));
+                Ok(())
+            }
+            Err(err) if err.class() == Class::NotFound => {
+                if let (Some(kind), Some(uid)) = (kind, uid) {
+                    self.index.deleted(kind, namespace, name, uid);
+                }
+                Ok(())
+            }
+            // The name belongs to another object now, so the one that was meant is gone. The watch knows.
+            Err(err)
+                if err.class() == Class::Conflict && uid.is_some() && is_about_the_uid(&err) =>
+            {
+                Ok(())
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Writes the status of a custom resource as a whole. The caller has checked that it differs from what is there.
+    ///
+    /// Carries the object's UID, so the status of a deleted object never ends up on its namesake. Leaves the
+    /// version out: only we write the status, and somebody's change to the spec is no reason to do it again.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached.
+    pub async fn apply_status<K, S>(&self, object: &K, status: &S) -> Result<Applied, ApiError>
+    where
+        K: Resource<DynamicType = ()>,
+        S: Serialize + Debug,
+    {
+        let target = target::<K>("patch", "/status", object)?;
+        let patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": target.name, "uid": object.meta().uid},
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let request = path::<K>(&target).patch_subresource(
+            "status",
+            &target.name,
+            &params,
+            &Patch::Apply(&patch),
+        );
+        let text = self.send(&target, request, true).await?;
+        read(&target, &text)
+    }
+
+    /// Sets the finalizers of an object, provided that it is still the version that was read.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached; class [`Class::Conflict`] when the object has changed.
+    pub async fn set_finalizers<K>(
+        &self,
+        object: &K,
+        finalizers: &[&str],
+    ) -> Result<Applied, ApiError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let target = target::<K>("patch", "", object)?;
+        let meta = object.meta();
+        let patch = json!({"metadata": {
+            "uid": meta.uid,
+            "resourceVersion": meta.resource_version,
+            "finalizers": finalizers,
+        }});
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let request = path::<K>(&target).patch(&target.name, &params, &Patch::Merge(&patch));
+        let text = self.send(&target, request, true).await?;
+        read(&target, &text)
+    }
+
+    /// Deletes every object of a kind that carries all of these labels. For kinds that are not watched: what is watched
+    /// is deleted by name and identity.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached.
+    pub async fn delete_labelled<K>(
+        &self,
+        namespace: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<(), ApiError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let target = Target {
+            verbs: "deletecollection",
+            group: K::group(&()).into(),
+            resource: K::plural(&()).into(),
+            namespace: Some(namespace.into()),
+            name: String::new(),
+        };
+        let selector: Vec<String> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let list = ListParams::default().labels(&selector.join(","));
+        let request = path::<K>(&target).delete_collection(&DeleteParams::background(), &list);
+        self.send(&target, request, true).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        target: &Target,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        metadata_only: bool,
+    ) -> Result<String, ApiError> {
+        let mut request = request.map_err(|err| ApiError::unbuildable(target, &err))?;
+        if metadata_only {
+            request.headers_mut().insert(ACCEPT, METADATA_ONLY);
+        }
+        match timeout(DEADLINE, self.client.request_text(request)).await {
+            Ok(reply) => reply.map_err(|err| ApiError::new(target, &err)),
+            Err(_) => Err(ApiError::timed_out(target, DEADLINE)),
+        }
+    }
+}
+
+fn target<K: Resource<DynamicType = ()>>(
+    verbs: &'static str,
+    subresource: &str,
+    object: &K,
+) -> Result<Target, ApiError> {
+    let meta = object.meta();
+    let target = Target {
+        verbs,
+        group: K::group(&()).into(),
+        resource: format!("{}{subresource}", K::plural(&())),
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone().unwrap_or_default(),
+    };
+    if target.name.is_empty() || target.namespace.as_ref().is_none_or(String::is_empty) {
+        return Err(ApiError::nameless(&target));
+    }
+    Ok(target)
+}
+
+fn path<K: Resource<DynamicType = ()>>(target: &Target) -> Request {
+    Request::new(K::url_path(&(), target.namespace.as_deref()))
+}
+
+fn read(target: &Target, text: &str) -> Result<Applied, ApiError> {
+    let Reply { metadata, .. } =
+        serde_json::from_str(text).map_err(|err| unreadable(target, err))?;
+    let ReplyMeta {
+        uid,
+        resource_version,
+        generation,
+        ..
+    } = metadata;
+    Ok(Applied {
+        uid,
+        resource_version,
+        generation,
+    })
+}
+
+fn unreadable(target: &Target, err: serde_json::Error) -> ApiError {
+    ApiError::new(target, &kube::Error::SerdeError(err))
+}
+
+fn is_about_the_uid(err: &ApiError) -> bool {
+    err.to_string().contains("UID in precondition")
+}
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

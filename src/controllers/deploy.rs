@@ -1,0 +1,248 @@
+//! The deploy engine: runs the machine for any target. It observes, asks [`crate::domain::deploy`] what happens next,
+//! stores the transition, and only then lets the effects happen. Each effect can be repeated.
+
+pub mod apply;
+pub mod evidence;
+pub mod hooks;
+pub mod ledger;
+pub mod observe;
+pub mod prober;
+pub mod record;
+pub mod routes;
+pub mod settle;
+pub mod workloads;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use uuid::Uuid;
+
+use self::{ledger::Ledger, observe::Planned, observe::Scene, prober::Prober};
+use super::{context::Context, error::Error};
+use crate::{
+    api,
+    cluster::index::StageKey,
+    domain::deploy::{self, Effect, Health, Policy, QueuePolicy, State, Step, Waiting},
+    render::Snapshot,
+};
+
+/// A target: whose deploys these are.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// Its row.
+    pub id: Uuid,
+    /// Its project's row.
+    pub project: Uuid,
+    /// Its object.
+    pub key: StageKey,
+    /// Owner of everything it makes.
+    pub owner: OwnerReference,
+    /// What events are about.
+    pub object: ObjectReference,
+    /// Where traffic from outside comes in.
+    pub route: Option<&'a api::Route>,
+    /// What a newer deploy does to one that waits.
+    pub queue: QueuePolicy,
+    /// What is suspended, if anything is.
+    pub suspended: Option<String>,
+}
+
+/// How far a drive came.
+#[derive(Debug, Default)]
+pub struct Driven {
+    /// What the newest open deploy waits for.
+    pub waiting: Option<Waiting>,
+    /// When to look again.
+    pub wake: Option<Timestamp>,
+}
+
+impl Driven {
+    /// Looks again at `at`, or earlier if that was asked for already.
+    pub fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+/// More steps than any deploy takes in one pass; whoever takes more is going round in circles.
+const STEPS: usize = 24;
+
+/// Moves every open deploy as far as it goes now. `policy` gives the numbers for a snapshot and its number of waves.
+pub async fn drive(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    prober: &mut Option<Prober>,
+    policy: &(dyn Fn(&Snapshot, usize) -> Policy + Sync),
+) -> Result<Driven, Error> {
+    let mut driven = Driven::default();
+    let mut position = 0;
+    for _ in 0..STEPS {
+        let Some(entry) = ledger.open.get(position) else {
+            break;
+        };
+        let id = entry.deploy.id;
+        let moved = pass(ctx, target, ledger, position, prober, policy, &mut driven).await?;
+        let still_there = ledger
+            .open
+            .get(position)
+            .is_some_and(|entry| entry.deploy.id == id);
+        if still_there && !moved {
+            position += 1;
+        }
+    }
+    let probing = |prober: &Prober| {
+        ledger.open.iter().any(|entry| {
+            prober.is_for(entry.deploy.id) && entry.deploy.state == State::HealthChecking
+        })
+    };
+    if prober.as_ref().is_some_and(|prober| !probing(prober)) {
+        *prober = None;
+    }
+    Ok(driven)
+}
+
+/// Observes one deploy, follows the machine, stores what it decided, and lets the effects happen. Returns whether
+/// anything moved, so that it is worth looking again.
+async fn pass(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    position: usize,
+    prober: &mut Option<Prober>,
+    policy: &(dyn Fn(&Snapshot, usize) -> Policy + Sync),
+    driven: &mut Driven,
+) -> Result<bool, Error> {
+    let now = ctx.clock.now();
+    let children = ctx.index.stage(&target.key);
+    let Some(entry) = ledger.open.get(position) else {
+        return Ok(false);
+    };
+    let planned = observe::planned(entry, &target.owner, &children)?;
+    let good = match (&ledger.good, entry.deploy.state) {
+        (Some(good), State::Failed) => Some(observe::planned(good, &target.owner, &children)?),
+        _ => None,
+    };
+    let policy = policy(&entry.snapshot, planned.manifests.waves.len());
+    let health = prober
+        .as_ref()
+        .filter(|prober| prober.is_for(entry.deploy.id))
+        .map_or_else(Health::default, |prober| {
+            prober.health(policy.success_threshold, policy.failure_threshold)
+        });
+    let open: Vec<_> = ledger
+        .open
+        .iter()
+        .map(|entry| entry.deploy.clone())
+        .collect();
+    let scene = Scene {
+        entry,
+        planned: &planned,
+        good: good.as_ref(),
+        ledger,
+        children: &children,
+        queue: deploy::queue(
+            &entry.deploy,
+            &open,
+            target.queue,
+            target.suspended.as_deref(),
+        ),
+        target,
+        health,
+    };
+    let seen = observe::observe(&scene);
+    let (taken, decision) = deploy::follow(&entry.deploy, &seen, &policy, now);
+    let close = match decision.step {
+        Step::Close { message } => Some(message),
+        Step::Stay | Step::Advance(_) => None,
+    };
+    if !taken.is_empty() || close.is_some() {
+        record::advance(ctx, target, ledger, position, &taken, close, now).await?;
+        return Ok(true);
+    }
+    let changed = perform(
+        ctx,
+        target,
+        ledger,
+        position,
+        prober,
+        &Plans {
+            this: &planned,
+            good,
+        },
+        &decision.effects,
+    )
+    .await?;
+    if !changed {
+        if let Some(wake) = decision.wake {
+            driven.wake_at(wake);
+        }
+        driven.waiting = decision.waiting;
+    }
+    Ok(changed)
+}
+
+/// Renderings that effects work from.
+struct Plans<'a> {
+    this: &'a Planned,
+    good: Option<Planned>,
+}
+
+async fn perform(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    position: usize,
+    prober: &mut Option<Prober>,
+    plans: &Plans<'_>,
+    effects: &[Effect],
+) -> Result<bool, Error> {
+    let mut changed = false;
+    for effect in effects {
+        let children = ctx.index.stage(&target.key);
+        let Some(entry) = ledger.open.get_mut(position) else {
+            return Ok(changed);
+        };
+        changed |= match effect {
+            Effect::ApplyInstance => apply::instance(ctx, plans.this, &children).await?,
+            Effect::RunHooks(phase) => {
+                hooks::run(ctx, entry, *phase, &target.owner, &children).await?
+            }
+            Effect::ApplyRoute => {
+                let active = ledger
+                    .good
+                    .as_ref()
+                    .map(|good| good.deploy.instance.as_str());
+                apply::routes(ctx, target, entry, active, &children).await?
+            }
+            Effect::Probe => {
+                if !prober
+                    .as_ref()
+                    .is_some_and(|prober| prober.is_for(entry.deploy.id))
+                {
+                    *prober = Some(Prober::start(
+                        entry,
+                        plans.this,
+                        &children,
+                        &target.key,
+                        &ctx.trigger,
+                    ));
+                }
+                false
+            }
+            Effect::SwitchTraffic => apply::traffic(ctx, target, entry, &children).await?,
+            Effect::CollectEvidence => {
+                evidence::collect(ctx, target, entry, plans.this, prober.as_ref(), &children)
+                    .await?
+            }
+            Effect::Restore(_) => match (&ledger.good, &plans.good) {
+                (Some(good), Some(planned)) => {
+                    apply::instance(ctx, planned, &children).await?
+                        | apply::traffic(ctx, target, good, &children).await?
+                }
+                _ => false,
+            },
+        };
+    }
+    Ok(changed)
+}

@@ -1,0 +1,405 @@
+//! Writing decisions down: the database first, then the copy in memory, then what is told about it.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    Target,
+    ledger::{Entry, Instance, Ledger, Undone, Veto},
+    settle::Collapse,
+};
+use crate::{
+    cluster::events::{Notice, Severity},
+    controllers::{context::Context, error::Error},
+    domain::{
+        actor::Actor,
+        deploy::{Deploy, State, Transition},
+        plan::Wanted,
+    },
+    render::{Snapshot, snapshot::VolumeSource},
+    store::{Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewVeto, StoreError},
+};
+
+/// Stores a new deploy. Whoever asked for the same place in the sequence first has it; the other observes again.
+#[expect(clippy::too_many_arguments, reason = "each is a column of the row")]
+pub async fn create(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    snapshot: Snapshot,
+    wanted: &Wanted,
+    actor: Actor,
+    cause: String,
+    undone: Option<(Undone, Uuid, NewVeto)>,
+) -> Result<(), Error> {
+    let now = ctx.clock.now();
+    let (undone, rollback_of, veto) = match undone {
+        Some((undone, bad, veto)) => (Some(undone), Some(bad), Some(veto)),
+        None => (None, None, None),
+    };
+    let new = NewDeploy {
+        id: ctx.ids.next(),
+        target: target.id,
+        sequence: ledger.next_sequence(),
+        release: snapshot.release.clone(),
+        snapshot_hash: wanted.snapshot.clone(),
+        snapshot: snapshot.to_json().map_err(|error| Error::Snapshot {
+            snapshot: wanted.snapshot.clone(),
+            message: error.to_string(),
+        })?,
+        instance: snapshot.instance(),
+        actor,
+        cause,
+        request: wanted.request.clone(),
+        rollback_of,
+        veto,
+        now,
+        epoch: ctx.term.epoch,
+    };
+    match ctx.store.deploy_create(&new).await? {
+        Creation::Created => {}
+        Creation::Conflict => {
+            return Err(StoreError::Conflict(format!("{} has a newer deploy", target.key)).into());
+        }
+    }
+    let deploy = Deploy {
+        id: new.id,
+        target: new.target,
+        sequence: new.sequence,
+        release: wanted.release.clone(),
+        snapshot: new.snapshot_hash,
+        instance: new.instance,
+        state: State::Pending,
+        since: now,
+        version: 1,
+        actor: new.actor,
+        cause: new.cause,
+        reason: None,
+        message: None,
+        rollback_of,
+        evidence_at: None,
+        created_at: now,
+        finished_at: None,
+    };
+    tracing::info!(deploy = %deploy.id, stage = %target.key, cause = deploy.cause, actor = %deploy.actor, "deploy was asked for");
+    if let (Some(veto), Some(bad)) = (new.veto, &ledger.good) {
+        ledger.vetoed.insert(
+            bad.deploy.release.clone(),
+            Veto {
+                deploy: bad.deploy.id,
+                reason: veto.reason,
+            },
+        );
+    }
+    if wanted.request.is_some() {
+        ledger.vetoed.remove(&wanted.release);
+    }
+    ledger.undone = undone;
+    ledger.made(Entry {
+        deploy,
+        snapshot: snapshot.into(),
+        request: wanted.request.clone(),
+        hooks: Default::default(),
+    });
+    Ok(())
+}
+
+/// Stores the transitions that one observation carried, or that the deploy ends where it is, and applies them to the
+/// ledger.
+pub async fn advance(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    position: usize,
+    taken: &[Transition],
+    close: Option<String>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(entry) = ledger.open.get(position) else {
+        return Ok(());
+    };
+    let before = entry.deploy.clone();
+    let to = taken
+        .last()
+        .map_or(before.state, |transition| transition.to);
+    let closes = close.is_some() || to.is_terminal();
+    let actor = if to == State::Aborted {
+        before.actor.clone()
+    } else {
+        Actor::Controller
+    };
+    let consequences = consequences(ctx, ledger, entry, taken, closes);
+    let change = || Advance {
+        id: before.id,
+        version: before.version,
+        epoch: ctx.term.epoch,
+        steps: taken.to_vec(),
+        close: close.clone(),
+        evidence: false,
+        at: now,
+        actor,
+        instances: consequences
+            .instances
+            .iter()
+            .map(|(change, _)| change.clone())
+            .collect(),
+        veto: consequences.veto.clone(),
+    };
+    let version = match &close {
+        Some(why) if taken.is_empty() => {
+            ctx.store
+                .deploy_close(before.id, before.version, ctx.term.epoch, why, now)
+                .await?
+        }
+        _ => ctx.store.deploy_advance(&change()).await?,
+    };
+    let reason = taken
+        .last()
+        .map(|transition| (transition.reason, transition.message.as_str()));
+    tell(ctx, target, &before, to, reason, close.as_deref(), now);
+
+    let storage = entry
+        .snapshot
+        .services
+        .iter()
+        .any(|service| service.volumes.iter().any(keeps_objects));
+    let entry = &mut ledger.open[position];
+    let deploy = &mut entry.deploy;
+    deploy.version = version;
+    deploy.state = to;
+    if !taken.is_empty() {
+        deploy.since = now;
+    }
+    if let Some((reason, message)) =
+        reason.filter(|_| matches!(to, State::Failed | State::Aborted | State::Superseded))
+    {
+        deploy.reason = Some(reason.to_owned());
+        deploy.message = Some(message.to_owned());
+    }
+    deploy.finished_at = closes.then_some(now);
+    let release = deploy.release.clone();
+    for (change, failed) in consequences.instances {
+        if let Some(made_by) = change.deploy {
+            let made = ledger
+                .instances
+                .get(&change.name)
+                .map_or(now, |row| row.made);
+            let row = Instance {
+                deploy: made_by,
+                release: release.clone(),
+                failed,
+                storage,
+                made,
+            };
+            ledger.instances.insert(change.name, row);
+        }
+    }
+    if let Some(veto) = consequences.veto {
+        ledger.vetoed.insert(
+            release.clone(),
+            Veto {
+                deploy: before.id,
+                reason: veto.reason,
+            },
+        );
+    }
+    if closes {
+        let closed = ledger.closed(position);
+        if to == State::Success {
+            ledger.good = Some(closed);
+        }
+    }
+    Ok(())
+}
+
+fn keeps_objects(volume: &crate::render::snapshot::Volume) -> bool {
+    matches!(
+        volume.source,
+        VolumeSource::PerInstanceClaim(_) | VolumeSource::Files(_)
+    )
+}
+
+/// What goes into the same statement as the transitions.
+struct Consequences {
+    /// Rows of instances, and whether their deploy failed.
+    instances: Vec<(InstanceChange, bool)>,
+    veto: Option<NewVeto>,
+}
+
+fn consequences(
+    ctx: &Context,
+    ledger: &Ledger,
+    entry: &Entry,
+    taken: &[Transition],
+    closes: bool,
+) -> Consequences {
+    let deploy = &entry.deploy;
+    let entered = |state: State| taken.iter().any(|transition| transition.to == state);
+    let change = |status| InstanceChange {
+        name: deploy.instance.clone(),
+        status,
+        deploy: Some(deploy.id),
+    };
+    let mut out = Consequences {
+        instances: Vec::new(),
+        veto: None,
+    };
+    let good = ledger.good.as_ref().map(|good| &good.deploy);
+    let shared = good.is_some_and(|good| good.instance == deploy.instance);
+    if entered(State::Pulling) {
+        out.instances.push((change(InstanceStatus::Running), false));
+    } else if (entered(State::Failed)
+        || (entered(State::Aborted) && deploy.state != State::Pending))
+        && !shared
+    {
+        out.instances.push((change(InstanceStatus::Failed), true));
+    }
+    let other = good.is_some_and(|good| good.release != deploy.release);
+    if entered(State::RolledBack) && closes && other && !ledger.vetoed.contains_key(&deploy.release)
+    {
+        let reason = deploy.message.clone().unwrap_or_else(|| "it failed".into());
+        out.veto = Some(NewVeto {
+            id: ctx.ids.next(),
+            reason,
+        });
+    }
+    out
+}
+
+/// An instance whose objects have been deleted.
+pub async fn instance_removed(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    name: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(row) = ledger.instances.get(name) else {
+        return Ok(());
+    };
+    let change = InstanceChange {
+        name: name.to_owned(),
+        status: InstanceStatus::Removed,
+        deploy: Some(row.deploy),
+    };
+    ctx.store
+        .instances_change(target.id, &[change], now)
+        .await?;
+    ledger.instances.remove(name);
+    Ok(())
+}
+
+/// The serving release collapsed while it was watched: vetoes it and asks for the one that served before it, as it was
+/// stored. Returns whether there is one.
+pub async fn roll_back(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    collapse: &Collapse,
+) -> Result<bool, Error> {
+    let Some(bad) = ledger.good.clone() else {
+        return Ok(false);
+    };
+    if ledger
+        .open
+        .iter()
+        .any(|entry| entry.deploy.rollback_of == Some(bad.deploy.id))
+    {
+        return Ok(false);
+    }
+    let previous = ctx
+        .store
+        .deploy_good_before(target.id, bad.deploy.sequence)
+        .await?;
+    let Some(previous) =
+        previous.filter(|previous| previous.stored.deploy.release != bad.deploy.release)
+    else {
+        return Ok(false);
+    };
+    let hash = previous.stored.deploy.snapshot;
+    let snapshot = read_snapshot(&hash, &previous.snapshot)?;
+    let wanted = Wanted {
+        release: snapshot.release.id(),
+        snapshot: hash,
+        request: None,
+    };
+    let cause = format!("rollback of {}: {}", bad.release().summary(), collapse.0);
+    let undone = Undone {
+        snapshot: bad.deploy.snapshot.clone(),
+        request: bad.request.clone(),
+    };
+    let veto = NewVeto {
+        id: ctx.ids.next(),
+        reason: collapse.0.clone(),
+    };
+    create(
+        ctx,
+        target,
+        ledger,
+        snapshot,
+        &wanted,
+        Actor::Policy,
+        cause,
+        Some((undone, bad.deploy.id, veto)),
+    )
+    .await?;
+    Ok(true)
+}
+
+/// Reads a stored snapshot back.
+pub fn read_snapshot(hash: &str, text: &str) -> Result<Snapshot, Error> {
+    let unreadable = |message: String| Error::Snapshot {
+        snapshot: hash.to_owned(),
+        message,
+    };
+    let document = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
+    Snapshot::from_json(&document).map_err(|error| unreadable(error.to_string()))
+}
+
+/// Logs, metrics and an event: at ends, not at every step.
+fn tell(
+    ctx: &Context,
+    target: &Target<'_>,
+    before: &Deploy,
+    to: State,
+    reason: Option<(&'static str, &str)>,
+    close: Option<&str>,
+    now: Timestamp,
+) {
+    let (word, message) = reason.unwrap_or(("Closed", close.unwrap_or_default()));
+    tracing::info!(deploy = %before.id, stage = %target.key, from = %before.state, %to, reason = word, message, "deploy moved");
+    let spent = |since: Timestamp| now.duration_since(since).try_into().unwrap_or_default();
+    ctx.telemetry
+        .metrics
+        .deploy_left(before.state.word(), spent(before.since));
+    let ends = to.is_terminal() || close.is_some();
+    if ends {
+        ctx.telemetry
+            .metrics
+            .deploy_closed(to.word(), spent(before.created_at));
+    }
+    let severity = match to {
+        State::Success | State::Superseded => Severity::Normal,
+        State::Failed | State::RolledBack | State::Aborted => Severity::Warning,
+        _ => return,
+    };
+    if close.is_none() {
+        let (events, object, id) = (ctx.events.clone(), target.object.clone(), before.id);
+        let note = message.to_owned();
+        // Best effort, and nothing waits for it.
+        tokio::spawn(async move {
+            let action = format!("Deploy {id}");
+            events
+                .publish(
+                    &object,
+                    &Notice {
+                        severity,
+                        reason: to.camel(),
+                        action: &action,
+                        note: &note,
+                    },
+                )
+                .await;
+        });
+    }
+}

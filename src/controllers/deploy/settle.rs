@@ -1,0 +1,215 @@
+//! What holds between deploys: traffic at the good instance, nothing missing, old instances gone, no late collapse.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service, networking::v1::Ingress};
+
+use super::{
+    Driven, Target, apply, hooks,
+    ledger::{Instance, Ledger},
+    observe, record, routes,
+    workloads::{self, Standing},
+};
+use crate::{
+    cluster::index::StageChildren,
+    controllers::{context::Context, error::Error},
+    domain::{
+        deploy::{Hooks, Phase, State, watch},
+        retire::{Kept, Retirement, Role, retire},
+    },
+    render::gateway::HttpRoute,
+};
+
+/// Numbers that settling works with.
+#[derive(Debug, Clone, Copy)]
+pub struct Keeping {
+    /// How long an instance stays after traffic left it.
+    pub keep_previous: Duration,
+    /// How many instances may run side by side.
+    pub max_instances: usize,
+    /// How long after success a collapse still rolls back.
+    pub watch: Duration,
+}
+
+/// Why the serving release has to be left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collapse(pub String);
+
+/// Brings about what holds between deploys. Returns a collapse, if the serving release went bad.
+pub async fn settle(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    unready_since: &mut Option<Timestamp>,
+    keeping: Keeping,
+    driven: &mut Driven,
+) -> Result<Option<Collapse>, Error> {
+    let now = ctx.clock.now();
+    let collapse = serve(
+        ctx,
+        target,
+        ledger,
+        unready_since,
+        keeping.watch,
+        driven,
+        now,
+    )
+    .await?;
+    let children = ctx.index.stage(&target.key);
+    let retirement = retire(
+        &kept(ledger, &children),
+        keeping.keep_previous,
+        keeping.max_instances,
+        now,
+    );
+    remove(ctx, target, ledger, &retirement, &children, now).await?;
+    if let Some(wake) = retirement.wake {
+        driven.wake_at(wake);
+    }
+    Ok(collapse)
+}
+
+/// Keeps the good instance whole and its traffic where it belongs, and watches it for a while.
+async fn serve(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    unready_since: &mut Option<Timestamp>,
+    length: Duration,
+    driven: &mut Driven,
+    now: Timestamp,
+) -> Result<Option<Collapse>, Error> {
+    let children = ctx.index.stage(&target.key);
+    // A deploy in health checking moves the traffic as its last act, and one that is being undone gets it back by itself.
+    let moving = ledger
+        .open
+        .iter()
+        .any(|entry| matches!(entry.deploy.state, State::HealthChecking | State::Failed));
+    let quiet = ledger
+        .open
+        .iter()
+        .all(|entry| entry.deploy.state == State::Pending);
+    let Some(good) = &mut ledger.good else {
+        return Ok(None);
+    };
+    let planned = observe::planned(good, &target.owner, &children)?;
+    let ready = planned
+        .expected
+        .iter()
+        .all(|one| workloads::standing(one, &children) == Standing::Ready);
+    if !moving {
+        // Never away from what serves to what cannot.
+        if ready {
+            apply::traffic(ctx, target, good, &children).await?;
+        }
+        let instance = good.deploy.instance.clone();
+        apply::routes(ctx, target, good, Some(&instance), &children).await?;
+        routes::prune(ctx, target, good, &children).await?;
+    }
+    if !quiet {
+        return Ok(None);
+    }
+    if observe::hooks(good, Phase::AfterSuccess) != Hooks::Done {
+        while hooks::run(
+            ctx,
+            good,
+            Phase::AfterSuccess,
+            &target.owner,
+            &ctx.index.stage(&target.key),
+        )
+        .await?
+        {}
+    }
+    // Only what is gone is made again: what renders differently since an upgrade of this program is left as it is.
+    let gone = |one: &workloads::Expected| children.workload(&one.workload).is_none();
+    if planned.expected.iter().any(gone) {
+        apply::instance(ctx, &planned, &children).await?;
+    }
+    let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
+    *unready_since = if ready {
+        None
+    } else {
+        Some(unready_since.unwrap_or(now))
+    };
+    Ok(
+        match watch::watch(&good.deploy, &seen, *unready_since, length, now) {
+            watch::Watch::Over => None,
+            watch::Watch::Fine(wake) => {
+                driven.wake_at(wake);
+                None
+            }
+            watch::Watch::Rollback(why) => Some(Collapse(why)),
+        },
+    )
+}
+
+/// Every instance that exists or is remembered, and why it exists.
+fn kept(ledger: &Ledger, children: &StageChildren) -> Vec<Kept> {
+    let mut names: Vec<&str> = children
+        .instances()
+        .into_iter()
+        .chain(ledger.instances.keys().map(String::as_str))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let good = ledger.good.as_ref().map(|entry| &entry.deploy);
+    let ended = |row: &Instance| {
+        let deploy = ledger
+            .history
+            .iter()
+            .find(|finished| finished.deploy.id == row.deploy);
+        deploy
+            .and_then(|finished| finished.deploy.finished_at)
+            .unwrap_or(row.made)
+    };
+    let kept = |name: &str| {
+        let open = ledger
+            .open
+            .iter()
+            .any(|entry| entry.deploy.instance == name);
+        let role = match (ledger.instances.get(name), good) {
+            _ if open || good.is_some_and(|good| good.instance == name) => Role::Needed,
+            (None, _) => Role::Unknown,
+            (Some(row), good) if row.failed => Role::Failed {
+                since: ended(row),
+                keep: good.is_none(),
+            },
+            (Some(row), good) => {
+                let since = good.and_then(|good| good.finished_at).unwrap_or(row.made);
+                Role::Previous {
+                    since,
+                    made: row.made,
+                }
+            }
+        };
+        Kept {
+            name: name.to_owned(),
+            role,
+        }
+    };
+    names.into_iter().map(kept).collect()
+}
+
+/// Removes the objects of retired instances; an instance whose objects are gone is forgotten.
+async fn remove(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    retirement: &Retirement,
+    children: &StageChildren,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for name in &retirement.remove {
+        let instance = children.instance(name);
+        apply::delete::<HttpRoute>(ctx, &target.key, apply::metas(instance.http_routes())).await?;
+        apply::delete::<Ingress>(ctx, &target.key, apply::metas(instance.ingresses())).await?;
+        apply::delete::<Deployment>(ctx, &target.key, apply::metas(instance.workloads())).await?;
+        apply::delete::<Service>(ctx, &target.key, apply::metas(instance.services())).await?;
+        if ledger.instances.get(name).is_none_or(|row| row.storage) {
+            apply::delete_storage(ctx, &target.key, Some(name)).await?;
+        }
+        record::instance_removed(ctx, target, ledger, name, now).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The Project controller: whether its declarations can be used and its images are known, and what its stages are told.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{ResourceExt as _, runtime::controller::Action};
+
+use super::{
+    context::Context,
+    error::{Class, Error, STALLED_REST},
+    images::Subscriber,
+    stage::{sources, wanted},
+};
+use crate::{
+    api::{
+        Project, ProjectStatus, Queue, Rollback, ServiceStatus, StageSpec, Strategy, Timeouts,
+        conditions::{self, Outcome},
+    },
+    cluster::index::StageKey,
+    render::{Identity, Snapshot},
+};
+
+/// A project is looked at this often even if nothing is seen to change.
+const RESYNC: Duration = Duration::from_hours(6);
+
+/// The name under which a project asks registries. No stage has a slash in its name.
+pub fn subscriber(project: &Project) -> Subscriber {
+    (
+        project.namespace().unwrap_or_default(),
+        format!("{PROJECT}{}", project.name_any()),
+    )
+}
+
+/// Marks a subscriber as a project.
+pub const PROJECT: &str = "project/";
+
+/// One pass over a project.
+pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Action, Error> {
+    if !ctx.term.leader.is_leader() {
+        return Err(Error::Deposed);
+    }
+    let namespace = project.namespace().unwrap_or_default();
+    let name = project.name_any();
+    // Whatever changed may matter to each of its stages.
+    for stage in ctx.stages.state() {
+        if stage.spec.project == name && stage.namespace().as_deref() == Some(namespace.as_str()) {
+            ctx.trigger
+                .stage(&StageKey::new(namespace.as_str(), stage.name_any()));
+        }
+    }
+    let (outcome, services) = judge(&project, &ctx);
+    let now = ctx.clock.now();
+    let before = project.status.clone().unwrap_or_default();
+    let generation = project.metadata.generation.unwrap_or_default();
+    let after = ProjectStatus {
+        observed_generation: generation,
+        conditions: conditions::conditions(&before.conditions, &outcome, generation, now),
+        services: services
+            .into_iter()
+            .map(|service| keep_time(service, &before, now))
+            .collect(),
+    };
+    if after != before {
+        ctx.writer.apply_status(&*project, &after).await?;
+    }
+    ctx.backoff.reset(&key(&project));
+    Ok(Action::requeue(RESYNC))
+}
+
+/// Checks the declarations without any stage, and reads what registries say about the images.
+fn judge(project: &Project, ctx: &Context) -> (Outcome, Vec<ServiceStatus>) {
+    let nowhere: StageSpec = bare_stage(&project.name_any());
+    let identity = Identity {
+        namespace: project.namespace().unwrap_or_default(),
+        project: project.name_any(),
+        stage: "stage".to_owned(),
+    };
+    let problems = Snapshot::problems(identity, &project.spec, &nowhere);
+    let found = sources::sources(&project.spec, &nowhere);
+    let mut said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let sources = match found {
+        Ok(sources) => sources,
+        Err(refused) => {
+            said.extend(
+                refused
+                    .iter()
+                    .map(|one| format!("{}: {}", one.field, one.message)),
+            );
+            Vec::new()
+        }
+    };
+    if !said.is_empty() {
+        ctx.images.subscribe(&subscriber(project), &BTreeMap::new());
+        return (Outcome::stalled("InvalidSpec", said.join("; ")), Vec::new());
+    }
+    let resolution = wanted::resolve(&sources, None, |question| ctx.images.known(question));
+    ctx.images
+        .subscribe(&subscriber(project), &resolution.questions);
+    let services = sources.iter().map(|source| {
+        let image = resolution.release.0.get(&source.service);
+        ServiceStatus {
+            name: source.service.clone(),
+            image: source.repository.to_string(),
+            latest_tag: image.and_then(|image| image.tag.clone()),
+            digest: image.map(|image| image.digest.clone()),
+            scanned_at: None,
+        }
+    });
+    let services = services.collect();
+    let message = || {
+        resolution
+            .missing
+            .iter()
+            .map(|one| one.message.as_str())
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    let outcome = match resolution.missing.first() {
+        None => Outcome::ready("ImagesKnown", "the images of every service are known"),
+        Some(one) if one.transient => Outcome::reconciling(one.reason, message()),
+        Some(one) => Outcome::stalled(one.reason, message()),
+    };
+    (outcome, services)
+}
+
+/// A stage that changes nothing of its project.
+fn bare_stage(project: &str) -> StageSpec {
+    StageSpec {
+        project: project.to_owned(),
+        services: BTreeMap::new(),
+        pin: BTreeMap::new(),
+        queue: Queue::default(),
+        strategy: Strategy::default(),
+        max_instances: 1,
+        route: None,
+        timeouts: Timeouts::default(),
+        rollback: Rollback::default(),
+        hooks: None,
+        suspend: false,
+    }
+}
+
+/// A result that did not change keeps the time at which it was first seen.
+fn keep_time(
+    mut service: ServiceStatus,
+    before: &ProjectStatus,
+    now: jiff::Timestamp,
+) -> ServiceStatus {
+    let old = before.services.iter().find(|old| old.name == service.name);
+    let same = old.filter(|old| {
+        old.digest == service.digest
+            && old.latest_tag == service.latest_tag
+            && old.image == service.image
+    });
+    service.scanned_at = match same {
+        Some(old) => old.scanned_at.clone(),
+        None => service
+            .digest
+            .as_ref()
+            .map(|_| Time(jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))),
+    };
+    service
+}
+
+/// What happens after a failed pass.
+pub fn error_policy(project: &Project, error: &Error, ctx: &Context) -> Action {
+    let key = key(project);
+    tracing::warn!(project = key, %error, "pass failed");
+    match error.class() {
+        Class::Stalled => Action::requeue(STALLED_REST),
+        Class::Conflict => Action::requeue(Duration::from_millis(100)),
+        Class::StoreAway | Class::Transient => Action::requeue(ctx.backoff.next(&key)),
+    }
+}
+
+fn key(project: &Project) -> String {
+    format!(
+        "project {}/{}",
+        project.namespace().unwrap_or_default(),
+        project.name_any()
+    )
+}

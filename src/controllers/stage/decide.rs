@@ -1,0 +1,273 @@
+//! Whether a stage needs a new deploy, and the row that asks for one.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::{
+    sources::{self, Source},
+    wanted::{self, Missing},
+};
+use crate::{
+    api::{Project, Stage, labels},
+    cluster::index::StageKey,
+    controllers::{
+        context::Context,
+        deploy::{Target, ledger::Ledger, record},
+        error::Error,
+    },
+    domain::{
+        actor::Actor,
+        plan::{self, Wanted},
+        release::Release,
+    },
+    render::{Identity, Snapshot},
+};
+
+/// How long a stage may be older than its project before the name counts as wrong: both may be applied together.
+const PROJECT_GRACE: Duration = Duration::from_secs(10);
+
+/// What was decided, for the status.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decided {
+    /// What is wrong with the declarations: nothing moves until a person mends it.
+    pub refused: Option<Refusal>,
+    /// Services without an image.
+    pub missing: Vec<Missing>,
+    /// Services that keep their image because a registry does not answer.
+    pub stale: Vec<Missing>,
+    /// A release that failed here is held back: what it is.
+    pub held_back: Option<String>,
+    /// The retry request that was acted on.
+    pub handled_retry: Option<String>,
+    /// When to look again.
+    pub wake: Option<Timestamp>,
+}
+
+/// Why declarations cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// One `CamelCase` word.
+    pub reason: &'static str,
+    /// What, where and the way out.
+    pub message: String,
+    /// It may be a matter of moments.
+    pub passing: bool,
+}
+
+impl Decided {
+    /// The project does not exist, or is not seen yet.
+    pub fn without_project(ctx: &Context, stage: &Stage, key: &StageKey) -> Self {
+        let created = stage
+            .creation_timestamp()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let limit = created.saturating_add(PROJECT_GRACE).unwrap_or(created);
+        let passing = ctx.clock.now() < limit;
+        let message = format!(
+            "there is no Project `{}` in namespace {}: create it there, or delete this Stage and make one whose spec.project names an existing Project",
+            stage.spec.project, key.namespace
+        );
+        let refused = Some(Refusal {
+            reason: "ProjectNotFound",
+            message,
+            passing,
+        });
+        Self {
+            refused,
+            wake: passing.then_some(limit),
+            ..Self::default()
+        }
+    }
+}
+
+/// Decides, and makes the deploy that is needed.
+pub async fn decide(
+    ctx: &Context,
+    stage: &Stage,
+    project: &Project,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    handled_retry: Option<String>,
+) -> Result<Decided, Error> {
+    let subscriber = (
+        target.key.namespace.to_string(),
+        target.key.name.to_string(),
+    );
+    let mut decided = Decided {
+        handled_retry,
+        ..Decided::default()
+    };
+    let sources = match usable(stage, project, &target.key) {
+        Ok(sources) => sources,
+        Err(message) => {
+            ctx.images
+                .subscribe(&subscriber, &std::collections::BTreeMap::new());
+            decided.refused = Some(Refusal {
+                reason: "InvalidSpec",
+                message,
+                passing: false,
+            });
+            return Ok(decided);
+        }
+    };
+    let resolution = wanted::resolve(&sources, ledger.current_release(), |question| {
+        ctx.images.known(question)
+    });
+    ctx.images.subscribe(&subscriber, &resolution.questions);
+    decided.stale = resolution.stale;
+    decided.missing = resolution.missing;
+    if !decided.missing.is_empty() {
+        return Ok(decided);
+    }
+    let retry = stage
+        .annotations()
+        .get(labels::RETRY)
+        .filter(|value| decided.handled_retry.as_ref() != Some(*value));
+    let generation = stage.metadata.generation.unwrap_or_default();
+    let request = match retry {
+        Some(value) => Some(format!("retry:{value}")),
+        None => sources
+            .iter()
+            .any(|source| source.pinned)
+            .then(|| format!("pin:{generation}")),
+    };
+    let found = build(stage, project, &target.key, resolution.release)?;
+    let Some((snapshot, hash)) = choose(
+        stage,
+        project,
+        target,
+        ledger,
+        found,
+        request.as_deref(),
+        &mut decided,
+    )?
+    else {
+        return Ok(decided);
+    };
+    let wanted = Wanted {
+        release: snapshot.release.id(),
+        snapshot: hash,
+        request,
+    };
+    let vetoed = ledger.vetoed_ids();
+    if plan::needs_deploy(&wanted, ledger.known(&vetoed)) {
+        let cause = match retry {
+            Some(value) => format!("retry {value} was asked for"),
+            None => wanted::cause(
+                ledger.good.as_ref().map(|good| good.release()),
+                &snapshot.release,
+                &sources,
+            ),
+        };
+        let actor = actor(stage, &sources, ledger, &snapshot.release);
+        record::create(ctx, target, ledger, snapshot, &wanted, actor, cause, None).await?;
+    }
+    if let Some(value) = retry {
+        decided.handled_retry = Some(value.clone());
+    }
+    Ok(decided)
+}
+
+/// The snapshot to compare with what runs: the found one, or the good release with today's configuration where the
+/// found one failed before. `None` when what was found is exactly what was gone back from.
+fn choose(
+    stage: &Stage,
+    project: &Project,
+    target: &Target<'_>,
+    ledger: &Ledger,
+    found: (Snapshot, String),
+    request: Option<&str>,
+    decided: &mut Decided,
+) -> Result<Option<(Snapshot, String)>, Error> {
+    let undone = ledger
+        .undone
+        .as_ref()
+        .filter(|undone| undone.snapshot == found.1);
+    if undone.is_some_and(|undone| request.is_none() || undone.request.as_deref() == request) {
+        decided.held_back = Some(found.0.release.summary());
+        return Ok(None);
+    }
+    let vetoed = ledger.vetoed_ids();
+    if !plan::is_held_back(
+        &found.0.release.id(),
+        request.is_some(),
+        ledger.known(&vetoed),
+    ) {
+        return Ok(Some(found));
+    }
+    decided.held_back = Some(found.0.release.summary());
+    let tried = ledger
+        .latest()
+        .is_some_and(|latest| latest.snapshot == found.1);
+    match (&ledger.good, tried) {
+        (Some(good), false) => build(stage, project, &target.key, good.release().clone()).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn usable(stage: &Stage, project: &Project, key: &StageKey) -> Result<Vec<Source>, String> {
+    let problems = Snapshot::problems(identity(stage, key), &project.spec, &stage.spec);
+    let mut said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    match sources::sources(&project.spec, &stage.spec) {
+        Ok(sources) if said.is_empty() => return Ok(sources),
+        Ok(_) => {}
+        Err(refused) => said.extend(
+            refused
+                .iter()
+                .map(|one| format!("{}: {}", one.field, one.message)),
+        ),
+    }
+    Err(said.join("; "))
+}
+
+fn build(
+    stage: &Stage,
+    project: &Project,
+    key: &StageKey,
+    release: Release,
+) -> Result<(Snapshot, String), Error> {
+    let snapshot = Snapshot::build(identity(stage, key), &project.spec, &stage.spec, release)
+        .map_err(|problems| Error::Snapshot {
+            snapshot: "new".into(),
+            message: problems.to_string(),
+        })?;
+    let hash = snapshot.hash();
+    Ok((snapshot, hash))
+}
+
+fn identity(stage: &Stage, key: &StageKey) -> Identity {
+    Identity {
+        namespace: key.namespace.to_string(),
+        project: stage.spec.project.clone(),
+        stage: key.name.to_string(),
+    }
+}
+
+/// Who is behind a deploy: policy where only followed images changed, else whoever last changed the spec. The API
+/// server tells the tool that did (`managedFields`), not the person; the person is in its audit log.
+fn actor(stage: &Stage, sources: &[Source], ledger: &Ledger, release: &Release) -> Actor {
+    let before = ledger.good.as_ref().map(|good| good.release());
+    let changed = |source: &&Source| {
+        before.and_then(|before| before.0.get(&source.service)) != release.0.get(&source.service)
+    };
+    let mut changed = sources.iter().filter(changed).peekable();
+    if changed.peek().is_some() && changed.all(Source::is_followed) {
+        return Actor::Policy;
+    }
+    let edits = stage
+        .metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter(|edit| edit.subresource.is_none());
+    let last = edits
+        .filter(|edit| {
+            edit.manager
+                .as_deref()
+                .is_some_and(|manager| manager != labels::FIELD_MANAGER)
+        })
+        .max_by_key(|edit| edit.time.as_ref().map(|time| time.0));
+    last.and_then(|edit| edit.manager.clone())
+        .map_or(Actor::Controller, Actor::User)
+}

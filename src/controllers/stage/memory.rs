@@ -1,0 +1,187 @@
+//! What the leader remembers of a stage between passes: a ledger that the database confirms, and what may be lost.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use uuid::Uuid;
+
+use crate::{
+    api::{Stage, StageStatus},
+    cluster::index::StageKey,
+    controllers::{
+        context::Context,
+        deploy::{
+            ledger::{Entry, Finished, HookRun, Instance, Ledger, Undone, Veto},
+            prober::Prober,
+            record,
+        },
+        error::Error,
+    },
+    store::{GoodDeploy, InstanceStatus, NewStage, StoreError, StoredDeploy, TargetState},
+};
+
+/// What is remembered of one stage.
+#[derive(Debug)]
+pub struct Memory {
+    /// The stage's row.
+    pub target: Uuid,
+    /// The project's row.
+    pub project: Uuid,
+    /// UID of the object that the row belongs to.
+    pub uid: String,
+    /// What the database says. `None` after a lost race or an error: it is read again.
+    pub ledger: Option<Ledger>,
+    /// Probes of the deploy in health checking.
+    pub prober: Option<Prober>,
+    /// The status as last written by this process: newer than what the watch may show.
+    pub written: Option<StageStatus>,
+    /// When the first change that is not in the status yet was made.
+    pub unwritten_since: Option<Timestamp>,
+    /// When the serving instance lost readiness.
+    pub unready_since: Option<Timestamp>,
+    /// The retry request that was acted on.
+    pub handled_retry: Option<String>,
+}
+
+impl Memory {
+    /// The retry request that was acted on last: by this process, or by one before it as the status tells.
+    pub fn handled_retry(&self, stage: &Stage) -> Option<String> {
+        let told = || {
+            stage
+                .status
+                .as_ref()
+                .and_then(|status| status.last_handled_retry.clone())
+        };
+        self.handled_retry.clone().or_else(told)
+    }
+
+    /// What is known of a stage that was just read.
+    pub fn new(target: Uuid, project: Uuid, uid: String, ledger: Ledger) -> Self {
+        Self {
+            target,
+            project,
+            uid,
+            ledger: Some(ledger),
+            prober: None,
+            written: None,
+            unwritten_since: None,
+            unready_since: None,
+            handled_retry: None,
+        }
+    }
+}
+
+/// The memory of a stage that was not known yet: its rows are made, or revived with their history.
+pub async fn open(ctx: &Context, stage: &Stage, key: &StageKey) -> Result<Memory, Error> {
+    let project = ctx
+        .store
+        .project_upsert(ctx.ids.next(), &key.namespace, &stage.spec.project)
+        .await?;
+    let uid = stage.uid().unwrap_or_default();
+    let new = NewStage {
+        id: ctx.ids.next(),
+        project_id: project.id,
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        uid,
+    };
+    let target = ctx.store.stage_upsert(&new).await?;
+    read(ctx, target).await
+}
+
+/// The ledger, read again if it was dropped. It is taken out: whoever ends well puts it back.
+pub async fn ledger(ctx: &Context, memory: &mut Memory) -> Result<Ledger, Error> {
+    match memory.ledger.take() {
+        Some(ledger) => Ok(ledger),
+        None => {
+            let read = read(ctx, memory.target).await?;
+            Ok(read.ledger.unwrap_or_default())
+        }
+    }
+}
+
+async fn read(ctx: &Context, target: Uuid) -> Result<Memory, Error> {
+    match ctx.store.target_state_load(target).await? {
+        Some(state) => remember(state),
+        None => Err(StoreError::Conflict(format!("target {target} was deleted meanwhile")).into()),
+    }
+}
+
+/// What is stored about a stage, as the leader remembers it.
+pub fn remember(state: TargetState) -> Result<Memory, Error> {
+    let good_snapshot = state
+        .good
+        .as_ref()
+        .map(|good| good.stored.deploy.snapshot.clone());
+    let mut hooks: BTreeMap<Uuid, BTreeMap<_, _>> = BTreeMap::new();
+    for hook in state.hooks {
+        let run = match hook.ok {
+            None => HookRun::Running,
+            Some(true) => HookRun::Succeeded,
+            Some(false) => HookRun::Failed(hook.message.unwrap_or_default()),
+        };
+        hooks
+            .entry(hook.deploy)
+            .or_default()
+            .insert((hook.phase, hook.name), run);
+    }
+    let mut entry = |stored: GoodDeploy| {
+        let deploy = stored.stored.deploy;
+        let snapshot = record::read_snapshot(&deploy.snapshot, &stored.snapshot)?;
+        let hooks = hooks.remove(&deploy.id).unwrap_or_default();
+        Ok::<_, Error>(Entry {
+            deploy,
+            snapshot: snapshot.into(),
+            request: stored.stored.request,
+            hooks,
+        })
+    };
+    let good = state.good.map(&mut entry).transpose()?;
+    let open = state
+        .open
+        .into_iter()
+        .map(entry)
+        .collect::<Result<_, _>>()?;
+    let finished = |stored: StoredDeploy| Finished {
+        images: stored.release.summary(),
+        deploy: stored.deploy,
+    };
+    let instance = |row: crate::store::Instance| {
+        let instance = Instance {
+            deploy: row.deploy,
+            release: row.release,
+            failed: row.status == InstanceStatus::Failed,
+            storage: good_snapshot.as_ref() != Some(&row.snapshot),
+            made: row.created_at,
+        };
+        (row.name, instance)
+    };
+    let veto = |row: crate::store::Veto| {
+        (
+            row.release,
+            Veto {
+                deploy: row.deploy,
+                reason: row.reason,
+            },
+        )
+    };
+    let ledger = Ledger {
+        open,
+        history: state.finished.into_iter().map(finished).collect(),
+        latest_request: state.latest.and_then(|latest| latest.request),
+        good,
+        undone: state.undone.map(|stored| Undone {
+            snapshot: stored.deploy.snapshot,
+            request: stored.request,
+        }),
+        vetoed: state.vetoes.into_iter().map(veto).collect(),
+        instances: state.instances.into_iter().map(instance).collect(),
+    };
+    Ok(Memory::new(
+        state.target.id,
+        state.target.project_id,
+        state.target.uid,
+        ledger,
+    ))
+}

@@ -1,0 +1,69 @@
+//! The one HTTP client that every request to a registry or token service leaves through.
+//!
+//! What must hold for all outbound requests is set here and nowhere else: deadlines, no redirects that we did not
+//! judge, no proxy from the environment, no decompression, our certificates. A check of resolved addresses belongs
+//! here too, as the builder's `dns_resolver`; addresses written as numbers bypass a resolver, so they have to be
+//! checked in `exchange`, where each URL passes.
+
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client};
+
+use super::{RegistryError, RegistryOptions};
+
+const USER_AGENT: &str = concat!("stagekeeper/", env!("CARGO_PKG_VERSION"));
+
+pub(super) fn build(options: &RegistryOptions) -> Result<Client, RegistryError> {
+    let wrong = |why| {
+        move |error: reqwest::Error| RegistryError::Options {
+            why: format!("{why}: {}", root(&error)),
+        }
+    };
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(options.connect_timeout)
+        .timeout(options.request_timeout)
+        .redirect(Policy::none())
+        .referer(false)
+        .no_proxy()
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate();
+    if let Some(pem) = &options.ca_pem {
+        let certificates = Certificate::from_pem_bundle(pem)
+            .map_err(wrong("the CA certificates are not valid PEM"))?;
+        if certificates.is_empty() {
+            return Err(RegistryError::Options {
+                why: "the CA file holds no certificate".into(),
+            });
+        }
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(wrong("TLS"))
+}
+
+/// Why a request found no answer, in words without its URL.
+pub(super) fn unreachable(place: String, error: &reqwest::Error) -> RegistryError {
+    let cause = root(error);
+    let why = if error.is_timeout() {
+        "it did not answer in time".into()
+    } else if error.is_dns() {
+        "its host name cannot be resolved".into()
+    } else if cause.contains("InvalidContentType") {
+        "it does not speak TLS (a registry that speaks plain HTTP needs `insecure: true`)".into()
+    } else if error.is_connect() {
+        cause
+    } else {
+        format!("the connection broke off ({cause})")
+    };
+    RegistryError::Unreachable { place, why }
+}
+
+/// The innermost cause: the outer layers only repeat that a request failed, and its URL.
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    super::error::excerpt(&cause.to_string())
+}

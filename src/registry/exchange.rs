@@ -1,0 +1,281 @@
+//! One request and its answer: authentication, redirects, statuses, bounded bodies.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::client::unreachable;
+use super::endpoint::{Endpoint, host};
+use super::token::Authorization;
+use super::{Credential, Registry, RegistryError};
+
+/// Most redirects in a row. Registries redirect once, to their storage.
+const MAX_REDIRECTS: usize = 3;
+/// Bytes of an error's body that are read to find its code.
+const MAX_ERROR_BYTES: usize = 16 << 10;
+/// Longest rest that a registry can ask for. Docker Hub counts in windows of six hours.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(6);
+
+impl Registry {
+    /// Sends a request to the endpoint's registry, authenticating as often as needed, which is at most once.
+    /// Any status can come back but 401 and redirects.
+    pub(super) async fn request(
+        &self,
+        endpoint: &Endpoint<'_>,
+        method: &Method,
+        url: Url,
+        accept: Option<&'static str>,
+    ) -> Result<Response, RegistryError> {
+        let known = self.authorizations.current(endpoint, self.clock.now());
+        let response = self
+            .follow(endpoint, method, url.clone(), accept, known.as_ref())
+            .await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        if !endpoint.is_own(response.url()) {
+            // Whoever we were redirected to has no claim on our credentials.
+            return Err(denied(
+                endpoint,
+                "it redirects to a host that wants a credential of its own",
+            ));
+        }
+        let authorization = self.authorize(endpoint, response.headers()).await?;
+        let response = self
+            .follow(endpoint, method, url, accept, Some(&authorization))
+            .await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.authorizations.forget(endpoint);
+            let why = match (&endpoint.access().credential, authorization) {
+                (Credential::Anonymous, _) => "it wants a credential",
+                (Credential::Basic { .. }, Authorization::Basic) => {
+                    "it does not accept the user and password"
+                }
+                (Credential::Basic { .. }, Authorization::Bearer(_)) => {
+                    "it does not accept the token of its token service"
+                }
+            };
+            return Err(denied(endpoint, why));
+        }
+        Ok(response)
+    }
+
+    /// Sends one request and follows redirects. A request that leaves the registry's origin carries no credential.
+    async fn follow(
+        &self,
+        endpoint: &Endpoint<'_>,
+        method: &Method,
+        mut url: Url,
+        accept: Option<&'static str>,
+        authorization: Option<&Authorization>,
+    ) -> Result<Response, RegistryError> {
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = self.http.request(method.clone(), url.clone());
+            if let Some(accept) = accept {
+                request = request.header(ACCEPT, accept);
+            }
+            if endpoint.is_own(&url) {
+                request = match (authorization, &endpoint.access().credential) {
+                    (Some(Authorization::Bearer(token)), _) => request.bearer_auth(token),
+                    (Some(Authorization::Basic), Credential::Basic { user, secret }) => {
+                        request.basic_auth(user, Some(secret))
+                    }
+                    (Some(Authorization::Basic), Credential::Anonymous) | (None, _) => request,
+                };
+            }
+            let response = request
+                .send()
+                .await
+                .map_err(|error| unreachable(endpoint.place(), &error))?;
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            url = redirected(endpoint, &response)?;
+        }
+        Err(malformed(
+            endpoint,
+            format!("it redirects more than {MAX_REDIRECTS} times"),
+        ))
+    }
+}
+
+/// Where a redirect leads: over HTTPS anywhere, over plain HTTP only from a registry that is itself `insecure`.
+fn redirected(endpoint: &Endpoint<'_>, response: &Response) -> Result<Url, RegistryError> {
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let target = location.and_then(|location| response.url().join(location).ok());
+    let Some(target) = target else {
+        return Err(RegistryError::Unexpected {
+            place: endpoint.place(),
+            status: response.status().as_u16(),
+        });
+    };
+    match target.scheme() {
+        "https" => Ok(target),
+        "http" if endpoint.access().insecure => Ok(target),
+        scheme => {
+            let what = format!(
+                "it redirects to `{scheme}://{}`, and only https is followed",
+                host(&target)
+            );
+            Err(malformed(endpoint, what))
+        }
+    }
+}
+
+/// The answer if it is a success; otherwise what its status means here. `not_found` is told the registry's error code.
+pub(super) async fn accepted(
+    endpoint: &Endpoint<'_>,
+    response: Response,
+    now: Timestamp,
+    not_found: impl FnOnce(Option<&str>) -> RegistryError,
+) -> Result<Response, RegistryError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let place = endpoint.place();
+    let retry_after = retry_after(response.headers(), now);
+    Err(match status {
+        StatusCode::NOT_FOUND => not_found(error_code(response).await.as_deref()),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let code = error_code(response)
+                .await
+                .map(|code| format!(" ({code})"))
+                .unwrap_or_default();
+            RegistryError::Denied {
+                place,
+                why: format!("it answered {}{code}", status.as_u16()),
+            }
+        }
+        StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { place, retry_after },
+        status if status.is_server_error() => RegistryError::Unavailable {
+            place,
+            status: status.as_u16(),
+            retry_after,
+        },
+        status => RegistryError::Unexpected {
+            place,
+            status: status.as_u16(),
+        },
+    })
+}
+
+/// The code of the first error in the body, if it is one of the API's upper-case words. Nothing else is repeated.
+async fn error_code(response: Response) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Body {
+        errors: Vec<Error>,
+    }
+    #[derive(Deserialize)]
+    struct Error {
+        code: String,
+    }
+    let bytes = bounded(response, MAX_ERROR_BYTES).await.ok()?;
+    let body: Body = serde_json::from_slice(&bytes).ok()?;
+    let code = body.errors.into_iter().next()?.code;
+    let legal = code.len() <= 40
+        && code
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    legal.then_some(code)
+}
+
+/// Why a body was not read.
+pub(super) enum BodyError {
+    TooLarge,
+    Broken(reqwest::Error),
+}
+
+/// The whole body, if it is not larger than `limit` bytes.
+pub(super) async fn bounded(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let announced = response.content_length().unwrap_or_default();
+    if usize::try_from(announced).map_or(true, |announced| announced > limit) {
+        return Err(BodyError::TooLarge);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(BodyError::Broken)? {
+        if body.len() + chunk.len() > limit {
+            return Err(BodyError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The whole body of an answer at this endpoint.
+pub(super) async fn body(
+    endpoint: &Endpoint<'_>,
+    response: Response,
+    limit: usize,
+    what: &'static str,
+) -> Result<Vec<u8>, RegistryError> {
+    bounded(response, limit).await.map_err(|error| match error {
+        BodyError::Broken(error) => unreachable(endpoint.place(), &error),
+        BodyError::TooLarge => RegistryError::TooLarge {
+            place: endpoint.place(),
+            what,
+            limit: format!("{limit} bytes"),
+        },
+    })
+}
+
+/// `Retry-After`, in seconds or as a date.
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Duration::try_from(at.duration_since(now)).unwrap_or_default()
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+pub(super) fn malformed(endpoint: &Endpoint<'_>, what: impl Into<String>) -> RegistryError {
+    RegistryError::Malformed {
+        place: endpoint.place(),
+        what: what.into(),
+    }
+}
+
+pub(super) fn denied(endpoint: &Endpoint<'_>, why: impl Into<String>) -> RegistryError {
+    RegistryError::Denied {
+        place: endpoint.place(),
+        why: why.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_has_a_bound() {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let cases = [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Fri, 02 Jan 2026 03:05:05 GMT", Some(60)),
+            ("Fri, 02 Jan 2026 03:00:00 GMT", Some(0)),
+            ("999999999999", Some(6 * 3600)),
+            ("-5", None),
+            ("soon", None),
+        ];
+        for (text, want) in cases {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            assert_eq!(
+                retry_after(&headers, now),
+                want.map(Duration::from_secs),
+                "{text}"
+            );
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! Golden manifests: the YAML that a cluster would get, for a reviewer to read.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::{
+    HookManifests, Manifests, RouteObject, Snapshot,
+    fixture::{self, Fixture},
+    instance_route, instance_url, stage_route, stage_services, stage_url,
+};
+
+/// Objects as YAML documents, in the order in which they are applied.
+#[derive(Default)]
+struct Documents(String);
+
+impl Documents {
+    fn push(&mut self, object: &impl Serialize) {
+        let text = serde_yaml::to_string(object).expect("YAML");
+        write!(self.0, "---\n{text}").expect("a string takes everything");
+    }
+
+    fn heading(&mut self, text: &str) {
+        writeln!(self.0, "# {text}").expect("a string takes everything");
+    }
+
+    fn instance(&mut self, manifests: &Manifests) {
+        self.heading(&format!("instance {}", manifests.instance));
+        for (at, wave) in manifests.waves.iter().enumerate() {
+            for service in &wave.services {
+                self.heading(&format!(
+                    "wave {at}: {}, scope {:?}, revision {}",
+                    service.name, service.scope, service.revision
+                ));
+                service.claims.iter().for_each(|claim| self.push(claim));
+                service.config.iter().for_each(|config| self.push(config));
+                service
+                    .service
+                    .iter()
+                    .for_each(|service| self.push(service));
+                self.push(&service.workload);
+            }
+        }
+    }
+
+    fn hook(&mut self, hook: &HookManifests) {
+        self.heading("hook");
+        hook.claims.iter().for_each(|claim| self.push(claim));
+        hook.config.iter().for_each(|config| self.push(config));
+        self.push(&hook.job);
+    }
+
+    fn route(&mut self, route: Option<&RouteObject>) {
+        match route {
+            Some(RouteObject::Ingress(ingress)) => self.push(ingress),
+            Some(RouteObject::HttpRoute(route)) => self.push(route),
+            None => self.heading("no route"),
+        }
+    }
+}
+
+fn stage(documents: &mut Documents, fixture: &Fixture, snapshot: &Snapshot) {
+    let ctx = fixture::context();
+    let instance = snapshot.instance();
+    let route = fixture.stage.spec.route.as_ref();
+    let url = |url: Option<String>| url.unwrap_or("none".into());
+    documents.heading(&format!("stage, at {}", url(stage_url(snapshot, route))));
+    for service in stage_services(snapshot, Some(&instance), &ctx) {
+        documents.push(&service);
+    }
+    if let Some(route) = route {
+        documents.route(stage_route(snapshot, route, &ctx).as_ref());
+        documents.heading(&format!(
+            "instance, at {}",
+            url(instance_url(snapshot, Some(route), &instance))
+        ));
+        documents.route(instance_route(snapshot, route, &instance, &ctx).as_ref());
+    }
+}
+
+macro_rules! golden {
+    ($($name:ident: $($part:ident)+;)+) => {$(
+        #[test]
+        fn $name() {
+            let fixture = Fixture::read(include_str!(concat!("fixtures/", stringify!($name), ".yaml")));
+            let snapshot = fixture.snapshot();
+            let mut documents = Documents::default();
+            $(golden!(@$part documents fixture snapshot);)+
+            insta::with_settings!({prepend_module_to_snapshot => false}, {
+                insta::assert_snapshot!(stringify!($name), documents.0);
+            });
+        }
+    )+};
+    (@instance $documents:ident $fixture:ident $snapshot:ident) => {
+        $documents.instance(&fixture::instance(&$snapshot, &$snapshot.instance()).0);
+    };
+    (@hooks $documents:ident $fixture:ident $snapshot:ident) => {
+        let (_, ctx) = fixture::instance(&$snapshot, &$snapshot.instance());
+        for hook in fixture::hooks(&$snapshot, &$snapshot.instance(), &ctx) {
+            $documents.hook(&hook);
+        }
+    };
+    (@stage $documents:ident $fixture:ident $snapshot:ident) => {
+        stage(&mut $documents, &$fixture, &$snapshot);
+    };
+}
+
+golden! {
+    single: instance stage;
+    database: instance stage;
+    volumes: instance hooks;
+    overlay: instance hooks;
+    rolling: instance stage;
+    instances: stage;
+    hooks: hooks;
+}

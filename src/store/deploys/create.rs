@@ -1,0 +1,141 @@
+//! Making a deploy: one statement for the row, its release, its snapshot, its first transition and the audit entry.
+
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use serde_json::{Value, json};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::{
+    domain::{actor::Actor, release::Release},
+    store::{NewVeto, Store, StoreError, text::storable},
+};
+
+/// A deploy to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDeploy {
+    /// Identity, made by whoever asks: asking again with the same is asking once.
+    pub id: Uuid,
+    /// Where to.
+    pub target: Uuid,
+    /// Its place among the target's deploys: one more than the latest that was seen.
+    pub sequence: i64,
+    /// What is to run.
+    pub release: Release,
+    /// Content hash of `snapshot`.
+    pub snapshot_hash: String,
+    /// Everything it is rendered from.
+    pub snapshot: Value,
+    /// Name of the instance it makes or updates.
+    pub instance: String,
+    /// Who asks.
+    pub actor: Actor,
+    /// Why, in one sentence.
+    pub cause: String,
+    /// Token of an explicit request, which also lifts a veto of this release.
+    pub request: Option<String>,
+    /// The deploy that this one undoes.
+    pub rollback_of: Option<Uuid>,
+    /// A veto of the release of `rollback_of`, recorded with it.
+    pub veto: Option<NewVeto>,
+    /// The time.
+    pub now: Timestamp,
+    /// The caller's leader epoch.
+    pub epoch: i64,
+}
+
+/// What [`Store::deploy_create`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    /// The deploy is there, pending and untouched: made now, or by an earlier call whose answer was lost.
+    Created,
+    /// The place is taken, the place before it is empty, or the deploy has moved on: read the target again.
+    Conflict,
+}
+
+impl Store {
+    /// Makes a deploy, or nothing at all. Errors: the target does not exist; a newer leader wrote the deploy before it.
+    pub async fn deploy_create(&self, new: &NewDeploy) -> Result<Creation, StoreError> {
+        let release = new.release.id();
+        let details = json!({
+            "target": new.target,
+            "sequence": new.sequence,
+            "release": release,
+            "summary": new.release.summary(),
+            "cause": storable(&new.cause),
+            "rollback_of": new.rollback_of,
+        });
+        let veto_reason = new.veto.as_ref().map(|veto| storable(&veto.reason));
+        let row = sqlx::query!(
+            r#"WITH place AS (
+                   SELECT t.id, t.project_id FROM targets AS t
+                   WHERE t.id = $2 AND ($3::bigint = 1 OR EXISTS (
+                       SELECT FROM deploys AS p
+                       WHERE p.target_id = $2 AND p.sequence = $3 - 1 AND p.epoch <= $14))
+               ), release AS (
+                   INSERT INTO releases (project_id, id, images) SELECT project_id, $4, $5 FROM place
+                   ON CONFLICT DO NOTHING
+               ), snapshot AS (
+                   INSERT INTO snapshots (project_id, hash, content) SELECT project_id, $6, $7 FROM place
+                   ON CONFLICT DO NOTHING
+               ), created AS (
+                   INSERT INTO deploys (id, target_id, project_id, sequence, release_id, images, snapshot_hash,
+                                        instance, actor, cause, request, rollback_of, state, since, created_at, epoch)
+                   SELECT $1, id, project_id, $3, $4, $5, $6, $8, $9, $10, $11, $12, 'pending', $13, $13, $14
+                   FROM place
+                   ON CONFLICT DO NOTHING
+                   RETURNING id, target_id
+               ), transition AS (
+                   INSERT INTO deploy_transitions (deploy_id, version, step, to_state, actor, reason, message, at)
+                   SELECT id, 1, 1, 'pending', $9, 'Created', $10, $13 FROM created
+               ), lifted AS (
+                   UPDATE vetoes SET lifted_at = $13, lifted_by = $9 FROM created
+                   WHERE $11::text IS NOT NULL AND vetoes.target_id = created.target_id
+                       AND vetoes.release_id = $4 AND vetoes.lifted_at IS NULL
+               ), vetoed AS (
+                   INSERT INTO vetoes (id, target_id, release_id, deploy_id, reason, actor, at)
+                   SELECT $15, created.target_id, bad.release_id, bad.id, $16, $9, $13
+                   FROM created JOIN deploys AS bad ON bad.id = $12 WHERE $15::uuid IS NOT NULL
+                   ON CONFLICT DO NOTHING
+               ), noted AS (
+                   INSERT INTO audit_log (at, actor, action, subject, details)
+                   SELECT $13, $9, 'deploy.create', 'deploy/' || id, $17 FROM created
+               )
+               SELECT EXISTS (SELECT FROM created) AS "created!",
+                      EXISTS (SELECT FROM targets WHERE id = $2) AS "target_exists!",
+                      EXISTS (SELECT FROM deploys WHERE id = $1 AND target_id = $2 AND sequence = $3 AND version = 1)
+                          AS "untouched!",
+                      (SELECT epoch FROM deploys WHERE target_id = $2 AND sequence = $3 - 1) AS epoch_before"#,
+            new.id,
+            new.target,
+            new.sequence,
+            release.0,
+            Json(&new.release) as _,
+            new.snapshot_hash,
+            new.snapshot,
+            new.instance,
+            new.actor.to_string(),
+            &*storable(&new.cause),
+            new.request,
+            new.rollback_of,
+            new.now.to_sqlx() as SqlTimestamp,
+            new.epoch,
+            new.veto.as_ref().map(|veto| veto.id),
+            veto_reason.as_deref(),
+            details
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        match row.epoch_before {
+            _ if row.created || row.untouched => Ok(Creation::Created),
+            _ if !row.target_exists => Err(StoreError::not_found("target", &new.target)),
+            Some(theirs) if theirs > new.epoch => Err(StoreError::Fenced {
+                id: new.id,
+                mine: new.epoch,
+                theirs,
+            }),
+            _ => Ok(Creation::Conflict),
+        }
+    }
+}

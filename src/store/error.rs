@@ -1,0 +1,195 @@
+//! What can go wrong with the store, and what the caller does about it.
+
+use uuid::Uuid;
+
+use super::migrate::MigrationError;
+
+/// Why a store function did not do what it was asked. The texts hold no credentials and no row contents.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, or cannot write now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Somebody else was faster.
+    #[error("{0}")]
+    Conflict(String),
+    /// A newer leader has written the row.
+    #[error(
+        "deploy {id} was written by a leader of epoch {theirs}, this process holds epoch {mine}: it leads no more"
+    )]
+    Fenced {
+        /// The deploy.
+        id: Uuid,
+        /// The epoch that the caller holds.
+        mine: i64,
+        /// The epoch on the row.
+        theirs: i64,
+    },
+    /// There is no such row.
+    #[error("{what} {id} does not exist")]
+    NotFound {
+        /// The kind of thing.
+        what: &'static str,
+        /// How it was asked for.
+        id: String,
+    },
+    /// A row holds something that this program cannot read.
+    #[error("{what} {id} cannot be read: {why}")]
+    Corrupt {
+        /// The kind of thing.
+        what: &'static str,
+        /// Which one.
+        id: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The schema could not be brought to where it should be.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    /// Anything else: a mistake in the program or the schema.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What the caller does about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Wait and try again; nothing is known about what was asked, so read first.
+    Unavailable,
+    /// Observe again and decide anew.
+    Conflict,
+    /// What was asked for is not there.
+    NotFound,
+    /// Leave it alone and tell somebody.
+    Corrupt,
+    /// Tell somebody.
+    Other,
+}
+
+impl StoreError {
+    /// What the caller does about it.
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Unavailable(_) => Class::Unavailable,
+            Self::Conflict(_) | Self::Fenced { .. } => Class::Conflict,
+            Self::NotFound { .. } => Class::NotFound,
+            Self::Corrupt { .. } => Class::Corrupt,
+            Self::Migration(_) | Self::Other(_) => Class::Other,
+        }
+    }
+
+    /// The word for conditions and metric labels.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "StoreUnavailable",
+            Self::Conflict(_) => "StoreConflict",
+            Self::Fenced { .. } => "StoreFenced",
+            Self::NotFound { .. } => "StoreNotFound",
+            Self::Corrupt { .. } => "StoreCorrupt",
+            Self::Migration(_) => "StoreMigrationFailed",
+            Self::Other(_) => "StoreFailed",
+        }
+    }
+
+    pub(super) fn not_found(what: &'static str, id: &(impl ToString + ?Sized)) -> Self {
+        Self::NotFound {
+            what,
+            id: id.to_string(),
+        }
+    }
+
+    pub(super) fn corrupt(
+        what: &'static str,
+        id: &(impl ToString + ?Sized),
+        why: &(impl ToString + ?Sized),
+    ) -> Self {
+        Self::Corrupt {
+            what,
+            id: id.to_string(),
+            why: why.to_string(),
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) => {
+                let code = database.code().unwrap_or_default();
+                let text = format!("{} (SQLSTATE {code})", database.message());
+                of_sqlstate(&code, text)
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => {
+                Self::Unavailable(format!("the database is not available: {}", cause(&error)))
+            }
+            sqlx::Error::ColumnDecode { index, source } => Self::corrupt("column", index, source),
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+/// The classes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn of_sqlstate(code: &str, text: String) -> StoreError {
+    match code {
+        // Connection lost, shutting down or starting, read-only after a demotion, out of resources, out of time.
+        "25006" | "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "55P03" => {
+            StoreError::Unavailable(format!("the database is not available: {text}"))
+        }
+        _ if code.starts_with("08") || code.starts_with("53") || code.starts_with("58") => {
+            StoreError::Unavailable(format!("the database is not available: {text}"))
+        }
+        // Two writers, or a row that went away meanwhile.
+        "23503" | "23505" | "40001" | "40P01" => StoreError::Conflict(text),
+        "42P01" | "42703" | "42883" => StoreError::Other(format!(
+            "{text}: the schema does not fit this version; run `stagekeeper migrate up`"
+        )),
+        _ => StoreError::Other(text),
+    }
+}
+
+/// What went wrong underneath, without the words around it.
+pub(super) fn cause(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Io(io) => io.to_string(),
+        sqlx::Error::Database(database) => database.message().to_owned(),
+        sqlx::Error::Configuration(why) => why.to_string(),
+        sqlx::Error::PoolTimedOut => "no usable connection in time".into(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlstates_have_classes() {
+        let cases = [
+            ("08006", Class::Unavailable),
+            ("25006", Class::Unavailable),
+            ("53300", Class::Unavailable),
+            ("57014", Class::Unavailable),
+            ("57P01", Class::Unavailable),
+            ("57P03", Class::Unavailable),
+            ("23505", Class::Conflict),
+            ("40001", Class::Conflict),
+            ("40P01", Class::Conflict),
+            ("23514", Class::Other),
+            ("42P01", Class::Other),
+        ];
+        for (code, class) in cases {
+            assert_eq!(of_sqlstate(code, String::new()).class(), class, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_missing_table_names_the_way_out() {
+        let error = of_sqlstate("42P01", "relation \"deploys\" does not exist".into());
+        assert!(error.to_string().contains("stagekeeper migrate up"));
+    }
+}

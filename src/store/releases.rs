@@ -1,0 +1,59 @@
+//! Releases and snapshots, both addressed by their content: writing one twice is writing it once.
+
+use serde_json::Value;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::domain::release::Release;
+
+impl Store {
+    /// Stores a release. Deploys store their own; this is for releases that nothing has deployed yet.
+    pub async fn release_put(&self, project_id: Uuid, release: &Release) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO releases (project_id, id, images) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            project_id,
+            release.id().0,
+            Json(release) as _
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        Ok(())
+    }
+
+    /// Stores a snapshot under its content hash. Deploys store their own.
+    pub async fn snapshot_put(
+        &self,
+        project_id: Uuid,
+        hash: &str,
+        content: &Value,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO snapshots (project_id, hash, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            project_id,
+            hash,
+            content
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        Ok(())
+    }
+
+    /// The snapshot with this content hash.
+    pub async fn snapshot_get(
+        &self,
+        project_id: Uuid,
+        hash: &str,
+    ) -> Result<Option<Value>, StoreError> {
+        sqlx::query_scalar!(
+            "SELECT content FROM snapshots WHERE project_id = $1 AND hash = $2",
+            project_id,
+            hash
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+}

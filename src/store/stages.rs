@@ -1,0 +1,150 @@
+//! Stages, the targets that exist today.
+
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+
+/// What deploys go to: a stage's row with the names around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Identity: what deploys call their target.
+    pub id: Uuid,
+    /// The project's identity.
+    pub project_id: Uuid,
+    /// The project's name.
+    pub project: String,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Kubernetes name.
+    pub name: String,
+    /// UID of the Kubernetes object.
+    pub uid: String,
+}
+
+/// A stage to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewStage {
+    /// Identity, should it be new.
+    pub id: Uuid,
+    /// Its project.
+    pub project_id: Uuid,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Kubernetes name.
+    pub name: String,
+    /// UID of the Kubernetes object.
+    pub uid: String,
+}
+
+impl Store {
+    /// The identity of the stage's row, which is made, or revived with its history, if need be. A stage that moved to
+    /// another project leaves its history with the old one. Writes nothing when nothing changed.
+    pub async fn stage_upsert(&self, stage: &NewStage) -> Result<Uuid, StoreError> {
+        let known = sqlx::query_scalar!(
+            "SELECT id FROM stages
+             WHERE project_id = $1 AND namespace = $2 AND name = $3 AND uid = $4 AND deleted_at IS NULL",
+            stage.project_id,
+            stage.namespace,
+            stage.name,
+            stage.uid
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        self.stage_write(stage)
+            .await
+            .map_err(|error| self.fault(error))?
+            .ok_or_else(|| StoreError::not_found("project", &stage.project_id))
+    }
+
+    async fn stage_write(&self, stage: &NewStage) -> Result<Option<Uuid>, sqlx::Error> {
+        let mut all = self.pool.begin().await?;
+        // Two who record the same new stage take turns, so that it gets one target.
+        let project = sqlx::query_scalar!(
+            "SELECT id FROM projects WHERE id = $1 FOR NO KEY UPDATE",
+            stage.project_id
+        )
+        .fetch_optional(&mut *all)
+        .await?;
+        if project.is_none() {
+            return Ok(None);
+        }
+        sqlx::query!(
+            "UPDATE stages SET deleted_at = now()
+             WHERE namespace = $1 AND name = $2 AND project_id <> $3 AND deleted_at IS NULL",
+            stage.namespace,
+            stage.name,
+            stage.project_id
+        )
+        .execute(&mut *all)
+        .await?;
+        let id = sqlx::query_scalar!(
+            "WITH known AS (
+                 SELECT id FROM stages WHERE project_id = $2 AND namespace = $3 AND name = $4
+             ), target AS (
+                 INSERT INTO targets (id, project_id, kind)
+                 SELECT $1, $2, 'stage' WHERE NOT EXISTS (SELECT FROM known)
+             )
+             INSERT INTO stages (id, project_id, namespace, name, uid)
+             VALUES (coalesce((SELECT id FROM known), $1), $2, $3, $4, $5)
+             ON CONFLICT (project_id, namespace, name) DO UPDATE SET uid = excluded.uid, deleted_at = NULL
+             RETURNING id",
+            stage.id,
+            stage.project_id,
+            stage.namespace,
+            stage.name,
+            stage.uid
+        )
+        .fetch_one(&mut *all)
+        .await?;
+        all.commit().await?;
+        Ok(Some(id))
+    }
+
+    /// Marks the stage deleted; its history stays. Already deleted or unknown is fine.
+    pub async fn stage_soft_delete(&self, namespace: &str, name: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE stages SET deleted_at = now() WHERE namespace = $1 AND name = $2 AND deleted_at IS NULL",
+            namespace,
+            name
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        Ok(())
+    }
+
+    /// A stage, unless it is deleted.
+    pub async fn target_get(&self, id: Uuid) -> Result<Option<Target>, StoreError> {
+        sqlx::query_as!(
+            Target,
+            "SELECT s.id, s.project_id, p.name AS project, s.namespace, s.name, s.uid
+             FROM stages AS s JOIN projects AS p ON p.id = s.project_id
+             WHERE s.id = $1 AND s.deleted_at IS NULL",
+            id
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+
+    /// Every stage that is not deleted, in these namespaces or in all.
+    pub async fn targets_load(
+        &self,
+        namespaces: Option<&[String]>,
+    ) -> Result<Vec<Target>, StoreError> {
+        sqlx::query_as!(
+            Target,
+            "SELECT s.id, s.project_id, p.name AS project, s.namespace, s.name, s.uid
+             FROM stages AS s JOIN projects AS p ON p.id = s.project_id
+             WHERE s.deleted_at IS NULL AND ($1::text[] IS NULL OR s.namespace = ANY ($1))",
+            namespaces
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+}

@@ -1,0 +1,197 @@
+//! Cases of Project.
+
+use super::cases::{Case, bad, good};
+
+/// A project of one service with a fixed image and these fields.
+fn service(fields: &str) -> String {
+    format!("services: [{{name: web, image: {{repository: shop, tag: '1'}}, {fields}}}]")
+}
+
+fn image(fields: &str) -> String {
+    format!("services: [{{name: web, image: {{{fields}}}}}]")
+}
+
+fn policy(fields: &str) -> String {
+    image(&format!("repository: shop, policy: {{{fields}}}"))
+}
+
+/// Two services `a` and `b`, with these fields.
+fn pair(a: &str, b: &str) -> String {
+    format!(
+        "services: [{{name: a, image: {{repository: a, tag: '1'}}, {a}}}, {{name: b, image: {{repository: b, tag: '1'}}, {b}}}]"
+    )
+}
+
+pub fn cases() -> Vec<Case> {
+    let services = [
+        service_cases(),
+        image_cases(),
+        volume_cases(),
+        health_cases(),
+    ];
+    let mut cases: Vec<_> = services.into_iter().flatten().collect();
+    let name = |name, object| Case {
+        object,
+        ..bad(
+            name,
+            service(""),
+            "<nil>",
+            "metadata.name of a Project must be",
+        )
+    };
+    cases.extend([
+        name("a name that starts with a digit", "1shop"),
+        name("a name with a dot", "shop.eu"),
+        name(
+            "a name of 41 characters",
+            "a2345678901234567890123456789012345678901",
+        ),
+        Case {
+            object: "a234567890123456789012345678901234567890",
+            ..good("a name of 40 characters", service(""))
+        },
+        bad(
+            "no services",
+            "services: []",
+            "spec.services",
+            "should have at least 1 items",
+        ),
+        bad(
+            "misspelt field",
+            "services: [], suspended: true".replace(", ", "\n"),
+            "",
+            "unknown field \"spec.suspended\"",
+        ),
+        bad(
+            "retention in weeks",
+            format!("{}\nretention: {{deploys: 2w}}", service("")),
+            "spec.retention.deploys",
+            "such as 730d or 12h",
+        ),
+        good(
+            "retention in hours",
+            format!("{}\nretention: {{logs: 12h}}", service("")),
+        ),
+    ]);
+    cases
+}
+
+#[rustfmt::skip] // a case a line
+fn service_cases() -> Vec<Case> {
+    vec![
+        good("the least that is needed", service("")),
+        bad("upper-case name", "services: [{name: Web, image: {repository: shop, tag: '1'}}]", "spec.services[0].name", "name must be lower-case letters"),
+        bad("two services of one name", pair("", "").replace("name: b", "name: a"), "spec.services[1]", "Duplicate value"),
+        good("dependsOn", pair("dependsOn: [b]", "")),
+        bad("dependsOn nobody", pair("dependsOn: [c]", ""), "spec", "services[].dependsOn must name services of this project"),
+        bad("dependsOn itself", pair("dependsOn: [a]", ""), "spec", "must not name the service itself"),
+        bad("dependsOn twice", pair("dependsOn: [b, b]", ""), "spec.services[0].dependsOn[1]", "Duplicate value"),
+        good("two ports", service("ports: [{name: http, port: 80}, {name: grpc, port: 81}]")),
+        bad("one number for two ports", service("ports: [{name: http, port: 80}, {name: grpc, port: 80}]"), "spec.services[0].ports", "ports must have different numbers"),
+        bad("one name for two ports", service("ports: [{name: http, port: 80}, {name: http, port: 81}]"), "spec.services[0].ports[1]", "Duplicate value"),
+        bad("port 0", service("ports: [{name: http, port: 0}]"), "spec.services[0].ports[0].port", "greater than or equal to 1"),
+        bad("port 65536", service("ports: [{name: http, port: 65536}]"), "spec.services[0].ports[0].port", "less than or equal to 65535"),
+        bad("long port name", service("ports: [{name: a234567890123456, port: 1}]"), "spec.services[0].ports[0].name", "15"),
+        bad("minus one replica", service("replicas: -1"), "spec.services[0].replicas", "greater than or equal to 0"),
+        bad("unknown scope", service("scope: Cluster"), "spec.services[0].scope", "supported values: \"Instance\", \"Stage\""),
+        bad("one variable twice", service("env: [{name: A, value: '1'}, {name: A, value: '2'}]"), "spec.services[0].env[1]", "Duplicate value"),
+        good("variable from a Secret", service("env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]")),
+        good("resources", service("resources: {limits: {cpu: 1, memory: 64Mi}}")),
+        good("podTemplate with any field", service("podTemplate: {spec: {nodeSelector: {disk: ssd}, anything: [1]}}")),
+        bad("podTemplate that is no object", service("podTemplate: [1]"), "spec.services[0].podTemplate", "must be of type object"),
+    ]
+}
+
+#[rustfmt::skip] // a case a line
+fn image_cases() -> Vec<Case> {
+    const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const ONE_OF: &str = "image needs exactly one of policy (follow new tags), tag and digest (fixed image)";
+    const ONE_POLICY: &str = "policy needs exactly one of semver, glob, regex, numeric and digest";
+    let repository = |name, repository: &str| good(name, image(&format!("repository: '{repository}', tag: '1'")));
+    let no_repository = |name, repository: &str| {
+        bad(name, image(&format!("repository: '{repository}', tag: '1'")), "spec.services[0].image.repository", "such as ghcr.io/acme/shop")
+    };
+    vec![
+        bad("no image source", image("repository: shop"), "spec.services[0].image", ONE_OF),
+        bad("tag and digest", image(&format!("repository: shop, tag: '1', digest: '{DIGEST}'")), "spec.services[0].image", ONE_OF),
+        bad("tag and policy", image("repository: shop, tag: '1', policy: {semver: '*'}"), "spec.services[0].image", ONE_OF),
+        good("digest", image(&format!("repository: shop, digest: '{DIGEST}'"))),
+        bad("short digest", image("repository: shop, digest: 'sha256:abc'"), "spec.services[0].image.digest", "must be a digest"),
+        bad("digest as tag", image("repository: shop, tag: 'sha256:abc'"), "spec.services[0].image.tag", "must be a tag"),
+        good("null is like left out", image("repository: shop, tag: null, policy: {semver: '*', glob: null}")),
+        repository("Docker Hub", "acme/shop_web"),
+        repository("registry with port", "localhost:5000/a/b-c__d/e.f"),
+        repository("registry with IPv6 address", "[::1]:5000/shop"),
+        no_repository("repository with tag", "ghcr.io/acme/shop:1"),
+        no_repository("short repository with tag", "postgres:16"),
+        no_repository("repository with digest", "ghcr.io/acme/shop@sha256:abc"),
+        no_repository("repository with scheme", "https://ghcr.io/acme/shop"),
+        no_repository("upper-case repository", "ghcr.io/Acme/shop"),
+        no_repository("repository with a slash at the end", "ghcr.io/acme/"),
+        bad("platform without architecture", image("repository: a, tag: '1', platform: linux"), "spec.services[0].image.platform", "such as linux/amd64"),
+        good("platform with variant", image("repository: a, tag: '1', platform: linux/arm/v7")),
+        bad("interval too short", image("repository: a, policy: {semver: '*'}, interval: 500ms"), "spec.services[0].image.interval", "between 1s and 24h"),
+        bad("interval too long", image("repository: a, policy: {semver: '*'}, interval: 25h"), "spec.services[0].image.interval", "between 1s and 24h"),
+        bad("interval in days", image("repository: a, policy: {semver: '*'}, interval: 1d"), "spec.services[0].image.interval", "such as 30s, 5m or 1h30m"),
+        good("interval of two units", image("repository: a, policy: {semver: '*'}, interval: 1h30m")),
+        bad("empty policy", policy(""), "spec.services[0].image.policy", ONE_POLICY),
+        bad("two policies", policy("semver: '*', glob: '*'"), "spec.services[0].image.policy", ONE_POLICY),
+        good("glob", policy("glob: 'build-*'")),
+        good("regex", policy("regex: '^(.*)-alpine$', extract: '$1', order: Semver")),
+        good("numeric", policy("numeric: true")),
+        bad("numeric: false", policy("numeric: false"), "spec.services[0].image.policy.numeric", "numeric is true or left out"),
+        good("digest of a tag", policy("digest: latest")),
+        bad("extract without regex", policy("glob: '*', extract: '$1'"), "spec.services[0].image.policy", "extract takes a part of what regex matched"),
+        bad("order without regex", policy("glob: '*', order: Numeric"), "spec.services[0].image.policy", "order sorts what regex matched"),
+        bad("unknown order", policy("regex: a, order: Random"), "spec.services[0].image.policy.order", "supported values"),
+    ]
+}
+
+#[rustfmt::skip] // a case a line
+fn volume_cases() -> Vec<Case> {
+    const OWN: &str = "{name: a, mountPath: /a, perInstanceClaim: {size: 1Gi}}";
+    const SHARED: &str = "{name: b, mountPath: /b, sharedClaim: {size: 1Gi}}";
+    const SCOPE: &str = "volumes[].perInstanceClaim needs a service of scope Instance";
+    let volumes = |list: &str| service(&format!("volumes: [{list}]"));
+    let watched = |list: &str| format!("services: [{{name: web, image: {{repository: shop, policy: {{semver: '*'}}}}, volumes: [{list}]}}]");
+    vec![
+        good("shared claim", volumes(SHARED)),
+        good("files", volumes("{name: a, mountPath: /etc/a, files: {a.conf: '1', conf.d/b.conf: '2'}}")),
+        good("emptyDir", volumes("{name: a, mountPath: /tmp, emptyDir: {}}, {name: b, mountPath: /run, emptyDir: {memory: true, sizeLimit: 1Mi}}")),
+        bad("volume of nothing", volumes("{name: a, mountPath: /a}"), "spec.services[0].volumes[0]", "volume needs exactly one of"),
+        bad("volume of two things", volumes("{name: a, mountPath: /a, emptyDir: {}, files: {a: b}}"), "spec.services[0].volumes[0]", "volume needs exactly one of"),
+        bad("relative mountPath", volumes("{name: a, mountPath: data, emptyDir: {}}"), "spec.services[0].volumes[0].mountPath", "must be an absolute path"),
+        bad("mountPath that climbs", volumes("{name: a, mountPath: /a/../b, emptyDir: {}}"), "spec.services[0].volumes[0].mountPath", "must be an absolute path"),
+        bad("one mountPath twice", volumes("{name: a, mountPath: /a, emptyDir: {}}, {name: b, mountPath: /a, emptyDir: {}}"), "spec.services[0].volumes", "different values of mountPath"),
+        bad("file that climbs", volumes("{name: a, mountPath: /a, files: {../b: c}}"), "spec.services[0].volumes[0].files", "without '..'"),
+        bad("file with absolute path", volumes("{name: a, mountPath: /a, files: {/b: c}}"), "spec.services[0].volumes[0].files", "without '..'"),
+        bad("size without meaning", volumes("{name: a, mountPath: /a, sharedClaim: {size: big}}"), "spec.services[0].volumes[0].sharedClaim.size", "such as 10Gi"),
+        bad("size zero", volumes("{name: a, mountPath: /a, sharedClaim: {size: '0'}}"), "spec.services[0].volumes[0].sharedClaim.size", "above zero"),
+        bad("unknown access mode", volumes("{name: a, mountPath: /a, sharedClaim: {size: 1Gi, accessModes: [RWO]}}"), "spec.services[0].volumes[0].sharedClaim.accessModes", "ReadWriteOnce, ReadOnlyMany"),
+        good("own claim of a watched image", watched(OWN)),
+        good("own and shared claim with scope Instance", service(&format!("scope: Instance, volumes: [{OWN}, {SHARED}]"))),
+        bad("own claim of a fixed image", volumes(OWN), "spec.services[0]", SCOPE),
+        bad("own claim beside a shared one", watched(&format!("{OWN}, {SHARED}")), "spec.services[0]", SCOPE),
+        bad("own claim with scope Stage", service(&format!("scope: Stage, volumes: [{OWN}]")), "spec.services[0]", SCOPE),
+    ]
+}
+
+#[rustfmt::skip] // a case a line
+fn health_cases() -> Vec<Case> {
+    let health = |fields: &str| service(&format!("ports: [{{name: http, port: 80}}], health: {{{fields}}}"));
+    vec![
+        good("http", health("http: {path: '/healthz?full=1', port: http, expect: '200,204,300-399'}")),
+        good("http with every default", health("http: {}")),
+        good("tcp", health("tcp: {port: http}")),
+        good("tcp with every default", health("tcp: {}")),
+        bad("neither http nor tcp", health(""), "spec.services[0].health", "health needs exactly one of http and tcp"),
+        bad("both http and tcp", health("http: {}, tcp: {}"), "spec.services[0].health", "health needs exactly one of http and tcp"),
+        bad("unknown http port", health("http: {port: web}"), "spec.services[0]", "health.http.port must be the name of one of the service's ports"),
+        bad("unknown tcp port", health("tcp: {port: web}"), "spec.services[0]", "health.tcp.port must be the name of one of the service's ports"),
+        bad("health without ports", service("health: {tcp: {}}"), "spec.services[0]", "health needs a port to probe"),
+        bad("relative path", health("http: {path: healthz}"), "spec.services[0].health.http.path", "path must start with '/'"),
+        bad("status class", health("http: {expect: 2xx}"), "spec.services[0].health.http.expect", "such as 200-399"),
+        bad("threshold 0", health("tcp: {}, successThreshold: 0"), "spec.services[0].health.successThreshold", "greater than or equal to 1"),
+        bad("timeout without unit", health("tcp: {}, timeout: '5'"), "spec.services[0].health.timeout", "between 10ms and 5m"),
+    ]
+}
