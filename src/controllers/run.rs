@@ -371,10 +371,7 @@ async fn until_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T
 }
 
 /// A watch with its memory; passes on only what a controller acts on, not its own status writes.
-fn watched<K>(
-    process: &Process,
-    namespace: Option<&str>,
-) -> Watched<K>
+fn watched<K>(process: &Process, namespace: Option<&str>) -> Watched<K>
 where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -403,7 +400,11 @@ where
         })
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
-    Watched { reader, events: events.boxed(), ready }
+    Watched {
+        reader,
+        events: events.boxed(),
+        ready,
+    }
 }
 
 /// A watch with its memory.
