@@ -7,11 +7,18 @@ mod cluster;
 mod completions;
 mod controller;
 mod crds;
+mod database;
+mod deploys;
 mod doctor;
 mod failure;
+mod get;
+mod history;
+mod logs;
+mod migrate;
 mod output;
 mod place;
 mod spans;
+mod why;
 
 use std::{
     ffi::OsString,
@@ -24,7 +31,10 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 use clap_complete::Shell;
 
 pub use self::failure::{Code, Failure};
-use crate::config::settings::{ClusterArgs, ControllerArgs};
+use crate::{
+    config::settings::{ClusterArgs, ControllerArgs},
+    domain::clock::{Clock as _, SystemClock},
+};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 it worked; 1 it failed, or what was asked for does not exist; 2 the command line or the configuration
@@ -47,6 +57,16 @@ struct Cli {
 enum Command {
     /// Run the operator.
     Controller(Box<ControllerArgs>),
+    /// Bring the database's schema to this version, or back.
+    Migrate(migrate::MigrateArgs),
+    /// List what was deployed, newest first: when, why and by whom.
+    History(history::HistoryArgs),
+    /// Show one thing closely.
+    Get(get::GetArgs),
+    /// Print what was seen while a deploy ran.
+    Logs(logs::LogsArgs),
+    /// Tell what a stage waits for, what failed last, and what would open the way.
+    Why(why::WhyArgs),
     /// Print the custom resource definitions of this version as YAML.
     Crds,
     /// Check everything that Stagekeeper needs: each line passes or says what to do.
@@ -108,8 +128,14 @@ fn perform(
     let Some(chosen) = cli.command else {
         return Ok(write!(out, "{}", command.render_help())?);
     };
+    let now = SystemClock.now();
     match chosen {
         Command::Controller(arguments) => controller::start(&context, &arguments),
+        Command::Migrate(arguments) => in_runtime(migrate::migrate(&arguments, out)),
+        Command::History(arguments) => in_runtime(history::list(&context, &arguments, now, out)),
+        Command::Get(arguments) => in_runtime(get::get(&arguments, now, out)),
+        Command::Logs(arguments) => in_runtime(logs::print(&arguments, out)),
+        Command::Why(arguments) => in_runtime(why::tell(&context, &arguments, now, out)),
         Command::Crds => crds::print(out),
         Command::Doctor(arguments) => in_runtime(doctor::examine(&context, &arguments, out)),
         Command::Completions { shell } => completions::print(shell, command, out),

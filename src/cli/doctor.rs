@@ -1,7 +1,9 @@
 //! `stagekeeper doctor`: everything that Stagekeeper needs, each line a pass or what to do.
 
+mod database;
 mod definitions;
 mod permissions;
+mod registries;
 mod report;
 
 use std::io::Write;
@@ -44,11 +46,13 @@ pub async fn examine(
     if let Some(client) = cluster(&mut report, context).await {
         definitions::check(&mut report, &client).await;
         permissions::check(&mut report, &client, &place).await;
+        registries::check(&mut report, &client, &place).await;
     } else {
         for check in ["crd", "permission", "registry"] {
             report.skipped(check, "the cluster cannot be asked");
         }
     }
+    database::check(&mut report, &arguments.settings.database).await;
     match arguments.output {
         Format::Json => output::print_value(out, &report.findings(), false)?,
         Format::Yaml => output::print_value(out, &report.findings(), true)?,

@@ -66,6 +66,21 @@ impl Columns {
     }
 }
 
+/// `Name:   value` lines, as `kubectl describe` shows them.
+pub fn fields(fields: &[(&str, String)]) -> String {
+    let width = fields.iter().map(|(name, _)| name.len()).max();
+    let width = width.unwrap_or_default() + 4;
+    let mut text = String::new();
+    for (name, value) in fields {
+        text.push_str(name);
+        text.push(':');
+        text.extend(std::iter::repeat_n(' ', width - name.len() - 1));
+        text.push_str(&one_line(value));
+        text.push('\n');
+    }
+    text
+}
+
 /// Prints a value as JSON or YAML.
 pub fn print_value(out: &mut dyn Write, value: &impl Serialize, yaml: bool) -> Result<(), Failure> {
     let written = if yaml {
@@ -122,6 +137,12 @@ prod         success
 staging-eu   failed    probe answered 500 x
 ";
         assert_eq!(columns.render(), expected);
+    }
+
+    #[test]
+    fn fields_stand_in_line() {
+        let text = fields(&[("Id", "1".into()), ("Stage", "shop\u{1b}/dev".into())]);
+        assert_eq!(text, "Id:      1\nStage:   shop\u{fffd}/dev\n");
     }
 
     #[test]

@@ -37,13 +37,14 @@ pub fn short(duration: SignedDuration) -> String {
         (seconds / 60 % 60, "m"),
         (seconds % 60, "s"),
     ];
-    units
+    let shown: Vec<String> = units
         .iter()
         .skip_while(|(number, _)| *number == 0)
         .take(2)
         .filter(|(number, _)| *number > 0)
         .map(|(number, unit)| format!("{number}{unit}"))
-        .collect()
+        .collect();
+    shown.concat()
 }
 
 #[cfg(test)]

@@ -1,0 +1,202 @@
+//! `stagekeeper history [PROJECT[/STAGE]]`: what was deployed, when, why and by whom.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::{
+    Context, database,
+    deploys::{DeployView, ShortIds},
+    failure::Failure,
+    output::{self, Columns, Format},
+    place::ProjectPath,
+    spans,
+};
+use crate::{
+    config::settings::DatabaseArgs,
+    domain::deploy::State,
+    store::{HistoryFilter, HistoryPage},
+};
+
+/// Longest explanation in a table that is not wide, in characters.
+const EXPLAINED: usize = 80;
+
+/// What `history` takes.
+#[derive(Args)]
+pub struct HistoryArgs {
+    /// Only this project, or this stage of it.
+    #[arg(value_name = "PROJECT[/STAGE]")]
+    path: Option<ProjectPath>,
+    /// In every namespace.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Only deploys that were asked for since: 90m, 7d, or 2026-11-21T08:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only deploys in this state: pending, …, success, failed, `rolled_back`, superseded, aborted.
+    #[arg(long, value_name = "STATE")]
+    state: Option<State>,
+    /// Only deploys with an image whose repository:tag@digest contains this.
+    #[arg(long, value_name = "TEXT")]
+    image: Option<String>,
+    /// How many at most, the newest ones.
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    limit: u16,
+    /// Form of the output.
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    output: Format,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// Prints the deploys that the filter leaves, newest first.
+///
+/// # Errors
+/// The database is away, or there is no such project or stage.
+pub async fn list(
+    context: &Context,
+    arguments: &HistoryArgs,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let since = arguments.since.as_deref();
+    let since = since
+        .map(|text| spans::since(text, now))
+        .transpose()
+        .map_err(|what| Failure::usage(format!("--since: {what}"), ""))?;
+    let namespace = if arguments.all_namespaces {
+        None
+    } else {
+        Some(context.namespace().await?)
+    };
+    let path = arguments.path.as_ref();
+    let filter = HistoryFilter {
+        namespace,
+        project: path.map(|path| path.project.clone()),
+        stage: path.and_then(|path| path.stage.clone()),
+        since,
+        state: arguments.state,
+        image: arguments.image.clone(),
+        after: None,
+        limit: arguments.limit.into(),
+    };
+    let store = database::connect(&arguments.database).await?;
+    let HistoryPage { entries, next } = store.history_list(&filter).await?;
+    let deploys: Vec<DeployView> = entries
+        .iter()
+        .map(|entry| DeployView::new(entry, now))
+        .collect();
+    print(&deploys, &filter, arguments.output, now, out)?;
+    if matches!(arguments.output, Format::Table | Format::Wide) {
+        let note = if deploys.is_empty() {
+            Some("no deploys found".to_owned())
+        } else {
+            next.map(|_| {
+                format!(
+                    "there are older ones: raise --limit (now {})",
+                    arguments.limit
+                )
+            })
+        };
+        if let Some(note) = note {
+            writeln!(io::stderr(), "{note}")?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    items: &'a [DeployView],
+}
+
+fn print(
+    deploys: &[DeployView],
+    filter: &HistoryFilter,
+    format: Format,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::print_value(out, &List { items: deploys }, false),
+        Format::Yaml => output::print_value(out, &List { items: deploys }, true),
+        Format::Name => {
+            for deploy in deploys {
+                writeln!(out, "deploy/{}", deploy.id)?;
+            }
+            Ok(())
+        }
+        Format::Table | Format::Wide if deploys.is_empty() => Ok(()),
+        Format::Table => Ok(write!(out, "{}", table(deploys, filter, false, now))?),
+        Format::Wide => Ok(write!(out, "{}", table(deploys, filter, true, now))?),
+    }
+}
+
+/// Columns that the filter makes the same for every row are left out.
+fn table(deploys: &[DeployView], filter: &HistoryFilter, wide: bool, now: Timestamp) -> String {
+    type Cell<'a> = Box<dyn Fn(&DeployView) -> String + 'a>;
+    let ids: Vec<_> = deploys.iter().map(|deploy| deploy.id).collect();
+    let short = ShortIds::among(&ids);
+    let mut columns: Vec<(&str, Cell<'_>)> = Vec::new();
+    if filter.namespace.is_none() {
+        columns.push(("NAMESPACE", Box::new(|deploy| deploy.namespace.clone())));
+    }
+    if filter.project.is_none() {
+        columns.push(("PROJECT", Box::new(|deploy| deploy.project.clone())));
+    }
+    if filter.stage.is_none() {
+        columns.push(("STAGE", Box::new(|deploy| deploy.stage.clone())));
+    }
+    if wide {
+        columns.push(("DEPLOY", Box::new(|deploy| deploy.id.to_string())));
+    } else {
+        columns.push(("DEPLOY", Box::new(move |deploy| short.of(&deploy.id))));
+    }
+    columns.push(("STATE", Box::new(|deploy| deploy.state.to_string())));
+    columns.push(("IMAGES", Box::new(|deploy| deploy.summary.clone())));
+    columns.push(("AGE", Box::new(move |deploy| ago(deploy.created_at, now))));
+    columns.push(("TOOK", Box::new(took)));
+    columns.push(("ACTOR", Box::new(|deploy| deploy.actor.clone())));
+    if wide {
+        columns.push(("WAITED", Box::new(|deploy| seconds(deploy.waited_seconds))));
+        columns.push(("INSTANCE", Box::new(|deploy| deploy.instance.clone())));
+        columns.push(("RELEASE", Box::new(|deploy| deploy.release.clone())));
+        columns.push(("WHY", Box::new(|deploy| deploy.why().to_owned())));
+    } else {
+        columns.push(("WHY", Box::new(|deploy| explained(deploy.why()))));
+    }
+    let headings: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
+    let mut rows = Columns::new(&headings);
+    for deploy in deploys {
+        rows.row(columns.iter().map(|(_, cell)| cell(deploy)));
+    }
+    rows.render()
+}
+
+/// How long ago something was.
+pub fn ago(at: Timestamp, now: Timestamp) -> String {
+    spans::short(now.duration_since(at))
+}
+
+/// How long a deploy worked; nothing for one that has not begun.
+pub fn took(deploy: &DeployView) -> String {
+    if deploy.state == State::Pending {
+        return String::new();
+    }
+    seconds(deploy.worked_seconds)
+}
+
+/// Seconds as people read them.
+pub fn seconds(seconds: f64) -> String {
+    SignedDuration::try_from_secs_f64(seconds).map_or_else(|_| String::new(), spans::short)
+}
+
+fn explained(text: &str) -> String {
+    if text.chars().count() <= EXPLAINED {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(EXPLAINED - 1).collect();
+    format!("{}…", head.trim_end())
+}

@@ -1,0 +1,232 @@
+//! `stagekeeper logs DEPLOY [-f]`: what was seen while a deploy ran.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{
+    database,
+    failure::{Code, Failure},
+    output::one_line,
+};
+use crate::{
+    config::settings::DatabaseArgs,
+    store::{LogFilter, LogLevel, Store, StoreError, StoredLine},
+};
+
+/// Lines that are read at once.
+const BATCH: i64 = 1000;
+/// Pauses between looks at a log that does not grow: from the first, doubled up to the last.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(4)];
+
+/// What `logs` takes.
+#[derive(Args)]
+pub struct LogsArgs {
+    /// The deploy's id, or a beginning that only it has.
+    #[arg(value_name = "DEPLOY")]
+    deploy: String,
+    /// Go on with new lines until the deploy has ended.
+    #[arg(short, long)]
+    follow: bool,
+    /// Only lines with these words, as in a web search: `connection refused`, `"exit code 1"`, `timeout -probe`.
+    #[arg(long, value_name = "WORDS")]
+    search: Option<String>,
+    /// Form of a line.
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    output: LineFormat,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LineFormat {
+    /// Time, source, level and text.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+/// Prints the lines of a deploy in the order in which they arrived.
+///
+/// # Errors
+/// The database is away, or there is no such deploy.
+pub async fn print(arguments: &LogsArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let store = database::connect(&arguments.database).await?;
+    let deploy = database::deploy_named(&store, &arguments.deploy).await?;
+    let mut reader = Reader {
+        store,
+        filter: LogFilter {
+            deploy,
+            search: arguments.search.clone(),
+            after: 0,
+            limit: BATCH,
+        },
+        format: arguments.output,
+    };
+    if arguments.follow {
+        reader.follow(out).await
+    } else {
+        reader.rest(out).await?;
+        Ok(())
+    }
+}
+
+/// What one look at a growing log showed.
+struct Look {
+    /// There were new lines.
+    news: bool,
+    /// How the deploy ended, if it has.
+    end: Option<String>,
+}
+
+struct Reader {
+    store: Store,
+    filter: LogFilter,
+    format: LineFormat,
+}
+
+impl Reader {
+    /// Prints what has not been printed; says whether there was anything.
+    async fn rest(&mut self, out: &mut dyn Write) -> Result<bool, Failure> {
+        let mut any = false;
+        loop {
+            let lines = self.store.logs_list(&self.filter).await?;
+            for line in &lines {
+                writeln!(out, "{}", written(line, self.format)?)?;
+                self.filter.after = line.position;
+                any = true;
+            }
+            if i64::try_from(lines.len()).unwrap_or(BATCH) < BATCH {
+                out.flush()?;
+                return Ok(any);
+            }
+        }
+    }
+
+    /// Prints lines until the deploy has ended. A database that is away for a while is waited for.
+    async fn follow(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
+        let [first, longest] = PAUSES;
+        let mut pause = first;
+        let mut away = false;
+        loop {
+            match self.look(out).await {
+                Ok(Look { end: Some(end), .. }) => return Ok(writeln!(io::stderr(), "{end}")?),
+                Ok(look) => {
+                    away = false;
+                    if look.news {
+                        pause = first;
+                    }
+                }
+                Err(Failure::Said {
+                    code: Code::Unavailable,
+                    what,
+                    ..
+                }) => {
+                    if !away {
+                        writeln!(io::stderr(), "{what}; waiting for it")?;
+                    }
+                    away = true;
+                }
+                Err(failure) => return Err(failure),
+            }
+            tokio::time::sleep(pause).await;
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    async fn look(&mut self, out: &mut dyn Write) -> Result<Look, Failure> {
+        // Asked before the lines are read: what was written up to the end is then among them.
+        let end = self.end().await?;
+        let news = self.rest(out).await?;
+        Ok(Look { news, end })
+    }
+
+    /// How the deploy ended, if it has.
+    async fn end(&self) -> Result<Option<String>, StoreError> {
+        let id = self.filter.deploy;
+        let Some(found) = self.store.deploy_get(id).await? else {
+            return Ok(Some(format!("deploy {id} was removed with its project")));
+        };
+        let deploy = found.entry.stored.deploy;
+        Ok(deploy.is_closed().then(|| match deploy.message {
+            Some(message) => format!("deploy {id} ended: {}: {message}", deploy.state),
+            None => format!("deploy {id} ended: {}", deploy.state),
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct LineView<'a> {
+    at: Timestamp,
+    deploy: Uuid,
+    source: &'a str,
+    level: &'static str,
+    text: &'a str,
+}
+
+fn written(stored: &StoredLine, format: LineFormat) -> Result<String, Failure> {
+    let line = &stored.line;
+    match format {
+        LineFormat::Json => serde_json::to_string(&LineView {
+            at: line.at,
+            deploy: stored.deploy,
+            source: &line.source,
+            level: line.level.word(),
+            text: &line.text,
+        })
+        .map_err(|error| Failure::failed(format!("a line cannot be written: {error}"), "")),
+        LineFormat::Text => Ok(format!(
+            "{} {} {}{}",
+            line.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
+            one_line(&line.source),
+            mark(line.level),
+            one_line(&line.text)
+        )),
+    }
+}
+
+/// Most lines are information, which needs no word.
+const fn mark(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Debug => "DEBUG ",
+        LogLevel::Info => "",
+        LogLevel::Warn => "WARN ",
+        LogLevel::Error => "ERROR ",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::LogLine;
+
+    #[test]
+    fn a_line_is_one_line_whatever_a_container_wrote() {
+        let stored = StoredLine {
+            position: 1,
+            deploy: Uuid::nil(),
+            line: LogLine {
+                at: "2026-11-21T12:00:00.5Z".parse().expect("an instant"),
+                source: "pod/web-0/web".into(),
+                seq: 1,
+                level: LogLevel::Error,
+                text: "\u{1b}[2Jpanic\nat once".into(),
+            },
+        };
+        assert_eq!(
+            written(&stored, LineFormat::Text),
+            Ok("2026-11-21T12:00:00.500Z pod/web-0/web ERROR \u{fffd}[2Jpanic at once".into())
+        );
+        let json = written(&stored, LineFormat::Json).expect("JSON");
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json["text"], "\u{1b}[2Jpanic\nat once");
+        assert_eq!(json["level"], "error");
+    }
+}

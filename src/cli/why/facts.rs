@@ -1,0 +1,244 @@
+//! What is known about a stage that does not move, and how it is told.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    api::{Project, Stage, conditions},
+    cli::{history::ago, output::fields},
+    domain::deploy::State,
+    store::StoredDeploy,
+};
+
+/// Everything that `why` tells.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// The namespace.
+    pub namespace: String,
+    /// The stage.
+    pub stage: String,
+    /// Its project.
+    pub project: Option<String>,
+    /// What the conditions amount to.
+    pub condition: Option<ConditionFact>,
+    /// The operator has not seen the latest spec.
+    pub unobserved: bool,
+    /// The registries do not answer for a watched image: why.
+    pub images_stale: Option<String>,
+    /// There is no Project of that name.
+    pub project_missing: bool,
+    /// What is suspended: `stage`, `project`.
+    pub suspended: Vec<&'static str>,
+    /// Services that are pinned, and to what.
+    pub pinned: BTreeMap<String, String>,
+    /// What the newest open deploy waits for.
+    pub waiting: Option<WaitingFact>,
+    /// The deploy whose release serves.
+    pub serving: Option<DeployFact>,
+    /// Deploys that have not ended, the oldest first.
+    pub open: Vec<DeployFact>,
+    /// The newest deploy that failed.
+    pub last_failure: Option<DeployFact>,
+    /// Releases that are not tried again by themselves.
+    pub vetoed: Vec<VetoFact>,
+    /// What would open the way.
+    pub opens: Vec<String>,
+    /// What could not be asked.
+    pub unknown: Vec<String>,
+}
+
+/// The first of `Stalled`, `Reconciling` and `Ready` that tells something.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct ConditionFact {
+    /// Which of them.
+    pub kind: String,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+/// What a deploy waits for.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct WaitingFact {
+    /// In one word.
+    pub reason: String,
+    /// In a sentence.
+    pub message: String,
+    /// What exactly: another deploy's id, a suspended thing.
+    pub blocker: Option<String>,
+}
+
+/// A deploy in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeployFact {
+    /// Its id.
+    pub id: String,
+    /// Its state.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// Its images in short.
+    pub summary: String,
+    /// Why it stands there, or why it was made.
+    pub why: String,
+}
+
+/// A release that failed here.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct VetoFact {
+    /// Content hash of the release.
+    pub release: String,
+    /// Its images in short.
+    pub summary: String,
+    /// The deploy that failed.
+    pub deploy: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl From<&StoredDeploy> for DeployFact {
+    fn from(stored: &StoredDeploy) -> Self {
+        let deploy = &stored.deploy;
+        Self {
+            id: deploy.id.to_string(),
+            state: deploy.state,
+            since: deploy.since,
+            summary: stored.release.summary(),
+            why: deploy.message.as_ref().unwrap_or(&deploy.cause).clone(),
+        }
+    }
+}
+
+impl Facts {
+    /// Nothing but where it is about.
+    pub fn new(namespace: &str, stage: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            stage: stage.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds what the resources say.
+    pub fn of_cluster(&mut self, stage: &Stage, project: Option<&Project>) {
+        self.project = Some(stage.spec.project.clone());
+        self.project_missing = project.is_none();
+        self.pinned = stage.spec.pin.clone();
+        if stage.spec.suspend {
+            self.suspended.push("stage");
+        }
+        if project.is_some_and(|project| project.spec.suspend) {
+            self.suspended.push("project");
+        }
+        let Some(status) = &stage.status else {
+            self.unobserved = true;
+            return;
+        };
+        let generation = stage.metadata.generation.unwrap_or_default();
+        self.unobserved = status.observed_generation < generation;
+        let is_true = |kind: &&str| {
+            conditions::get(&status.conditions, kind).is_some_and(|found| found.status == "True")
+        };
+        let kind = [conditions::STALLED, conditions::RECONCILING]
+            .into_iter()
+            .find(is_true)
+            .unwrap_or(conditions::READY);
+        self.condition = conditions::get(&status.conditions, kind).map(|found| ConditionFact {
+            kind: kind.into(),
+            reason: found.reason.clone(),
+            message: found.message.clone(),
+        });
+        self.images_stale = conditions::get(&status.conditions, "ImagesCurrent")
+            .filter(|found| found.status == "False")
+            .map(|found| found.message.clone());
+        self.waiting = status.deploy.as_ref().and_then(|deploy| {
+            Some(WaitingFact {
+                reason: deploy.waiting_reason.clone()?,
+                message: deploy.message.clone().unwrap_or_default(),
+                blocker: deploy.blocker.clone(),
+            })
+        });
+    }
+
+    /// The facts as people read them; what is not the case is left out.
+    pub fn describe(&self, now: Timestamp) -> String {
+        let mut lines: Vec<(&str, String)> = Vec::new();
+        let project = self.project.as_deref().unwrap_or("?");
+        lines.push((
+            "Stage",
+            format!("{project}/{} in namespace {}", self.stage, self.namespace),
+        ));
+        if let Some(condition) = &self.condition {
+            let ConditionFact {
+                kind,
+                reason,
+                message,
+            } = condition;
+            lines.push(("Now", format!("{kind} ({reason}): {message}")));
+        }
+        if let Some(serving) = &self.serving {
+            let since = ago(serving.since, now);
+            lines.push((
+                "Serves",
+                format!(
+                    "{} since {since} ago, deploy {}",
+                    serving.summary, serving.id
+                ),
+            ));
+        }
+        for deploy in &self.open {
+            let since = ago(deploy.since, now);
+            lines.push((
+                "Under way",
+                format!(
+                    "{}: {} for {since}, deploy {}",
+                    deploy.summary, deploy.state, deploy.id
+                ),
+            ));
+        }
+        if let Some(waiting) = &self.waiting {
+            lines.push((
+                "Waits for",
+                format!("{}: {}", waiting.reason, waiting.message),
+            ));
+        }
+        if let Some(failed) = &self.last_failure {
+            let when = ago(failed.since, now);
+            lines.push((
+                "Last failure",
+                format!(
+                    "{} {when} ago ({}), deploy {}: {}",
+                    failed.summary, failed.state, failed.id, failed.why
+                ),
+            ));
+        }
+        for veto in &self.vetoed {
+            lines.push((
+                "Held back",
+                format!(
+                    "{} since {} ago, it failed here in deploy {}: {}",
+                    veto.summary,
+                    ago(veto.at, now),
+                    veto.deploy,
+                    veto.reason
+                ),
+            ));
+        }
+        for (service, to) in &self.pinned {
+            lines.push(("Pinned", format!("{service} to {to}")));
+        }
+        for open in &self.opens {
+            lines.push(("What helps", open.clone()));
+        }
+        for unknown in &self.unknown {
+            lines.push(("Not known", unknown.clone()));
+        }
+        fields(&lines)
+    }
+}
