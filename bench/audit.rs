@@ -142,7 +142,9 @@ impl Requests {
         let kind = self.by_kind.entry(key).or_default();
         kind.count += 1;
         kind.refused += refused;
-        let took = entry.stage_timestamp.duration_since(entry.request_received_timestamp);
+        let took = entry
+            .stage_timestamp
+            .duration_since(entry.request_received_timestamp);
         kind.mean_millis += took.as_secs_f64() * 1_000.0;
     }
 }

@@ -134,10 +134,7 @@ impl Floor {
     }
 
     /// Sends one write as soon as there is a slot for it.
-    async fn write<T>(
-        &self,
-        request: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, Failure> {
+    async fn write<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
         let _slot = self.slots.acquire().await?;
         self.writes.fetch_add(1, Ordering::Relaxed);
         Ok(request.await?)
@@ -149,9 +146,12 @@ impl Floor {
         let name = instance.object();
         let available = self.waiting.register(&name);
         let as_it_is = PostParams::default();
-        let service = self.write(self.services.create(&as_it_is, &instance.service()?)).await?;
+        let service = self
+            .write(self.services.create(&as_it_is, &instance.service()?))
+            .await?;
         let deployment = instance.deployment(&service)?;
-        self.write(self.deployments.create(&as_it_is, &deployment)).await?;
+        self.write(self.deployments.create(&as_it_is, &deployment))
+            .await?;
         tokio::time::timeout(Duration::from_mins(10), available)
             .await
             .map_err(|_| format!("{name} is not available after 10 minutes"))??;
@@ -167,14 +167,19 @@ impl Floor {
         let status = instance.status(before, stage.metadata.generation.unwrap_or(1));
         let patch = Patch::Merge(json!({"status": status}));
         let name = stage.name_any();
-        self.write(self.stages.patch_status(&name, &PatchParams::default(), &patch)).await?;
+        self.write(
+            self.stages
+                .patch_status(&name, &PatchParams::default(), &patch),
+        )
+        .await?;
         Ok(())
     }
 
     /// Makes the first instance of a stage.
     async fn seed(&self, stage: &Stage, first: Instance) -> Result<(), Failure> {
         let service = first.stage_service()?;
-        self.write(self.services.create(&PostParams::default(), &service)).await?;
+        self.write(self.services.create(&PostParams::default(), &service))
+            .await?;
         self.start(&first).await?;
         self.write_status(stage, &first, None).await
     }
@@ -183,7 +188,11 @@ impl Floor {
     async fn shift(&self, stage: &Stage, old: Instance, new: Instance) -> Result<Instant, Failure> {
         self.start(&new).await?;
         let (service, patch) = (new.stage_service_name(), Patch::Merge(new.switch()));
-        self.write(self.services.patch(&service, &PatchParams::default(), &patch)).await?;
+        self.write(
+            self.services
+                .patch(&service, &PatchParams::default(), &patch),
+        )
+        .await?;
         self.write_status(stage, &new, Some(&old)).await?;
         let told = Instant::now();
         let (object, gently) = (old.object(), DeleteParams::background());
@@ -199,7 +208,9 @@ impl Floor {
 async fn watch(client: &Client, namespace: &str, waiting: Waiting) -> Result<(), Failure> {
     let (tell, synced) = oneshot::channel();
     let api: Api<Progress> = Api::namespaced(client.clone(), namespace);
-    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut events = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .boxed();
     tokio::spawn(async move {
         let mut tell = Some(tell);
         while let Some(event) = events.next().await {

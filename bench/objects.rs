@@ -49,7 +49,9 @@ impl Instance {
         let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release)
             .map_err(|problems| format!("{problems:?}"))?;
         Ok(Self {
-            owner: stage.controller_owner_ref(&()).ok_or("the stage has no identity")?,
+            owner: stage
+                .controller_owner_ref(&())
+                .ok_or("the stage has no identity")?,
             deploy: SystemIds.next(),
             service: service.name.clone(),
             name: snapshot.instance(),
@@ -70,7 +72,10 @@ impl Instance {
 
     /// The workload. Its pods are told the address of `service`, as it was created.
     pub fn deployment(&self, service: &Service) -> Result<Deployment, Failure> {
-        let address = service.spec.as_ref().and_then(|spec| spec.cluster_ip.clone());
+        let address = service
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.cluster_ip.clone());
         let addresses = BTreeMap::from([(service.name_any(), address.unwrap_or_default())]);
         Ok(self.render(addresses)?.workload)
     }
@@ -83,7 +88,11 @@ impl Instance {
         };
         let rendered = render::instance(&self.snapshot, &self.name, &context)
             .map_err(|problems| format!("{problems:?}"))?;
-        let only = rendered.waves.into_iter().flat_map(|wave| wave.services).next();
+        let only = rendered
+            .waves
+            .into_iter()
+            .flat_map(|wave| wave.services)
+            .next();
         only.ok_or_else(|| "nothing was rendered".into())
     }
 

@@ -247,7 +247,8 @@ impl Observer {
         };
         let stage = seen.labels().get(labels::STAGE)?.clone();
         if let Some(instance) = seen.labels().get(labels::INSTANCE) {
-            self.services.insert(name.to_owned(), (stage, instance.clone()));
+            self.services
+                .insert(name.to_owned(), (stage, instance.clone()));
             return None;
         }
         let view = self.stages.entry(stage.clone()).or_default();
@@ -263,7 +264,14 @@ impl Observer {
         };
         let stage = seen.labels().get(labels::STAGE)?.clone();
         let instance = seen.labels().get(labels::INSTANCE)?.clone();
-        let image = seen.spec.template.spec.containers.into_iter().next()?.image?;
+        let image = seen
+            .spec
+            .template
+            .spec
+            .containers
+            .into_iter()
+            .next()?
+            .image?;
         let place = (stage.clone(), instance);
         self.deployments.insert(name, place.clone());
         self.workloads.insert(place, image);

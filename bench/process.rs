@@ -171,7 +171,14 @@ pub fn memory(pid: u32) -> Result<Memory, Failure> {
     let mebibytes = |key: &str| {
         status
             .lines()
-            .find_map(|line| line.strip_prefix(key)?.trim_start().split(' ').next()?.parse().ok())
+            .find_map(|line| {
+                line.strip_prefix(key)?
+                    .trim_start()
+                    .split(' ')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
             .map_or(0.0, |kibibytes: f64| kibibytes / 1024.0)
     };
     Ok(Memory {
@@ -204,7 +211,10 @@ impl Sql {
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let (transactions, rows) = text.trim().split_once(',').ok_or_else(|| {
-            format!("no statistics of `{database}`: {}", String::from_utf8_lossy(&output.stderr))
+            format!(
+                "no statistics of `{database}`: {}",
+                String::from_utf8_lossy(&output.stderr)
+            )
         })?;
         Ok(Self {
             transactions: transactions.parse()?,

@@ -42,14 +42,14 @@ impl Figure {
     fn print(&self) -> Option<Value> {
         let value = median(&self.values).or_else(|| median(&self.floor))?;
         let floor = median(&self.floor);
-        let ratio = floor.filter(|floor| *floor > 0.0).map(|floor| value / floor);
+        let ratio = floor
+            .filter(|floor| *floor > 0.0)
+            .map(|floor| value / floor);
         let least = self.values.iter().copied().reduce(f64::min);
         let least_floor = self.floor.iter().copied().reduce(f64::min);
         let (goal, met) = match self.goal {
             Goal::AtMost(limit) => (format!("<={limit}"), Some(value <= limit)),
-            Goal::TimesFloor(limit) => {
-                (format!("<={limit}x"), ratio.map(|ratio| ratio <= limit))
-            }
+            Goal::TimesFloor(limit) => (format!("<={limit}x"), ratio.map(|ratio| ratio <= limit)),
             Goal::None => ("-".to_owned(), None),
         };
         println!(
@@ -62,7 +62,11 @@ impl Figure {
             short(least),
             short(least_floor),
             self.values.len().max(self.floor.len()),
-            if met == Some(false) && !self.values.is_empty() { " MISSED" } else { "" },
+            if met == Some(false) && !self.values.is_empty() {
+                " MISSED"
+            } else {
+                ""
+            },
         );
         Some(json!({
             "name": self.name,
@@ -83,14 +87,19 @@ impl Report {
         let mut files: Vec<PathBuf> = std::fs::read_dir(&self.dir)?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()?;
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        files.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        });
         files.sort();
         let mut measured: Vec<Value> = Vec::new();
         for file in files {
             measured.push(serde_json::from_str(&std::fs::read_to_string(file)?)?);
         }
-        let sizes: BTreeSet<u64> =
-            measured.iter().filter_map(|one| one["stages"].as_u64()).collect();
+        let sizes: BTreeSet<u64> = measured
+            .iter()
+            .filter_map(|one| one["stages"].as_u64())
+            .collect();
         let figures: Vec<Value> = sizes
             .into_iter()
             .flat_map(|stages| figures(&measured, stages))
@@ -134,27 +143,41 @@ fn figures(measured: &[Value], stages: u64) -> Vec<Figure> {
                     goal,
                 });
             };
-        compare("move", "s", Goal::TimesFloor(1.3), &|one| one["movedSeconds"].as_f64());
+        compare("move", "s", Goal::TimesFloor(1.3), &|one| {
+            one["movedSeconds"].as_f64()
+        });
         compare("old-gone-after", "s", Goal::AtMost(5.0), &|one| {
             Some(one["goneSeconds"].as_f64()? - one["movedSeconds"].as_f64()?)
         });
         compare("old-pods-gone-after", "s", Goal::None, &|one| {
             Some(one["podsGoneSeconds"].as_f64()? - one["movedSeconds"].as_f64()?)
         });
-        compare("move-until-gone", "s", Goal::None, &|one| one["goneSeconds"].as_f64());
-        compare("api-writes-per-deploy", "writes", Goal::AtMost(10.0), &|one| {
-            Some(one["requests"]["writes"].as_f64()? / count)
+        compare("move-until-gone", "s", Goal::None, &|one| {
+            one["goneSeconds"].as_f64()
         });
+        compare(
+            "api-writes-per-deploy",
+            "writes",
+            Goal::AtMost(10.0),
+            &|one| Some(one["requests"]["writes"].as_f64()? / count),
+        );
         compare("api-reads", "reads", Goal::AtMost(0.0), &|one| {
             let requests = &one["requests"];
             Some(requests["gets"].as_f64()? + requests["lists"].as_f64()?)
         });
-        compare("sql-transactions-per-deploy", "transactions", Goal::None, &|one| {
-            Some(one["sql"]["transactions"].as_f64()? / count)
-        });
+        compare(
+            "sql-transactions-per-deploy",
+            "transactions",
+            Goal::None,
+            &|one| Some(one["sql"]["transactions"].as_f64()? / count),
+        );
         compare("cpu-per-1000-deploys", "s", Goal::AtMost(5.0), &|one| {
             let spent = &one["cpuUntilSettled"]["each"];
-            let side = if spent["floor"].is_null() { "operator" } else { "floor" };
+            let side = if spent["floor"].is_null() {
+                "operator"
+            } else {
+                "floor"
+            };
             Some(spent[side].as_f64()? / count * 1000.0)
         });
         compare("cpu-elsewhere", "s", Goal::None, &|one| {
@@ -169,16 +192,29 @@ fn figures(measured: &[Value], stages: u64) -> Vec<Figure> {
         all.push(Figure {
             name: format!("{name}-{stages}"),
             unit,
-            values: of(kind).filter(|one| one["side"] != "floor").filter_map(read).collect(),
+            values: of(kind)
+                .filter(|one| one["side"] != "floor")
+                .filter_map(read)
+                .collect(),
             floor: Vec::new(),
             goal: Goal::AtMost(limit),
         });
     };
-    single("memory-peak", "MiB", 60.0, "move", &|one| one["memory"]["peak"].as_f64());
-    single("memory-settled", "MiB", 60.0, "idle", &|one| one["memory"]["resident"].as_f64());
-    single("idle-api-writes", "writes", 0.0, "idle", &|one| one["requests"]["writes"].as_f64());
-    single("idle-sql-rows", "rows", 0.0, "idle", &|one| one["sql"]["rowsWritten"].as_f64());
-    single("restart-observed", "s", 5.0, "start", &|one| restart(one)?["observedSeconds"].as_f64());
+    single("memory-peak", "MiB", 60.0, "move", &|one| {
+        one["memory"]["peak"].as_f64()
+    });
+    single("memory-settled", "MiB", 60.0, "idle", &|one| {
+        one["memory"]["resident"].as_f64()
+    });
+    single("idle-api-writes", "writes", 0.0, "idle", &|one| {
+        one["requests"]["writes"].as_f64()
+    });
+    single("idle-sql-rows", "rows", 0.0, "idle", &|one| {
+        one["sql"]["rowsWritten"].as_f64()
+    });
+    single("restart-observed", "s", 5.0, "start", &|one| {
+        restart(one)?["observedSeconds"].as_f64()
+    });
     single("restart-api-writes", "writes", 0.0, "start", &|one| {
         restart(one)?["requests"]["writes"].as_f64()
     });
@@ -206,8 +242,11 @@ fn median(values: &[f64]) -> Option<f64> {
 }
 
 fn short(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| {
-        let text = format!("{value:.2}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    })
+    value.map_or_else(
+        || "-".to_owned(),
+        |value| {
+            let text = format!("{value:.2}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        },
+    )
 }
