@@ -18,10 +18,14 @@ mod deploys;
 mod fixture;
 #[path = "store/history.rs"]
 mod history;
+#[path = "store/instances.rs"]
+mod instances;
 #[path = "store/logs.rs"]
 mod logs;
 #[path = "store/migrate.rs"]
 mod migrate;
+#[path = "store/outcomes.rs"]
+mod outcomes;
 #[path = "store/plans.rs"]
 mod plans;
 #[path = "store/schema.rs"]

@@ -11,7 +11,10 @@ use stagekeeper::{
         deploy::{State, Transition},
         release::{Release, ReleaseImage},
     },
-    store::{Advance, Creation, NewDeploy, NewStage, Store, StoreError},
+    store::{
+        Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewStage, NewVeto, Store,
+        StoreError,
+    },
 };
 use uuid::Uuid;
 
@@ -178,5 +181,20 @@ pub(crate) fn step(
         evidence: false,
         instances: Vec::new(),
         veto: None,
+    }
+}
+
+pub(crate) fn change(name: &str, status: InstanceStatus, deploy: Option<Uuid>) -> InstanceChange {
+    InstanceChange {
+        name: name.into(),
+        status,
+        deploy,
+    }
+}
+
+pub(crate) fn veto(number: u32) -> NewVeto {
+    NewVeto {
+        id: id(number),
+        reason: "its health check failed".into(),
     }
 }

@@ -44,23 +44,23 @@ INSERT INTO deploys (id, target_id, project_id, sequence, release_id, images, sn
            now(), 1, 'policy', 'x', now() - (100000 - d) * interval '1 minute', CASE WHEN d < 99500 THEN now() END
     FROM generate_series(0, 99999) AS d;
 INSERT INTO deploy_transitions (deploy_id, version, step, to_state, actor, reason, message, at)
-    SELECT lpad(to_hex(d), 32, '0')::uuid, v, 1, 'pending', 'policy', 'x', 'x', now()
-    FROM generate_series(0, 99999) AS d, generate_series(1, 2) AS v;
+    SELECT lpad(to_hex(d), 32, '0')::uuid, 1, 1, 'pending', 'policy', 'x', 'x', now()
+    FROM generate_series(0, 99999) AS d;
 INSERT INTO instances (target_id, name, deploy_id, status, deleted_at)
-    SELECT md5('t' || d % 500)::uuid, 'i' || d, lpad(to_hex(d), 32, '0')::uuid, 'running', CASE WHEN d < 49000 THEN now() END
-    FROM generate_series(0, 49999) AS d;
+    SELECT md5('t' || d % 500)::uuid, 'i' || d, lpad(to_hex(d), 32, '0')::uuid, 'running', CASE WHEN d < 19000 THEN now() END
+    FROM generate_series(0, 19999) AS d;
 INSERT INTO vetoes (id, target_id, release_id, deploy_id, reason, actor, at, lifted_at, lifted_by)
     SELECT lpad(to_hex(d), 32, '0')::uuid, md5('t' || d % 500)::uuid, repeat(md5('r' || d % 20000), 2), lpad(to_hex(d), 32, '0')::uuid, 'x',
            'policy', now(), CASE WHEN d < 19000 THEN now() END, CASE WHEN d < 19000 THEN 'policy' END
     FROM generate_series(0, 19999) AS d;
 INSERT INTO hook_runs (deploy_id, phase, name, started_at)
-    SELECT lpad(to_hex(d), 32, '0')::uuid, 'verify', 'smoke', now() FROM generate_series(0, 49999) AS d;
+    SELECT lpad(to_hex(d), 32, '0')::uuid, 'verify', 'smoke', now() FROM generate_series(0, 19999) AS d;
 INSERT INTO deploy_logs (deploy_id, at, source, seq, level, line)
     SELECT lpad(to_hex(l % 5000), 32, '0')::uuid, now() + l % 400 * interval '1 day', 'pod', l, 'info',
            'word' || l % 997 || ' and word' || l % 499
-    FROM generate_series(0, 99999) AS l;
+    FROM generate_series(0, 49999) AS l;
 INSERT INTO audit_log (seq, at, actor, action, subject, details, prev_hash, hash)
-    SELECT a, now(), 'policy', 'x', 'deploy/' || a, '{}', '', '' FROM generate_series(1, 50000) AS a;
+    SELECT a, now(), 'policy', 'x', 'deploy/' || a, '{}', '', '' FROM generate_series(1, 20000) AS a;
 SET session_replication_role = DEFAULT;
 ANALYZE";
 
