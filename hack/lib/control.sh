@@ -92,6 +92,10 @@ launch_apiserver() {
   if [[ $profile == node ]]; then
     address=(--bind-address 0.0.0.0 --advertise-address "10.$subnet.0.1")
   fi
+  local audit_flags=()
+  if [[ -n ${audit:-} ]]; then
+    audit_flags=(--audit-policy-file "$audit" --audit-log-path "$logs/audit.log" --audit-log-maxsize 0)
+  fi
   # Fair queuing is off, so that no test or benchmark measures its queues; the plain limits are far above what one
   # machine reaches.
   launch host apiserver "$tools/kube-apiserver" "${address[@]}" --secure-port "$api_port" \
@@ -103,7 +107,7 @@ launch_apiserver() {
     --service-account-issuer https://kubernetes.default.svc \
     --service-account-key-file "$pki/service-account.key" --service-account-signing-key-file "$pki/service-account.key" \
     --enable-priority-and-fairness=false --max-requests-inflight 3000 --max-mutating-requests-inflight 3000 \
-    --profiling=false
+    --profiling=false "${audit_flags[@]}"
 }
 
 apiserver_ready() { api /readyz; }

@@ -269,7 +269,7 @@ impl Writer {
             .collect();
         let list = ListParams::default().labels(&selector.join(","));
         let request = path::<K>(&target).delete_collection(&DeleteParams::background(), &list);
-        self.send(&target, request, true).await.map(drop)
+        self.send(&target, request, false).await.map(drop)
     }
 
     async fn send(

@@ -92,9 +92,10 @@ pub async fn drive(
         }
     }
     let probing = |prober: &Prober| {
-        ledger.open.iter().any(|entry| {
-            prober.is_for(entry.deploy.id) && entry.deploy.state == State::HealthChecking
-        })
+        ledger
+            .open
+            .iter()
+            .any(|entry| prober.is_for(entry.deploy.id) && entry.deploy.state.is_active())
     };
     if prober.as_ref().is_some_and(|prober| !probing(prober)) {
         *prober = None;
@@ -216,18 +217,14 @@ async fn perform(
                 apply::routes(ctx, target, entry, active, &children).await?
             }
             Effect::Probe => {
-                if !prober
-                    .as_ref()
-                    .is_some_and(|prober| prober.is_for(entry.deploy.id))
-                {
-                    *prober = Some(Prober::start(
-                        entry,
-                        plans.this,
-                        &children,
-                        &target.key,
-                        &ctx.trigger,
-                    ));
-                }
+                *prober = Some(Prober::aim(
+                    prober.take(),
+                    entry,
+                    plans.this,
+                    &children,
+                    &target.key,
+                    &ctx.trigger,
+                ));
                 false
             }
             Effect::SwitchTraffic => apply::traffic(ctx, target, entry, &children).await?,

@@ -12,7 +12,10 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -253,8 +256,8 @@ async fn term(
         }
     });
     for (namespace, stage_queue, project_queue) in readers {
-        let (stages, stage_events) = watched::<Stage>(process, namespace.as_deref());
-        let (projects, project_events) = watched::<Project>(process, namespace.as_deref());
+        let stages = watched::<Stage>(process, namespace.as_deref());
+        let projects = watched::<Project>(process, namespace.as_deref());
         let ctx = Arc::new(Context {
             client: process.client.clone(),
             writer: Writer::new(process.client.clone(), process.index.clone()),
@@ -262,8 +265,8 @@ async fn term(
             clock: process.clock.clone(),
             ids: process.ids.clone(),
             index: process.index.clone(),
-            projects,
-            stages,
+            projects: projects.reader,
+            stages: stages.reader,
             images: images.clone(),
             events: events.clone(),
             telemetry: process.telemetry.clone(),
@@ -278,13 +281,14 @@ async fn term(
         });
         tasks.spawn(stages_controller(
             ctx.clone(),
-            stage_events,
+            projects.ready,
+            stages.events,
             stage_queue,
             stop.clone(),
         ));
         tasks.spawn(projects_controller(
             ctx,
-            project_events,
+            projects.events,
             project_queue,
             stop.clone(),
         ));
@@ -367,10 +371,7 @@ async fn until_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T
 }
 
 /// A watch with its memory; passes on only what a controller acts on, not its own status writes.
-fn watched<K>(
-    process: &Process,
-    namespace: Option<&str>,
-) -> (Reflected<K>, BoxStream<'static, watcher::Result<K>>)
+fn watched<K>(process: &Process, namespace: Option<&str>) -> Watched<K>
 where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -385,25 +386,45 @@ where
         None => Api::all(process.client.clone()),
     };
     let (reader, writer) = reflector::store();
+    let (listed, ready) = watch::channel(false);
     let changes = predicates::generation
         .combine(predicates::annotations)
         .combine(predicates::finalizers);
     let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS))
         .default_backoff()
         .reflect(writer)
+        .inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                listed.send_replace(true);
+            }
+        })
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
-    (reader, events.boxed())
+    Watched {
+        reader,
+        events: events.boxed(),
+        ready,
+    }
+}
+
+/// A watch with its memory.
+struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
+    reader: Reflected<K>,
+    events: BoxStream<'static, watcher::Result<K>>,
+    /// Whether everything was listed once. The reader's own way to wait for that serves a single waiter, and the
+    /// controller is one already.
+    ready: watch::Receiver<bool>,
 }
 
 async fn stages_controller(
     ctx: Arc<Context>,
+    mut projects: watch::Receiver<bool>,
     events: BoxStream<'static, watcher::Result<Stage>>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Stage>>,
     stop: CancellationToken,
 ) {
     // A first pass needs the projects: without them every stage would say that its project does not exist.
-    if until_stopped(&stop, ctx.projects.wait_until_ready())
+    if until_stopped(&stop, projects.wait_for(|ready| *ready))
         .await
         .is_none()
     {

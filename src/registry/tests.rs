@@ -3,6 +3,7 @@
 mod auth;
 mod listing;
 mod resolving;
+mod tls;
 mod transport;
 
 use std::sync::{Arc, Mutex};

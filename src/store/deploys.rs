@@ -4,6 +4,7 @@ mod advance;
 mod create;
 mod history;
 mod load;
+mod prune;
 
 pub use advance::Advance;
 pub use create::{Creation, NewDeploy};

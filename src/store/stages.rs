@@ -140,7 +140,8 @@ impl Store {
             Target,
             "SELECT s.id, s.project_id, p.name AS project, s.namespace, s.name, s.uid
              FROM stages AS s JOIN projects AS p ON p.id = s.project_id
-             WHERE s.deleted_at IS NULL AND ($1::text[] IS NULL OR s.namespace = ANY ($1))",
+             WHERE s.deleted_at IS NULL AND ($1::text[] IS NULL OR s.namespace = ANY ($1))
+             ORDER BY s.id",
             namespaces
         )
         .fetch_all(&self.pool)

@@ -192,11 +192,11 @@ async fn a_write_on_another_state_or_version_changes_nothing() {
     let shop = Shop::new().await;
     let stage = shop.stage(2, "dev").await;
     let deploy = shop.pending(&new_deploy(stage, 1, 10)).await;
-    let stale = [
+    let late = [
         step(deploy, 2, State::Pending, State::Pulling, "Started"),
         step(deploy, 1, State::Pulling, State::Starting, "ImagesPulled"),
     ];
-    for advance in stale {
+    for advance in late {
         let advance = Advance {
             instances: vec![change("shop-10", InstanceStatus::Running, Some(deploy))],
             veto: Some(veto(90)),
@@ -320,9 +320,9 @@ async fn a_failure_keeps_its_reason_through_the_rollback() {
     assert_eq!(row.message.as_deref(), Some("pulling to failed"));
     assert_eq!(row.evidence_at, Some(at(5)));
     assert_eq!((row.since, row.finished_at), (at(6), Some(at(6))));
-    let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    assert_eq!(state.vetoes.len(), 1);
-    assert_eq!(state.vetoes[0].release, row.release);
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    assert_eq!(seen.vetoes.len(), 1);
+    assert_eq!(seen.vetoes[0].release, row.release);
 }
 
 #[tokio::test]
@@ -348,9 +348,9 @@ async fn a_failure_that_is_not_rolled_back_is_closed() {
     let why = "rollback.onFailure is off";
     let closed = shop.deploy_close(deploy, version, EPOCH, why, at(9)).await;
     assert_eq!(closed, Ok(version + 1));
-    let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    assert_eq!(state.open, []);
-    let row = state.latest.unwrap().deploy;
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    assert_eq!(seen.open, []);
+    let row = seen.latest.unwrap().deploy;
     assert_eq!((row.state, row.finished_at), (State::Failed, Some(at(9))));
     assert_eq!(row.since, at(2), "closing is no step");
     let message = "pulling to failed; rollback.onFailure is off";
@@ -472,8 +472,8 @@ async fn a_veto_holds_until_somebody_asks() {
     let stage = shop.stage(2, "dev").await;
     let good = shop.success(&new_deploy(stage, 1, 10)).await;
     let bad = shop.success(&new_deploy(stage, 2, 11)).await;
-    let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    assert_eq!(state.good.unwrap().stored.deploy.id, bad);
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    assert_eq!(seen.good.unwrap().stored.deploy.id, bad);
     let before = shop.deploy_good_before(stage, 2).await.unwrap().unwrap();
     assert_eq!(before.stored.deploy.id, good);
 
@@ -485,18 +485,18 @@ async fn a_veto_holds_until_somebody_asks() {
         ..new_deploy(stage, 3, 12)
     };
     shop.pending(&back).await;
-    let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    assert_eq!(state.good.unwrap().stored.deploy.id, good);
-    let [held] = &state.vetoes[..] else {
-        panic!("{:?}", state.vetoes)
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    assert_eq!(seen.good.unwrap().stored.deploy.id, good);
+    let [held] = &seen.vetoes[..] else {
+        panic!("{:?}", seen.vetoes)
     };
     assert_eq!((held.deploy, held.id), (bad, id(90)));
     assert_eq!(held.release, release("1.11.0").id());
 
     // A newer release leaves it, an explicit request for the same one lifts it.
     shop.pending(&new_deploy(stage, 4, 13)).await;
-    let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    assert_eq!(state.vetoes.len(), 1);
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    assert_eq!(seen.vetoes.len(), 1);
     let asked = NewDeploy {
         release: release("1.11.0"),
         request: Some("pin@4".into()),
@@ -504,8 +504,8 @@ async fn a_veto_holds_until_somebody_asks() {
         ..new_deploy(stage, 5, 14)
     };
     shop.pending(&asked).await;
-    let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    assert_eq!(state.vetoes, []);
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    assert_eq!(seen.vetoes, []);
     let lifted = "SELECT count(*) FROM vetoes WHERE lifted_by = 'user:jane'";
     assert_eq!(shop.number(lifted).await, 1);
     let asked = release("1.11.0").id();
@@ -534,8 +534,8 @@ async fn a_hook_begins_once_and_its_first_end_counts() {
     assert_eq!(runs.len(), 1);
     assert_eq!(runs[0].message.as_deref(), Some("exit 0\u{fffd}"));
     assert_eq!(runs[0].finished_at, Some(at(2)));
-    let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    assert_eq!(state.hooks, runs);
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    assert_eq!(seen.hooks, runs);
 }
 
 #[tokio::test]
@@ -548,12 +548,12 @@ async fn a_lost_answer_is_found_by_reading_again() {
     assert_eq!(shop.deploy_advance(&advance).await, Ok(2));
     let error = shop.deploy_advance(&advance).await.unwrap_err();
     assert_eq!(error.class(), Class::Conflict);
-    let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    let seen = &state.open[0].stored.deploy;
-    assert_eq!((seen.state, seen.version), (State::Pulling, 2));
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    let row = &seen.open[0].stored.deploy;
+    assert_eq!((row.state, row.version), (State::Pulling, 2));
     let on = step(
         deploy,
-        seen.version,
+        row.version,
         State::Pulling,
         State::Starting,
         "ImagesPulled",
@@ -563,4 +563,91 @@ async fn a_lost_answer_is_found_by_reading_again() {
         shop.number("SELECT count(*) FROM deploy_transitions").await,
         3
     );
+}
+
+#[tokio::test]
+async fn old_deploys_go_when_nothing_needs_them() {
+    let shop = Shop::new().await;
+    let stage = shop.stage(2, "dev").await;
+    for (sequence, number) in (1..).zip(10..14) {
+        shop.success(&new_deploy(stage, sequence, number)).await;
+    }
+    // The first still runs; the last is vetoed, so the one before it is what a rollback goes back to.
+    let runs = [change("blue", InstanceStatus::Running, Some(id(10)))];
+    shop.instances_change(stage, &runs, at(1)).await.unwrap();
+    let vetoing = NewDeploy {
+        rollback_of: Some(id(13)),
+        veto: Some(veto(90)),
+        ..new_deploy(stage, 5, 14)
+    };
+    shop.pending(&vetoing).await;
+    assert_eq!(shop.deploys_prune(at(0), 100).await, Ok(0), "none is older");
+    assert_eq!(shop.deploys_prune(at(1), 100).await, Ok(1));
+    let mut left: Vec<i64> = sqlx::query_scalar("SELECT sequence FROM deploys ORDER BY sequence")
+        .fetch_all(&shop.sql)
+        .await
+        .unwrap();
+    assert_eq!(left, [1, 3, 4, 5]);
+    assert_eq!(shop.number("SELECT count(*) FROM releases").await, 4);
+    assert_eq!(shop.number("SELECT count(*) FROM snapshots").await, 4);
+
+    // Once it is removed, the first goes too; its release stays while another deploy has it.
+    let removed = [change("blue", InstanceStatus::Removed, None)];
+    shop.instances_change(stage, &removed, at(2)).await.unwrap();
+    let live = shop.stage(3, "live").await;
+    let same = NewDeploy {
+        now: at(50),
+        id: id(20),
+        ..new_deploy(live, 1, 10)
+    };
+    shop.pending(&same).await;
+    assert_eq!(shop.deploys_prune(at(1), 100).await, Ok(1));
+    left.remove(0);
+    assert_eq!(left, [3, 4, 5]);
+    assert_eq!(shop.number("SELECT count(*) FROM releases").await, 4);
+    assert_eq!(shop.number("SELECT count(*) FROM deploys").await, 4);
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    assert_eq!(seen.good.unwrap().stored.deploy.id, id(12));
+}
+
+#[tokio::test]
+async fn a_target_is_read_with_its_recent_past() {
+    let shop = Shop::new().await;
+    let stage = shop.stage(2, "dev").await;
+    let good = shop.success(&new_deploy(stage, 1, 10)).await;
+    for (sequence, number) in (2..).zip(11..18) {
+        let deploy = shop.pending(&new_deploy(stage, sequence, number)).await;
+        shop.walk(deploy, &[(State::Aborted, "Aborted")]).await;
+    }
+    let back = NewDeploy {
+        rollback_of: Some(id(11)),
+        ..new_deploy(stage, 9, 18)
+    };
+    shop.pending(&back).await;
+    shop.hook_begin(good, Phase::AfterSuccess, "tell", at(1))
+        .await
+        .unwrap();
+    shop.hook_begin(back.id, Phase::BeforeStart, "migrate", at(1))
+        .await
+        .unwrap();
+    shop.hook_begin(id(17), Phase::BeforeStart, "migrate", at(1))
+        .await
+        .unwrap();
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    let finished: Vec<i64> = seen
+        .finished
+        .iter()
+        .map(|stored| stored.deploy.sequence)
+        .collect();
+    assert_eq!(finished, [8, 7, 6, 5, 4]);
+    assert_eq!(seen.undone.unwrap().deploy.id, id(11));
+    assert_eq!(seen.good.unwrap().stored.deploy.id, good);
+    assert_eq!(seen.latest.unwrap().deploy.id, back.id);
+    assert_eq!(seen.open.len(), 1);
+    assert_eq!(
+        seen.open[0].snapshot.parse::<serde_json::Value>().unwrap(),
+        back.snapshot
+    );
+    let hooks: Vec<_> = seen.hooks.iter().map(|hook| hook.deploy).collect();
+    assert_eq!(hooks, [back.id, good]);
 }

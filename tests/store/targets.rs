@@ -20,9 +20,9 @@ async fn a_deleted_stage_that_comes_back_continues_its_history() {
     }
     // The object is another one: new UID, and whoever records it proposes a new identity.
     assert_eq!(shop.stage(3, "dev").await, stage);
-    let state = shop.target_state_load(stage).await.unwrap().unwrap();
-    assert_eq!(state.target.uid, "uid-3");
-    assert_eq!(state.latest.unwrap().deploy.sequence, 1);
+    let seen = shop.target_state_load(stage).await.unwrap().unwrap();
+    assert_eq!(seen.target.uid, "uid-3");
+    assert_eq!(seen.latest.unwrap().deploy.sequence, 1);
     assert_eq!(shop.number("SELECT count(*) FROM targets").await, 1);
 }
 
@@ -59,8 +59,8 @@ async fn a_stage_that_moves_to_another_project_leaves_its_history_there() {
         (targets[0].id, targets[0].project.as_str()),
         (moved, "blog")
     );
-    let state = shop.target_state_load(moved).await.unwrap().unwrap();
-    assert_eq!(state.latest, None);
+    let seen = shop.target_state_load(moved).await.unwrap().unwrap();
+    assert_eq!(seen.latest, None);
     // And back again: the first life goes on.
     assert_eq!(shop.stage(7, "dev").await, stage);
     assert_eq!(shop.targets_load(None).await.unwrap().len(), 1);

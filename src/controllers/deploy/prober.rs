@@ -11,17 +11,17 @@ use std::{
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::{ledger::Entry, observe::Planned};
+use super::{ledger::Entry, observe::Planned, workloads};
 use crate::{
     cluster::index::{StageChildren, StageKey},
     controllers::context::Triggers,
-    domain::deploy::Health,
+    domain::deploy::{Health, State},
     probe::{self, Expect, Verdict},
     render::snapshot::Probe as Asked,
 };
 
 /// One service to probe.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Aim {
     service: String,
     asked: Ask,
@@ -32,7 +32,7 @@ struct Aim {
     failure_threshold: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Ask {
     Http { path: String, expect: Expect },
     Tcp,
@@ -50,14 +50,20 @@ struct Tally {
 #[derive(Debug)]
 pub struct Prober {
     deploy: Uuid,
+    /// Its results decide; else they only explain.
+    decides: bool,
+    /// Services that declare health. As long as one has no address, nobody is healthy.
+    services: usize,
     aims: Vec<Aim>,
     tallies: Arc<Mutex<Vec<Tally>>>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Prober {
-    /// Starts probing every service of the deploy that declares health, each at the address of its own Service.
-    pub fn start(
+    /// Probes every service of the deploy that declares health: while it starts, a pod that is not ready, to learn why;
+    /// then the instance's own Service. Goes on with `before` if that probes the same addresses already.
+    pub fn aim(
+        before: Option<Self>,
         entry: &Entry,
         planned: &Planned,
         children: &StageChildren,
@@ -65,6 +71,15 @@ impl Prober {
         trigger: &Triggers,
     ) -> Self {
         let aims = aims(entry, planned, children);
+        let decides = entry.deploy.state != State::Starting;
+        match before {
+            Some(same)
+                if same.is_for(entry.deploy.id) && same.decides == decides && same.aims == aims =>
+            {
+                return same;
+            }
+            _ => {}
+        }
         let tallies = Arc::new(Mutex::new(vec![Tally::default(); aims.len()]));
         let tasks = aims.iter().cloned().enumerate().map(|(position, aim)| {
             let (tallies, trigger, key) = (tallies.clone(), trigger.clone(), key.clone());
@@ -87,6 +102,13 @@ impl Prober {
         });
         Self {
             deploy: entry.deploy.id,
+            decides,
+            services: entry
+                .snapshot
+                .services
+                .iter()
+                .filter(|service| service.health.is_some())
+                .count(),
             _tasks: tasks.collect(),
             aims,
             tallies,
@@ -102,7 +124,15 @@ impl Prober {
     /// (`success` stands for that), bad once any has (`failure` stands for that).
     pub fn health(&self, success: u32, failure: u32) -> Health {
         let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
-        summary(&self.aims, &tallies, success, failure)
+        let health = summary(&self.aims, &tallies, success, failure);
+        if self.decides && self.aims.len() == self.services {
+            return health;
+        }
+        Health {
+            successes: 0,
+            failures: 0,
+            ..health
+        }
     }
 }
 
@@ -161,10 +191,16 @@ fn aims(entry: &Entry, planned: &Planned, children: &StageChildren) -> Vec<Aim> 
     let threshold = |value: i32| u32::try_from(value).unwrap_or_default().max(1);
     let aim = |service: &crate::render::ServiceSpec| {
         let health = service.health.as_ref()?;
-        let object = planned.manifests.service(&service.name)?.service.as_ref()?;
-        let ip = children
-            .service(object.metadata.name.as_deref()?)?
-            .cluster_ip?;
+        let ip = match entry.deploy.state {
+            State::Starting => workloads::unready(&planned.expected, &service.name, children)
+                .find_map(|pod| pod.ip)?,
+            _ => {
+                let object = planned.manifests.service(&service.name)?.service.as_ref()?;
+                children
+                    .service(object.metadata.name.as_deref()?)?
+                    .cluster_ip?
+            }
+        };
         let port = service
             .ports
             .iter()

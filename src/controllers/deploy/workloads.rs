@@ -120,14 +120,25 @@ pub fn workloads(snapshot: &str, expected: &[Expected], children: &StageChildren
     }
 }
 
-/// Names of the pods that are not well, for the evidence.
+/// Pods that are not well, for the evidence.
 pub fn unwell<'a>(
     expected: &'a [Expected],
     children: &'a StageChildren,
 ) -> impl Iterator<Item = &'a PodView> {
     expected
         .iter()
-        .filter_map(|one| Some((one, workload(one, children)?)))
+        .flat_map(|one| unready(expected, &one.service, children))
+}
+
+/// Pods of one service that are not ready.
+pub fn unready<'a>(
+    expected: &'a [Expected],
+    service: &str,
+    children: &'a StageChildren,
+) -> impl Iterator<Item = &'a PodView> {
+    let one = expected.iter().find(|one| one.service == service);
+    one.and_then(|one| Some((one, workload(one, children)?)))
+        .into_iter()
         .flat_map(|(one, view)| pods(one, view, children))
         .filter(|pod| !pod.ready)
 }

@@ -184,10 +184,13 @@ fn pulling(deploy: &Deploy, seen: &Observation) -> Look {
 
 fn starting(deploy: &Deploy, seen: &Observation) -> Look {
     if !runs_this(deploy, seen) || !seen.workloads.ready {
-        return Look::Outstanding(
-            vec![Effect::ApplyInstance],
-            workloads_waiting(seen, "StartingContainers"),
-        );
+        // Probed for the sake of the message only: what is not ready yet may answer badly for good reasons.
+        let mut waiting = workloads_waiting(seen, "StartingContainers");
+        if let (None, Some(last)) = (&seen.workloads.problem, &seen.health.last_failure) {
+            waiting.message.push_str("; ");
+            waiting.message.push_str(last);
+        }
+        return Look::Outstanding(vec![Effect::ApplyInstance, Effect::Probe], waiting);
     }
     match &seen.before_traffic {
         Hooks::Failed(message) => Look::Broken(&table::HOOK_FAILED, message.clone()),

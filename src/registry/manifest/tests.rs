@@ -1,3 +1,5 @@
+//! Manifests of every kind that registries send, and of kinds that they should not.
+
 use super::*;
 use proptest::prelude::*;
 
@@ -62,7 +64,7 @@ fn the_type_is_what_header_and_content_agree_on() {
         match (parse(body.as_bytes(), header), want) {
             (Ok(manifest), Ok(want)) => assert_eq!(manifest.media_type, want, "{header:?} {body}"),
             (Err(ManifestError::Malformed(why)), Err(want)) => {
-                assert!(why.contains(want), "{header:?} {body}: {why}")
+                assert!(why.contains(want), "{header:?} {body}: {why}");
             }
             (got, want) => panic!("{header:?} {body}: {got:?}, wanted {want:?}"),
         }

@@ -1,3 +1,5 @@
+//! Tokens, passwords, redirects: who gets to see our credentials.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wiremock::matchers::{header, header_exists, query_param};

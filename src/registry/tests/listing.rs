@@ -1,3 +1,5 @@
+//! Listings: complete, or an error.
+
 use std::time::Duration;
 
 use wiremock::matchers::{query_param, query_param_is_missing};

@@ -1,3 +1,5 @@
+//! Tags and digests: what they point at, for which platform, and whether the bytes agree.
+
 use wiremock::matchers::header_exists;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The rule for token realms, and how long and for whom a token is kept.
+
 use super::*;
 use crate::registry::Access;
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{DeployRow, StoredDeploy};
 use crate::{
-    domain::deploy::State,
+    domain::{deploy::State, release::ReleaseId},
     store::{HookRun, Instance, Store, StoreError, Target, Veto},
 };
 
@@ -22,7 +22,7 @@ pub struct TargetState {
     pub good: Option<GoodDeploy>,
     /// Deploys that are not finished, in order, each with its snapshot as JSON text.
     pub open: Vec<GoodDeploy>,
-    /// The last deploys that are finished, newest first: at most [`FINISHED`].
+    /// The last deploys that are finished, newest first: at most five.
     pub finished: Vec<StoredDeploy>,
     /// What the latest deploy went back from, when it is a rollback.
     pub undone: Option<StoredDeploy>,
@@ -35,7 +35,7 @@ pub struct TargetState {
 }
 
 /// How many finished deploys of a target are loaded.
-pub const FINISHED: i64 = 5;
+const FINISHED: i64 = 5;
 
 /// A deploy with what it is rendered from, such as the last one that succeeded and whose release is not vetoed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,12 +84,8 @@ impl Store {
         .map_err(|error| self.fault(error))?;
         let Some(good) = good else { return Ok(None) };
         let stored = StoredDeploy::try_from(good)?;
-        let id = stored.deploy.id;
-        let snapshot = self.snapshots_of(&self.pool, &[id]).await?.remove(&id);
-        Ok(Some(GoodDeploy {
-            snapshot: snapshot.ok_or_else(|| without_snapshot(id))?,
-            stored,
-        }))
+        let snapshots = self.snapshots_of(&self.pool, &[stored.deploy.id]).await?;
+        with_snapshot(&stored, &snapshots).map(Some)
     }
 
     async fn states_of(&self, targets: Vec<Target>) -> Result<Vec<TargetState>, StoreError> {
@@ -102,86 +98,55 @@ impl Store {
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await
             .map_err(|error| self.fault(error))?;
-        let vetoes = self.vetoes_of(&mut *view, &ids).await?;
         let deploys = self.deploys_that_matter(&mut view, &ids).await?;
+        let mut deploys = grouped(deploys, |stored| stored.deploy.target);
+        let vetoes = self.vetoes_of(&mut *view, &ids).await?;
+        let mut vetoes = grouped(vetoes, |veto| veto.target);
         let instances = self.instances_of(&mut *view, &ids).await?;
-        let good: Vec<Uuid> = last_good(&deploys, &vetoes).into_values().collect();
-        let with_snapshot: Vec<Uuid> = (good.iter().copied())
-            .chain(
-                deploys
-                    .iter()
-                    .filter(|stored| !stored.deploy.is_closed())
-                    .map(|stored| stored.deploy.id),
-            )
-            .collect();
-        let snapshots = self.snapshots_of(&mut *view, &with_snapshot).await?;
-        let finished = self.deploys_finished(&mut view, &ids).await?;
-        let undone = self.deploys_undone(&mut view, &deploys).await?;
-        let open: BTreeMap<Uuid, Uuid> = deploys
+        let mut instances = grouped(instances, |instance| instance.target);
+        let whole: Vec<Uuid> = deploys
             .iter()
-            .filter(|stored| !stored.deploy.is_closed() || good.contains(&stored.deploy.id))
-            .map(|stored| (stored.deploy.id, stored.deploy.target))
+            .flat_map(|(target, deploys)| {
+                let vetoes = vetoes.get(target).map_or(&[][..], Vec::as_slice);
+                open(deploys).chain(last_good(deploys, vetoes))
+            })
+            .map(|stored| stored.deploy.id)
             .collect();
-        let open_ids: Vec<Uuid> = open.keys().copied().collect();
-        let hooks = self.hooks_of(&mut *view, &open_ids).await?;
+        let snapshots = self.snapshots_of(&mut *view, &whole).await?;
+        let hooks = self.hooks_of(&mut *view, &whole).await?;
+        let mut hooks = grouped(hooks, |hook| hook.deploy);
         view.commit().await.map_err(|error| self.fault(error))?;
 
-        let mut states: BTreeMap<Uuid, TargetState> = targets
+        targets
             .into_iter()
-            .map(|target| (target.id, TargetState::of(target)))
-            .collect();
-        let whole = |stored: &StoredDeploy| {
-            let id = stored.deploy.id;
-            let snapshot = snapshots
-                .get(&id)
-                .cloned()
-                .ok_or_else(|| without_snapshot(id))?;
-            Ok::<_, StoreError>(GoodDeploy {
-                stored: stored.clone(),
-                snapshot,
+            .map(|target| {
+                let deploys = deploys.remove(&target.id).unwrap_or_default();
+                let vetoes = vetoes.remove(&target.id).unwrap_or_default();
+                let instances = instances.remove(&target.id).unwrap_or_default();
+                let with_snapshot = |stored: &StoredDeploy| with_snapshot(stored, &snapshots);
+                let good = last_good(&deploys, &vetoes);
+                Ok(TargetState {
+                    good: good.map(with_snapshot).transpose()?,
+                    open: open(&deploys)
+                        .map(with_snapshot)
+                        .collect::<Result<_, _>>()?,
+                    hooks: open(&deploys)
+                        .chain(good)
+                        .flat_map(|stored| hooks.remove(&stored.deploy.id).unwrap_or_default())
+                        .collect(),
+                    finished: finished(&deploys).cloned().collect(),
+                    undone: undone(&deploys).cloned(),
+                    latest: deploys.into_iter().next_back(),
+                    target,
+                    instances,
+                    vetoes,
+                })
             })
-        };
-        for stored in deploys {
-            let Some(state) = states.get_mut(&stored.deploy.target) else {
-                continue;
-            };
-            if good.contains(&stored.deploy.id) {
-                state.good = Some(whole(&stored)?);
-            }
-            if !stored.deploy.is_closed() {
-                state.open.push(whole(&stored)?);
-            }
-            state.undone = stored
-                .deploy
-                .rollback_of
-                .and_then(|id| undone.get(&id).cloned());
-            state.latest = Some(stored);
-        }
-        for stored in finished {
-            if let Some(state) = states.get_mut(&stored.deploy.target) {
-                state.finished.push(stored);
-            }
-        }
-        for hook in hooks {
-            let target = open.get(&hook.deploy);
-            if let Some(state) = target.and_then(|target| states.get_mut(target)) {
-                state.hooks.push(hook);
-            }
-        }
-        for instance in instances {
-            if let Some(state) = states.get_mut(&instance.target) {
-                state.instances.push(instance);
-            }
-        }
-        for veto in vetoes {
-            if let Some(state) = states.get_mut(&veto.target) {
-                state.vetoes.push(veto);
-            }
-        }
-        Ok(states.into_values().collect())
+            .collect()
     }
 
-    /// The open, the latest and the last good deploys of each target, by target and sequence.
+    /// By target and sequence: the open deploys of each target, the last finished ones, the last good one, and the one
+    /// that the latest went back from.
     async fn deploys_that_matter(
         &self,
         view: &mut PgConnection,
@@ -195,7 +160,11 @@ impl Store {
                  CROSS JOIN LATERAL (
                      (SELECT o.id FROM deploys AS o WHERE o.target_id = t.id AND o.finished_at IS NULL)
                      UNION ALL
-                     (SELECT l.id FROM deploys AS l WHERE l.target_id = t.id ORDER BY l.sequence DESC LIMIT 1)
+                     (SELECT f.id FROM deploys AS f
+                      WHERE f.target_id = t.id AND f.finished_at IS NOT NULL ORDER BY f.sequence DESC LIMIT $2)
+                     UNION ALL
+                     (SELECT l.rollback_of FROM deploys AS l
+                      WHERE l.target_id = t.id ORDER BY l.sequence DESC LIMIT 1)
                      UNION ALL
                      (SELECT g.id FROM deploys AS g
                       WHERE g.target_id = t.id AND g.state = 'success' AND NOT EXISTS (
@@ -204,30 +173,6 @@ impl Store {
                       ORDER BY g.sequence DESC LIMIT 1)
                  ) AS pick)
              ORDER BY d.target_id, d.sequence",
-            targets
-        )
-        .fetch_all(view)
-        .await
-        .map_err(|error| self.fault(error))?;
-        rows.into_iter().map(StoredDeploy::try_from).collect()
-    }
-
-    /// The last finished deploys of each target, newest first.
-    async fn deploys_finished(
-        &self,
-        view: &mut PgConnection,
-        targets: &[Uuid],
-    ) -> Result<Vec<StoredDeploy>, StoreError> {
-        let rows: Vec<DeployRow> = super::deploys!(
-            "deploys AS d
-             WHERE d.id IN (
-                 SELECT pick.id
-                 FROM UNNEST($1::uuid[]) AS t (id)
-                 CROSS JOIN LATERAL (
-                     SELECT f.id FROM deploys AS f
-                     WHERE f.target_id = t.id AND f.finished_at IS NOT NULL
-                     ORDER BY f.sequence DESC LIMIT $2) AS pick)
-             ORDER BY d.target_id, d.sequence DESC",
             targets,
             FINISHED
         )
@@ -235,27 +180,6 @@ impl Store {
         .await
         .map_err(|error| self.fault(error))?;
         rows.into_iter().map(StoredDeploy::try_from).collect()
-    }
-
-    /// The deploys that any of `deploys` went back from, by id.
-    async fn deploys_undone(
-        &self,
-        view: &mut PgConnection,
-        deploys: &[StoredDeploy],
-    ) -> Result<BTreeMap<Uuid, StoredDeploy>, StoreError> {
-        let ids: Vec<Uuid> = deploys
-            .iter()
-            .filter_map(|stored| stored.deploy.rollback_of)
-            .collect();
-        if ids.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let rows: Vec<DeployRow> = super::deploys!("deploys AS d WHERE d.id = ANY ($1)", &ids)
-            .fetch_all(view)
-            .await
-            .map_err(|error| self.fault(error))?;
-        let read = |row: DeployRow| Ok((row.id, StoredDeploy::try_from(row)?));
-        rows.into_iter().map(read).collect()
     }
 
     async fn snapshots_of(
@@ -276,36 +200,48 @@ impl Store {
     }
 }
 
-/// By target, the last of `deploys` (in order of sequence) that succeeded and is not vetoed.
-fn last_good(deploys: &[StoredDeploy], vetoes: &[Veto]) -> BTreeMap<Uuid, Uuid> {
-    let is_vetoed = |stored: &StoredDeploy| {
-        vetoes.iter().any(|veto| {
-            veto.target == stored.deploy.target && veto.release == stored.deploy.release
-        })
-    };
+fn grouped<T>(rows: Vec<T>, key: impl Fn(&T) -> Uuid) -> BTreeMap<Uuid, Vec<T>> {
+    let mut groups: BTreeMap<Uuid, Vec<T>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(key(&row)).or_default().push(row);
+    }
+    groups
+}
+
+// What follows reads the deploys of one target, in order of sequence.
+
+fn open(deploys: &[StoredDeploy]) -> impl Iterator<Item = &StoredDeploy> {
+    deploys.iter().filter(|stored| !stored.deploy.is_closed())
+}
+
+fn finished(deploys: &[StoredDeploy]) -> impl Iterator<Item = &StoredDeploy> {
+    let closed = deploys.iter().rev();
+    let closed = closed.filter(|stored| stored.deploy.is_closed());
+    closed.take(usize::try_from(FINISHED).unwrap_or(usize::MAX))
+}
+
+fn undone(deploys: &[StoredDeploy]) -> Option<&StoredDeploy> {
+    let undone = deploys.last()?.deploy.rollback_of?;
+    deploys.iter().find(|stored| stored.deploy.id == undone)
+}
+
+fn last_good<'a>(deploys: &'a [StoredDeploy], vetoes: &[Veto]) -> Option<&'a StoredDeploy> {
+    let is_vetoed = |release: &ReleaseId| vetoes.iter().any(|veto| veto.release == *release);
     deploys
         .iter()
-        .filter(|stored| stored.deploy.state == State::Success && !is_vetoed(stored))
-        .map(|stored| (stored.deploy.target, stored.deploy.id))
-        .collect()
+        .rev()
+        .find(|stored| stored.deploy.state == State::Success && !is_vetoed(&stored.deploy.release))
 }
 
-fn without_snapshot(deploy: Uuid) -> StoreError {
-    StoreError::corrupt("deploy", &deploy, "its snapshot is missing")
-}
-
-impl TargetState {
-    fn of(target: Target) -> Self {
-        Self {
-            target,
-            latest: None,
-            good: None,
-            open: Vec::new(),
-            finished: Vec::new(),
-            undone: None,
-            hooks: Vec::new(),
-            instances: Vec::new(),
-            vetoes: Vec::new(),
-        }
-    }
+fn with_snapshot(
+    stored: &StoredDeploy,
+    snapshots: &BTreeMap<Uuid, String>,
+) -> Result<GoodDeploy, StoreError> {
+    let id = stored.deploy.id;
+    let snapshot = snapshots.get(&id).cloned();
+    Ok(GoodDeploy {
+        snapshot: snapshot
+            .ok_or_else(|| StoreError::corrupt("deploy", &id, "its snapshot is missing"))?,
+        stored: stored.clone(),
+    })
 }

@@ -1,0 +1,252 @@
+//! Sums up the measurements of a run: one line per figure, and the same as JSON.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::Failure;
+
+#[derive(Args)]
+pub struct Report {
+    /// Directory of the measurements.
+    #[arg(long)]
+    dir: PathBuf,
+    /// JSON object that describes machine and versions.
+    #[arg(long)]
+    about: String,
+    /// Where to write everything.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// One figure: the least and the median over the rounds, beside the floor's of the same rounds.
+struct Figure {
+    name: String,
+    unit: &'static str,
+    values: Vec<f64>,
+    floor: Vec<f64>,
+    /// What it should not exceed: a value, or a multiple of the floor.
+    goal: Goal,
+}
+
+#[derive(Clone, Copy)]
+enum Goal {
+    AtMost(f64),
+    TimesFloor(f64),
+    None,
+}
+
+impl Figure {
+    fn print(&self) -> Option<Value> {
+        let value = median(&self.values).or_else(|| median(&self.floor))?;
+        let floor = median(&self.floor);
+        let ratio = floor
+            .filter(|floor| *floor > 0.0)
+            .map(|floor| value / floor);
+        let least = self.values.iter().copied().reduce(f64::min);
+        let least_floor = self.floor.iter().copied().reduce(f64::min);
+        let (goal, met) = match self.goal {
+            Goal::AtMost(limit) => (format!("<={limit}"), Some(value <= limit)),
+            Goal::TimesFloor(limit) => (format!("<={limit}x"), ratio.map(|ratio| ratio <= limit)),
+            Goal::None => ("-".to_owned(), None),
+        };
+        println!(
+            "bench {} value={} unit={} floor={} ratio={} min={} floor-min={} rounds={} goal={goal}{}",
+            self.name,
+            short(Some(value)),
+            self.unit,
+            short(floor),
+            short(ratio),
+            short(least),
+            short(least_floor),
+            self.values.len().max(self.floor.len()),
+            if met == Some(false) && !self.values.is_empty() {
+                " MISSED"
+            } else {
+                ""
+            },
+        );
+        Some(json!({
+            "name": self.name,
+            "unit": self.unit,
+            "value": value,
+            "floor": floor,
+            "ratio": ratio,
+            "values": self.values,
+            "floors": self.floor,
+            "goal": goal,
+        }))
+    }
+}
+
+impl Report {
+    /// Prints and writes the figures.
+    pub fn print(&self) -> Result<(), Failure> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&self.dir)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()?;
+        files.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        });
+        files.sort();
+        let mut measured: Vec<Value> = Vec::new();
+        for file in files {
+            measured.push(serde_json::from_str(&std::fs::read_to_string(file)?)?);
+        }
+        let sizes: BTreeSet<u64> = measured
+            .iter()
+            .filter_map(|one| one["stages"].as_u64())
+            .collect();
+        let figures: Vec<Value> = sizes
+            .into_iter()
+            .flat_map(|stages| figures(&measured, stages))
+            .filter_map(|figure| figure.print())
+            .collect();
+        let all = json!({
+            "about": serde_json::from_str::<Value>(&self.about)?,
+            "figures": figures,
+            "measurements": measured,
+        });
+        std::fs::write(&self.out, serde_json::to_string_pretty(&all)? + "\n")?;
+        Ok(())
+    }
+}
+
+fn figures(measured: &[Value], stages: u64) -> Vec<Figure> {
+    let of = |kind: &'static str| {
+        measured
+            .iter()
+            .filter(move |one| one["kind"] == kind && one["stages"] == stages)
+    };
+    let moves = |side: &'static str, variant: &'static str| {
+        of("move").filter(move |one| {
+            one["side"] == side && one["variant"] == variant && one["round"] != 0
+        })
+    };
+    let count = stages.to_string().parse().unwrap_or(1.0_f64);
+    let mut all = Vec::new();
+    for variant in ["project", "pin"] {
+        let named = |name: &str| match variant {
+            "project" => format!("{name}-{stages}"),
+            _ => format!("{name}-{variant}-{stages}"),
+        };
+        let mut compare =
+            |name: &str, unit: &'static str, goal: Goal, read: &dyn Fn(&Value) -> Option<f64>| {
+                all.push(Figure {
+                    name: named(name),
+                    unit,
+                    values: moves("operator", variant).filter_map(read).collect(),
+                    floor: moves("floor", variant).filter_map(read).collect(),
+                    goal,
+                });
+            };
+        compare("move", "s", Goal::TimesFloor(1.3), &|one| {
+            one["movedSeconds"].as_f64()
+        });
+        compare("old-gone-after", "s", Goal::AtMost(5.0), &|one| {
+            Some(one["goneSeconds"].as_f64()? - one["movedSeconds"].as_f64()?)
+        });
+        compare("old-pods-gone-after", "s", Goal::None, &|one| {
+            Some(one["podsGoneSeconds"].as_f64()? - one["movedSeconds"].as_f64()?)
+        });
+        compare("move-until-gone", "s", Goal::None, &|one| {
+            one["goneSeconds"].as_f64()
+        });
+        compare(
+            "api-writes-per-deploy",
+            "writes",
+            Goal::AtMost(10.0),
+            &|one| Some(one["requests"]["writes"].as_f64()? / count),
+        );
+        compare("api-reads", "reads", Goal::AtMost(0.0), &|one| {
+            let requests = &one["requests"];
+            Some(requests["gets"].as_f64()? + requests["lists"].as_f64()?)
+        });
+        compare(
+            "sql-transactions-per-deploy",
+            "transactions",
+            Goal::None,
+            &|one| Some(one["sql"]["transactions"].as_f64()? / count),
+        );
+        compare("cpu-per-1000-deploys", "s", Goal::AtMost(5.0), &|one| {
+            let spent = &one["cpuUntilSettled"]["each"];
+            let side = if spent["floor"].is_null() {
+                "operator"
+            } else {
+                "floor"
+            };
+            Some(spent[side].as_f64()? / count * 1000.0)
+        });
+        compare("cpu-elsewhere", "s", Goal::None, &|one| {
+            one["cpuUntilGone"]["elsewhere"].as_f64()
+        });
+    }
+    let mut single = |name: &str,
+                      unit: &'static str,
+                      limit: f64,
+                      kind: &'static str,
+                      read: &dyn Fn(&Value) -> Option<f64>| {
+        all.push(Figure {
+            name: format!("{name}-{stages}"),
+            unit,
+            values: of(kind)
+                .filter(|one| one["side"] != "floor")
+                .filter_map(read)
+                .collect(),
+            floor: Vec::new(),
+            goal: Goal::AtMost(limit),
+        });
+    };
+    single("memory-peak", "MiB", 60.0, "move", &|one| {
+        one["memory"]["peak"].as_f64()
+    });
+    single("memory-settled", "MiB", 60.0, "idle", &|one| {
+        one["memory"]["resident"].as_f64()
+    });
+    single("idle-api-writes", "writes", 0.0, "idle", &|one| {
+        one["requests"]["writes"].as_f64()
+    });
+    single("idle-sql-rows", "rows", 0.0, "idle", &|one| {
+        one["sql"]["rowsWritten"].as_f64()
+    });
+    single("restart-observed", "s", 5.0, "start", &|one| {
+        restart(one)?["observedSeconds"].as_f64()
+    });
+    single("restart-api-writes", "writes", 0.0, "start", &|one| {
+        restart(one)?["requests"]["writes"].as_f64()
+    });
+    single("restart-sql-rows", "rows", 0.0, "start", &|one| {
+        restart(one)?["sql"]["rowsWritten"].as_f64()
+    });
+    all
+}
+
+/// A start over stages that are already what they should be; the first start of a run is none.
+fn restart(one: &Value) -> Option<&Value> {
+    (one["round"] != 0).then_some(one)
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    if sorted.len() % 2 == 1 {
+        Some(upper)
+    } else {
+        Some(f64::midpoint(*sorted.get(middle - 1)?, upper))
+    }
+}
+
+fn short(value: Option<f64>) -> String {
+    value.map_or_else(
+        || "-".to_owned(),
+        |value| {
+            let text = format!("{value:.2}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        },
+    )
+}

@@ -1,0 +1,103 @@
+//! Starts the operator and times how long it takes to have seen every stage.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{Failure, Place};
+
+#[derive(Args)]
+pub struct Start {
+    #[command(flatten)]
+    place: Place,
+    #[arg(long)]
+    stages: usize,
+    #[arg(long, default_value_t = 0)]
+    round: u32,
+    /// Port of its health and metrics endpoints.
+    #[arg(long)]
+    port: u16,
+    /// File for what it says.
+    #[arg(long)]
+    log: PathBuf,
+    /// The program with its arguments. It stays when this one ends.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+impl Start {
+    pub async fn run(&self) -> Result<Value, Failure> {
+        let (program, arguments) = self.command.split_first().ok_or("no command")?;
+        let log = File::options().append(true).create(true).open(&self.log)?;
+        let (mark, sql) = (self.place.mark()?, self.place.settled_sql().await?);
+        let started = Instant::now();
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(2))
+            .build()?;
+        let address = format!("http://127.0.0.1:{}", self.port);
+        let (mut ready, mut observed) = (None, None);
+        while ready.is_none() || observed.is_none() {
+            if let Some(status) = child.try_wait()? {
+                return Err(format!("{program} ended while starting ({status})").into());
+            }
+            if started.elapsed() > Duration::from_mins(3) {
+                return Err(format!("ready: {ready:?}, all observed: {observed:?}").into());
+            }
+            if ready.is_none() && get(&http, &format!("{address}/readyz")).await.is_some() {
+                ready = Some(started.elapsed());
+            }
+            if observed.is_none()
+                && let Some(metrics) = get(&http, &format!("{address}/metrics")).await
+                && reconciles(&metrics) >= f64::from(u32::try_from(self.stages)?)
+            {
+                observed = Some(started.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // What a start triggers, it triggers soon.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let requests = mark.since()?;
+        let memory = crate::process::memory(child.id())?;
+        let after = self.place.settled_sql().await?;
+        Ok(json!({
+            "kind": "start",
+            "stages": self.stages,
+            "round": self.round,
+            "pid": child.id(),
+            "readySeconds": ready.map(|time| time.as_secs_f64()),
+            "observedSeconds": observed.map(|time| time.as_secs_f64()),
+            "requests": requests,
+            "memory": memory,
+            "sql": sql.zip(after).map(|(before, after)| before.until(after)),
+        }))
+    }
+}
+
+/// The body of a successful answer.
+async fn get(http: &reqwest::Client, url: &str) -> Option<String> {
+    let answer = http.get(url).send().await.ok()?;
+    answer.error_for_status().ok()?.text().await.ok()
+}
+
+/// Reconciles of stages that have ended, whatever their result.
+fn reconciles(metrics: &str) -> f64 {
+    metrics
+        .lines()
+        .filter(|line| {
+            line.starts_with("controller_runtime_reconcile_total{")
+                && line.contains("controller=\"stage\"")
+        })
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+        .sum()
+}
