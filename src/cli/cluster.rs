@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use kube::{Client, Config};
+use kube::{Client, Config, Resource};
 
 use super::{Context, failure::Failure};
 use crate::{
-    cluster::client::{self, Access, ConnectError, Deadlines},
+    cluster::{
+        client::{self, Access, ConnectError, Deadlines},
+        error::{ApiError, Class, Target},
+    },
     config::ClusterAccess,
 };
 
@@ -51,5 +54,50 @@ impl Context {
             Err(_) if self.cluster.access() == ClusterAccess::default() => Ok("default".into()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Why a read did not succeed. `name` is empty for a list.
+pub fn unread<K>(
+    verb: &'static str,
+    namespace: Option<&str>,
+    name: &str,
+    error: &kube::Error,
+) -> Failure
+where
+    K: Resource<DynamicType = ()>,
+{
+    let resource = K::plural(&());
+    let target = Target {
+        verbs: verb,
+        group: K::group(&()).into(),
+        resource: resource.clone().into(),
+        namespace: namespace.map(Into::into),
+        name: name.into(),
+    };
+    let refused = ApiError::new(&target, error);
+    match refused.class() {
+        Class::Forbidden => {
+            let place = namespace.map_or_else(
+                || "in all namespaces".to_owned(),
+                |name| format!("in namespace {name}"),
+            );
+            Failure::failed(
+                format!("you may not {verb} {resource} {place}"),
+                format!(
+                    "ask for a Role that allows {verb} on {resource} of {}",
+                    K::group(&())
+                ),
+            )
+        }
+        Class::Transient => Failure::unavailable(
+            refused.to_string(),
+            "check the kubeconfig and the network between",
+        ),
+        Class::NotServed => Failure::failed(
+            refused.to_string(),
+            "stagekeeper crds | kubectl apply --server-side -f -",
+        ),
+        _ => Failure::failed(refused.to_string(), ""),
     }
 }

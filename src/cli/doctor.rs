@@ -18,7 +18,10 @@ use super::{
     failure::{Code, Failure},
     output::{self, Format},
 };
-use crate::config::{Config, ConfigErrors, Namespaces, settings::ControllerArgs};
+use crate::{
+    cluster::error::chain,
+    config::{Config, ConfigErrors, Namespaces, settings::ControllerArgs},
+};
 
 /// What `doctor` takes: the settings of the operator whose environment is examined.
 #[derive(Args)]
@@ -128,7 +131,7 @@ async fn cluster(report: &mut Report, context: &Context) -> Option<Client> {
     let version = match client.apiserver_version().await {
         Ok(version) => version.git_version,
         Err(error) => {
-            let what = format!("{address} does not answer: {error}");
+            let what = format!("{address} does not answer: {}", chain(&error));
             let next = "check the kubeconfig's server, its certificate and the network between";
             report.failed(CHECK, what, next);
             return None;
@@ -137,7 +140,7 @@ async fn cluster(report: &mut Report, context: &Context) -> Option<Client> {
     let name = match name_in(&client).await {
         Ok(name) => name,
         Err(error) => {
-            let what = format!("{address} does not know us: {error}");
+            let what = format!("{address} does not know us: {}", chain(&error));
             report.failed(CHECK, what, "check the kubeconfig's credentials");
             return None;
         }

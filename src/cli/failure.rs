@@ -58,6 +58,14 @@ impl Failure {
         }
     }
 
+    /// What is wrong and where, without what to do.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Said { what, .. } => what.clone(),
+            Self::OutputClosed | Self::Told(_) => String::new(),
+        }
+    }
+
     /// The exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
         match self {

@@ -15,7 +15,9 @@ use self::{
     openings::openings,
 };
 use super::{
-    Context, database,
+    Context,
+    cluster::unread,
+    database,
     failure::Failure,
     output::{self, Format},
 };
@@ -72,14 +74,14 @@ pub async fn tell(
             };
             facts.of_cluster(&stage, project.as_ref());
         }
-        Err(failure) => facts.unknown.push(failure.to_string()),
+        Err(failure) => facts.unknown.push(failure.summary()),
     }
     match remembered {
         Ok(Some(memory)) => memory.into_facts(&mut facts),
         Ok(None) => facts.unknown.push(
             "the database does not know this stage: the operator has not taken it up yet".into(),
         ),
-        Err(failure) => facts.unknown.push(failure.to_string()),
+        Err(failure) => facts.unknown.push(failure.summary()),
     }
     facts.opens = openings(&facts);
     match arguments.output {
@@ -116,15 +118,7 @@ where
     Api::<K>::namespaced(client.clone(), namespace)
         .get_opt(name)
         .await
-        .map_err(|error| {
-            Failure::unavailable(
-                format!(
-                    "{} {name} in namespace {namespace} cannot be read: {error}",
-                    K::kind(&())
-                ),
-                "run `stagekeeper doctor`",
-            )
-        })
+        .map_err(|error| unread::<K>("get", Some(namespace), name, &error))
 }
 
 /// What the database says.

@@ -305,7 +305,7 @@ fn fields(status: &Status) -> String {
 }
 
 /// An error with its causes: the outermost rarely says what happened.
-fn chain(err: &dyn std::error::Error) -> String {
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
     let mut said = err.to_string();
     let mut source = err.source();
     while let Some(err) = source {

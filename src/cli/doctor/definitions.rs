@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::{Api, Client, ResourceExt as _};
 
 use super::report::Report;
-use crate::api;
+use crate::{api, cluster::error::chain};
 
 const CHECK: &str = "crd";
 const APPLY: &str = "stagekeeper crds | kubectl apply --server-side -f -";
@@ -24,7 +24,11 @@ pub async fn check(report: &mut Report, client: &Client) {
             }
             Err(error) => {
                 let next = "run doctor again when the cluster answers";
-                report.failed(CHECK, format!("{name} cannot be read: {error}"), next);
+                report.failed(
+                    CHECK,
+                    format!("{name} cannot be read: {}", chain(&error)),
+                    next,
+                );
             }
         }
     }

@@ -7,6 +7,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, Client, api::PostParams};
 
 use super::{Place, report::Report};
+use crate::cluster::error::chain;
 
 const CHECK: &str = "permission";
 /// Questions at once.
@@ -194,7 +195,10 @@ fn judge(
             ))
         }
         Err(error) => Err((
-            format!("whether {name} may be used {place} is not known: {error}"),
+            format!(
+                "whether {name} may be used {place} is not known: {}",
+                chain(&error)
+            ),
             "run doctor again when the cluster answers".into(),
         )),
     }

@@ -12,6 +12,7 @@ use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use super::{Place, report::Report};
 use crate::{
     api::Project,
+    cli::cluster::unread,
     domain::{clock::SystemClock, image::Repository},
     registry::{Access, Registry, RegistryOptions},
 };
@@ -31,7 +32,12 @@ pub async fn check(report: &mut Report, client: &Client, place: &Place) {
         match api.list(&ListParams::default()).await {
             Ok(list) => projects.extend(list.items),
             Err(error) => {
-                report.skipped(CHECK, &format!("the projects cannot be listed: {error}"));
+                let why = unread::<Project>("list", namespace.as_deref(), "", &error);
+                report.failed(
+                    CHECK,
+                    why.summary(),
+                    "run doctor again when the cluster answers",
+                );
                 return;
             }
         }

@@ -1,0 +1,30 @@
+//! The built binary as people and scripts call it: words, forms and exit codes, on a real database and a real cluster.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it did not expect"
+)]
+
+#[path = "support/postgres.rs"]
+mod postgres;
+
+#[path = "cli/binary.rs"]
+mod binary;
+#[path = "cli/cluster.rs"]
+mod cluster;
+#[path = "cli/controller.rs"]
+mod controller;
+#[path = "cli/doctor.rs"]
+mod doctor;
+#[path = "cli/grammar.rs"]
+mod grammar;
+#[path = "cli/history.rs"]
+mod history;
+#[path = "cli/logs.rs"]
+mod logs;
+#[path = "cli/migrate.rs"]
+mod migrate;
+#[path = "cli/shop.rs"]
+mod shop;
+#[path = "cli/why.rs"]
+mod why;

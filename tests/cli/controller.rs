@@ -1,0 +1,130 @@
+//! `stagekeeper controller` as a process: it starts, becomes ready, tells about itself and stops when it is asked to.
+
+use std::{
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::{
+    binary::{Folder, PATIENCE, Running, run, stagekeeper},
+    cluster::{Ground, kubeconfig, kubeconfig_to_nowhere},
+    postgres::TestDatabase,
+};
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Asks until the answer has this status.
+async fn answer(url: &str, status: u16) -> String {
+    let asked = async {
+        loop {
+            if let Ok(answer) = reqwest::get(url).await
+                && answer.status() == status
+            {
+                return answer.text().await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let answered = timeout(PATIENCE, asked).await;
+    answered.unwrap_or_else(|_| panic!("{url} did not answer {status} in time"))
+}
+
+#[tokio::test]
+async fn it_becomes_ready_and_stops_in_order() {
+    let ground = Ground::new("controller").await;
+    let database = TestDatabase::new().await;
+    let port = free_port();
+    let process = Running::start(
+        stagekeeper(&["controller", "--port", &port.to_string()])
+            .env("KUBECONFIG", kubeconfig())
+            .env("DATABASE_URL", &database.url)
+            .env("STAGEKEEPER_NAMESPACES", &ground.namespace)
+            .env("STAGEKEEPER_LEASE_NAMESPACE", &ground.namespace)
+            .env("STAGEKEEPER_LOG", "info,stagekeeper=debug"),
+    );
+    let first: Value = serde_json::from_str(&process.err()).expect("a JSON object");
+    assert_eq!(first["message"], "stagekeeper starts");
+    assert!(!first.to_string().contains("password"), "{first}");
+
+    let base = format!("http://127.0.0.1:{port}");
+    assert_eq!(answer(&format!("{base}/healthz"), 200).await, "ok\n");
+    assert_eq!(
+        answer(&format!("{base}/readyz"), 200).await,
+        r#"{"missing":[],"ready":true}"#
+    );
+    let metrics = answer(&format!("{base}/metrics"), 200).await;
+    for name in [
+        "stagekeeper_build_info{",
+        "stagekeeper_store_up 1",
+        "rest_client_requests_total{code=\"200\",method=\"GET\"}",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
+    }
+
+    process.signal("TERM");
+    let ended = process.end();
+    assert_eq!((ended.code, ended.out.as_str()), (0, ""), "{ended:?}");
+    let said: Vec<Value> = ended
+        .err
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+        .collect();
+    let messages: Vec<&str> = said
+        .iter()
+        .filter_map(|line| line["message"].as_str())
+        .collect();
+    assert!(
+        messages.contains(&"stopping; a second signal stops at once"),
+        "{messages:?}"
+    );
+    assert_eq!(
+        messages.last(),
+        Some(&"stagekeeper has stopped"),
+        "{messages:?}"
+    );
+    assert!(
+        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "the port is closed"
+    );
+    ground.clear().await;
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let folder = Folder::new();
+    let said = run(stagekeeper(&["controller", "--port", &port])
+        .env("KUBECONFIG", kubeconfig_to_nowhere(&folder))
+        .env("STAGEKEEPER_LOG", "off")
+        .env("DATABASE_URL", "postgres://127.0.0.1:1/x"))
+    .badly(1);
+    assert!(
+        said.contains(&format!("port {port} cannot be listened on")),
+        "{said}"
+    );
+    assert!(said.contains("STAGEKEEPER_PORT"), "{said}");
+}
+
+#[test]
+fn without_a_database_it_gives_up_after_three_tries() {
+    let folder = Folder::new();
+    let said = run(
+        stagekeeper(&["controller", "--port", &free_port().to_string()])
+            .env("KUBECONFIG", kubeconfig_to_nowhere(&folder))
+            .env("STAGEKEEPER_LOG", "off")
+            .env("DATABASE_URL", "postgres://me:hunter2@127.0.0.1:1/history"),
+    )
+    .badly(3);
+    assert!(
+        said.contains("failed to connect to database after 3 attempts"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+}

@@ -1,0 +1,170 @@
+//! `stagekeeper doctor`.
+
+use serde_json::{Value, json};
+use stagekeeper::api::Project;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{method, path},
+};
+
+use crate::{
+    binary::{Ended, Folder, on, run, stagekeeper},
+    cluster::{Ground, kubeconfig, kubeconfig_to_nowhere},
+    postgres::TestDatabase,
+};
+
+fn findings(ended: &Ended) -> Vec<Value> {
+    let found: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+    found.as_array().unwrap().clone()
+}
+
+/// The results of one check, in order.
+fn results<'a>(findings: &'a [Value], check: &str) -> Vec<&'a str> {
+    findings
+        .iter()
+        .filter(|finding| finding["check"] == check)
+        .map(|finding| finding["result"].as_str().unwrap())
+        .collect()
+}
+
+async fn project(ground: &Ground, name: &str, registry: &str) {
+    let image =
+        json!({"repository": format!("{registry}/acme/shop"), "tag": "1", "insecure": true});
+    let spec = json!({"services": [{"name": "web", "image": image}]});
+    ground.make::<Project>(name, spec).await;
+}
+
+/// Waiting for the table would tie the test to its columns; the table's form has its own test.
+fn doctor(ground: &Ground, kubeconfig: &str, database: &str) -> Ended {
+    let arguments = ["doctor", "-n", &ground.namespace, "-o", "json"];
+    run(stagekeeper(&arguments)
+        .env("KUBECONFIG", kubeconfig)
+        .env("DATABASE_URL", database))
+}
+
+#[tokio::test]
+async fn where_nothing_is_missing_every_line_passes() {
+    let ground = Ground::new("doctor").await;
+    let database = TestDatabase::new().await;
+    let registry = MockServer::start().await;
+    Mock::given(method("GET"))
+        .and(path("/v2/"))
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&registry)
+        .await;
+    project(&ground, "shop", &registry.address().to_string()).await;
+
+    let ended = doctor(&ground, &kubeconfig(), &database.url);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let findings = findings(&ended);
+    for check in [
+        "configuration",
+        "cluster",
+        "crd",
+        "permission",
+        "registry",
+        "database",
+        "migrations",
+    ] {
+        let results = results(&findings, check);
+        assert!(!results.is_empty(), "{check} was not looked at");
+        assert!(
+            results.iter().all(|result| *result == "pass"),
+            "{check}: {ended:?}"
+        );
+    }
+    ground.clear().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_with_what_to_do() {
+    let ground = Ground::new("doctor-bad").await;
+    let database = TestDatabase::new().await;
+    on(&database.url, &["migrate", "down"]).well();
+    project(&ground, "shop", "127.0.0.1:1").await;
+    let folder = Folder::new();
+    let nobody = ground.kubeconfig_of_nobody(&folder).await;
+
+    let admin = doctor(&ground, &kubeconfig(), &database.url);
+    assert_eq!(admin.code, 1, "{admin:?}");
+    let found = findings(&admin);
+    assert_eq!(results(&found, "registry"), ["fail"], "{admin:?}");
+    assert_eq!(results(&found, "migrations"), ["fail"], "{admin:?}");
+    assert!(admin.out.contains("stagekeeper migrate up"), "{admin:?}");
+
+    let powerless = doctor(&ground, nobody.to_str().unwrap(), &database.url);
+    assert_eq!(powerless.code, 1, "{powerless:?}");
+    let found = findings(&powerless);
+    assert_eq!(results(&found, "cluster"), ["pass"], "{powerless:?}");
+    assert!(powerless.out.contains(&format!(
+        "system:serviceaccount:{}:nobody",
+        ground.namespace
+    )));
+    let permissions = results(&found, "permission");
+    assert!(
+        permissions.iter().all(|result| *result == "fail"),
+        "{powerless:?}"
+    );
+    for finding in found
+        .iter()
+        .filter(|finding| finding["check"] == "permission")
+    {
+        let next = finding["next"].as_str().unwrap_or_default();
+        assert!(
+            next.starts_with("allow ") && next.ends_with("in a Role there"),
+            "{finding}"
+        );
+    }
+    assert_eq!(
+        results(&found, "crd"),
+        ["pass", "pass"],
+        "discovery is open to all: {powerless:?}"
+    );
+    ground.clear().await;
+}
+
+#[test]
+fn what_cannot_be_asked_is_skipped_and_nothing_passes_for_it() {
+    let folder = Folder::new();
+    let nowhere = kubeconfig_to_nowhere(&folder);
+    let database = "postgres://me:hunter2@127.0.0.1:1/history";
+    let ended = run(stagekeeper(&["doctor", "-o", "json"])
+        .env("KUBECONFIG", &nowhere)
+        .env("DATABASE_URL", database));
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let found = findings(&ended);
+    for (check, expected) in [
+        ("configuration", "pass"),
+        ("cluster", "fail"),
+        ("crd", "skipped"),
+        ("permission", "skipped"),
+        ("registry", "skipped"),
+        ("database", "fail"),
+        ("migrations", "skipped"),
+    ] {
+        assert_eq!(results(&found, check), [expected], "{check}: {ended:?}");
+    }
+    assert!(!ended.out.contains("hunter2"), "{ended:?}");
+}
+
+#[test]
+fn a_wrong_configuration_is_a_finding_for_each_value() {
+    let folder = Folder::new();
+    let nowhere = kubeconfig_to_nowhere(&folder);
+    let ended = run(stagekeeper(&["doctor"])
+        .env("KUBECONFIG", &nowhere)
+        .env("STAGEKEEPER_PORT", "0"));
+    assert_eq!(ended.code, 1, "{ended:?}");
+    for expected in [
+        "FAIL      configuration   DATABASE_URL (--database-url) is missing",
+        "FAIL      configuration   STAGEKEEPER_PORT (--port) is `0`",
+        "-> set it where the operator is started",
+        "skipped   database        there is no usable URL",
+    ] {
+        assert!(
+            ended.out.contains(expected),
+            "{expected} is missing:\n{}",
+            ended.out
+        );
+    }
+}
