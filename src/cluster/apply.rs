@@ -333,7 +333,9 @@ fn unreadable(target: &Target, err: serde_json::Error) -> ApiError {
 }
 
 fn is_about_the_uid(err: &ApiError) -> bool {
-    err.to_string().contains("UID in precondition")
+    // Kinds differ in how they say it.
+    let said = err.to_string();
+    said.contains("UID in precondition") || said.contains("UID in the precondition")
 }
 
 #[cfg(test)]

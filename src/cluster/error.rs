@@ -245,42 +245,37 @@ impl ApiError {
     }
 }
 
+/// By code, since an answer that did not come from the API server itself has no reason that means anything: a proxy's,
+/// or that of a path which does not exist.
 fn classify(status: &Status) -> Class {
     let says = |part: &str| status.message.contains(part);
     let details = status.details.as_ref();
     let caused_by =
         |reason: &str| details.is_some_and(|d| d.causes.iter().any(|c| c.reason == reason));
-    if status.is_forbidden() {
-        return if caused_by("NamespaceTerminating") {
-            Class::Terminating
-        } else if says("exceeded quota") || says("failed quota") {
-            Class::Quota
-        } else if says(" cannot ") && says(" resource ") {
-            Class::Forbidden
-        } else {
-            Class::Denied
-        };
-    }
     if says("admission webhook") && says("denied the request") {
         return Class::Denied;
     }
-    // An API group that is not served answers in plain text, which is a status without a reason we know.
-    if status.is_not_found() || status.code == 404 {
-        return match details {
+    match status.code {
+        403 if caused_by("NamespaceTerminating") => Class::Terminating,
+        403 if says("exceeded quota") || says("failed quota") => Class::Quota,
+        403 if says(" cannot ") && says(" resource ") => Class::Forbidden,
+        403 => Class::Denied,
+        404 => match details {
             Some(StatusDetails { kind, .. }) if kind == "namespaces" => Class::NamespaceMissing,
             Some(StatusDetails { name, .. }) if !name.is_empty() => Class::NotFound,
             _ => Class::NotServed,
-        };
-    }
-    if status.is_conflict() || status.is_already_exists() {
-        return Class::Conflict;
-    }
-    // The structured merge of server-side apply reports what does not fit the schema as an internal error.
-    let unfit = says("failed to create typed patch object") || says("not declared in schema");
-    match status.code {
+        },
+        409 => Class::Conflict,
+        // How an update is told that its object was deleted and made anew.
+        422 if details.is_some_and(|d| d.causes.iter().any(|c| c.field == "metadata.uid")) => {
+            Class::Conflict
+        }
         401 | 408 | 410 | 429 => Class::Transient,
         400..=499 => Class::Invalid,
-        _ if status.is_invalid() || unfit => Class::Invalid,
+        // The structured merge of server-side apply reports what does not fit the schema as an internal error.
+        _ if says("failed to create typed patch object") || says("not declared in schema") => {
+            Class::Invalid
+        }
         _ => Class::Transient,
     }
 }
@@ -305,7 +300,7 @@ fn fields(status: &Status) -> String {
 }
 
 /// An error with its causes: the outermost rarely says what happened.
-pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+fn chain(err: &dyn std::error::Error) -> String {
     let mut said = err.to_string();
     let mut source = err.source();
     while let Some(err) = source {
@@ -346,21 +341,24 @@ mod tests {
         Status::failure(message, reason).with_code(code)
     }
 
-    fn details(kind: &str, name: &str, cause: &str) -> StatusDetails {
+    fn cause(reason: &str, field: &str) -> StatusCause {
+        StatusCause {
+            reason: reason.into(),
+            message: String::new(),
+            field: field.into(),
+        }
+    }
+
+    fn details(kind: &str, name: &str, reason: &str) -> StatusDetails {
         StatusDetails {
             name: name.into(),
             group: String::new(),
             kind: kind.into(),
             uid: String::new(),
-            causes: if cause.is_empty() {
-                Vec::new()
-            } else {
-                vec![StatusCause {
-                    reason: cause.into(),
-                    message: String::new(),
-                    field: "data[password]".into(),
-                }]
-            },
+            causes: [cause(reason, "data[password]")]
+                .into_iter()
+                .filter(|_| !reason.is_empty())
+                .collect(),
             retry_after_seconds: 0,
         }
     }
@@ -445,12 +443,6 @@ mod tests {
             },
             Case {
                 name: "no kind",
-                status: status(404, "NotFound", "404 page not found"),
-                class: Class::NotServed,
-                says: "CustomResourceDefinition",
-            },
-            Case {
-                name: "no API group",
                 status: status(404, "Failed to parse error data", "404 page not found"),
                 class: Class::NotServed,
                 says: "CustomResourceDefinition",
@@ -460,6 +452,20 @@ mod tests {
                 status: status(409, "Conflict", "the object has been modified"),
                 class: Class::Conflict,
                 says: "meanwhile",
+            },
+            Case {
+                name: "another of that name",
+                status: status(
+                    422,
+                    "Invalid",
+                    "metadata.uid: Invalid value: field is immutable",
+                )
+                .with_details(StatusDetails {
+                    causes: vec![cause("FieldValueInvalid", "metadata.uid")],
+                    ..details("", "", "")
+                }),
+                class: Class::Conflict,
+                says: "replaced meanwhile",
             },
             Case {
                 name: "invalid",

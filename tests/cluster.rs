@@ -1,0 +1,18 @@
+//! The Kubernetes adapters against a real API server: writing, watching through outages, refusals, leadership.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on says where"
+)]
+
+mod cluster {
+    pub mod line;
+    pub mod server;
+
+    mod applying;
+    mod electing;
+    mod indexing;
+    mod refusing;
+    mod telling;
+}
