@@ -300,27 +300,5 @@ impl Backoff {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_ten_seconds_and_differ_between_feeds() {
-        let pauses = |path| {
-            let mut backoff = Backoff::new(path);
-            (0..20).map(|_| backoff.next()).collect::<Vec<_>>()
-        };
-        let (pods, jobs) = (pauses("/api/v1/pods"), pauses("/apis/batch/v1/jobs"));
-        assert!(pods[0] < Duration::from_millis(700), "{:?}", pods[0]);
-        assert!(
-            pods.iter().all(|p| *p < Duration::from_millis(12_500)),
-            "{pods:?}"
-        );
-        assert!(
-            pods[10..]
-                .iter()
-                .all(|p| *p >= Duration::from_millis(7_500)),
-            "{pods:?}"
-        );
-        assert_ne!(pods, jobs);
-    }
-}
+#[path = "feed_tests.rs"]
+mod tests;
