@@ -86,14 +86,8 @@ struct Status {
 impl Mark {
     /// The log's end, now.
     pub fn end(path: &Path, user: &str) -> Result<Self, Failure> {
-        let offset = std::fs::metadata(path)
-            .map_err(|err| format!("no audit log at {}: {err}", path.display()))?
-            .len();
-        Ok(Self {
-            path: path.to_owned(),
-            user: user.to_owned(),
-            offset,
-        })
+        let offset = std::fs::metadata(path).map_err(|err| format!("no audit log at {}: {err}", path.display()))?.len();
+        Ok(Self { path: path.to_owned(), user: user.to_owned(), offset })
     }
 
     /// What the user asked from the mark until now.
@@ -142,9 +136,7 @@ impl Requests {
         let kind = self.by_kind.entry(key).or_default();
         kind.count += 1;
         kind.refused += refused;
-        let took = entry
-            .stage_timestamp
-            .duration_since(entry.request_received_timestamp);
+        let took = entry.stage_timestamp.duration_since(entry.request_received_timestamp);
         kind.mean_millis += took.as_secs_f64() * 1_000.0;
     }
 }

@@ -146,40 +146,27 @@ impl Floor {
         let name = instance.object();
         let available = self.waiting.register(&name);
         let as_it_is = PostParams::default();
-        let service = self
-            .write(self.services.create(&as_it_is, &instance.service()?))
-            .await?;
+        let service = self.write(self.services.create(&as_it_is, &instance.service()?)).await?;
         let deployment = instance.deployment(&service)?;
-        self.write(self.deployments.create(&as_it_is, &deployment))
-            .await?;
+        self.write(self.deployments.create(&as_it_is, &deployment)).await?;
         tokio::time::timeout(Duration::from_mins(10), available)
             .await
             .map_err(|_| format!("{name} is not available after 10 minutes"))??;
         Ok(())
     }
 
-    async fn write_status(
-        &self,
-        stage: &Stage,
-        instance: &Instance,
-        before: Option<&Instance>,
-    ) -> Result<(), Failure> {
+    async fn write_status(&self, stage: &Stage, instance: &Instance, before: Option<&Instance>) -> Result<(), Failure> {
         let status = instance.status(before, stage.metadata.generation.unwrap_or(1));
         let patch = Patch::Merge(json!({"status": status}));
         let name = stage.name_any();
-        self.write(
-            self.stages
-                .patch_status(&name, &PatchParams::default(), &patch),
-        )
-        .await?;
+        self.write(self.stages.patch_status(&name, &PatchParams::default(), &patch)).await?;
         Ok(())
     }
 
     /// Makes the first instance of a stage.
     async fn seed(&self, stage: &Stage, first: Instance) -> Result<(), Failure> {
         let service = first.stage_service()?;
-        self.write(self.services.create(&PostParams::default(), &service))
-            .await?;
+        self.write(self.services.create(&PostParams::default(), &service)).await?;
         self.start(&first).await?;
         self.write_status(stage, &first, None).await
     }
@@ -188,11 +175,7 @@ impl Floor {
     async fn shift(&self, stage: &Stage, old: Instance, new: Instance) -> Result<Instant, Failure> {
         self.start(&new).await?;
         let (service, patch) = (new.stage_service_name(), Patch::Merge(new.switch()));
-        self.write(
-            self.services
-                .patch(&service, &PatchParams::default(), &patch),
-        )
-        .await?;
+        self.write(self.services.patch(&service, &PatchParams::default(), &patch)).await?;
         self.write_status(stage, &new, Some(&old)).await?;
         let told = Instant::now();
         let (object, gently) = (old.object(), DeleteParams::background());
@@ -208,9 +191,7 @@ impl Floor {
 async fn watch(client: &Client, namespace: &str, waiting: Waiting) -> Result<(), Failure> {
     let (tell, synced) = oneshot::channel();
     let api: Api<Progress> = Api::namespaced(client.clone(), namespace);
-    let mut events = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
     tokio::spawn(async move {
         let mut tell = Some(tell);
         while let Some(event) = events.next().await {
@@ -243,11 +224,7 @@ async fn each<'a, T>(
     step: impl AsyncFn(&'a Stage) -> Result<T, Failure>,
 ) -> Result<Vec<T>, Failure> {
     let window = if window == 0 { stages.len() } else { window };
-    futures::stream::iter(stages)
-        .map(|stage| step(stage))
-        .buffer_unordered(window.max(1))
-        .try_collect()
-        .await
+    futures::stream::iter(stages).map(|stage| step(stage)).buffer_unordered(window.max(1)).try_collect().await
 }
 
 /// Waits for one line on standard input.
@@ -279,10 +256,8 @@ async fn main() -> Result<(), Failure> {
     let instance = |stage: &Stage, digest: &str| Instance::of(&project, stage, digest);
     match &cli.command {
         Command::Seed(_) => {
-            each(&stages, common.window, async |stage| {
-                floor.seed(stage, instance(stage, &common.digest)?).await
-            })
-            .await?;
+            each(&stages, common.window, async |stage| floor.seed(stage, instance(stage, &common.digest)?).await)
+                .await?;
         }
         Command::Move { from, .. } => {
             starting_shot().await?;

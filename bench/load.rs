@@ -166,19 +166,12 @@ impl Floor {
         let Some((program, arguments)) = command.split_first() else {
             return Ok(None);
         };
-        let mut child = std::process::Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut child =
+            std::process::Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("the floor program has no pipes".into());
         };
-        let mut floor = Self {
-            child,
-            input,
-            output: BufReader::new(output),
-        };
+        let mut floor = Self { child, input, output: BufReader::new(output) };
         if floor.line()? != "ready" {
             return Err("the floor program did not get ready".into());
         }
@@ -206,12 +199,7 @@ impl Floor {
     }
 }
 
-async fn seed(
-    client: &Client,
-    namespace: &str,
-    stages: usize,
-    digest: &str,
-) -> Result<(), Failure> {
+async fn seed(client: &Client, namespace: &str, stages: usize, digest: &str) -> Result<(), Failure> {
     let project = serde_json::from_value::<Project>(json!({
         "apiVersion": "stagekeeper.dev/v1alpha1",
         "kind": "Project",
@@ -399,11 +387,7 @@ async fn main() -> Result<(), Failure> {
     config.default_retry = false;
     let client = Client::try_from(config)?;
     let measured = match &cli.command {
-        Command::Seed {
-            namespace,
-            stages,
-            digest,
-        } => return seed(&client, namespace, *stages, digest).await,
+        Command::Seed { namespace, stages, digest } => return seed(&client, namespace, *stages, digest).await,
         Command::Move(asked) => shift(&client, asked).await?,
         Command::Start(start) => start.run().await?,
         Command::Idle(asked) => idle(asked).await?,

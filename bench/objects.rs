@@ -9,9 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 use stagekeeper::api::conditions::{Outcome, conditions};
-use stagekeeper::api::{
-    DeployStatus, HistoryEntry, InstanceStatus, Project, Stage, StageStatus, labels,
-};
+use stagekeeper::api::{DeployStatus, HistoryEntry, InstanceStatus, Project, Stage, StageStatus, labels};
 use stagekeeper::domain::clock::{Clock as _, Ids as _, SystemClock, SystemIds};
 use stagekeeper::domain::release::{Release, ReleaseImage};
 use stagekeeper::render::{self, Identity, ServiceManifests, Snapshot, names};
@@ -35,11 +33,7 @@ impl Instance {
         let [service] = project.spec.services.as_slice() else {
             return Err("the floor knows projects of one service".into());
         };
-        let image = ReleaseImage {
-            repository: service.image.repository.clone(),
-            tag: None,
-            digest: digest.to_owned(),
-        };
+        let image = ReleaseImage { repository: service.image.repository.clone(), tag: None, digest: digest.to_owned() };
         let identity = Identity {
             namespace: stage.namespace().unwrap_or_default(),
             project: project.name_any(),
@@ -49,9 +43,7 @@ impl Instance {
         let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release)
             .map_err(|problems| format!("{problems:?}"))?;
         Ok(Self {
-            owner: stage
-                .controller_owner_ref(&())
-                .ok_or("the stage has no identity")?,
+            owner: stage.controller_owner_ref(&()).ok_or("the stage has no identity")?,
             deploy: SystemIds.next(),
             service: service.name.clone(),
             name: snapshot.instance(),
@@ -72,27 +64,16 @@ impl Instance {
 
     /// The workload. Its pods are told the address of `service`, as it was created.
     pub fn deployment(&self, service: &Service) -> Result<Deployment, Failure> {
-        let address = service
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.cluster_ip.clone());
+        let address = service.spec.as_ref().and_then(|spec| spec.cluster_ip.clone());
         let addresses = BTreeMap::from([(service.name_any(), address.unwrap_or_default())]);
         Ok(self.render(addresses)?.workload)
     }
 
     fn render(&self, service_ips: BTreeMap<String, String>) -> Result<ServiceManifests, Failure> {
-        let context = render::Context {
-            owner: self.owner.clone(),
-            deploy: self.deploy,
-            service_ips,
-        };
-        let rendered = render::instance(&self.snapshot, &self.name, &context)
-            .map_err(|problems| format!("{problems:?}"))?;
-        let only = rendered
-            .waves
-            .into_iter()
-            .flat_map(|wave| wave.services)
-            .next();
+        let context = render::Context { owner: self.owner.clone(), deploy: self.deploy, service_ips };
+        let rendered =
+            render::instance(&self.snapshot, &self.name, &context).map_err(|problems| format!("{problems:?}"))?;
+        let only = rendered.waves.into_iter().flat_map(|wave| wave.services).next();
         only.ok_or_else(|| "nothing was rendered".into())
     }
 
@@ -119,10 +100,8 @@ impl Instance {
     /// The status of a stage that runs this instance, and ran `before` until now.
     pub fn status(&self, before: Option<&Self>, generation: i64) -> StageStatus {
         let now = SystemClock.now();
-        let ready = Outcome::Ready {
-            reason: "Deployed",
-            message: "The wanted release runs and has the traffic".to_owned(),
-        };
+        let ready =
+            Outcome::Ready { reason: "Deployed", message: "The wanted release runs and has the traffic".to_owned() };
         let release = self.snapshot.release.id().to_string();
         StageStatus {
             observed_generation: generation,

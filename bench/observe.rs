@@ -118,9 +118,7 @@ impl Observer {
     /// Opens the watches and waits until they have told what exists.
     pub async fn open(client: &Client, namespace: &str, digest: &str) -> Result<Self, Failure> {
         let mut changes: SelectAll<BoxStream<'static, Change>> = SelectAll::new();
-        changes.push(events(client, namespace, |stage, _| {
-            stage.map_or(Change::Nothing, Change::Stage)
-        }));
+        changes.push(events(client, namespace, |stage, _| stage.map_or(Change::Nothing, Change::Stage)));
         changes.push(events(client, namespace, Change::Service));
         changes.push(events(client, namespace, Change::Deployment));
         let mut observer = Self {
@@ -177,9 +175,7 @@ impl Observer {
             .values()
             .chain(self.services.values())
             .filter(|(stage, instance)| {
-                self.stages
-                    .get(stage)
-                    .is_none_or(|view| view.selected.as_ref() != Some(instance))
+                self.stages.get(stage).is_none_or(|view| view.selected.as_ref() != Some(instance))
             })
             .count()
     }
@@ -247,8 +243,7 @@ impl Observer {
         };
         let stage = seen.labels().get(labels::STAGE)?.clone();
         if let Some(instance) = seen.labels().get(labels::INSTANCE) {
-            self.services
-                .insert(name.to_owned(), (stage, instance.clone()));
+            self.services.insert(name.to_owned(), (stage, instance.clone()));
             return None;
         }
         let view = self.stages.entry(stage.clone()).or_default();
@@ -264,14 +259,7 @@ impl Observer {
         };
         let stage = seen.labels().get(labels::STAGE)?.clone();
         let instance = seen.labels().get(labels::INSTANCE)?.clone();
-        let image = seen
-            .spec
-            .template
-            .spec
-            .containers
-            .into_iter()
-            .next()?
-            .image?;
+        let image = seen.spec.template.spec.containers.into_iter().next()?.image?;
         let place = (stage.clone(), instance);
         self.deployments.insert(name, place.clone());
         self.workloads.insert(place, image);
@@ -285,9 +273,7 @@ impl Observer {
             return;
         };
         let runs_it = view.selected.as_ref().is_some_and(|instance| {
-            self.workloads
-                .get(&(stage.to_owned(), instance.clone()))
-                .is_some_and(|image| image.ends_with(&self.digest))
+            self.workloads.get(&(stage.to_owned(), instance.clone())).is_some_and(|image| image.ends_with(&self.digest))
         });
         let moved = view.state == "Success"
             && view.release.is_some()
@@ -334,24 +320,14 @@ where
 }
 
 /// Waits until no pod of an instance other than the wanted ones is left; `wanted` is how many pods stay.
-pub async fn pods_gone(
-    client: &Client,
-    namespace: &str,
-    wanted: usize,
-    deadline: Instant,
-) -> Result<(), Failure> {
+pub async fn pods_gone(client: &Client, namespace: &str, wanted: usize, deadline: Instant) -> Result<(), Failure> {
     let api: Api<PartialObjectMeta<Pod>> = Api::namespaced(client.clone(), namespace);
     let events = watcher(api, watcher::Config::default()).default_backoff();
     let counted = count(events, wanted);
-    tokio::time::timeout_at(deadline.into(), counted)
-        .await
-        .map_err(|_| "pods of old instances are still there".into())
+    tokio::time::timeout_at(deadline.into(), counted).await.map_err(|_| "pods of old instances are still there".into())
 }
 
-async fn count<K: ResourceExt>(
-    events: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
-    wanted: usize,
-) {
+async fn count<K: ResourceExt>(events: impl Stream<Item = watcher::Result<watcher::Event<K>>>, wanted: usize) {
     let mut events = std::pin::pin!(events);
     let (mut pods, mut synced) = (BTreeSet::new(), false);
     while let Some(event) = events.next().await {

@@ -58,18 +58,14 @@ impl Processes {
 
     /// What each has used so far. A process that has ended counts as zero.
     pub fn usage(&self) -> Result<Usage, Failure> {
-        let mut each: BTreeMap<String, f64> =
-            self.0.keys().map(|name| (name.clone(), 0.0)).collect();
+        let mut each: BTreeMap<String, f64> = self.0.keys().map(|name| (name.clone(), 0.0)).collect();
         let parents = Table::read()?;
         for (&pid, (_, ticks)) in &parents.0 {
             if let Some(name) = self.name_of(pid, &parents) {
                 *each.entry(name.to_owned()).or_default() += *ticks;
             }
         }
-        Ok(Usage {
-            each,
-            machine: machine_seconds()?,
-        })
+        Ok(Usage { each, machine: machine_seconds()? })
     }
 
     /// The entry that a process belongs to: its own, or else the one of its parent (Postgres' workers).
@@ -112,25 +108,15 @@ impl Table {
 fn parent_and_seconds(stat: &str) -> Option<(u32, f64)> {
     let rest: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     let ticks = |field: usize| rest.get(field - 3)?.parse::<f64>().ok();
-    Some((
-        rest.get(1)?.parse().ok()?,
-        (ticks(14)? + ticks(15)?) / TICKS_PER_SECOND,
-    ))
+    Some((rest.get(1)?.parse().ok()?, (ticks(14)? + ticks(15)?) / TICKS_PER_SECOND))
 }
 
 /// Busy seconds of all processors: user, nice, system, irq, softirq.
 fn machine_seconds() -> Result<f64, Failure> {
     let stat = std::fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().unwrap_or_default();
-    let fields: Vec<f64> = line
-        .split_whitespace()
-        .skip(1)
-        .map_while(|field| field.parse().ok())
-        .collect();
-    let busy: f64 = [0, 1, 2, 5, 6]
-        .iter()
-        .filter_map(|&place: &usize| fields.get(place))
-        .sum();
+    let fields: Vec<f64> = line.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
+    let busy: f64 = [0, 1, 2, 5, 6].iter().filter_map(|&place: &usize| fields.get(place)).sum();
     Ok(busy / TICKS_PER_SECOND)
 }
 
@@ -146,11 +132,7 @@ impl Usage {
             })
             .collect();
         let machine = later.machine - self.machine;
-        Spent {
-            elsewhere: (machine - each.values().sum::<f64>()).max(0.0),
-            machine,
-            each,
-        }
+        Spent { elsewhere: (machine - each.values().sum::<f64>()).max(0.0), machine, each }
     }
 }
 
@@ -171,20 +153,10 @@ pub fn memory(pid: u32) -> Result<Memory, Failure> {
     let mebibytes = |key: &str| {
         status
             .lines()
-            .find_map(|line| {
-                line.strip_prefix(key)?
-                    .trim_start()
-                    .split(' ')
-                    .next()?
-                    .parse()
-                    .ok()
-            })
+            .find_map(|line| line.strip_prefix(key)?.trim_start().split(' ').next()?.parse().ok())
             .map_or(0.0, |kibibytes: f64| kibibytes / 1024.0)
     };
-    Ok(Memory {
-        resident: mebibytes("VmRSS:"),
-        peak: mebibytes("VmHWM:"),
-    })
+    Ok(Memory { resident: mebibytes("VmRSS:"), peak: mebibytes("VmHWM:") })
 }
 
 /// Counters of one database since its statistics began.
@@ -206,20 +178,13 @@ impl Sql {
             "select xact_commit + xact_rollback, tup_inserted + tup_updated + tup_deleted \
              from pg_stat_database where datname = '{database}'"
         );
-        let output = Command::new("psql")
-            .args([&format!("{server}/postgres"), "-XAtF,", "-c", &query])
-            .output()?;
+        let output = Command::new("psql").args([&format!("{server}/postgres"), "-XAtF,", "-c", &query]).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let (transactions, rows) = text.trim().split_once(',').ok_or_else(|| {
-            format!(
-                "no statistics of `{database}`: {}",
-                String::from_utf8_lossy(&output.stderr)
-            )
-        })?;
-        Ok(Self {
-            transactions: transactions.parse()?,
-            rows_written: rows.parse()?,
-        })
+        let (transactions, rows) = text
+            .trim()
+            .split_once(',')
+            .ok_or_else(|| format!("no statistics of `{database}`: {}", String::from_utf8_lossy(&output.stderr)))?;
+        Ok(Self { transactions: transactions.parse()?, rows_written: rows.parse()? })
     }
 
     /// What was counted since `self` was read.

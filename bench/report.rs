@@ -42,9 +42,7 @@ impl Figure {
     fn print(&self) -> Option<Value> {
         let value = median(&self.values).or_else(|| median(&self.floor))?;
         let floor = median(&self.floor);
-        let ratio = floor
-            .filter(|floor| *floor > 0.0)
-            .map(|floor| value / floor);
+        let ratio = floor.filter(|floor| *floor > 0.0).map(|floor| value / floor);
         let least = self.values.iter().copied().reduce(f64::min);
         let least_floor = self.floor.iter().copied().reduce(f64::min);
         let (goal, met) = match self.goal {
@@ -62,11 +60,7 @@ impl Figure {
             short(least),
             short(least_floor),
             self.values.len().max(self.floor.len()),
-            if met == Some(false) && !self.values.is_empty() {
-                " MISSED"
-            } else {
-                ""
-            },
+            if met == Some(false) && !self.values.is_empty() { " MISSED" } else { "" },
         );
         Some(json!({
             "name": self.name,
@@ -84,22 +78,15 @@ impl Figure {
 impl Report {
     /// Prints and writes the figures.
     pub fn print(&self) -> Result<(), Failure> {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&self.dir)?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<_, _>>()?;
-        files.retain(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "json")
-        });
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(&self.dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
         files.sort();
         let mut measured: Vec<Value> = Vec::new();
         for file in files {
             measured.push(serde_json::from_str(&std::fs::read_to_string(file)?)?);
         }
-        let sizes: BTreeSet<u64> = measured
-            .iter()
-            .filter_map(|one| one["stages"].as_u64())
-            .collect();
+        let sizes: BTreeSet<u64> = measured.iter().filter_map(|one| one["stages"].as_u64()).collect();
         let figures: Vec<Value> = sizes
             .into_iter()
             .flat_map(|stages| figures(&measured, stages))
@@ -116,15 +103,9 @@ impl Report {
 }
 
 fn figures(measured: &[Value], stages: u64) -> Vec<Figure> {
-    let of = |kind: &'static str| {
-        measured
-            .iter()
-            .filter(move |one| one["kind"] == kind && one["stages"] == stages)
-    };
+    let of = |kind: &'static str| measured.iter().filter(move |one| one["kind"] == kind && one["stages"] == stages);
     let moves = |side: &'static str, variant: &'static str| {
-        of("move").filter(move |one| {
-            one["side"] == side && one["variant"] == variant && one["round"] != 0
-        })
+        of("move").filter(move |one| one["side"] == side && one["variant"] == variant && one["round"] != 0)
     };
     let count = stages.to_string().parse().unwrap_or(1.0_f64);
     let mut all = Vec::new();
@@ -133,94 +114,57 @@ fn figures(measured: &[Value], stages: u64) -> Vec<Figure> {
             "project" => format!("{name}-{stages}"),
             _ => format!("{name}-{variant}-{stages}"),
         };
-        let mut compare =
-            |name: &str, unit: &'static str, goal: Goal, read: &dyn Fn(&Value) -> Option<f64>| {
-                all.push(Figure {
-                    name: named(name),
-                    unit,
-                    values: moves("operator", variant).filter_map(read).collect(),
-                    floor: moves("floor", variant).filter_map(read).collect(),
-                    goal,
-                });
-            };
-        compare("move", "s", Goal::TimesFloor(1.3), &|one| {
-            one["movedSeconds"].as_f64()
-        });
+        let mut compare = |name: &str, unit: &'static str, goal: Goal, read: &dyn Fn(&Value) -> Option<f64>| {
+            all.push(Figure {
+                name: named(name),
+                unit,
+                values: moves("operator", variant).filter_map(read).collect(),
+                floor: moves("floor", variant).filter_map(read).collect(),
+                goal,
+            });
+        };
+        compare("move", "s", Goal::TimesFloor(1.3), &|one| one["movedSeconds"].as_f64());
         compare("old-gone-after", "s", Goal::AtMost(5.0), &|one| {
             Some(one["goneSeconds"].as_f64()? - one["movedSeconds"].as_f64()?)
         });
         compare("old-pods-gone-after", "s", Goal::None, &|one| {
             Some(one["podsGoneSeconds"].as_f64()? - one["movedSeconds"].as_f64()?)
         });
-        compare("move-until-gone", "s", Goal::None, &|one| {
-            one["goneSeconds"].as_f64()
+        compare("move-until-gone", "s", Goal::None, &|one| one["goneSeconds"].as_f64());
+        compare("api-writes-per-deploy", "writes", Goal::AtMost(10.0), &|one| {
+            Some(one["requests"]["writes"].as_f64()? / count)
         });
-        compare(
-            "api-writes-per-deploy",
-            "writes",
-            Goal::AtMost(10.0),
-            &|one| Some(one["requests"]["writes"].as_f64()? / count),
-        );
         compare("api-reads", "reads", Goal::AtMost(0.0), &|one| {
             let requests = &one["requests"];
             Some(requests["gets"].as_f64()? + requests["lists"].as_f64()?)
         });
-        compare(
-            "sql-transactions-per-deploy",
-            "transactions",
-            Goal::None,
-            &|one| Some(one["sql"]["transactions"].as_f64()? / count),
-        );
+        compare("sql-transactions-per-deploy", "transactions", Goal::None, &|one| {
+            Some(one["sql"]["transactions"].as_f64()? / count)
+        });
         compare("cpu-per-1000-deploys", "s", Goal::AtMost(5.0), &|one| {
             let spent = &one["cpuUntilSettled"]["each"];
-            let side = if spent["floor"].is_null() {
-                "operator"
-            } else {
-                "floor"
-            };
+            let side = if spent["floor"].is_null() { "operator" } else { "floor" };
             Some(spent[side].as_f64()? / count * 1000.0)
         });
-        compare("cpu-elsewhere", "s", Goal::None, &|one| {
-            one["cpuUntilGone"]["elsewhere"].as_f64()
-        });
+        compare("cpu-elsewhere", "s", Goal::None, &|one| one["cpuUntilGone"]["elsewhere"].as_f64());
     }
-    let mut single = |name: &str,
-                      unit: &'static str,
-                      limit: f64,
-                      kind: &'static str,
-                      read: &dyn Fn(&Value) -> Option<f64>| {
-        all.push(Figure {
-            name: format!("{name}-{stages}"),
-            unit,
-            values: of(kind)
-                .filter(|one| one["side"] != "floor")
-                .filter_map(read)
-                .collect(),
-            floor: Vec::new(),
-            goal: Goal::AtMost(limit),
-        });
-    };
-    single("memory-peak", "MiB", 60.0, "move", &|one| {
-        one["memory"]["peak"].as_f64()
-    });
-    single("memory-settled", "MiB", 60.0, "idle", &|one| {
-        one["memory"]["resident"].as_f64()
-    });
-    single("idle-api-writes", "writes", 0.0, "idle", &|one| {
-        one["requests"]["writes"].as_f64()
-    });
-    single("idle-sql-rows", "rows", 0.0, "idle", &|one| {
-        one["sql"]["rowsWritten"].as_f64()
-    });
-    single("restart-observed", "s", 5.0, "start", &|one| {
-        restart(one)?["observedSeconds"].as_f64()
-    });
-    single("restart-api-writes", "writes", 0.0, "start", &|one| {
-        restart(one)?["requests"]["writes"].as_f64()
-    });
-    single("restart-sql-rows", "rows", 0.0, "start", &|one| {
-        restart(one)?["sql"]["rowsWritten"].as_f64()
-    });
+    let mut single =
+        |name: &str, unit: &'static str, limit: f64, kind: &'static str, read: &dyn Fn(&Value) -> Option<f64>| {
+            all.push(Figure {
+                name: format!("{name}-{stages}"),
+                unit,
+                values: of(kind).filter(|one| one["side"] != "floor").filter_map(read).collect(),
+                floor: Vec::new(),
+                goal: Goal::AtMost(limit),
+            });
+        };
+    single("memory-peak", "MiB", 60.0, "move", &|one| one["memory"]["peak"].as_f64());
+    single("memory-settled", "MiB", 60.0, "idle", &|one| one["memory"]["resident"].as_f64());
+    single("idle-api-writes", "writes", 0.0, "idle", &|one| one["requests"]["writes"].as_f64());
+    single("idle-sql-rows", "rows", 0.0, "idle", &|one| one["sql"]["rowsWritten"].as_f64());
+    single("restart-observed", "s", 5.0, "start", &|one| restart(one)?["observedSeconds"].as_f64());
+    single("restart-api-writes", "writes", 0.0, "start", &|one| restart(one)?["requests"]["writes"].as_f64());
+    single("restart-sql-rows", "rows", 0.0, "start", &|one| restart(one)?["sql"]["rowsWritten"].as_f64());
     all
 }
 
@@ -234,11 +178,7 @@ fn median(values: &[f64]) -> Option<f64> {
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     let upper = *sorted.get(middle)?;
-    if sorted.len() % 2 == 1 {
-        Some(upper)
-    } else {
-        Some(f64::midpoint(*sorted.get(middle - 1)?, upper))
-    }
+    if sorted.len() % 2 == 1 { Some(upper) } else { Some(f64::midpoint(*sorted.get(middle - 1)?, upper)) }
 }
 
 fn short(value: Option<f64>) -> String {

@@ -35,16 +35,9 @@ impl Start {
         let log = File::options().append(true).create(true).open(&self.log)?;
         let (mark, sql) = (self.place.mark()?, self.place.settled_sql().await?);
         let started = Instant::now();
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(2))
-            .build()?;
+        let mut child =
+            Command::new(program).args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
         let address = format!("http://127.0.0.1:{}", self.port);
         let (mut ready, mut observed) = (None, None);
         while ready.is_none() || observed.is_none() {
@@ -94,10 +87,7 @@ async fn get(http: &reqwest::Client, url: &str) -> Option<String> {
 fn reconciles(metrics: &str) -> f64 {
     metrics
         .lines()
-        .filter(|line| {
-            line.starts_with("controller_runtime_reconcile_total{")
-                && line.contains("controller=\"stage\"")
-        })
+        .filter(|line| line.starts_with("controller_runtime_reconcile_total{") && line.contains("controller=\"stage\""))
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
         .sum()
 }

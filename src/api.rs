@@ -29,12 +29,10 @@ pub use image::{Image, ImageSource, Policy, TagOrder};
 pub use project::{Project, ProjectSpec, Retention};
 pub use route::{ParentRef, Route, RouteType};
 pub use service::{FreeObject, Port, Scope, Service};
-pub use stage::{
-    Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts,
-};
+pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};
 pub use status::{
-    DeployStatus, HistoryEntry, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus,
-    ServiceStatus, StageStatus, Veto, bounded,
+    DeployStatus, HistoryEntry, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus, ServiceStatus, StageStatus, Veto,
+    bounded,
 };
 pub use volume::{Claim, EmptyDir, Volume, VolumeSource};
 

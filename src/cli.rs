@@ -104,27 +104,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The grammar, under the name by which the program was called: kubectl finds plugins by theirs.
 fn command(program: Option<&OsString>) -> clap::Command {
-    let is_plugin = program
-        .and_then(|path| Path::new(path).file_stem())
-        .is_some_and(|name| name == "kubectl-stagekeeper");
-    if is_plugin {
-        Cli::command().bin_name("kubectl stagekeeper")
-    } else {
-        Cli::command()
-    }
+    let is_plugin =
+        program.and_then(|path| Path::new(path).file_stem()).is_some_and(|name| name == "kubectl-stagekeeper");
+    if is_plugin { Cli::command().bin_name("kubectl stagekeeper") } else { Cli::command() }
 }
 
-fn perform(
-    matches: &ArgMatches,
-    command: &mut clap::Command,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let cli = Cli::from_arg_matches(matches)
-        .map_err(|error| Failure::usage(error.to_string(), "see --help"))?;
-    let context = Context {
-        cluster: cli.cluster,
-        namespace: cli.namespace,
-    };
+fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Write) -> Result<(), Failure> {
+    let cli = Cli::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string(), "see --help"))?;
+    let context = Context { cluster: cli.cluster, namespace: cli.namespace };
     let Some(chosen) = cli.command else {
         return Ok(write!(out, "{}", command.render_help())?);
     };
@@ -170,10 +157,7 @@ mod tests {
     fn a_plugin_is_called_through_kubectl() {
         for (program, usage) in [
             ("/usr/local/bin/stagekeeper", "Usage: stagekeeper "),
-            (
-                "/home/me/.krew/bin/kubectl-stagekeeper",
-                "Usage: kubectl stagekeeper ",
-            ),
+            ("/home/me/.krew/bin/kubectl-stagekeeper", "Usage: kubectl stagekeeper "),
             ("kubectl-stagekeeper.exe", "Usage: kubectl stagekeeper "),
         ] {
             let help = command(Some(&program.into())).render_help().to_string();
@@ -184,9 +168,7 @@ mod tests {
     #[test]
     fn no_secret_of_the_environment_is_in_the_help() {
         let mut command = Cli::command();
-        let controller = command
-            .find_subcommand_mut("controller")
-            .expect("the controller command");
+        let controller = command.find_subcommand_mut("controller").expect("the controller command");
         let shown: Vec<&str> = controller
             .get_arguments()
             .filter(|argument| !argument.is_hide_env_values_set())

@@ -16,10 +16,6 @@ pub mod lease;
 fn cut(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         None => text.to_owned(),
-        Some(_) => text
-            .chars()
-            .take(chars.saturating_sub(1))
-            .chain(['…'])
-            .collect(),
+        Some(_) => text.chars().take(chars.saturating_sub(1)).chain(['…']).collect(),
     }
 }

@@ -28,9 +28,8 @@ pub use self::{
 use self::{
     problem::{Problems, Reported},
     settings::{
-        CONCURRENCY, DATABASE_URL, LEASE_IDENTITY, LEASE_NAME, LEASE_NAMESPACE, LOG, LOG_FORMAT,
-        NAMESPACES, POD_NAME, POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL, SCAN_CONCURRENCY,
-        WORKER_THREADS,
+        CONCURRENCY, DATABASE_URL, LEASE_IDENTITY, LEASE_NAME, LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, POD_NAME,
+        POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL, SCAN_CONCURRENCY, WORKER_THREADS,
     },
 };
 
@@ -147,9 +146,7 @@ impl DatabaseUrl {
     /// `DATABASE_URL` is missing or no Postgres URL.
     pub fn parse(values: &Values) -> Result<Self, ConfigErrors> {
         let mut problems = Problems::new(values);
-        problems
-            .required(&[&DATABASE_URL], Self::from_str)
-            .map_err(|Reported| problems.into_errors())
+        problems.required(&[&DATABASE_URL], Self::from_str).map_err(|Reported| problems.into_errors())
     }
 }
 
@@ -157,23 +154,15 @@ impl Log {
     fn read(problems: &mut Problems<'_>) -> Result<Self, Reported> {
         let filter = problems.or_default(&LOG, "info", parse::filter);
         let format = problems.or_default(&LOG_FORMAT, "json", parse::log_format);
-        Ok(Self {
-            filter: filter?,
-            format: format?,
-        })
+        Ok(Self { filter: filter?, format: format? })
     }
 }
 
 impl Lease {
     fn read(problems: &mut Problems<'_>) -> Result<Self, Reported> {
         let name = problems.or_default(&LEASE_NAME, "stagekeeper", parse::object_name);
-        let namespace =
-            problems.optional(&[&LEASE_NAMESPACE, &POD_NAMESPACE], parse::namespace_name);
+        let namespace = problems.optional(&[&LEASE_NAMESPACE, &POD_NAMESPACE], parse::namespace_name);
         let identity = problems.required(&[&LEASE_IDENTITY, &POD_NAME, &PROCESS], parse::word);
-        Ok(Self {
-            name: name?,
-            namespace: namespace?,
-            identity: identity?,
-        })
+        Ok(Self { name: name?, namespace: namespace?, identity: identity? })
     }
 }

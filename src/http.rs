@@ -35,11 +35,7 @@ pub fn router(telemetry: Telemetry) -> Router {
 ///
 /// # Errors
 /// The listener is not usable.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let drained = shutdown.clone().cancelled_owned();
     let overdue = async {
         shutdown.cancelled().await;
@@ -59,15 +55,8 @@ async fn healthz() -> &'static str {
 /// Whether the process can do its work; names every part that is missing.
 async fn readyz(State(telemetry): State<Telemetry>) -> Response {
     let missing = telemetry.readiness.missing();
-    let status = if missing.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let parts: Vec<Value> = missing
-        .iter()
-        .map(|part| json!({"part": part.word(), "reason": part.missing()}))
-        .collect();
+    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let parts: Vec<Value> = missing.iter().map(|part| json!({"part": part.word(), "reason": part.missing()})).collect();
     let body = json!({"ready": missing.is_empty(), "missing": parts});
     answer(status, "application/json", body.to_string())
 }
@@ -75,11 +64,7 @@ async fn readyz(State(telemetry): State<Telemetry>) -> Response {
 async fn render_metrics(State(telemetry): State<Telemetry>) -> Response {
     match telemetry.metrics.render() {
         Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
-        Err(error) => problem(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "Metrics cannot be written",
-            &error.to_string(),
-        ),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, "Metrics cannot be written", &error.to_string()),
     }
 }
 
@@ -87,10 +72,7 @@ async fn unknown(uri: Uri) -> Response {
     problem(
         StatusCode::NOT_FOUND,
         "No such path",
-        &format!(
-            "{} is not served; there are /healthz, /readyz and /metrics",
-            uri.path()
-        ),
+        &format!("{} is not served; there are /healthz, /readyz and /metrics", uri.path()),
     )
 }
 

@@ -76,14 +76,8 @@ pub async fn http(address: SocketAddr, path: &str, expect: &Expect, within: Dura
         Ok(Ok(answer)) => {
             let status = answer.status();
             let body = excerpt(answer, by).await;
-            let body = if body.is_empty() {
-                String::new()
-            } else {
-                format!(": {body}")
-            };
-            Verdict::bad(format!(
-                "GET {url} answered {status} instead of {expect}{body}"
-            ))
+            let body = if body.is_empty() { String::new() } else { format!(": {body}") };
+            Verdict::bad(format!("GET {url} answered {status} instead of {expect}{body}"))
         }
         Ok(Err(err)) => Verdict::bad(format!("GET {url}: {}", said(&err))),
         Err(_) => Verdict::bad(format!("GET {url}: no answer within {within:?}")),
@@ -95,9 +89,7 @@ pub async fn tcp(address: SocketAddr, within: Duration) -> Verdict {
     match timeout(within, TcpStream::connect(address)).await {
         Ok(Ok(_)) => Verdict::Good,
         Ok(Err(err)) => Verdict::bad(format!("TCP connection to {address}: {}", said(&err))),
-        Err(_) => Verdict::bad(format!(
-            "TCP connection to {address}: not accepted within {within:?}"
-        )),
+        Err(_) => Verdict::bad(format!("TCP connection to {address}: not accepted within {within:?}")),
     }
 }
 
@@ -115,10 +107,7 @@ fn said(err: &(dyn Error + 'static)) -> String {
             None => break,
         }
     }
-    if err
-        .downcast_ref::<reqwest::Error>()
-        .is_some_and(reqwest::Error::is_request)
-    {
+    if err.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_request) {
         return format!("the answer cannot be understood ({cause})");
     }
     cause.to_string()
@@ -128,9 +117,7 @@ fn words(kind: io::ErrorKind) -> Option<&'static str> {
     match kind {
         io::ErrorKind::ConnectionRefused => Some("connection refused"),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Some("connection reset"),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => {
-            Some("connection closed without an answer")
-        }
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => Some("connection closed without an answer"),
         io::ErrorKind::HostUnreachable => Some("host unreachable"),
         io::ErrorKind::NetworkUnreachable => Some("network unreachable"),
         _ => None,
@@ -153,11 +140,7 @@ async fn excerpt(mut answer: Response, by: Instant) -> String {
 fn printable(text: &str) -> String {
     let words: Vec<String> = text
         .split_whitespace()
-        .map(|word| {
-            word.chars()
-                .filter(|c| !c.is_control() && *c != '\u{fffd}')
-                .collect::<String>()
-        })
+        .map(|word| word.chars().filter(|c| !c.is_control() && *c != '\u{fffd}').collect::<String>())
         .filter(|word| !word.is_empty())
         .collect();
     let line = words.join(" ");

@@ -86,11 +86,7 @@ impl Default for RegistryOptions {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            manifest_bytes: 4 << 20,
-            listing_bytes: 32 << 20,
-            listing_pages: 1000,
-        }
+        Self { manifest_bytes: 4 << 20, listing_bytes: 32 << 20, listing_pages: 1000 }
     }
 }
 
@@ -108,26 +104,16 @@ impl Registry {
     /// # Errors
     /// When the certificates cannot be read or TLS cannot be set up.
     pub fn new(options: RegistryOptions, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        Ok(Self {
-            http: client::build(&options)?,
-            clock,
-            options,
-            authorizations: Authorizations::default(),
-        })
+        Ok(Self { http: client::build(&options)?, clock, options, authorizations: Authorizations::default() })
     }
 
     /// All tags of a repository.
     ///
     /// # Errors
     /// Whenever the listing is not known to be complete.
-    pub async fn list_tags(
-        &self,
-        repository: &Repository,
-        access: &Access,
-    ) -> Result<Tags, RegistryError> {
+    pub async fn list_tags(&self, repository: &Repository, access: &Access) -> Result<Tags, RegistryError> {
         let endpoint = Endpoint::new(repository, access)?;
-        self.within_deadline(&endpoint, self.all_tags(&endpoint))
-            .await
+        self.within_deadline(&endpoint, self.all_tags(&endpoint)).await
     }
 
     /// What a tag or digest stands for, and the manifest in it for a platform when one is asked for.
@@ -142,27 +128,20 @@ impl Registry {
         access: &Access,
     ) -> Result<Resolved, RegistryError> {
         let endpoint = Endpoint::new(repository, access)?;
-        self.within_deadline(&endpoint, self.resolved(&endpoint, selector, platform))
-            .await
+        self.within_deadline(&endpoint, self.resolved(&endpoint, selector, platform)).await
     }
 
     /// Whether the repository's registry answers and lets us in.
     ///
     /// # Errors
     /// When it does not, with what to do about it.
-    pub async fn ping(
-        &self,
-        repository: &Repository,
-        access: &Access,
-    ) -> Result<(), RegistryError> {
+    pub async fn ping(&self, repository: &Repository, access: &Access) -> Result<(), RegistryError> {
         let endpoint = Endpoint::new(repository, access)?.without_scope();
         let call = self.request(&endpoint, &Method::GET, endpoint.ping(), None);
         let response = self.within_deadline(&endpoint, call).await?;
-        exchange::accepted(&endpoint, response, self.clock.now(), |_| {
-            RegistryError::Malformed {
-                place: endpoint.place(),
-                what: "it has no `/v2/`: this is not a registry".into(),
-            }
+        exchange::accepted(&endpoint, response, self.clock.now(), |_| RegistryError::Malformed {
+            place: endpoint.place(),
+            what: "it has no `/v2/`: this is not a registry".into(),
         })
         .await
         .map(|_| ())

@@ -42,8 +42,7 @@ pub use hook::{HookManifests, hook};
 pub use meta::{Context, RENDERED, rendered};
 pub use problem::{Problem, Problems};
 pub use route::{
-    RouteObject, backend, instance_route, instance_url, stage_route, stage_service, stage_services,
-    stage_url,
+    RouteObject, backend, instance_route, instance_url, stage_route, stage_service, stage_services, stage_url,
 };
 pub use snapshot::{Identity, Scope, ServiceSpec, Snapshot, SnapshotError};
 
@@ -102,10 +101,8 @@ impl Manifests {
     /// are any, only Services are to be applied: the workloads would be rendered differently later and restart.
     pub fn missing_addresses(&self, ctx: &Context) -> Vec<&str> {
         let told = self.services().flat_map(|service| &service.addresses);
-        let mut missing: Vec<&str> = told
-            .map(String::as_str)
-            .filter(|name| !ctx.service_ips.contains_key(*name))
-            .collect();
+        let mut missing: Vec<&str> =
+            told.map(String::as_str).filter(|name| !ctx.service_ips.contains_key(*name)).collect();
         missing.sort_unstable();
         missing.dedup();
         missing
@@ -125,12 +122,7 @@ pub fn instance(snapshot: &Snapshot, instance: &str, ctx: &Context) -> Result<Ma
             let copy = Copy::new(snapshot, service, instance);
             workload::manifests(&copy, instance, &hash, ctx)
         });
-        Ok(Wave {
-            services: services.collect::<Result<_, Problems>>()?,
-        })
+        Ok(Wave { services: services.collect::<Result<_, Problems>>()? })
     });
-    Ok(Manifests {
-        instance: instance.to_owned(),
-        waves: waves.collect::<Result<_, Problems>>()?,
-    })
+    Ok(Manifests { instance: instance.to_owned(), waves: waves.collect::<Result<_, Problems>>()? })
 }

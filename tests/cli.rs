@@ -1,9 +1,5 @@
 //! The built binary as people and scripts call it: words, forms and exit codes, on a real database and a real cluster.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops at what it did not expect"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
 #[path = "support/postgres.rs"]
 mod postgres;

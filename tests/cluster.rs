@@ -1,10 +1,6 @@
 //! The Kubernetes adapters against a real API server: writing, watching through outages, refusals, leadership.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on says where"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
 mod cluster {
     pub mod line;

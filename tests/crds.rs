@@ -1,11 +1,7 @@
 //! The definitions of our kinds: the committed files are what the types say, and a real API server enforces them.
 //! `UPDATE=1 cargo test --test crds` rewrites the files.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on says where"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
 mod crds {
     pub mod cases;
@@ -46,10 +42,7 @@ fn definitions_are_generated() {
 #[test]
 fn the_field_reference_is_generated() {
     for crd in stagekeeper::api::crds() {
-        assert_generated(
-            &format!("docs/api/{}.md", singular(&crd)),
-            &crds::reference::page(&crd),
-        );
+        assert_generated(&format!("docs/api/{}.md", singular(&crd)), &crds::reference::page(&crd));
     }
 }
 
@@ -92,23 +85,15 @@ async fn the_examples_are_accepted_as_they_are() {
     let client = crds::server::client().await;
     crds::server::install(&client).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shop");
-    let files = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let manifests: Vec<_> = files
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "yaml")
-        })
-        .collect();
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let manifests: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
     assert!(manifests.len() >= 2, "a Project and a Stage: {manifests:?}");
     for path in manifests {
         let object = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         crds::server::eventually(async || {
             let answer = crds::server::dry_run(&client, "default", &object).await;
-            let found = answer
-                .err()
-                .map(|error| (&path, crds::server::causes(&error)));
+            let found = answer.err().map(|error| (&path, crds::server::causes(&error)));
             found.into_iter().collect()
         })
         .await;

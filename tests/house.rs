@@ -28,24 +28,8 @@ const ROOMS: &[Room] = &[
     Room("store", &["domain"]),
     Room("render", &["domain", "api"]),
     Room("cluster", &["api"]),
-    Room(
-        "controllers",
-        &[
-            "domain",
-            "api",
-            "registry",
-            "probe",
-            "store",
-            "render",
-            "cluster",
-            "telemetry",
-            "config",
-        ],
-    ),
-    Room(
-        "http",
-        &["domain", "api", "store", "cluster", "telemetry", "config"],
-    ),
+    Room("controllers", &["domain", "api", "registry", "probe", "store", "render", "cluster", "telemetry", "config"]),
+    Room("http", &["domain", "api", "store", "cluster", "telemetry", "config"]),
     Room("cli", EVERY_ROOM),
     Room("main", EVERY_ROOM),
 ];
@@ -74,17 +58,12 @@ enum Foreign {
 const FOREIGN: &[Foreign] = &[
     Foreign::Only(&["sqlx", "jiff_sqlx"], &["store"]),
     Foreign::Only(&["axum"], &["http"]),
-    Foreign::Never(
-        &["kube", "k8s_openapi"],
-        &["domain", "store", "registry", "probe"],
-    ),
+    Foreign::Never(&["kube", "k8s_openapi"], &["domain", "store", "registry", "probe"]),
     Foreign::Never(&["tokio"], &["domain", "render"]),
 ];
 
 /// Words that say nothing about what a thing is.
-const EMPTY_FILE_NAMES: &[&str] = &[
-    "util", "utils", "helper", "helpers", "common", "misc", "manager", "mod",
-];
+const EMPTY_FILE_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "manager", "mod"];
 const EMPTY_FUNCTION_PREFIXES: &[&str] = &["handle_", "process_", "do_"];
 
 /// A file longer than this says why in its module documentation, in these words.
@@ -109,10 +88,8 @@ fn the_house_is_in_order() {
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
-        .expect("a readable folder")
-        .map(|entry| entry.expect("a readable entry").path())
-        .collect();
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).expect("a readable folder").map(|entry| entry.expect("a readable entry").path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -137,10 +114,7 @@ fn violations(file: &str, text: &str) -> Vec<String> {
         report(1, "every file starts with `//!` and what it is for".into());
     }
     let lines = text.lines().count();
-    let flowing = documentation
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let flowing = documentation.split_whitespace().collect::<Vec<_>>().join(" ");
     if lines > LONG && !flowing.contains(REASON) {
         let rule = format!("{lines} lines: split it, or document why it is `{REASON} …`");
         report(lines, rule);
@@ -152,14 +126,8 @@ fn violations(file: &str, text: &str) -> Vec<String> {
 
     let source = Source::read(text);
     for (line, name) in source.functions() {
-        if let Some(prefix) = EMPTY_FUNCTION_PREFIXES
-            .iter()
-            .find(|prefix| name.starts_with(**prefix))
-        {
-            report(
-                line,
-                format!("`{name}`: `{prefix}*` says nothing; name what it does"),
-            );
+        if let Some(prefix) = EMPTY_FUNCTION_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+            report(line, format!("`{name}`: `{prefix}*` says nothing; name what it does"));
         }
     }
     let name = room_of(file);
@@ -167,10 +135,7 @@ fn violations(file: &str, text: &str) -> Vec<String> {
         return found;
     }
     let Some(room) = ROOMS.iter().find(|room| room.0 == name) else {
-        report(
-            1,
-            format!("room `{name}` is not in the table of tests/house.rs"),
-        );
+        report(1, format!("room `{name}` is not in the table of tests/house.rs"));
         return found;
     };
     let depth = file.split('/').count();
@@ -182,10 +147,7 @@ fn violations(file: &str, text: &str) -> Vec<String> {
                 }
             }
             Origin::Crate(krate) => {
-                for rule in FOREIGN
-                    .iter()
-                    .filter_map(|rule| broken_by(rule, room.0, &krate))
-                {
+                for rule in FOREIGN.iter().filter_map(|rule| broken_by(rule, room.0, &krate)) {
                     report(line, rule);
                 }
             }
@@ -212,112 +174,42 @@ fn import_rule(room: &Room, other: &str) -> String {
 
 fn broken_by(rule: &Foreign, room: &str, krate: &str) -> Option<String> {
     match rule {
-        Foreign::Only(crates, rooms) => (crates.contains(&krate) && !rooms.contains(&room))
-            .then(|| format!("{krate} only in {}", rooms.join(", "))),
-        Foreign::Never(crates, rooms) => (crates.contains(&krate) && rooms.contains(&room))
-            .then(|| format!("{krate} never in {}", rooms.join(", "))),
+        Foreign::Only(crates, rooms) => {
+            (crates.contains(&krate) && !rooms.contains(&room)).then(|| format!("{krate} only in {}", rooms.join(", ")))
+        }
+        Foreign::Never(crates, rooms) => {
+            (crates.contains(&krate) && rooms.contains(&room)).then(|| format!("{krate} never in {}", rooms.join(", ")))
+        }
     }
 }
 
 /// What breaks a rule, however it is written: file, text, what must be said.
 const BROKEN: &[(&str, &str, &str)] = &[
-    (
-        "domain/x.rs",
-        "//! D.\nuse crate::store::Store;",
-        "2: domain may not import store",
-    ),
-    (
-        "domain.rs",
-        "//! D.\nfn f() { crate::api::name() }",
-        "2: domain may not import api",
-    ),
+    ("domain/x.rs", "//! D.\nuse crate::store::Store;", "2: domain may not import store"),
+    ("domain.rs", "//! D.\nfn f() { crate::api::name() }", "2: domain may not import api"),
     (
         "render.rs",
         "//! D.\nuse crate::{api::A,\n  domain::{self, B},\n  cluster as c};",
         "4: render may not import cluster",
     ),
-    (
-        "domain.rs",
-        "//! D.\nuse super::store;",
-        "2: domain may not import store",
-    ),
-    (
-        "domain/deploy.rs",
-        "//! D.\nuse super::super::store;",
-        "2: domain may not import store",
-    ),
-    (
-        "domain.rs",
-        "//! D.\nmod tests {\n  use super::super::store;\n}",
-        "3: domain may not import store",
-    ),
-    (
-        "domain.rs",
-        "//! D.\nmod tests {\n  use super::*;\n}\nuse super::store;",
-        "5: domain may not import store",
-    ),
-    (
-        "telemetry/a.rs",
-        "//! D.\nuse crate::config::Log;",
-        "2: telemetry may not import config",
-    ),
-    (
-        "store/a.rs",
-        "//! D.\nuse crate::telemetry::Metrics;",
-        "2: store may not import telemetry",
-    ),
-    (
-        "controllers.rs",
-        "//! D.\nuse crate::http::router;",
-        "2: controllers may not import http",
-    ),
-    (
-        "http/a.rs",
-        "//! D.\nlet n = sqlx::query!(\"a\");",
-        "2: sqlx only in store",
-    ),
-    (
-        "cli.rs",
-        "//! D.\nuse ::axum::Router;",
-        "2: axum only in http",
-    ),
-    (
-        "cli.rs",
-        "//! D.\nuse jiff_sqlx as time;",
-        "2: jiff_sqlx only in store",
-    ),
-    (
-        "store.rs",
-        "//! D.\nuse {std::fmt, kube::Client};",
-        "2: kube never in domain",
-    ),
-    (
-        "registry.rs",
-        "//! D.\n#[derive(k8s_openapi::Resource)]\nstruct A;",
-        "2: k8s_openapi never in domain",
-    ),
-    (
-        "render.rs",
-        "//! D.\n#[tokio::test]\nasync fn t() {}",
-        "2: tokio never in domain, render",
-    ),
-    (
-        "cellar.rs",
-        "//! D.\n",
-        "1: room `cellar` is not in the table",
-    ),
-    (
-        "domain.rs",
-        "use std::fmt;",
-        "1: every file starts with `//!`",
-    ),
+    ("domain.rs", "//! D.\nuse super::store;", "2: domain may not import store"),
+    ("domain/deploy.rs", "//! D.\nuse super::super::store;", "2: domain may not import store"),
+    ("domain.rs", "//! D.\nmod tests {\n  use super::super::store;\n}", "3: domain may not import store"),
+    ("domain.rs", "//! D.\nmod tests {\n  use super::*;\n}\nuse super::store;", "5: domain may not import store"),
+    ("telemetry/a.rs", "//! D.\nuse crate::config::Log;", "2: telemetry may not import config"),
+    ("store/a.rs", "//! D.\nuse crate::telemetry::Metrics;", "2: store may not import telemetry"),
+    ("controllers.rs", "//! D.\nuse crate::http::router;", "2: controllers may not import http"),
+    ("http/a.rs", "//! D.\nlet n = sqlx::query!(\"a\");", "2: sqlx only in store"),
+    ("cli.rs", "//! D.\nuse ::axum::Router;", "2: axum only in http"),
+    ("cli.rs", "//! D.\nuse jiff_sqlx as time;", "2: jiff_sqlx only in store"),
+    ("store.rs", "//! D.\nuse {std::fmt, kube::Client};", "2: kube never in domain"),
+    ("registry.rs", "//! D.\n#[derive(k8s_openapi::Resource)]\nstruct A;", "2: k8s_openapi never in domain"),
+    ("render.rs", "//! D.\n#[tokio::test]\nasync fn t() {}", "2: tokio never in domain, render"),
+    ("cellar.rs", "//! D.\n", "1: room `cellar` is not in the table"),
+    ("domain.rs", "use std::fmt;", "1: every file starts with `//!`"),
     ("domain.rs", "//!\n", "1: every file starts with `//!`"),
     ("domain/utils.rs", "//! D.", "1: `utils` names no concept"),
-    (
-        "domain.rs",
-        "//! D.\nfn handle_it() {}",
-        "2: `handle_it`: `handle_*`",
-    ),
+    ("domain.rs", "//! D.\nfn handle_it() {}", "2: `handle_it`: `handle_*`"),
 ];
 
 #[test]
@@ -330,49 +222,22 @@ fn every_rule_can_be_broken() {
             panic!("{file}: {text:?}: one violation expected, got {found:?}");
         };
         let expected = format!("src/{file}:{expected}");
-        assert!(
-            found.starts_with(&expected),
-            "{found:?} is not {expected:?}"
-        );
+        assert!(found.starts_with(&expected), "{found:?} is not {expected:?}");
     }
 }
 
 /// What only looks like a broken rule is left alone.
 #[test]
 fn good_code_passes() {
-    let long = format!(
-        "//! D: it is longer than\n//! 500 lines because of a table.\n{}",
-        "\n".repeat(LONG)
-    );
+    let long = format!("//! D: it is longer than\n//! 500 lines because of a table.\n{}", "\n".repeat(LONG));
     let cases: &[(&str, &str)] = &[
-        (
-            "domain.rs",
-            "//! D.\n// use crate::store;\n/* crate::api::x /* nested */ sqlx::y */",
-        ),
-        (
-            "domain.rs",
-            "//! D.\nconst A: &str = \"use crate::store::x\";\nconst B: &str = r#\"sqlx::\"x\" axum::\"#;",
-        ),
-        (
-            "domain.rs",
-            "//! D.\nfn f<'a>(c: char) -> &'a str { if c == '\"' { \"crate::api::\" } else { \"\" } }",
-        ),
-        (
-            "domain/deploy.rs",
-            "//! D.\nuse super::actor::Actor;\npub(crate) struct A;",
-        ),
-        (
-            "domain/deploy/a.rs",
-            "//! D.\nmod tests { use super::super::super::actor; }",
-        ),
-        (
-            "store/a.rs",
-            "//! D.\nuse crate::{domain::State, store::Row};\nuse sqlx::query;",
-        ),
-        (
-            "domain.rs",
-            "//! D.\nuse std::tokio::x; fn f() { a.sqlx(); b::kube::c(); }",
-        ),
+        ("domain.rs", "//! D.\n// use crate::store;\n/* crate::api::x /* nested */ sqlx::y */"),
+        ("domain.rs", "//! D.\nconst A: &str = \"use crate::store::x\";\nconst B: &str = r#\"sqlx::\"x\" axum::\"#;"),
+        ("domain.rs", "//! D.\nfn f<'a>(c: char) -> &'a str { if c == '\"' { \"crate::api::\" } else { \"\" } }"),
+        ("domain/deploy.rs", "//! D.\nuse super::actor::Actor;\npub(crate) struct A;"),
+        ("domain/deploy/a.rs", "//! D.\nmod tests { use super::super::super::actor; }"),
+        ("store/a.rs", "//! D.\nuse crate::{domain::State, store::Row};\nuse sqlx::query;"),
+        ("domain.rs", "//! D.\nuse std::tokio::x; fn f() { a.sqlx(); b::kube::c(); }"),
         ("lib.rs", "//! D.\npub mod cli;"),
         ("main.rs", "//! D.\nuse stagekeeper::cli;"),
         ("domain.rs", &long),

@@ -1,9 +1,5 @@
 //! The registry client against a real registry: what is pushed over plain HTTP is listed, resolved and chosen.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops at what it cannot reach"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it cannot reach")]
 
 use std::sync::Arc;
 
@@ -11,9 +7,7 @@ use reqwest::{Client, Response, Url};
 use stagekeeper::domain::clock::{Ids as _, SystemClock, SystemIds};
 use stagekeeper::domain::image::{Digest, Platform, Repository};
 use stagekeeper::domain::policy::{PolicySpec, TagPolicy};
-use stagekeeper::registry::{
-    Access, Credential, Registry, RegistryError, RegistryOptions, Selector,
-};
+use stagekeeper::registry::{Access, Credential, Registry, RegistryError, RegistryOptions, Selector};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -31,8 +25,9 @@ struct Pusher {
 }
 
 fn pusher() -> Pusher {
-    let registry = std::env::var("STAGEKEEPER_TEST_REGISTRY")
-        .expect("STAGEKEEPER_TEST_REGISTRY is not set: run this through `make test`, which starts a registry and sets it");
+    let registry = std::env::var("STAGEKEEPER_TEST_REGISTRY").expect(
+        "STAGEKEEPER_TEST_REGISTRY is not set: run this through `make test`, which starts a registry and sets it",
+    );
     let path = format!("client-test/{}", SystemIds.next());
     Pusher {
         http: Client::builder().no_proxy().build().unwrap(),
@@ -44,39 +39,20 @@ fn pusher() -> Pusher {
 impl Pusher {
     async fn blob(&self, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
-        let started = self
-            .http
-            .post(self.base.join("blobs/uploads/").unwrap())
-            .send()
-            .await
-            .unwrap();
+        let started = self.http.post(self.base.join("blobs/uploads/").unwrap()).send().await.unwrap();
         let location = started.headers()["location"].to_str().unwrap();
         let mut upload = self.base.join(location).unwrap();
-        upload
-            .query_pairs_mut()
-            .append_pair("digest", &digest.to_string());
-        created(
-            self.http
-                .put(upload)
-                .body(bytes.to_vec())
-                .send()
-                .await
-                .unwrap(),
-        );
+        upload.query_pairs_mut().append_pair("digest", &digest.to_string());
+        created(self.http.put(upload).body(bytes.to_vec()).send().await.unwrap());
         digest
     }
 
     /// An image without content. Its manifest's digest, as the registry computed it.
     async fn image(&self, tag: &str, platform: &str, docker: bool) -> Digest {
         let (os, architecture) = platform.split_once('/').unwrap();
-        let (manifest_type, config_type, layer_type) = if docker {
-            (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER)
-        } else {
-            (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER)
-        };
-        let config = format!(
-            r#"{{"os":"{os}","architecture":"{architecture}","config":{{"Env":["TAG={tag}"]}}}}"#
-        );
+        let (manifest_type, config_type, layer_type) =
+            if docker { (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER) } else { (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER) };
+        let config = format!(r#"{{"os":"{os}","architecture":"{architecture}","config":{{"Env":["TAG={tag}"]}}}}"#);
         let layer = b"no files";
         let manifest = serde_json::json!({
             "schemaVersion": 2,
@@ -84,48 +60,28 @@ impl Pusher {
             "config": {"mediaType": config_type, "digest": self.blob(config.as_bytes()).await, "size": config.len()},
             "layers": [{"mediaType": layer_type, "digest": self.blob(layer).await, "size": layer.len()}],
         });
-        self.manifest(tag, manifest_type, &manifest.to_string())
-            .await
+        self.manifest(tag, manifest_type, &manifest.to_string()).await
     }
 
     async fn manifest(&self, tag: &str, media_type: &str, body: &str) -> Digest {
         let url = self.base.join(&format!("manifests/{tag}")).unwrap();
-        let request = self
-            .http
-            .put(url)
-            .header("content-type", media_type)
-            .body(body.to_owned());
+        let request = self.http.put(url).header("content-type", media_type).body(body.to_owned());
         let response = created(request.send().await.unwrap());
-        response.headers()["docker-content-digest"]
-            .to_str()
-            .unwrap()
-            .parse()
-            .unwrap()
+        response.headers()["docker-content-digest"].to_str().unwrap().parse().unwrap()
     }
 
     async fn index(&self, tag: &str, images: &[(&str, Digest)]) -> Digest {
         let mut entries = Vec::new();
         for (platform, digest) in images {
             let (os, architecture) = platform.split_once('/').unwrap();
-            let size = self
-                .http
-                .get(self.base.join(&format!("manifests/{digest}")).unwrap());
-            let size = size
-                .header("accept", OCI_MANIFEST)
-                .send()
-                .await
-                .unwrap()
-                .bytes()
-                .await
-                .unwrap()
-                .len();
+            let size = self.http.get(self.base.join(&format!("manifests/{digest}")).unwrap());
+            let size = size.header("accept", OCI_MANIFEST).send().await.unwrap().bytes().await.unwrap().len();
             entries.push(serde_json::json!({
                 "mediaType": OCI_MANIFEST, "digest": digest, "size": size,
                 "platform": {"os": os, "architecture": architecture},
             }));
         }
-        let index =
-            serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+        let index = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
         self.manifest(tag, OCI_INDEX, &index.to_string()).await
     }
 }
@@ -141,10 +97,7 @@ fn client() -> Registry {
 }
 
 fn access() -> Access {
-    Access {
-        credential: Credential::Anonymous,
-        insecure: true,
-    }
+    Access { credential: Credential::Anonymous, insecure: true }
 }
 
 fn platform(text: &str) -> Platform {
@@ -160,9 +113,7 @@ async fn what_is_pushed_is_listed_and_resolved() {
     let oci = pusher.image("1.0.0", "linux/amd64", false).await;
     let docker = pusher.image("1.1.0", "linux/amd64", true).await;
     let arm = pusher.image("1.2.0-arm64", "linux/arm64", false).await;
-    let index = pusher
-        .index("1.2.0", &[("linux/amd64", oci), ("linux/arm64", arm)])
-        .await;
+    let index = pusher.index("1.2.0", &[("linux/amd64", oci), ("linux/arm64", arm)]).await;
 
     let tags = client.list_tags(repository, &access()).await.unwrap();
     assert_eq!(tags.names, ["1.0.0", "1.1.0", "1.2.0", "1.2.0-arm64"]);
@@ -178,15 +129,9 @@ async fn what_is_pushed_is_listed_and_resolved() {
         ("1.2.0", index, Some(&arm64), Some(arm), OCI_INDEX),
     ] {
         for selector in [Selector::Tag(tag), Selector::Digest(digest)] {
-            let resolved = client
-                .resolve(repository, selector, wanted, &access())
-                .await
-                .unwrap();
+            let resolved = client.resolve(repository, selector, wanted, &access()).await.unwrap();
             assert_eq!(resolved.digest, digest, "{tag} as {selector}");
-            assert_eq!(
-                resolved.platform_manifest_digest, manifest,
-                "{tag} as {selector}"
-            );
+            assert_eq!(resolved.platform_manifest_digest, manifest, "{tag} as {selector}");
             assert_eq!(resolved.media_type, media_type, "{tag} as {selector}");
         }
     }
@@ -197,40 +142,18 @@ async fn what_is_not_there_is_told_apart() {
     let (pusher, client) = (pusher(), client());
     let repository = &pusher.repository;
     let error = client.list_tags(repository, &access()).await.unwrap_err();
-    assert!(
-        matches!(error, RegistryError::RepositoryNotFound { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, RegistryError::RepositoryNotFound { .. }), "{error}");
     let digest = pusher.image("1.0.0", "linux/arm64", false).await;
 
     let amd64 = platform("linux/amd64");
     for wanted in [None, Some(&amd64)] {
-        for selector in [
-            Selector::Tag("9.9.9"),
-            Selector::Digest(Digest::of(b"nothing")),
-        ] {
-            let error = client
-                .resolve(repository, selector, wanted, &access())
-                .await
-                .unwrap_err();
-            assert!(
-                matches!(error, RegistryError::TagNotFound { .. }),
-                "{error}"
-            );
+        for selector in [Selector::Tag("9.9.9"), Selector::Digest(Digest::of(b"nothing"))] {
+            let error = client.resolve(repository, selector, wanted, &access()).await.unwrap_err();
+            assert!(matches!(error, RegistryError::TagNotFound { .. }), "{error}");
         }
     }
-    let error = client
-        .resolve(
-            repository,
-            Selector::Digest(digest),
-            Some(&amd64),
-            &access(),
-        )
-        .await
-        .unwrap_err();
-    let RegistryError::PlatformMissing { offered, .. } = error else {
-        panic!("{error}")
-    };
+    let error = client.resolve(repository, Selector::Digest(digest), Some(&amd64), &access()).await.unwrap_err();
+    let RegistryError::PlatformMissing { offered, .. } = error else { panic!("{error}") };
     assert_eq!(offered, [platform("linux/arm64")]);
 }
 
@@ -251,37 +174,16 @@ async fn the_policy_chooses_from_what_the_registry_lists() {
     let (pusher, client) = (pusher(), client());
     pusher.image("latest", "linux/amd64", false).await;
     let url = pusher.base.join("manifests/latest").unwrap();
-    let manifest = pusher
-        .http
-        .get(url)
-        .header("accept", OCI_MANIFEST)
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let manifest = pusher.http.get(url).header("accept", OCI_MANIFEST).send().await.unwrap().text().await.unwrap();
     for patch in 0..=100 {
-        pusher
-            .manifest(&format!("1.0.{patch}"), OCI_MANIFEST, &manifest)
-            .await;
+        pusher.manifest(&format!("1.0.{patch}"), OCI_MANIFEST, &manifest).await;
     }
-    let tags = client
-        .list_tags(&pusher.repository, &access())
-        .await
-        .unwrap();
+    let tags = client.list_tags(&pusher.repository, &access()).await.unwrap();
     assert_eq!(tags.names.len(), 102);
 
-    let policy = PolicySpec {
-        semver: Some("1.0.x".into()),
-        ..PolicySpec::default()
-    };
+    let policy = PolicySpec { semver: Some("1.0.x".into()), ..PolicySpec::default() };
     let policy = TagPolicy::parse(&policy).unwrap();
     let verdict = policy.choose(&tags.names, Some("1.0.99"));
     assert_eq!(verdict.newer(), Some("1.0.100"), "{}", verdict.reason());
-    assert!(
-        verdict.reason().contains("101 acceptable tags of 102"),
-        "{}",
-        verdict.reason()
-    );
+    assert!(verdict.reason().contains("101 acceptable tags of 102"), "{}", verdict.reason());
 }

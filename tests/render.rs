@@ -28,12 +28,7 @@ use stagekeeper::{
 };
 use uuid::Uuid;
 
-const PHASES: [Phase; 4] = [
-    Phase::BeforeStart,
-    Phase::BeforeTraffic,
-    Phase::Verify,
-    Phase::AfterSuccess,
-];
+const PHASES: [Phase; 4] = [Phase::BeforeStart, Phase::BeforeTraffic, Phase::Verify, Phase::AfterSuccess];
 
 /// A namespace that refuses pods above `level`.
 struct Place {
@@ -43,9 +38,8 @@ struct Place {
 
 impl Place {
     async fn new(level: &str) -> Self {
-        let path = std::env::var("STAGEKEEPER_TEST_KUBECONFIG").expect(
-            "STAGEKEEPER_TEST_KUBECONFIG names the kubeconfig of a cluster for tests: `make test` sets it",
-        );
+        let path = std::env::var("STAGEKEEPER_TEST_KUBECONFIG")
+            .expect("STAGEKEEPER_TEST_KUBECONFIG names the kubeconfig of a cluster for tests: `make test` sets it");
         let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
@@ -53,27 +47,18 @@ impl Place {
         let namespace = Namespace {
             metadata: ObjectMeta {
                 generate_name: Some("render-".into()),
-                labels: Some(BTreeMap::from([(
-                    "pod-security.kubernetes.io/enforce".to_owned(),
-                    level.to_owned(),
-                )])),
+                labels: Some(BTreeMap::from([("pod-security.kubernetes.io/enforce".to_owned(), level.to_owned())])),
                 ..ObjectMeta::default()
             },
             ..Namespace::default()
         };
         let namespaces = Api::<Namespace>::all(client.clone());
         let made = namespaces.create(&PostParams::default(), &namespace).await;
-        let place = Self {
-            client,
-            namespace: made.expect("a namespace").name_any(),
-        };
+        let place = Self { client, namespace: made.expect("a namespace").name_any() };
         // Pods need their account, which a controller makes at some time.
         for name in ["default", "shop"] {
             let account = ServiceAccount {
-                metadata: ObjectMeta {
-                    name: Some(name.into()),
-                    ..ObjectMeta::default()
-                },
+                metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
                 ..ServiceAccount::default()
             };
             let params = PatchParams::apply("test").force();
@@ -101,11 +86,7 @@ impl Place {
     /// Applies one object as the operator does, but for the storing.
     async fn apply<K>(&self, object: &K)
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
         let params = PatchParams {
             dry_run: true,
@@ -113,10 +94,7 @@ impl Place {
             ..PatchParams::apply(labels::FIELD_MANAGER).force()
         };
         let name = object.name_any();
-        let applied = self
-            .api::<K>()
-            .patch(&name, &params, &Patch::Apply(object))
-            .await;
+        let applied = self.api::<K>().patch(&name, &params, &Patch::Apply(object)).await;
         applied.unwrap_or_else(|error| panic!("{} {name}: {error}", K::kind(&())));
     }
 
@@ -124,15 +102,8 @@ impl Place {
     async fn pod(&self, template: &PodTemplateSpec) -> kube::Result<Pod> {
         let mut metadata = template.metadata.clone().unwrap_or_default();
         metadata.name = Some("pod".into());
-        let pod = Pod {
-            metadata,
-            spec: template.spec.clone(),
-            status: None,
-        };
-        let params = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
+        let pod = Pod { metadata, spec: template.spec.clone(), status: None };
+        let params = PostParams { dry_run: true, ..PostParams::default() };
         self.api::<Pod>().create(&params, &pod).await
     }
 
@@ -141,11 +112,8 @@ impl Place {
         let mut next = || documents.next().expect("a document");
         let project = Project::deserialize(next()).expect("a project");
         let stage = Stage::deserialize(next()).expect("a stage");
-        let identity = Identity {
-            namespace: self.namespace.clone(),
-            project: project.name_any(),
-            stage: stage.name_any(),
-        };
+        let identity =
+            Identity { namespace: self.namespace.clone(), project: project.name_any(), stage: stage.name_any() };
         let images = project.spec.services.iter().map(|service| {
             let image = ReleaseImage {
                 repository: service.image.repository.clone(),
@@ -156,10 +124,7 @@ impl Place {
         });
         let release = Release(images.collect());
         let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release);
-        (
-            snapshot.unwrap_or_else(|problems| panic!("{problems}")),
-            stage,
-        )
+        (snapshot.unwrap_or_else(|problems| panic!("{problems}")), stage)
     }
 }
 
@@ -181,11 +146,7 @@ fn context() -> Context {
 fn instance(snapshot: &Snapshot) -> (Manifests, Context) {
     let mut ctx = context();
     let first = render::instance(snapshot, &snapshot.instance(), &ctx).expect("rendered");
-    for (at, service) in first
-        .services()
-        .filter_map(|it| it.service.as_ref())
-        .enumerate()
-    {
+    for (at, service) in first.services().filter_map(|it| it.service.as_ref()).enumerate() {
         let address = format!("10.96.0.{}", at + 1);
         ctx.service_ips.insert(service.name_any(), address);
     }
@@ -198,9 +159,7 @@ fn jobs(snapshot: &Snapshot, ctx: &Context) -> Vec<Job> {
         let hooks = snapshot.hooks(phase).iter();
         hooks.map(move |hook| {
             let instance = snapshot.instance();
-            render::hook(snapshot, &instance, hook, phase, ctx)
-                .expect("rendered")
-                .job
+            render::hook(snapshot, &instance, hook, phase, ctx).expect("rendered").job
         })
     });
     hooks.collect()
@@ -208,26 +167,11 @@ fn jobs(snapshot: &Snapshot, ctx: &Context) -> Vec<Job> {
 
 const FIXTURES: [(&str, &str); 7] = [
     ("single", include_str!("../src/render/fixtures/single.yaml")),
-    (
-        "database",
-        include_str!("../src/render/fixtures/database.yaml"),
-    ),
-    (
-        "volumes",
-        include_str!("../src/render/fixtures/volumes.yaml"),
-    ),
-    (
-        "overlay",
-        include_str!("../src/render/fixtures/overlay.yaml"),
-    ),
-    (
-        "rolling",
-        include_str!("../src/render/fixtures/rolling.yaml"),
-    ),
-    (
-        "instances",
-        include_str!("../src/render/fixtures/instances.yaml"),
-    ),
+    ("database", include_str!("../src/render/fixtures/database.yaml")),
+    ("volumes", include_str!("../src/render/fixtures/volumes.yaml")),
+    ("overlay", include_str!("../src/render/fixtures/overlay.yaml")),
+    ("rolling", include_str!("../src/render/fixtures/rolling.yaml")),
+    ("instances", include_str!("../src/render/fixtures/instances.yaml")),
     ("hooks", include_str!("../src/render/fixtures/hooks.yaml")),
 ];
 
@@ -278,12 +222,9 @@ async fn pods_pass_the_restricted_level_unless_they_are_loosened() {
         let (snapshot, _) = restricted.read(text);
         let (manifests, ctx) = instance(&snapshot);
         let workloads = manifests.services().map(|service| &service.workload);
-        let templates =
-            workloads.map(|workload| workload.spec.as_ref().expect("a spec").template.clone());
+        let templates = workloads.map(|workload| workload.spec.as_ref().expect("a spec").template.clone());
         let jobs = jobs(&snapshot, &ctx);
-        let hooks = jobs
-            .into_iter()
-            .map(|job| job.spec.expect("a spec").template);
+        let hooks = jobs.into_iter().map(|job| job.spec.expect("a spec").template);
         for template in templates.chain(hooks) {
             let strict = restricted.pod(&template).await;
             if name == "overlay" {

@@ -1,9 +1,5 @@
 //! The store on a real Postgres: each test on a database of its own.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops at what it did not expect"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
 #[path = "support/postgres.rs"]
 mod postgres;

@@ -45,43 +45,30 @@ pub enum Outcome {
 impl Outcome {
     /// What is wanted is what runs.
     pub fn ready(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::Ready {
-            reason,
-            message: message.into(),
-        }
+        Self::Ready { reason, message: message.into() }
     }
 
     /// The operator is at work, retries, or waits for something that comes by itself.
     pub fn reconciling(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::Reconciling {
-            reason,
-            message: message.into(),
-        }
+        Self::Reconciling { reason, message: message.into() }
     }
 
     /// Nothing moves until a person acts.
     pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::Stalled {
-            reason,
-            message: message.into(),
-        }
+        Self::Stalled { reason, message: message.into() }
     }
 
     /// The word for programs; also fit for a metric label.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Ready { reason, .. }
-            | Self::Reconciling { reason, .. }
-            | Self::Stalled { reason, .. } => reason,
+            Self::Ready { reason, .. } | Self::Reconciling { reason, .. } | Self::Stalled { reason, .. } => reason,
         }
     }
 
     /// The sentence for people.
     pub fn message(&self) -> &str {
         match self {
-            Self::Ready { message, .. }
-            | Self::Reconciling { message, .. }
-            | Self::Stalled { message, .. } => message,
+            Self::Ready { message, .. } | Self::Reconciling { message, .. } | Self::Stalled { message, .. } => message,
         }
     }
 
@@ -100,12 +87,7 @@ impl Outcome {
 /// `current` is the list so far: conditions of other types stay as they are, and a condition whose status stays the
 /// same keeps its transition time, so that an unchanged outcome gives an equal list. While reconciling, `Ready` is
 /// `Unknown`; when stalled, `False`.
-pub fn conditions(
-    current: &[Condition],
-    outcome: &Outcome,
-    generation: i64,
-    now: Timestamp,
-) -> Vec<Condition> {
+pub fn conditions(current: &[Condition], outcome: &Outcome, generation: i64, now: Timestamp) -> Vec<Condition> {
     let (negative, ready) = outcome.shape();
     let condition = |type_: &str, status: &str| Condition {
         type_: type_.to_owned(),
@@ -115,11 +97,8 @@ pub fn conditions(
         observed_generation: Some(generation),
         last_transition_time: Time(now),
     };
-    let mut list: Vec<Condition> = current
-        .iter()
-        .filter(|c| ![RECONCILING, STALLED].contains(&c.type_.as_str()))
-        .cloned()
-        .collect();
+    let mut list: Vec<Condition> =
+        current.iter().filter(|c| ![RECONCILING, STALLED].contains(&c.type_.as_str())).cloned().collect();
     if let Some(type_) = negative {
         let before = current.iter().find(|c| c.type_ == type_);
         list.insert(0, following(before, condition(type_, "True")));

@@ -15,19 +15,14 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 /// One definition as a YAML document, with a line on top that says where it comes from.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::Error> {
     let body = serde_yaml::to_string(crd)?;
-    Ok(format!(
-        "# Generated from the Rust types by `stagekeeper crds`; do not edit.\n{body}"
-    ))
+    Ok(format!("# Generated from the Rust types by `stagekeeper crds`; do not edit.\n{body}"))
 }
 
 /// What the derived definition lacks: the status that an object is born with, and a status schema that asks for
 /// nothing of its own.
 fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        let schema = version
-            .schema
-            .as_mut()
-            .and_then(|s| s.open_api_v3_schema.as_mut());
+        let schema = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut());
         let Some(schema) = schema else { continue };
         visit(schema, &tidy);
         let status = schema.properties.as_mut().and_then(|p| p.get_mut("status"));
@@ -41,10 +36,7 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 /// Joins the lines of a description, and lets a `null` be dropped like a field that is left out.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    schema.description = schema
-        .description
-        .take()
-        .map(|text| text.replace('\n', " "));
+    schema.description = schema.description.take().map(|text| text.replace('\n', " "));
 }
 
 /// Takes away what would make a status unwritable: required fields and fixed words. Two things stay: the keys of
@@ -56,9 +48,7 @@ fn loosen(status: &mut JSONSchemaProps) {
                 schema.required = None;
                 schema.enum_ = None;
                 let keys = schema.x_kubernetes_list_map_keys.clone();
-                if let (Some(keys), Some(JSONSchemaPropsOrArray::Schema(items))) =
-                    (keys, &mut schema.items)
-                {
+                if let (Some(keys), Some(JSONSchemaPropsOrArray::Schema(items))) = (keys, &mut schema.items) {
                     items.required = Some(keys);
                 }
             });

@@ -10,13 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Units from the largest to the smallest, with their length in milliseconds.
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// A span of time that is a string in JSON and YAML: whole numbers with the units `d`, `h`, `m`, `s` and `ms`,
 /// added up. Kubernetes' own duration type knows no days, and retention is told in days.
@@ -27,9 +21,7 @@ pub struct Duration {
 
 /// Why a text is not a [`Duration`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a duration: write numbers with the units d, h, m, s or ms, such as 30s, 5m or 1h30m"
-)]
+#[error("`{0}` is not a duration: write numbers with the units d, h, m, s or ms, such as 30s, 5m or 1h30m")]
 pub struct DurationError(String);
 
 impl Duration {
@@ -69,9 +61,7 @@ impl FromStr for Duration {
     type Err = DurationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text)
-            .map(Self::from_millis)
-            .ok_or_else(|| DurationError(text.chars().take(40).collect()))
+        parse(text).map(Self::from_millis).ok_or_else(|| DurationError(text.chars().take(40).collect()))
     }
 }
 
@@ -82,9 +72,7 @@ fn parse(text: &str) -> Option<u64> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
-        let unit = tail
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit);
         let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;
         sum = sum.checked_add(number.parse::<u64>().ok()?.checked_mul(*millis)?)?;
@@ -123,9 +111,7 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -167,33 +153,15 @@ mod tests {
             let parsed: Duration = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
             assert_eq!(parsed, Duration::from_millis(millis), "{text}");
             assert_eq!(parsed.to_string(), shown, "{text}");
-            assert_eq!(
-                shown.parse::<Duration>().unwrap(),
-                parsed,
-                "{text}: shown form parses back"
-            );
+            assert_eq!(shown.parse::<Duration>().unwrap(), parsed, "{text}: shown form parses back");
         }
     }
 
     #[test]
     fn what_is_not_a_duration_is_refused_with_an_example() {
-        for text in [
-            "",
-            "5",
-            "m",
-            "5 m",
-            "-5m",
-            "1.5h",
-            "5w",
-            "5M",
-            "99999999999999999999s",
-            "9999999999999999d",
-        ] {
+        for text in ["", "5", "m", "5 m", "-5m", "1.5h", "5w", "5M", "99999999999999999999s", "9999999999999999d"] {
             let error = text.parse::<Duration>().expect_err(text).to_string();
-            assert!(
-                error.contains("such as 30s, 5m or 1h30m"),
-                "{text}: {error}"
-            );
+            assert!(error.contains("such as 30s, 5m or 1h30m"), "{text}: {error}");
         }
     }
 

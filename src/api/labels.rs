@@ -56,18 +56,13 @@ mod tests {
     #[test]
     fn our_keys_carry_our_prefix_and_fit_the_limits_of_a_label_key() {
         let keys = [
-            FINALIZER, PROJECT, STAGE, SERVICE, INSTANCE, RELEASE, DEPLOY, SNAPSHOT, SCOPE, HOOK,
-            HOOK_NAME, RETRY, RENDERED,
+            FINALIZER, PROJECT, STAGE, SERVICE, INSTANCE, RELEASE, DEPLOY, SNAPSHOT, SCOPE, HOOK, HOOK_NAME, RETRY,
+            RENDERED,
         ];
         for key in keys {
-            let name = key
-                .strip_prefix(PREFIX)
-                .unwrap_or_else(|| panic!("{key}: prefix"));
+            let name = key.strip_prefix(PREFIX).unwrap_or_else(|| panic!("{key}: prefix"));
             assert!(!name.is_empty() && name.len() <= 63, "{key}: length");
-            assert!(
-                name.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
-                "{key}: characters"
-            );
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{key}: characters");
         }
         let distinct: std::collections::BTreeSet<_> = keys.into_iter().collect();
         assert_eq!(distinct.len(), keys.len(), "each key has one meaning");

@@ -65,10 +65,7 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self {
-            deploys: default_deploys(),
-            logs: default_logs(),
-        }
+        Self { deploys: default_deploys(), logs: default_logs() }
     }
 }
 

@@ -37,10 +37,7 @@ pub fn duration(min: &str, max: &str) -> Rule {
 
 /// How long something is kept: days or hours.
 pub fn retention() -> Rule {
-    rule(
-        "self.matches('^[1-9][0-9]{0,4}(d|h)$')",
-        "must be a number of days or hours, such as 730d or 12h",
-    )
+    rule("self.matches('^[1-9][0-9]{0,4}(d|h)$')", "must be a number of days or hours, such as 730d or 12h")
 }
 
 /// A mutable name of an image inside its repository.
@@ -53,10 +50,7 @@ pub fn tag() -> Rule {
 
 /// A content address of an image.
 pub fn digest() -> Rule {
-    rule(
-        "self.matches('^sha256:[a-f0-9]{64}$')",
-        "must be a digest: sha256: and 64 hexadecimal digits in lower case",
-    )
+    rule("self.matches('^sha256:[a-f0-9]{64}$')", "must be a digest: sha256: and 64 hexadecimal digits in lower case")
 }
 
 /// A host name for a route.

@@ -116,10 +116,7 @@ pub enum Scope {
 impl Service {
     /// The scope as declared, or else as `scope` promises for a service that declares none.
     pub fn effective_scope(&self) -> Scope {
-        let shares_a_claim = self
-            .volumes
-            .iter()
-            .any(|volume| volume.shared_claim.is_some());
+        let shares_a_claim = self.volumes.iter().any(|volume| volume.shared_claim.is_some());
         match (self.scope, self.image.source()) {
             (Some(scope), _) => scope,
             (None, Some(ImageSource::Policy(_))) if !shares_a_claim => Scope::Instance,
@@ -163,10 +160,7 @@ mod tests {
             (format!("FIXED, {shared}"), Scope::Stage),
             ("FIXED, scope: Instance".to_owned(), Scope::Instance),
             ("WATCHED, scope: Stage".to_owned(), Scope::Stage),
-            (
-                format!("WATCHED, scope: Instance, {shared}"),
-                Scope::Instance,
-            ),
+            (format!("WATCHED, scope: Instance, {shared}"), Scope::Instance),
         ];
         for (fields, wanted) in cases {
             assert_eq!(service(&fields).effective_scope(), wanted, "{fields}");

@@ -203,12 +203,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            pull: default_pull(),
-            start: default_start(),
-            proxy: default_proxy(),
-            health: default_health(),
-        }
+        Self { pull: default_pull(), start: default_start(), proxy: default_proxy(), health: default_health() }
     }
 }
 
@@ -231,11 +226,7 @@ pub struct Rollback {
 
 impl Default for Rollback {
     fn default() -> Self {
-        Self {
-            on_failure: default_on_failure(),
-            keep_previous: default_keep_previous(),
-            watch: default_watch(),
-        }
+        Self { on_failure: default_on_failure(), keep_previous: default_keep_previous(), watch: default_watch() }
     }
 }
 

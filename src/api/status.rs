@@ -200,11 +200,7 @@ pub struct Veto {
 
 impl Default for ProjectStatus {
     fn default() -> Self {
-        Self {
-            observed_generation: unobserved(),
-            conditions: Vec::new(),
-            services: Vec::new(),
-        }
+        Self { observed_generation: unobserved(), conditions: Vec::new(), services: Vec::new() }
     }
 }
 
@@ -238,21 +234,10 @@ mod tests {
         assert_eq!(bounded("short"), "short");
         let exact = "x".repeat(MAX_TEXT);
         assert_eq!(bounded(exact.clone()), exact);
-        for text in [
-            "x".repeat(MAX_TEXT + 1),
-            "é".repeat(MAX_TEXT),
-            "日".repeat(MAX_TEXT),
-            "🦀".repeat(MAX_TEXT),
-        ] {
+        for text in ["x".repeat(MAX_TEXT + 1), "é".repeat(MAX_TEXT), "日".repeat(MAX_TEXT), "🦀".repeat(MAX_TEXT)] {
             let cut = bounded(text.clone());
-            assert!(
-                cut.len() <= MAX_TEXT && cut.len() > MAX_TEXT - 8,
-                "{} bytes",
-                cut.len()
-            );
-            let kept = cut
-                .strip_suffix('…')
-                .expect("says that something is missing");
+            assert!(cut.len() <= MAX_TEXT && cut.len() > MAX_TEXT - 8, "{} bytes", cut.len());
+            let kept = cut.strip_suffix('…').expect("says that something is missing");
             assert!(text.starts_with(kept));
         }
     }

@@ -101,12 +101,7 @@ pub enum VolumeSource<'a> {
 impl Volume {
     /// What this volume is; `None` if the object did not pass the schema's rules (none given, or several).
     pub fn source(&self) -> Option<VolumeSource<'_>> {
-        match (
-            &self.shared_claim,
-            &self.per_instance_claim,
-            &self.files,
-            &self.empty_dir,
-        ) {
+        match (&self.shared_claim, &self.per_instance_claim, &self.files, &self.empty_dir) {
             (Some(claim), None, None, None) => Some(VolumeSource::SharedClaim(claim)),
             (None, Some(claim), None, None) => Some(VolumeSource::PerInstanceClaim(claim)),
             (None, None, Some(files), None) => Some(VolumeSource::Files(files)),

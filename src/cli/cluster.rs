@@ -18,10 +18,7 @@ impl From<ClusterAccess> for Access {
         if access == ClusterAccess::default() {
             return Self::Infer;
         }
-        Self::Kubeconfig {
-            path: access.kubeconfig,
-            context: access.context,
-        }
+        Self::Kubeconfig { path: access.kubeconfig, context: access.context }
     }
 }
 
@@ -58,12 +55,7 @@ impl Context {
 }
 
 /// Why a read did not succeed. `name` is empty for a list.
-pub fn unread<K>(
-    verb: &'static str,
-    namespace: Option<&str>,
-    name: &str,
-    error: &kube::Error,
-) -> Failure
+pub fn unread<K>(verb: &'static str, namespace: Option<&str>, name: &str, error: &kube::Error) -> Failure
 where
     K: Resource<DynamicType = ()>,
 {
@@ -78,26 +70,14 @@ where
     let refused = ApiError::new(&target, error);
     match refused.class() {
         Class::Forbidden => {
-            let place = namespace.map_or_else(
-                || "in all namespaces".to_owned(),
-                |name| format!("in namespace {name}"),
-            );
+            let place = namespace.map_or_else(|| "in all namespaces".to_owned(), |name| format!("in namespace {name}"));
             Failure::failed(
                 format!("you may not {verb} {resource} {place}"),
-                format!(
-                    "ask for a Role that allows {verb} on {resource} of {}",
-                    K::group(&())
-                ),
+                format!("ask for a Role that allows {verb} on {resource} of {}", K::group(&())),
             )
         }
-        Class::Transient => Failure::unavailable(
-            refused.to_string(),
-            "check the kubeconfig and the network between",
-        ),
-        Class::NotServed => Failure::failed(
-            refused.to_string(),
-            "stagekeeper crds | kubectl apply --server-side -f -",
-        ),
+        Class::Transient => Failure::unavailable(refused.to_string(), "check the kubeconfig and the network between"),
+        Class::NotServed => Failure::failed(refused.to_string(), "stagekeeper crds | kubectl apply --server-side -f -"),
         _ => Failure::failed(refused.to_string(), ""),
     }
 }

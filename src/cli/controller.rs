@@ -63,17 +63,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         identity = config.lease.identity,
         "stagekeeper starts"
     );
-    let port = tokio::spawn(http::serve(
-        listener,
-        http::router(telemetry.clone()),
-        shutdown.clone(),
-    ));
+    let port = tokio::spawn(http::serve(listener, http::router(telemetry.clone()), shutdown.clone()));
     let ran = controllers::run(config, telemetry, shutdown.clone()).await;
     // However the controllers ended: without them the port has nothing to tell.
     shutdown.cancel();
-    let served = port
-        .await
-        .unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+    let served = port.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
     ran?;
     served.map_err(|error| Failure::failed(format!("the HTTP port failed: {error}"), ""))?;
     tracing::info!("stagekeeper has stopped");
@@ -103,14 +97,9 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::failed(format!("signals cannot be heard: {error}"), ""))
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::failed(format!("signals cannot be heard: {error}"), ""));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) -> &'static str {

@@ -62,14 +62,7 @@ pub async fn deploy_named(store: &Store, name: &str) -> Result<Uuid, Failure> {
         )),
         several => Err(Failure::failed(
             format!("several deploys begin with `{prefix}`"),
-            format!(
-                "type more of one of {}",
-                several
-                    .iter()
-                    .map(Uuid::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
+            format!("type more of one of {}", several.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")),
         )),
     }
 }

@@ -98,11 +98,8 @@ impl DeployView {
         let deploy = &entry.stored.deploy;
         let release = &entry.stored.release;
         let times = time_in_states(&entry.transitions, deploy.finished_at, now);
-        let waited: SignedDuration = times
-            .iter()
-            .filter(|(state, _)| *state == State::Pending)
-            .map(|(_, time)| *time)
-            .sum();
+        let waited: SignedDuration =
+            times.iter().filter(|(state, _)| *state == State::Pending).map(|(_, time)| *time).sum();
         let images = release.0.iter().map(|(service, image)| {
             let view = ImageView {
                 repository: image.repository.clone(),

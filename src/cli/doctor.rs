@@ -37,11 +37,7 @@ pub struct DoctorArgs {
 ///
 /// # Errors
 /// One of the checks failed.
-pub async fn examine(
-    context: &Context,
-    arguments: &DoctorArgs,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+pub async fn examine(context: &Context, arguments: &DoctorArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut report = Report::default();
     let parsed = Config::parse(&arguments.settings.values(), context.cluster.access());
     configuration(&mut report, &parsed);
@@ -82,10 +78,7 @@ impl Place {
             (None, Some(Namespaces::Only(names))) => names.iter().cloned().map(Some).collect(),
             (None, Some(Namespaces::All) | None) => vec![None],
         };
-        Self {
-            namespaces,
-            lease: config.and_then(|config| config.lease.namespace.clone()),
-        }
+        Self { namespaces, lease: config.and_then(|config| config.lease.namespace.clone()) }
     }
 }
 
@@ -94,10 +87,9 @@ fn configuration(report: &mut Report, parsed: &Result<Config, ConfigErrors>) {
         Ok(config) => {
             let namespaces = match &config.namespaces {
                 Namespaces::All => "all namespaces".to_owned(),
-                Namespaces::Only(names) => format!(
-                    "namespaces {}",
-                    names.iter().cloned().collect::<Vec<_>>().join(", ")
-                ),
+                Namespaces::Only(names) => {
+                    format!("namespaces {}", names.iter().cloned().collect::<Vec<_>>().join(", "))
+                }
             };
             report.passed("configuration", format!("complete; {namespaces}"));
         }
@@ -154,9 +146,7 @@ async fn name_in(client: &Client) -> kube::Result<String> {
         .create(&PostParams::default(), &SelfSubjectReview::default())
         .await?;
     let user = review.status.and_then(|status| status.user_info);
-    Ok(user
-        .and_then(|user| user.username)
-        .unwrap_or_else(|| "nobody".into()))
+    Ok(user.and_then(|user| user.username).unwrap_or_else(|| "nobody".into()))
 }
 
 impl Report {

@@ -51,11 +51,7 @@ impl Failure {
     }
 
     fn said(code: Code, what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self::Said {
-            code,
-            what: what.into(),
-            next: Some(next.into()).filter(|next| !next.is_empty()),
-        }
+        Self::Said { code, what: what.into(), next: Some(next.into()).filter(|next| !next.is_empty()) }
     }
 
     /// What is wrong and where, without what to do.

@@ -80,27 +80,16 @@ struct Predecessor {
 /// # Errors
 /// The database is away, or there is no such deploy.
 pub async fn get(arguments: &GetArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
-    let What::Deploy {
-        id,
-        output,
-        database,
-    } = &arguments.what;
+    let What::Deploy { id, output, database } = &arguments.what;
     let store = database::connect(database).await?;
     let id = database::deploy_named(&store, id).await?;
-    let found = store.deploy_get(id).await?.ok_or_else(|| {
-        Failure::failed(
-            format!("deploy {id} has just been removed with its project"),
-            "",
-        )
-    })?;
+    let found = store
+        .deploy_get(id)
+        .await?
+        .ok_or_else(|| Failure::failed(format!("deploy {id} has just been removed with its project"), ""))?;
     let detail = Detail {
         deploy: DeployView::new(&found.entry, now),
-        hooks: store
-            .hooks_list(id)
-            .await?
-            .into_iter()
-            .map(HookView::from)
-            .collect(),
+        hooks: store.hooks_list(id).await?.into_iter().map(HookView::from).collect(),
         predecessor: found.predecessor.as_ref().map(Predecessor::from),
     };
     match output {
@@ -126,11 +115,7 @@ impl From<HookRun> for HookView {
 
 impl From<&StoredDeploy> for Predecessor {
     fn from(stored: &StoredDeploy) -> Self {
-        Self {
-            id: stored.deploy.id,
-            state: stored.deploy.state,
-            summary: Release::summary(&stored.release),
-        }
+        Self { id: stored.deploy.id, state: stored.deploy.state, summary: Release::summary(&stored.release) }
     }
 }
 
@@ -145,10 +130,7 @@ fn describe(detail: &Detail, now: Timestamp) -> String {
                 deploy.project, deploy.stage, deploy.namespace, deploy.sequence
             ),
         ),
-        (
-            "State",
-            format!("{} since {} ago", deploy.state, ago(deploy.since, now)),
-        ),
+        ("State", format!("{} since {} ago", deploy.state, ago(deploy.since, now))),
     ];
     if let Some(message) = &deploy.message {
         let reason = deploy.reason.as_deref().map(|word| format!("{word}: "));
@@ -156,23 +138,9 @@ fn describe(detail: &Detail, now: Timestamp) -> String {
     }
     fields.push(("Cause", deploy.cause.clone()));
     fields.push(("Actor", deploy.actor.clone()));
-    fields.push((
-        "Asked for",
-        format!(
-            "{} ({} ago)",
-            deploy.created_at,
-            ago(deploy.created_at, now)
-        ),
-    ));
+    fields.push(("Asked for", format!("{} ({} ago)", deploy.created_at, ago(deploy.created_at, now))));
     if deploy.state != State::Pending {
-        fields.push((
-            "Took",
-            format!(
-                "{}, after waiting {}",
-                took(deploy),
-                seconds(deploy.waited_seconds)
-            ),
-        ));
+        fields.push(("Took", format!("{}, after waiting {}", took(deploy), seconds(deploy.waited_seconds))));
     }
     fields.push(("Instance", deploy.instance.clone()));
     fields.push(("Release", deploy.release.clone()));
@@ -183,13 +151,7 @@ fn describe(detail: &Detail, now: Timestamp) -> String {
         fields.push(("Undoes", format!("deploy {id}")));
     }
     if let Some(before) = &detail.predecessor {
-        fields.push((
-            "Before it",
-            format!(
-                "{} ({}), deploy {}",
-                before.summary, before.state, before.id
-            ),
-        ));
+        fields.push(("Before it", format!("{} ({}), deploy {}", before.summary, before.state, before.id)));
     }
     let mut text = output::fields(&fields);
     text.push_str("\nSteps:\n");
@@ -203,22 +165,13 @@ fn describe(detail: &Detail, now: Timestamp) -> String {
 
 fn reference(image: &ImageView) -> String {
     let tag = image.tag.as_deref().map(|tag| format!(":{tag}"));
-    format!(
-        "{}{}@{}",
-        image.repository,
-        tag.unwrap_or_default(),
-        image.digest
-    )
+    format!("{}{}@{}", image.repository, tag.unwrap_or_default(), image.digest)
 }
 
 fn steps(deploy: &DeployView) -> String {
     let mut columns = Columns::new(&["AT", "STATE", "FOR", "ACTOR", "REASON", "MESSAGE"]);
     for step in &deploy.transitions {
-        let lasted = if step.to.is_terminal() {
-            String::new()
-        } else {
-            seconds(step.seconds)
-        };
+        let lasted = if step.to.is_terminal() { String::new() } else { seconds(step.seconds) };
         columns.row([
             step.at.strftime("%H:%M:%S%.3fZ").to_string(),
             step.to.to_string(),

@@ -66,11 +66,7 @@ pub async fn list(
         .map(|text| spans::since(text, now))
         .transpose()
         .map_err(|what| Failure::usage(format!("--since: {what}"), ""))?;
-    let namespace = if arguments.all_namespaces {
-        None
-    } else {
-        Some(context.namespace().await?)
-    };
+    let namespace = if arguments.all_namespaces { None } else { Some(context.namespace().await?) };
     let path = arguments.path.as_ref();
     let filter = HistoryFilter {
         namespace,
@@ -84,21 +80,13 @@ pub async fn list(
     };
     let store = database::connect(&arguments.database).await?;
     let HistoryPage { entries, next } = store.history_list(&filter).await?;
-    let deploys: Vec<DeployView> = entries
-        .iter()
-        .map(|entry| DeployView::new(entry, now))
-        .collect();
+    let deploys: Vec<DeployView> = entries.iter().map(|entry| DeployView::new(entry, now)).collect();
     print(&deploys, &filter, arguments.output, now, out)?;
     if matches!(arguments.output, Format::Table | Format::Wide) {
         let note = if deploys.is_empty() {
             Some("no deploys found".to_owned())
         } else {
-            next.map(|_| {
-                format!(
-                    "there are older ones: raise --limit (now {})",
-                    arguments.limit
-                )
-            })
+            next.map(|_| format!("there are older ones: raise --limit (now {})", arguments.limit))
         };
         if let Some(note) = note {
             writeln!(io::stderr(), "{note}")?;

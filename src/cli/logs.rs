@@ -62,12 +62,7 @@ pub async fn print(arguments: &LogsArgs, out: &mut dyn Write) -> Result<(), Fail
     let deploy = database::deploy_named(&store, &arguments.deploy).await?;
     let mut reader = Reader {
         store,
-        filter: LogFilter {
-            deploy,
-            search: arguments.search.clone(),
-            after: 0,
-            limit: BATCH,
-        },
+        filter: LogFilter { deploy, search: arguments.search.clone(), after: 0, limit: BATCH },
         format: arguments.output,
     };
     if arguments.follow {
@@ -124,11 +119,7 @@ impl Reader {
                         pause = first;
                     }
                 }
-                Err(Failure::Said {
-                    code: Code::Unavailable,
-                    what,
-                    ..
-                }) => {
+                Err(Failure::Said { code: Code::Unavailable, what, .. }) => {
                     if !away {
                         writeln!(io::stderr(), "{what}; waiting for it")?;
                     }

@@ -77,36 +77,20 @@ fn told(files: &[String], what: &str, out: &mut dyn Write) -> Result<(), Failure
 
 /// The number to go back to so that only the last migration that was run is taken back.
 fn before_last(migrations: &[MigrationStatus]) -> i64 {
-    let applied = migrations
-        .iter()
-        .filter(|migration| migration.state != MigrationState::Pending);
-    applied
-        .rev()
-        .nth(1)
-        .map_or(0, |migration| migration.version)
+    let applied = migrations.iter().filter(|migration| migration.state != MigrationState::Pending);
+    applied.rev().nth(1).map_or(0, |migration| migration.version)
 }
 
 async fn status(store: &Store, out: &mut dyn Write) -> Result<(), Failure> {
     let migrations = store.migrate_status().await?;
     let mut columns = Columns::new(&["NUMBER", "STATE", "APPLIED", "FILE"]);
     for migration in &migrations {
-        let applied = migration.applied_at.map_or_else(String::new, |at| {
-            at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-        });
-        columns.row([
-            migration.version.to_string(),
-            migration.state.to_string(),
-            applied,
-            migration.file.clone(),
-        ]);
+        let applied = migration.applied_at.map_or_else(String::new, |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        columns.row([migration.version.to_string(), migration.state.to_string(), applied, migration.file.clone()]);
     }
     write!(out, "{}", columns.render())?;
-    let is_open = |migration: &MigrationStatus| {
-        matches!(
-            migration.state,
-            MigrationState::Pending | MigrationState::Modified
-        )
-    };
+    let is_open =
+        |migration: &MigrationStatus| matches!(migration.state, MigrationState::Pending | MigrationState::Modified);
     if migrations.iter().any(is_open) {
         return Err(Failure::Told(Code::Failed));
     }
@@ -125,21 +109,13 @@ mod tests {
                 .map(|(version, place)| MigrationStatus {
                     version,
                     file: String::new(),
-                    state: if place <= applied {
-                        MigrationState::Applied
-                    } else {
-                        MigrationState::Pending
-                    },
+                    state: if place <= applied { MigrationState::Applied } else { MigrationState::Pending },
                     applied_at: None,
                 })
                 .collect()
         };
         for (applied, expected) in [(0, 0), (1, 0), (2, 1), (3, 2)] {
-            assert_eq!(
-                before_last(&migrations(applied)),
-                expected,
-                "{applied} applied"
-            );
+            assert_eq!(before_last(&migrations(applied)), expected, "{applied} applied");
         }
     }
 }

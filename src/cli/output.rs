@@ -47,8 +47,7 @@ impl Columns {
     where
         I: IntoIterator<Item = String>,
     {
-        self.table
-            .add_row(cells.into_iter().map(|cell| one_line(&cell).into_owned()));
+        self.table.add_row(cells.into_iter().map(|cell| one_line(&cell).into_owned()));
     }
 
     /// The finished text, without blanks at line ends.
@@ -86,12 +85,9 @@ pub fn print_value(out: &mut dyn Write, value: &impl Serialize, yaml: bool) -> R
     let written = if yaml {
         serde_yaml::to_string(value).map_err(|error| error.to_string())
     } else {
-        serde_json::to_string_pretty(value)
-            .map(|text| text + "\n")
-            .map_err(|error| error.to_string())
+        serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| error.to_string())
     };
-    let text = written
-        .map_err(|error| Failure::failed(format!("the answer cannot be written: {error}"), ""))?;
+    let text = written.map_err(|error| Failure::failed(format!("the answer cannot be written: {error}"), ""))?;
     out.write_all(text.as_bytes())?;
     Ok(())
 }
@@ -114,8 +110,7 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 
 fn is_unprintable(letter: char) -> bool {
     // Beside control characters, those that reverse the direction of writing can fake a text.
-    letter.is_control()
-        || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
 #[cfg(test)]
@@ -126,11 +121,7 @@ mod tests {
     fn tables_look_like_those_of_kubectl() {
         let mut columns = Columns::new(&["NAME", "STATE", "WHY"]);
         columns.row(["prod".into(), "success".into(), String::new()]);
-        columns.row([
-            "staging-eu".into(),
-            "failed".into(),
-            "probe answered 500\nx".into(),
-        ]);
+        columns.row(["staging-eu".into(), "failed".into(), "probe answered 500\nx".into()]);
         let expected = "\
 NAME         STATE     WHY
 prod         success
@@ -148,10 +139,7 @@ staging-eu   failed    probe answered 500 x
     #[test]
     fn texts_from_outside_cannot_steer_a_terminal() {
         assert_eq!(one_line("plain é 🦀"), "plain é 🦀");
-        assert_eq!(
-            one_line("a\u{1b}[31mred\u{7}\tb\n"),
-            "a\u{fffd}[31mred\u{fffd} b"
-        );
+        assert_eq!(one_line("a\u{1b}[31mred\u{7}\tb\n"), "a\u{fffd}[31mred\u{fffd} b");
         assert_eq!(one_line("a\u{202e}b"), "a\u{fffd}b");
     }
 }

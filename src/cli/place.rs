@@ -23,10 +23,7 @@ impl FromStr for ProjectPath {
         if !is_name(project) || !stage.is_none_or(is_name) {
             return Err("expected PROJECT or PROJECT/STAGE".into());
         }
-        Ok(Self {
-            project: project.into(),
-            stage: stage.map(Into::into),
-        })
+        Ok(Self { project: project.into(), stage: stage.map(Into::into) })
     }
 }
 
@@ -36,10 +33,8 @@ mod tests {
 
     #[test]
     fn a_path_is_one_or_two_names() {
-        let path = |project: &str, stage: Option<&str>| ProjectPath {
-            project: project.into(),
-            stage: stage.map(Into::into),
-        };
+        let path =
+            |project: &str, stage: Option<&str>| ProjectPath { project: project.into(), stage: stage.map(Into::into) };
         assert_eq!("shop".parse(), Ok(path("shop", None)));
         assert_eq!("shop/prod".parse(), Ok(path("shop", Some("prod"))));
         for text in ["", "/", "shop/", "/prod", "a/b/c"] {

@@ -16,9 +16,7 @@ pub fn since(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         )
     };
     let span: Span = text.parse().map_err(|_| expected())?;
-    let ago = span
-        .to_duration(SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| expected())?;
+    let ago = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
     if ago.is_negative() {
         return Err(expected());
     }
@@ -31,12 +29,7 @@ pub fn short(duration: SignedDuration) -> String {
     if seconds < 1 {
         return format!("{}ms", duration.as_millis().max(0));
     }
-    let units = [
-        (seconds / 86_400, "d"),
-        (seconds / 3600 % 24, "h"),
-        (seconds / 60 % 60, "m"),
-        (seconds % 60, "s"),
-    ];
+    let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     let shown: Vec<String> = units
         .iter()
         .skip_while(|(number, _)| *number == 0)

@@ -48,12 +48,7 @@ pub struct WhyArgs {
 ///
 /// # Errors
 /// There is no such stage, or neither the cluster nor the database can be asked.
-pub async fn tell(
-    context: &Context,
-    arguments: &WhyArgs,
-    now: Timestamp,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+pub async fn tell(context: &Context, arguments: &WhyArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
     let namespace = context.namespace().await?;
     let mut facts = Facts::new(&namespace, &arguments.stage);
     let seen = see(context, &namespace, &arguments.stage).await;
@@ -65,10 +60,7 @@ pub async fn tell(
         Ok(Seen { stage, project }) => {
             let Some(stage) = stage else {
                 return Err(Failure::failed(
-                    format!(
-                        "there is no Stage {} in namespace {namespace}",
-                        arguments.stage
-                    ),
+                    format!("there is no Stage {} in namespace {namespace}", arguments.stage),
                     "`kubectl get stages -A` lists them; what was deployed before stays in `stagekeeper history -A`",
                 ));
             };
@@ -78,9 +70,9 @@ pub async fn tell(
     }
     match remembered {
         Ok(Some(memory)) => memory.into_facts(&mut facts),
-        Ok(None) => facts.unknown.push(
-            "the database does not know this stage: the operator has not taken it up yet".into(),
-        ),
+        Ok(None) => {
+            facts.unknown.push("the database does not know this stage: the operator has not taken it up yet".into())
+        }
         Err(failure) => facts.unknown.push(failure.summary()),
     }
     facts.opens = openings(&facts);
@@ -132,9 +124,7 @@ async fn remember(arguments: &WhyArgs, namespace: &str) -> Result<Option<Memory>
     let url = DatabaseUrl::parse(&arguments.database.values())?;
     let store = database::open(&url).await?;
     let targets = store.targets_load(Some(&[namespace.to_owned()])).await?;
-    let target = targets
-        .into_iter()
-        .find(|target| target.name == arguments.stage);
+    let target = targets.into_iter().find(|target| target.name == arguments.stage);
     let Some(target) = target else {
         return Ok(None);
     };
@@ -153,11 +143,7 @@ async fn remember(arguments: &WhyArgs, namespace: &str) -> Result<Option<Memory>
         });
     }
     let failure = last_failure(&store, &state).await?;
-    Ok(Some(Memory {
-        state,
-        failure,
-        vetoes,
-    }))
+    Ok(Some(Memory { state, failure, vetoes }))
 }
 
 /// The newest deploy that failed, whether it was rolled back or not.
@@ -175,29 +161,16 @@ async fn last_failure(store: &Store, state: &TargetState) -> Result<Option<Deplo
         let page = store.history_list(&filter).await?;
         failures.extend(page.entries.into_iter().map(|entry| entry.stored));
     }
-    let newest = failures
-        .into_iter()
-        .max_by_key(|stored| stored.deploy.sequence);
+    let newest = failures.into_iter().max_by_key(|stored| stored.deploy.sequence);
     Ok(newest.as_ref().map(DeployFact::from))
 }
 
 impl Memory {
     fn into_facts(self, facts: &mut Facts) {
-        let Self {
-            state,
-            failure,
-            vetoes,
-        } = self;
+        let Self { state, failure, vetoes } = self;
         facts.project.get_or_insert(state.target.project);
-        facts.serving = state
-            .good
-            .as_ref()
-            .map(|good| DeployFact::from(&good.stored));
-        facts.open = state
-            .open
-            .iter()
-            .map(|open| DeployFact::from(&open.stored))
-            .collect();
+        facts.serving = state.good.as_ref().map(|good| DeployFact::from(&good.stored));
+        facts.open = state.open.iter().map(|open| DeployFact::from(&open.stored)).collect();
         facts.last_failure = failure;
         facts.vetoed = vetoes;
     }

@@ -80,11 +80,7 @@ struct ReplyMeta {
 
 impl Default for Reply {
     fn default() -> Self {
-        Self {
-            kind: "".into(),
-            metadata: ReplyMeta::default(),
-            details: ReplyMeta::default(),
-        }
+        Self { kind: "".into(), metadata: ReplyMeta::default(), details: ReplyMeta::default() }
     }
 }
 
@@ -113,9 +109,7 @@ impl Writer {
         let request = path::<K>(&target).patch(&target.name, &params, &Patch::Apply(object));
         let text = self.send(&target, request, kind.is_none()).await?;
         if let Some(kind) = kind {
-            self.index
-                .wrote(kind, &text)
-                .map_err(|err| unreadable(&target, err))?;
+            self.index.wrote(kind, &text).map_err(|err| unreadable(&target, err))?;
         }
         read(&target, &text)
     }
@@ -129,11 +123,7 @@ impl Writer {
     where
         K: Resource<DynamicType = ()>,
     {
-        let Doomed {
-            namespace,
-            name,
-            uid,
-        } = doomed;
+        let Doomed { namespace, name, uid } = doomed;
         let target = Target {
             verbs: "delete",
             group: K::group(&()).into(),
@@ -143,30 +133,18 @@ impl Writer {
         };
         let kind = Kind::find(&K::group(&()), &K::kind(&()));
         let mut params = DeleteParams::background();
-        params.preconditions = uid.map(|uid| Preconditions {
-            uid: Some(uid.into()),
-            resource_version: None,
-        });
+        params.preconditions = uid.map(|uid| Preconditions { uid: Some(uid.into()), resource_version: None });
         let request = path::<K>(&target).delete(name, &params);
         match self.send(&target, request, kind.is_none()).await {
             Ok(text) => {
-                let reply: Reply =
-                    serde_json::from_str(&text).map_err(|err| unreadable(&target, err))?;
+                let reply: Reply = serde_json::from_str(&text).map_err(|err| unreadable(&target, err))?;
                 let Some(kind) = kind else { return Ok(()) };
                 if reply.metadata.deletion_timestamp.is_some() {
                     // Something holds it: it ends later, and the watch will say so.
-                    return self
-                        .index
-                        .wrote(kind, &text)
-                        .map_err(|err| unreadable(&target, err));
+                    return self.index.wrote(kind, &text).map_err(|err| unreadable(&target, err));
                 }
-                let told = if &*reply.kind == "Status" {
-                    &reply.details.uid
-                } else {
-                    &reply.metadata.uid
-                };
-                self.index
-                    .deleted(kind, namespace, name, uid.unwrap_or(told));
+                let told = if &*reply.kind == "Status" { &reply.details.uid } else { &reply.metadata.uid };
+                self.index.deleted(kind, namespace, name, uid.unwrap_or(told));
                 Ok(())
             }
             Err(err) if err.class() == Class::NotFound => {
@@ -176,11 +154,7 @@ impl Writer {
                 Ok(())
             }
             // The name belongs to another object now, so the one that was meant is gone. The watch knows.
-            Err(err)
-                if err.class() == Class::Conflict && uid.is_some() && is_about_the_uid(&err) =>
-            {
-                Ok(())
-            }
+            Err(err) if err.class() == Class::Conflict && uid.is_some() && is_about_the_uid(&err) => Ok(()),
             Err(err) => Err(err),
         }
     }
@@ -205,12 +179,7 @@ impl Writer {
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let request = path::<K>(&target).patch_subresource(
-            "status",
-            &target.name,
-            &params,
-            &Patch::Apply(&patch),
-        );
+        let request = path::<K>(&target).patch_subresource("status", &target.name, &params, &Patch::Apply(&patch));
         let text = self.send(&target, request, true).await?;
         read(&target, &text)
     }
@@ -219,11 +188,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the API server refuses or cannot be reached; class [`Class::Conflict`] when the object has changed.
-    pub async fn set_finalizers<K>(
-        &self,
-        object: &K,
-        finalizers: &[&str],
-    ) -> Result<Applied, ApiError>
+    pub async fn set_finalizers<K>(&self, object: &K, finalizers: &[&str]) -> Result<Applied, ApiError>
     where
         K: Resource<DynamicType = ()>,
     {
@@ -234,10 +199,7 @@ impl Writer {
             "resourceVersion": meta.resource_version,
             "finalizers": finalizers,
         }});
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..PatchParams::default()
-        };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let request = path::<K>(&target).patch(&target.name, &params, &Patch::Merge(&patch));
         let text = self.send(&target, request, true).await?;
         read(&target, &text)
@@ -248,11 +210,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the API server refuses or cannot be reached.
-    pub async fn delete_labelled<K>(
-        &self,
-        namespace: &str,
-        labels: &[(&str, &str)],
-    ) -> Result<(), ApiError>
+    pub async fn delete_labelled<K>(&self, namespace: &str, labels: &[(&str, &str)]) -> Result<(), ApiError>
     where
         K: Resource<DynamicType = ()>,
     {
@@ -263,10 +221,7 @@ impl Writer {
             namespace: Some(namespace.into()),
             name: String::new(),
         };
-        let selector: Vec<String> = labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
+        let selector: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let list = ListParams::default().labels(&selector.join(","));
         let request = path::<K>(&target).delete_collection(&DeleteParams::background(), &list);
         self.send(&target, request, false).await.map(drop)
@@ -313,19 +268,9 @@ fn path<K: Resource<DynamicType = ()>>(target: &Target) -> Request {
 }
 
 fn read(target: &Target, text: &str) -> Result<Applied, ApiError> {
-    let Reply { metadata, .. } =
-        serde_json::from_str(text).map_err(|err| unreadable(target, err))?;
-    let ReplyMeta {
-        uid,
-        resource_version,
-        generation,
-        ..
-    } = metadata;
-    Ok(Applied {
-        uid,
-        resource_version,
-        generation,
-    })
+    let Reply { metadata, .. } = serde_json::from_str(text).map_err(|err| unreadable(target, err))?;
+    let ReplyMeta { uid, resource_version, generation, .. } = metadata;
+    Ok(Applied { uid, resource_version, generation })
 }
 
 fn unreadable(target: &Target, err: serde_json::Error) -> ApiError {

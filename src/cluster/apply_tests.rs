@@ -17,11 +17,7 @@ type Server = Handle<HttpRequest<Body>, Response<Body>>;
 fn writer() -> (Writer, Index, Server) {
     let (service, server) = mock::pair::<HttpRequest<Body>, Response<Body>>();
     let index = Index::new(&Scope::Cluster);
-    (
-        Writer::new(Client::new(service, "default"), index.clone()),
-        index,
-        server,
-    )
+    (Writer::new(Client::new(service, "default"), index.clone()), index, server)
 }
 
 struct Asked {
@@ -35,24 +31,14 @@ struct Asked {
 async fn answer(server: &mut Server, code: u16, reply: Value) -> Asked {
     let (request, send) = server.next_request().await.expect("a call");
     let (parts, body) = request.into_parts();
-    let header = |name| {
-        parts
-            .headers
-            .get(name)
-            .map_or(String::new(), |v: &HeaderValue| {
-                v.to_str().unwrap().to_owned()
-            })
-    };
+    let header = |name| parts.headers.get(name).map_or(String::new(), |v: &HeaderValue| v.to_str().unwrap().to_owned());
     let asked = Asked {
         line: format!("{} {}", parts.method, parts.uri),
         content_type: header("content-type"),
         accept: header("accept"),
         body: serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap(),
     };
-    let reply = Response::builder()
-        .status(code)
-        .body(Body::from(serde_json::to_vec(&reply).unwrap()))
-        .unwrap();
+    let reply = Response::builder().status(code).body(Body::from(serde_json::to_vec(&reply).unwrap())).unwrap();
     send.send_response(reply);
     asked
 }
@@ -69,11 +55,7 @@ fn metadata() -> ObjectMeta {
 }
 
 fn new_metadata() -> ObjectMeta {
-    ObjectMeta {
-        uid: None,
-        resource_version: None,
-        ..metadata()
-    }
+    ObjectMeta { uid: None, resource_version: None, ..metadata() }
 }
 
 fn stored(version: &str, replicas: u32) -> Value {
@@ -92,31 +74,14 @@ fn key() -> StageKey {
     StageKey::new("shop", "dev")
 }
 
-const DOOMED: Doomed<'_> = Doomed {
-    namespace: "shop",
-    name: "web",
-    uid: Some("u1"),
-};
+const DOOMED: Doomed<'_> = Doomed { namespace: "shop", name: "web", uid: Some("u1") };
 
 #[tokio::test]
 async fn an_apply_names_its_manager_and_its_reply_is_what_is_read_next() {
     let (writer, index, mut server) = writer();
-    let object = Deployment {
-        metadata: new_metadata(),
-        ..Deployment::default()
-    };
-    let (applied, asked) = tokio::join!(
-        writer.apply(&object),
-        answer(&mut server, 200, stored("8", 3))
-    );
-    assert_eq!(
-        applied.unwrap(),
-        Applied {
-            uid: "u1".into(),
-            resource_version: "8".into(),
-            generation: 2
-        }
-    );
+    let object = Deployment { metadata: new_metadata(), ..Deployment::default() };
+    let (applied, asked) = tokio::join!(writer.apply(&object), answer(&mut server, 200, stored("8", 3)));
+    assert_eq!(applied.unwrap(), Applied { uid: "u1".into(), resource_version: "8".into(), generation: 2 });
     assert_eq!(
         asked.line,
         "PATCH /apis/apps/v1/namespaces/shop/deployments/web?&force=true&fieldManager=stagekeeper&fieldValidation=Strict"
@@ -131,60 +96,33 @@ async fn an_apply_names_its_manager_and_its_reply_is_what_is_read_next() {
 #[tokio::test]
 async fn of_a_secret_only_metadata_comes_back() {
     let (writer, index, mut server) = writer();
-    let object = Secret {
-        metadata: new_metadata(),
-        ..Secret::default()
-    };
+    let object = Secret { metadata: new_metadata(), ..Secret::default() };
     let reply = json!({"kind": "PartialObjectMetadata", "metadata": metadata()});
     let (applied, asked) = tokio::join!(writer.apply(&object), answer(&mut server, 201, reply));
     assert_eq!(applied.unwrap().resource_version, "7");
-    assert!(
-        asked.accept.contains("PartialObjectMetadata"),
-        "{}",
-        asked.accept
-    );
+    assert!(asked.accept.contains("PartialObjectMetadata"), "{}", asked.accept);
     assert!(index.keys().is_empty(), "it is not a watched kind");
 }
 
 #[tokio::test]
 async fn a_deletion_names_the_object_that_is_meant_and_is_seen_at_once() {
     let (writer, index, mut server) = writer();
-    index
-        .wrote(Kind::Deployment, &stored("8", 1).to_string())
-        .unwrap();
-    let reply =
-        json!({"kind": "Status", "status": "Success", "details": {"name": "web", "uid": "u1"}});
-    let (deleted, asked) = tokio::join!(
-        writer.delete::<Deployment>(DOOMED),
-        answer(&mut server, 200, reply)
-    );
+    index.wrote(Kind::Deployment, &stored("8", 1).to_string()).unwrap();
+    let reply = json!({"kind": "Status", "status": "Success", "details": {"name": "web", "uid": "u1"}});
+    let (deleted, asked) = tokio::join!(writer.delete::<Deployment>(DOOMED), answer(&mut server, 200, reply));
     deleted.unwrap();
-    assert!(
-        asked
-            .line
-            .starts_with("DELETE /apis/apps/v1/namespaces/shop/deployments/web"),
-        "{}",
-        asked.line
-    );
-    assert_eq!(
-        asked.body,
-        json!({"propagationPolicy": "Background", "preconditions": {"uid": "u1"}})
-    );
+    assert!(asked.line.starts_with("DELETE /apis/apps/v1/namespaces/shop/deployments/web"), "{}", asked.line);
+    assert_eq!(asked.body, json!({"propagationPolicy": "Background", "preconditions": {"uid": "u1"}}));
     assert!(index.stage(&key()).is_empty());
 }
 
 #[tokio::test]
 async fn what_a_finalizer_holds_is_still_there_and_ending() {
     let (writer, index, mut server) = writer();
-    index
-        .wrote(Kind::Deployment, &stored("8", 1).to_string())
-        .unwrap();
+    index.wrote(Kind::Deployment, &stored("8", 1).to_string()).unwrap();
     let mut reply = stored("9", 1);
     reply["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-    let (deleted, _) = tokio::join!(
-        writer.delete::<Deployment>(DOOMED),
-        answer(&mut server, 200, reply)
-    );
+    let (deleted, _) = tokio::join!(writer.delete::<Deployment>(DOOMED), answer(&mut server, 200, reply));
     deleted.unwrap();
     assert!(index.stage(&key()).workload("web").unwrap().meta.deleting);
 }
@@ -192,15 +130,7 @@ async fn what_a_finalizer_holds_is_still_there_and_ending() {
 #[tokio::test]
 async fn gone_already_is_success() {
     let cases = [
-        (
-            "gone",
-            status(
-                404,
-                "NotFound",
-                "x",
-                json!({"kind": "deployments", "name": "web"}),
-            ),
-        ),
+        ("gone", status(404, "NotFound", "x", json!({"kind": "deployments", "name": "web"}))),
         (
             "replaced",
             status(
@@ -214,10 +144,7 @@ async fn gone_already_is_success() {
     for (name, reply) in cases {
         let (writer, _, mut server) = writer();
         let code = u16::try_from(reply["code"].as_u64().unwrap()).unwrap();
-        let (deleted, _) = tokio::join!(
-            writer.delete::<Deployment>(DOOMED),
-            answer(&mut server, code, reply)
-        );
+        let (deleted, _) = tokio::join!(writer.delete::<Deployment>(DOOMED), answer(&mut server, code, reply));
         assert_eq!(deleted, Ok(()), "{name}");
     }
 }
@@ -225,47 +152,24 @@ async fn gone_already_is_success() {
 #[tokio::test]
 async fn a_deletion_that_is_refused_is_an_error() {
     let (writer, index, mut server) = writer();
-    index
-        .wrote(Kind::Deployment, &stored("8", 1).to_string())
-        .unwrap();
-    let reply = status(
-        403,
-        "Forbidden",
-        "User \"sk\" cannot delete resource \"deployments\"",
-        json!({}),
-    );
-    let (deleted, _) = tokio::join!(
-        writer.delete::<Deployment>(DOOMED),
-        answer(&mut server, 403, reply)
-    );
+    index.wrote(Kind::Deployment, &stored("8", 1).to_string()).unwrap();
+    let reply = status(403, "Forbidden", "User \"sk\" cannot delete resource \"deployments\"", json!({}));
+    let (deleted, _) = tokio::join!(writer.delete::<Deployment>(DOOMED), answer(&mut server, 403, reply));
     let err = deleted.unwrap_err();
     assert_eq!(err.class(), Class::Forbidden);
-    assert!(
-        err.to_string()
-            .contains("must allow the verbs delete on deployments"),
-        "{err}"
-    );
+    assert!(err.to_string().contains("must allow the verbs delete on deployments"), "{err}");
     assert!(!index.stage(&key()).is_empty());
 }
 
 #[tokio::test]
 async fn a_status_is_written_as_a_whole_to_the_very_object() {
     let (writer, _, mut server) = writer();
-    let object = Service {
-        metadata: metadata(),
-        ..Service::default()
-    };
+    let object = Service { metadata: metadata(), ..Service::default() };
     let reply = json!({"kind": "PartialObjectMetadata", "metadata": metadata()});
     let new = json!({"state": "Success"});
-    let (applied, asked) = tokio::join!(
-        writer.apply_status(&object, &new),
-        answer(&mut server, 200, reply)
-    );
+    let (applied, asked) = tokio::join!(writer.apply_status(&object, &new), answer(&mut server, 200, reply));
     applied.unwrap();
-    assert_eq!(
-        asked.line,
-        "PATCH /api/v1/namespaces/shop/services/web/status?&force=true&fieldManager=stagekeeper"
-    );
+    assert_eq!(asked.line, "PATCH /api/v1/namespaces/shop/services/web/status?&force=true&fieldManager=stagekeeper");
     assert_eq!(
         asked.body,
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "uid": "u1"},
@@ -276,20 +180,10 @@ async fn a_status_is_written_as_a_whole_to_the_very_object() {
 #[tokio::test]
 async fn finalizers_are_set_only_on_the_version_that_was_read() {
     let (writer, _, mut server) = writer();
-    let object = Service {
-        metadata: metadata(),
-        ..Service::default()
-    };
-    let reply = status(
-        409,
-        "Conflict",
-        "the object has been modified",
-        json!({"name": "web"}),
-    );
-    let (applied, asked) = tokio::join!(
-        writer.set_finalizers(&object, &[labels::FINALIZER]),
-        answer(&mut server, 409, reply)
-    );
+    let object = Service { metadata: metadata(), ..Service::default() };
+    let reply = status(409, "Conflict", "the object has been modified", json!({"name": "web"}));
+    let (applied, asked) =
+        tokio::join!(writer.set_finalizers(&object, &[labels::FINALIZER]), answer(&mut server, 409, reply));
     assert_eq!(applied.unwrap_err().class(), Class::Conflict);
     assert_eq!(asked.content_type, "application/merge-patch+json");
     assert_eq!(
@@ -301,20 +195,8 @@ async fn finalizers_are_set_only_on_the_version_that_was_read() {
 #[tokio::test]
 async fn an_object_without_name_or_namespace_is_not_sent() {
     let (writer, _, _server) = writer();
-    for metadata in [
-        ObjectMeta::default(),
-        ObjectMeta {
-            namespace: None,
-            ..metadata()
-        },
-    ] {
-        let err = writer
-            .apply(&Service {
-                metadata,
-                ..Service::default()
-            })
-            .await
-            .unwrap_err();
+    for metadata in [ObjectMeta::default(), ObjectMeta { namespace: None, ..metadata() }] {
+        let err = writer.apply(&Service { metadata, ..Service::default() }).await.unwrap_err();
         assert_eq!(err.class(), Class::Invalid);
     }
 }
@@ -323,10 +205,7 @@ async fn an_object_without_name_or_namespace_is_not_sent() {
 async fn a_server_that_hangs_ends_as_transient() {
     let (writer, _, mut server) = writer();
     server.allow(1);
-    let object = Service {
-        metadata: new_metadata(),
-        ..Service::default()
-    };
+    let object = Service { metadata: new_metadata(), ..Service::default() };
     let err = writer.apply(&object).await.unwrap_err();
     assert_eq!(err.class(), Class::Transient);
     assert!(err.to_string().contains("within 15s"), "{err}");

@@ -38,9 +38,7 @@ pub enum Access {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The kubeconfig cannot be read or lacks what is needed.
-    #[error(
-        "cannot use the kubeconfig: {0}. Set KUBECONFIG to a readable file whose current context names a cluster"
-    )]
+    #[error("cannot use the kubeconfig: {0}. Set KUBECONFIG to a readable file whose current context names a cluster")]
     Kubeconfig(#[source] kube::config::KubeconfigError),
     /// The pod's service account is not usable.
     #[error(
@@ -48,9 +46,7 @@ pub enum ConnectError {
     )]
     InCluster(#[source] kube::config::InClusterError),
     /// The credentials or certificates in the configuration are not usable.
-    #[error(
-        "cannot make a client for the API server: {0}. Check the certificates and credentials of the kubeconfig"
-    )]
+    #[error("cannot make a client for the API server: {0}. Check the certificates and credentials of the kubeconfig")]
     Client(#[source] kube::Error),
 }
 
@@ -96,9 +92,7 @@ pub struct Clients {
 
 impl std::fmt::Debug for Clients {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Clients")
-            .field("namespace", &self.namespace())
-            .finish_non_exhaustive()
+        f.debug_struct("Clients").field("namespace", &self.namespace()).finish_non_exhaustive()
     }
 }
 
@@ -136,28 +130,17 @@ pub async fn config(access: &Access) -> Result<Config, ConnectError> {
     let mut config = match access {
         Access::Infer => match Config::incluster() {
             Ok(config) => config,
-            Err(kube::config::InClusterError::ReadEnvironmentVariable(_)) => {
-                kubeconfig(None, None).await?
-            }
+            Err(kube::config::InClusterError::ReadEnvironmentVariable(_)) => kubeconfig(None, None).await?,
             Err(err) => return Err(ConnectError::InCluster(err)),
         },
         Access::Kubeconfig { path, context } => kubeconfig(path.as_ref(), context.clone()).await?,
     };
-    config.headers.push((
-        USER_AGENT,
-        HeaderValue::from_static(concat!("stagekeeper/", env!("CARGO_PKG_VERSION"))),
-    ));
+    config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("stagekeeper/", env!("CARGO_PKG_VERSION")))));
     Ok(config)
 }
 
-async fn kubeconfig(
-    path: Option<&PathBuf>,
-    context: Option<String>,
-) -> Result<Config, ConnectError> {
-    let options = KubeConfigOptions {
-        context,
-        ..KubeConfigOptions::default()
-    };
+async fn kubeconfig(path: Option<&PathBuf>, context: Option<String>) -> Result<Config, ConnectError> {
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     match path {
         Some(path) => {
             let file = Kubeconfig::read_from(path).map_err(ConnectError::Kubeconfig)?;
@@ -236,10 +219,7 @@ mod tests {
             }
         });
         let config = Config::new(format!("http://{address}").parse().unwrap());
-        let deadlines = Deadlines {
-            answer: Duration::from_millis(200),
-            ..Deadlines::GENERAL
-        };
+        let deadlines = Deadlines { answer: Duration::from_millis(200), ..Deadlines::GENERAL };
         let client = builder(config, deadlines, silent()).unwrap().build();
 
         let api: Api<ConfigMap> = Api::namespaced(client, "shop");
@@ -248,23 +228,13 @@ mod tests {
             .expect("the deadline holds")
             .unwrap_err();
 
-        assert!(
-            matches!(&err, kube::Error::Service(e) if e.is::<call::NoAnswer>()),
-            "{err:?}"
-        );
-        assert_eq!(
-            asked.load(Ordering::SeqCst),
-            1,
-            "nothing is retried behind the caller's back"
-        );
+        assert!(matches!(&err, kube::Error::Service(e) if e.is::<call::NoAnswer>()), "{err:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "nothing is retried behind the caller's back");
     }
 
     #[tokio::test]
     async fn a_missing_kubeconfig_says_what_to_set() {
-        let access = Access::Kubeconfig {
-            path: Some("/nonexistent/kubeconfig".into()),
-            context: None,
-        };
+        let access = Access::Kubeconfig { path: Some("/nonexistent/kubeconfig".into()), context: None };
         let err = Clients::connect(&access, silent()).await.unwrap_err();
         assert!(err.to_string().contains("/nonexistent/kubeconfig"), "{err}");
         assert!(err.to_string().contains("KUBECONFIG"), "{err}");

@@ -70,18 +70,11 @@ pub struct Target {
 
 impl Target {
     fn place(&self) -> String {
-        self.namespace.as_ref().map_or_else(
-            || "in the cluster".to_owned(),
-            |ns| format!("in namespace {ns}"),
-        )
+        self.namespace.as_ref().map_or_else(|| "in the cluster".to_owned(), |ns| format!("in namespace {ns}"))
     }
 
     fn object(&self) -> String {
-        let of = if self.name.is_empty() {
-            String::new()
-        } else {
-            format!(" {}", self.name)
-        };
+        let of = if self.name.is_empty() { String::new() } else { format!(" {}", self.name) };
         format!("{}{of} {}", self.resource, self.place())
     }
 
@@ -132,79 +125,42 @@ impl ApiError {
             }
             kube::Error::SerdeError(_) => {
                 // serde quotes the value that it could not read.
-                Self::transient(format!(
-                    "{}: the API server's answer is not what was expected",
-                    target.object()
-                ))
+                Self::transient(format!("{}: the API server's answer is not what was expected", target.object()))
             }
-            _ => Self::transient(format!(
-                "{}: cannot reach the API server: {}",
-                target.object(),
-                chain(err)
-            )),
+            _ => Self::transient(format!("{}: cannot reach the API server: {}", target.object(), chain(err))),
         }
     }
 
     /// The whole call took longer than it may.
     pub(crate) fn timed_out(target: &Target, after: Duration) -> Self {
-        Self::transient(format!(
-            "{}: the API server did not finish its answer within {after:?}",
-            target.object()
-        ))
+        Self::transient(format!("{}: the API server did not finish its answer within {after:?}", target.object()))
     }
 
     /// The request could not even be built: a name that no path can hold, a body that is not JSON.
     pub(crate) fn unbuildable(target: &Target, err: &kube::core::request::Error) -> Self {
-        let said = if target.is_confidential() {
-            String::from("it cannot be sent")
-        } else {
-            err.to_string()
-        };
+        let said = if target.is_confidential() { String::from("it cannot be sent") } else { err.to_string() };
         Self::invalid(format!("{} is not valid: {said}", target.object()))
     }
 
     /// The object lacks a name or a namespace.
     pub(crate) fn nameless(target: &Target) -> Self {
-        Self::invalid(format!(
-            "{} is not valid: it needs a name and a namespace",
-            target.object()
-        ))
+        Self::invalid(format!("{} is not valid: it needs a name and a namespace", target.object()))
     }
 
     fn invalid(message: String) -> Self {
-        Self {
-            class: Class::Invalid,
-            code: 0,
-            message: cut(&message),
-            retry_after: None,
-        }
+        Self { class: Class::Invalid, code: 0, message: cut(&message), retry_after: None }
     }
 
     fn transient(message: String) -> Self {
-        Self {
-            class: Class::Transient,
-            code: 0,
-            message: cut(&message),
-            retry_after: None,
-        }
+        Self { class: Class::Transient, code: 0, message: cut(&message), retry_after: None }
     }
 
     pub(crate) fn from_status(target: &Target, status: &Status) -> Self {
         let class = classify(status);
-        let said = if target.is_confidential() {
-            fields(status)
-        } else {
-            status.message.clone()
-        };
+        let said = if target.is_confidential() { fields(status) } else { status.message.clone() };
         let object = target.object();
-        let Target {
-            verbs, resource, ..
-        } = target;
-        let group = if target.group.is_empty() {
-            "core"
-        } else {
-            &target.group
-        };
+        let Target { verbs, resource, .. } = target;
+        let group = if target.group.is_empty() { "core" } else { &target.group };
         let place = target.place();
         let message = match class {
             Class::Forbidden => format!(
@@ -231,11 +187,7 @@ impl ApiError {
                 format!("{object}: the API server answered {}: {said}", status.code)
             }
         };
-        let retry_after = status
-            .details
-            .as_ref()
-            .map(|d| d.retry_after_seconds)
-            .filter(|s| *s > 0);
+        let retry_after = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0);
         Self {
             class,
             code: status.code,
@@ -250,8 +202,7 @@ impl ApiError {
 fn classify(status: &Status) -> Class {
     let says = |part: &str| status.message.contains(part);
     let details = status.details.as_ref();
-    let caused_by =
-        |reason: &str| details.is_some_and(|d| d.causes.iter().any(|c| c.reason == reason));
+    let caused_by = |reason: &str| details.is_some_and(|d| d.causes.iter().any(|c| c.reason == reason));
     if says("admission webhook") && says("denied the request") {
         return Class::Denied;
     }
@@ -267,40 +218,24 @@ fn classify(status: &Status) -> Class {
         },
         409 => Class::Conflict,
         // How an update is told that its object was deleted and made anew.
-        422 if details.is_some_and(|d| d.causes.iter().any(|c| c.field == "metadata.uid")) => {
-            Class::Conflict
-        }
+        422 if details.is_some_and(|d| d.causes.iter().any(|c| c.field == "metadata.uid")) => Class::Conflict,
         401 | 408 | 410 | 429 => Class::Transient,
         400..=499 => Class::Invalid,
         // The structured merge of server-side apply reports what does not fit the schema as an internal error.
-        _ if says("failed to create typed patch object") || says("not declared in schema") => {
-            Class::Invalid
-        }
+        _ if says("failed to create typed patch object") || says("not declared in schema") => Class::Invalid,
         _ => Class::Transient,
     }
 }
 
 /// The fields that a refusal names, without their values.
 fn fields(status: &Status) -> String {
-    let causes = status
-        .details
-        .as_ref()
-        .map(|d| d.causes.as_slice())
-        .unwrap_or_default();
-    let fields: Vec<_> = causes
-        .iter()
-        .map(|c| c.field.as_str())
-        .filter(|f| !f.is_empty())
-        .collect();
-    if fields.is_empty() {
-        status.reason.clone()
-    } else {
-        format!("{} at {}", status.reason, fields.join(", "))
-    }
+    let causes = status.details.as_ref().map(|d| d.causes.as_slice()).unwrap_or_default();
+    let fields: Vec<_> = causes.iter().map(|c| c.field.as_str()).filter(|f| !f.is_empty()).collect();
+    if fields.is_empty() { status.reason.clone() } else { format!("{} at {}", status.reason, fields.join(", ")) }
 }
 
 /// An error with its causes: the outermost rarely says what happened.
-fn chain(err: &dyn std::error::Error) -> String {
+pub fn chain(err: &dyn std::error::Error) -> String {
     let mut said = err.to_string();
     let mut source = err.source();
     while let Some(err) = source {
@@ -326,11 +261,7 @@ mod tests {
     fn target(resource: &str) -> Target {
         Target {
             verbs: "create and patch",
-            group: if resource == "deployments" {
-                "apps".into()
-            } else {
-                String::new()
-            },
+            group: if resource == "deployments" { "apps".into() } else { String::new() },
             resource: resource.into(),
             namespace: Some("shop".into()),
             name: "web".into(),
@@ -342,11 +273,7 @@ mod tests {
     }
 
     fn cause(reason: &str, field: &str) -> StatusCause {
-        StatusCause {
-            reason: reason.into(),
-            message: String::new(),
-            field: field.into(),
-        }
+        StatusCause { reason: reason.into(), message: String::new(), field: field.into() }
     }
 
     fn details(kind: &str, name: &str, reason: &str) -> StatusDetails {
@@ -355,10 +282,7 @@ mod tests {
             group: String::new(),
             kind: kind.into(),
             uid: String::new(),
-            causes: [cause(reason, "data[password]")]
-                .into_iter()
-                .filter(|_| !reason.is_empty())
-                .collect(),
+            causes: [cause(reason, "data[password]")].into_iter().filter(|_| !reason.is_empty()).collect(),
             retry_after_seconds: 0,
         }
     }
@@ -385,59 +309,42 @@ mod tests {
             },
             Case {
                 name: "quota",
-                status: status(
-                    403,
-                    "Forbidden",
-                    "services \"web\" is forbidden: exceeded quota: small, requested: 1",
-                ),
+                status: status(403, "Forbidden", "services \"web\" is forbidden: exceeded quota: small, requested: 1"),
                 class: Class::Quota,
                 says: "exceeded quota: small",
             },
             Case {
                 name: "policy",
-                status: status(
-                    403,
-                    "Forbidden",
-                    "ValidatingAdmissionPolicy 'p' denied request: no",
-                ),
+                status: status(403, "Forbidden", "ValidatingAdmissionPolicy 'p' denied request: no"),
                 class: Class::Denied,
                 says: "admission policy",
             },
             Case {
                 name: "webhook",
-                status: status(
-                    400,
-                    "",
-                    "admission webhook \"x.y\" denied the request: no latest tags",
-                ),
+                status: status(400, "", "admission webhook \"x.y\" denied the request: no latest tags"),
                 class: Class::Denied,
                 says: "no latest tags",
             },
             Case {
                 name: "terminating",
-                status: status(
-                    403,
-                    "Forbidden",
-                    "unable to create new content in namespace shop",
-                )
-                .with_details(details("", "", "NamespaceTerminating")),
+                status: status(403, "Forbidden", "unable to create new content in namespace shop")
+                    .with_details(details("", "", "NamespaceTerminating")),
                 class: Class::Terminating,
                 says: "being deleted",
             },
             Case {
                 name: "no namespace",
-                status: status(404, "NotFound", "namespaces \"shop\" not found")
-                    .with_details(details("namespaces", "shop", "")),
+                status: status(404, "NotFound", "namespaces \"shop\" not found").with_details(details(
+                    "namespaces",
+                    "shop",
+                    "",
+                )),
                 class: Class::NamespaceMissing,
                 says: "namespace does not exist",
             },
             Case {
                 name: "no object",
-                status: status(404, "NotFound", "x").with_details(details(
-                    "deployments",
-                    "web",
-                    "",
-                )),
+                status: status(404, "NotFound", "x").with_details(details("deployments", "web", "")),
                 class: Class::NotFound,
                 says: "deployments web in namespace shop does not exist",
             },
@@ -455,15 +362,9 @@ mod tests {
             },
             Case {
                 name: "another of that name",
-                status: status(
-                    422,
-                    "Invalid",
-                    "metadata.uid: Invalid value: field is immutable",
-                )
-                .with_details(StatusDetails {
-                    causes: vec![cause("FieldValueInvalid", "metadata.uid")],
-                    ..details("", "", "")
-                }),
+                status: status(422, "Invalid", "metadata.uid: Invalid value: field is immutable").with_details(
+                    StatusDetails { causes: vec![cause("FieldValueInvalid", "metadata.uid")], ..details("", "", "") },
+                ),
                 class: Class::Conflict,
                 says: "replaced meanwhile",
             },
@@ -491,22 +392,12 @@ mod tests {
             },
             Case {
                 name: "broken webhook",
-                status: status(
-                    500,
-                    "InternalError",
-                    "failed calling webhook \"x\": connection refused",
-                ),
+                status: status(500, "InternalError", "failed calling webhook \"x\": connection refused"),
                 class: Class::Transient,
                 says: "failed calling webhook",
             },
         ];
-        for Case {
-            name,
-            status,
-            class,
-            says,
-        } in cases
-        {
+        for Case { name, status, class, says } in cases {
             let err = ApiError::from_status(&target("deployments"), &status);
             assert_eq!(err.class(), class, "{name}");
             assert!(err.to_string().contains(says), "{name}: {err}");
@@ -515,12 +406,8 @@ mod tests {
 
     #[test]
     fn what_is_in_a_secret_is_never_quoted() {
-        let refusal = status(
-            422,
-            "Invalid",
-            "data[password]: Invalid value: \"hunter2\": too short",
-        )
-        .with_details(details("secrets", "web", "FieldValueInvalid"));
+        let refusal = status(422, "Invalid", "data[password]: Invalid value: \"hunter2\": too short")
+            .with_details(details("secrets", "web", "FieldValueInvalid"));
         let err = ApiError::from_status(&target("secrets"), &refusal);
         assert!(!format!("{err:?} {err}").contains("hunter2"), "{err}");
         assert!(err.to_string().contains("data[password]"), "{err}");
@@ -532,21 +419,14 @@ mod tests {
 
     #[test]
     fn the_server_may_say_when_to_come_back() {
-        let busy = StatusDetails {
-            retry_after_seconds: 7,
-            ..details("", "", "")
-        };
-        let err = ApiError::from_status(
-            &target("pods"),
-            &status(429, "TooManyRequests", "x").with_details(busy),
-        );
+        let busy = StatusDetails { retry_after_seconds: 7, ..details("", "", "") };
+        let err = ApiError::from_status(&target("pods"), &status(429, "TooManyRequests", "x").with_details(busy));
         assert_eq!(err.retry_after(), Some(Duration::from_secs(7)));
     }
 
     #[test]
     fn messages_are_bounded() {
-        let err =
-            ApiError::from_status(&target("pods"), &status(422, "Invalid", &"é".repeat(5_000)));
+        let err = ApiError::from_status(&target("pods"), &status(422, "Invalid", &"é".repeat(5_000)));
         assert_eq!(err.to_string().chars().count(), MESSAGE_CHARS);
         assert!(err.to_string().ends_with('…'));
     }

@@ -57,13 +57,7 @@ impl Events {
     /// A publisher. `instance` tells replicas apart: the pod's name.
     pub fn new(client: Client, instance: &str) -> Self {
         let instance = Some(cut(instance, WORD_CHARS)).filter(|name| !name.is_empty());
-        Self(Recorder::new(
-            client,
-            Reporter {
-                controller: FIELD_MANAGER.into(),
-                instance,
-            },
-        ))
+        Self(Recorder::new(client, Reporter { controller: FIELD_MANAGER.into(), instance }))
     }
 
     /// Publishes an event about an object. Never fails; a failure is logged.
@@ -116,10 +110,7 @@ mod tests {
 
     fn events() -> (Events, Server) {
         let (service, server) = mock::pair();
-        (
-            Events::new(Client::new(service, "default"), "stagekeeper-0"),
-            server,
-        )
+        (Events::new(Client::new(service, "default"), "stagekeeper-0"), server)
     }
 
     fn stage() -> ObjectReference {
@@ -131,12 +122,8 @@ mod tests {
         }
     }
 
-    const NOTICE: Notice<'_> = Notice {
-        severity: Severity::Warning,
-        reason: "DeployFailed",
-        action: "Deploy d1",
-        note: "web answered 500",
-    };
+    const NOTICE: Notice<'_> =
+        Notice { severity: Severity::Warning, reason: "DeployFailed", action: "Deploy d1", note: "web answered 500" };
 
     async fn answer(server: &mut Server, code: u16) -> (String, Value) {
         let (request, send) = server.next_request().await.expect("a call");
@@ -156,8 +143,7 @@ mod tests {
     async fn an_event_is_one_write() {
         let (events, mut server) = events();
         let about = stage();
-        let ((), (line, sent)) =
-            tokio::join!(events.publish(&about, &NOTICE), answer(&mut server, 201));
+        let ((), (line, sent)) = tokio::join!(events.publish(&about, &NOTICE), answer(&mut server, 201));
         assert_eq!(line, "POST /apis/events.k8s.io/v1/namespaces/shop/events");
         assert_eq!(sent["type"], "Warning");
         assert_eq!(sent["reason"], "DeployFailed");
@@ -171,8 +157,7 @@ mod tests {
     async fn a_refusal_is_not_the_callers_problem() {
         let (events, mut server) = events();
         let about = stage();
-        let ((), (line, _)) =
-            tokio::join!(events.publish(&about, &NOTICE), answer(&mut server, 403));
+        let ((), (line, _)) = tokio::join!(events.publish(&about, &NOTICE), answer(&mut server, 403));
         assert!(line.starts_with("POST"));
     }
 
@@ -186,19 +171,10 @@ mod tests {
     #[test]
     fn what_is_too_long_is_cut_to_the_api_servers_limits() {
         let long = "ü".repeat(2_000);
-        let event = event(&Notice {
-            reason: &long,
-            action: &long,
-            note: &long,
-            ..NOTICE
-        });
+        let event = event(&Notice { reason: &long, action: &long, note: &long, ..NOTICE });
         assert_eq!(event.reason.chars().count(), 128);
         assert_eq!(event.action.chars().count(), 128);
         let note = event.note.unwrap();
-        assert!(
-            note.len() <= 1024 && note.len() > 1000 && note.ends_with('…'),
-            "{}",
-            note.len()
-        );
+        assert!(note.len() <= 1024 && note.len() > 1000 && note.ends_with('…'), "{}", note.len());
     }
 }

@@ -88,15 +88,8 @@ impl Subject {
     pub fn failing_pod(namespace: &str, pod: &PodView) -> Self {
         let mut runs = Vec::new();
         for container in &pod.containers {
-            let run = |previous| Run {
-                container: container.name.to_string(),
-                previous,
-            };
-            if container
-                .last_exit
-                .as_ref()
-                .is_some_and(|exit| exit.code != 0)
-            {
+            let run = |previous| Run { container: container.name.to_string(), previous };
+            if container.last_exit.as_ref().is_some_and(|exit| exit.code != 0) {
                 runs.push(run(true));
             }
             let ended_badly = container.exit.as_ref().is_some_and(|exit| exit.code != 0);
@@ -149,12 +142,7 @@ impl fmt::Display for Source {
         match self {
             Self::Event { object } => write!(f, "event {object}"),
             Self::Log { pod, run } => {
-                write!(
-                    f,
-                    "log {pod}/{}{}",
-                    run.container,
-                    if run.previous { " (previous run)" } else { "" }
-                )
+                write!(f, "log {pod}/{}{}", run.container, if run.previous { " (previous run)" } else { "" })
             }
             Self::Collector => f.write_str("evidence"),
         }
@@ -165,119 +153,66 @@ impl fmt::Display for Source {
 pub async fn collect(client: &Client, subjects: &[Subject], limits: &Limits) -> Vec<Line> {
     let end = Instant::now() + limits.total;
     // Boxed, so that callers can move the future between threads.
-    let looked_at: Vec<BoxFuture<'_, Vec<Line>>> = subjects
-        .iter()
-        .take(limits.subjects)
-        .map(|subject| traces(client, subject, limits, end).boxed())
-        .collect();
-    let mut lines: Vec<Line> = stream::iter(looked_at)
-        .buffered(AT_ONCE)
-        .flat_map(stream::iter)
-        .collect()
-        .await;
+    let looked_at: Vec<BoxFuture<'_, Vec<Line>>> =
+        subjects.iter().take(limits.subjects).map(|subject| traces(client, subject, limits, end).boxed()).collect();
+    let mut lines: Vec<Line> = stream::iter(looked_at).buffered(AT_ONCE).flat_map(stream::iter).collect().await;
     if subjects.len() > limits.subjects {
-        lines.push(remark(format!(
-            "{} more objects were not looked at",
-            subjects.len() - limits.subjects
-        )));
+        lines.push(remark(format!("{} more objects were not looked at", subjects.len() - limits.subjects)));
     }
     lines
 }
 
 fn remark(text: String) -> Line {
-    Line {
-        at: None,
-        source: Source::Collector,
-        text: text::clean(&text, LINE_CHARS),
-    }
+    Line { at: None, source: Source::Collector, text: text::clean(&text, LINE_CHARS) }
 }
 
 async fn traces(client: &Client, subject: &Subject, limits: &Limits, end: Instant) -> Vec<Line> {
     let object = format!("{}/{}", subject.kind, subject.name);
     if Instant::now() >= end {
-        return vec![remark(format!(
-            "{object} was not looked at: that would have taken too long"
-        ))];
+        return vec![remark(format!("{object} was not looked at: that would have taken too long"))];
     }
     let in_time = || end.min(Instant::now() + limits.call);
     let mut lines = match timeout_at(in_time(), events(client, subject, &object, limits)).await {
         Ok(found) => found.unwrap_or_else(|err| vec![remark(format!("events of {object}: {err}"))]),
-        Err(_) => vec![remark(format!(
-            "events of {object}: the API server did not answer in time"
-        ))],
+        Err(_) => vec![remark(format!("events of {object}: the API server did not answer in time"))],
     };
     for run in &subject.runs {
         if Instant::now() >= end {
-            lines.push(remark(format!(
-                "more logs of {object} were not read: that would have taken too long"
-            )));
+            lines.push(remark(format!("more logs of {object} were not read: that would have taken too long")));
             break;
         }
-        let source = Source::Log {
-            pod: subject.name.clone(),
-            run: run.clone(),
-        };
+        let source = Source::Log { pod: subject.name.clone(), run: run.clone() };
         match timeout_at(in_time(), log(client, subject, run, &source, limits)).await {
             Ok(Ok(found)) => lines.extend(found),
             Ok(Err(err)) => lines.push(remark(format!("{source}: {err}"))),
-            Err(_) => lines.push(remark(format!(
-                "{source}: the API server did not answer in time"
-            ))),
+            Err(_) => lines.push(remark(format!("{source}: the API server did not answer in time"))),
         }
     }
     lines
 }
 
-async fn events(
-    client: &Client,
-    subject: &Subject,
-    object: &str,
-    limits: &Limits,
-) -> Result<Vec<Line>, ApiError> {
+async fn events(client: &Client, subject: &Subject, object: &str, limits: &Limits) -> Result<Vec<Line>, ApiError> {
     let api: Api<Event> = Api::namespaced(client.clone(), &subject.namespace);
-    let params = ListParams::default()
-        .fields(&format!("involvedObject.uid={}", subject.uid))
-        .limit(500);
-    let list = api
-        .list(&params)
-        .await
-        .map_err(|err| ApiError::new(&target(subject, "list", "events"), &err))?;
-    let mut lines: Vec<Line> = list
-        .items
-        .into_iter()
-        .map(|event| line(object, &event))
-        .collect();
+    let params = ListParams::default().fields(&format!("involvedObject.uid={}", subject.uid)).limit(500);
+    let list = api.list(&params).await.map_err(|err| ApiError::new(&target(subject, "list", "events"), &err))?;
+    let mut lines: Vec<Line> = list.items.into_iter().map(|event| line(object, &event)).collect();
     lines.sort_by_key(|line| line.at);
     Ok(lines.split_off(lines.len().saturating_sub(limits.events)))
 }
 
 fn line(object: &str, event: &Event) -> Line {
     let series = event.series.as_ref();
-    let last = series
-        .and_then(|s| s.last_observed_time.as_ref())
-        .map(|at| at.0);
+    let last = series.and_then(|s| s.last_observed_time.as_ref()).map(|at| at.0);
     let at = last
         .or(event.last_timestamp.as_ref().map(|at| at.0))
         .or(event.event_time.as_ref().map(|at| at.0))
         .or(event.metadata.creation_timestamp.as_ref().map(|at| at.0));
-    let times = series
-        .and_then(|s| s.count)
-        .or(event.count)
-        .filter(|n| *n > 1);
+    let times = series.and_then(|s| s.count).or(event.count).filter(|n| *n > 1);
     let times = times.map_or(String::new(), |n| format!(" ({n} times)"));
     let reason = event.reason.as_deref().unwrap_or("Unknown");
-    let text = format!(
-        "{reason}{times}: {}",
-        event.message.as_deref().unwrap_or_default()
-    );
-    let source = Source::Event {
-        object: object.to_owned(),
-    };
-    Line {
-        at,
-        source,
-        text: text::clean(&text, LINE_CHARS),
-    }
+    let text = format!("{reason}{times}: {}", event.message.as_deref().unwrap_or_default());
+    let source = Source::Event { object: object.to_owned() };
+    Line { at, source, text: text::clean(&text, LINE_CHARS) }
 }
 
 async fn log(
@@ -296,14 +231,11 @@ async fn log(
         timestamps: true,
         ..LogParams::default()
     };
-    let stream = api
-        .log_stream(&subject.name, &params)
-        .await
-        .map_err(|err| match &err {
-            // Why there is no log is often the best evidence, and the kubelet says it in its own words.
-            kube::Error::Api(status) if status.code == 400 => status.message.clone(),
-            _ => ApiError::new(&target(subject, "get", "pods/log"), &err).to_string(),
-        })?;
+    let stream = api.log_stream(&subject.name, &params).await.map_err(|err| match &err {
+        // Why there is no log is often the best evidence, and the kubelet says it in its own words.
+        kube::Error::Api(status) if status.code == 400 => status.message.clone(),
+        _ => ApiError::new(&target(subject, "get", "pods/log"), &err).to_string(),
+    })?;
     let mut bytes = Vec::new();
     // What arrived before the stream broke is worth having.
     let broken = stream.take(READ_BYTES).read_to_end(&mut bytes).await.err();
@@ -311,11 +243,7 @@ async fn log(
     let mut lines: Vec<Line> = tail
         .map(|raw| {
             let (at, text) = text::split_timestamp(&raw);
-            Line {
-                at,
-                source: source.clone(),
-                text: text::clean(text, LINE_CHARS),
-            }
+            Line { at, source: source.clone(), text: text::clean(text, LINE_CHARS) }
         })
         .collect();
     if lines.is_empty() {

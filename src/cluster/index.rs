@@ -22,8 +22,8 @@ use tokio::time::Instant;
 pub use children::{InstanceChildren, StageChildren};
 pub use trigger::Triggers;
 pub use view::{
-    Because, Condition, ContainerView, Exit, JobView, Kind, MESSAGE_CHARS, Meta, PodPhase, PodView,
-    RouteView, ServiceView, StageKey, View, WorkloadView,
+    Because, Condition, ContainerView, Exit, JobView, Kind, MESSAGE_CHARS, Meta, PodPhase, PodView, RouteView,
+    ServiceView, StageKey, View, WorkloadView,
 };
 
 use super::error::ApiError;
@@ -82,17 +82,13 @@ impl fmt::Display for Trouble {
             write!(f, " in namespace {namespace}")?;
         }
         write!(f, " for {} s", self.silent_for.as_secs())?;
-        self.error
-            .as_ref()
-            .map_or(Ok(()), |err| write!(f, ": {err}"))
+        self.error.as_ref().map_or(Ok(()), |err| write!(f, ": {err}"))
     }
 }
 
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Index")
-            .field("synced", &self.is_synced())
-            .finish_non_exhaustive()
+        f.debug_struct("Index").field("synced", &self.is_synced()).finish_non_exhaustive()
     }
 }
 
@@ -105,18 +101,10 @@ impl Index {
         };
         let coverages: Vec<_> = Kind::ALL
             .into_iter()
-            .flat_map(|kind| {
-                namespaces
-                    .iter()
-                    .map(move |ns: &Option<Box<str>>| (kind, ns.clone()))
-            })
+            .flat_map(|kind| namespaces.iter().map(move |ns: &Option<Box<str>>| (kind, ns.clone())))
             .map(|(kind, namespace)| Coverage { kind, namespace })
             .collect();
-        let pulse = Pulse {
-            listed: false,
-            heard: Instant::now(),
-            trouble: None,
-        };
+        let pulse = Pulse { listed: false, heard: Instant::now(), trouble: None };
         Self(Arc::new(Shared {
             pulses: Mutex::new(vec![pulse; coverages.len()]),
             synced: watch::Sender::new(coverages.is_empty()),
@@ -172,26 +160,21 @@ impl Index {
     pub fn troubles(&self) -> Vec<Trouble> {
         let coverages: Vec<Coverage> = self.memory().coverages().cloned().collect();
         let pulses = self.pulses();
-        let silent = coverages
-            .into_iter()
-            .zip(pulses.iter())
-            .filter_map(|(coverage, pulse)| {
-                let silent_for = pulse.heard.elapsed();
-                (silent_for > SILENCE_LIMIT).then(|| Trouble {
-                    kind: coverage.kind,
-                    namespace: coverage.namespace.map(Into::into),
-                    silent_for,
-                    error: pulse.trouble.clone(),
-                })
-            });
+        let silent = coverages.into_iter().zip(pulses.iter()).filter_map(|(coverage, pulse)| {
+            let silent_for = pulse.heard.elapsed();
+            (silent_for > SILENCE_LIMIT).then(|| Trouble {
+                kind: coverage.kind,
+                namespace: coverage.namespace.map(Into::into),
+                silent_for,
+                error: pulse.trouble.clone(),
+            })
+        });
         silent.collect()
     }
 
     /// There are no [`Index::troubles`].
     pub fn is_healthy(&self) -> bool {
-        self.pulses()
-            .iter()
-            .all(|pulse| pulse.heard.elapsed() <= SILENCE_LIMIT)
+        self.pulses().iter().all(|pulse| pulse.heard.elapsed() <= SILENCE_LIMIT)
     }
 
     /// Merges the API server's reply to an apply.
@@ -230,9 +213,7 @@ impl Index {
             pulses.iter().all(|pulse| pulse.listed)
         };
         if all {
-            self.0
-                .synced
-                .send_if_modified(|synced| !std::mem::replace(synced, true));
+            self.0.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
         }
     }
 

@@ -88,9 +88,7 @@ struct Held {
 
 impl std::fmt::Debug for Candidate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Candidate")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Candidate").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -137,23 +135,13 @@ impl Candidate {
     /// One attempt to renew or to take over.
     async fn round(&mut self) {
         self.rounds += 1;
-        if self
-            .held
-            .as_ref()
-            .is_some_and(|held| Instant::now() >= self.end_of(held))
-        {
+        if self.held.as_ref().is_some_and(|held| Instant::now() >= self.end_of(held)) {
             // We were held up, perhaps stopped: whether somebody took over meanwhile is not known.
             self.step_down("it was not renewed in time");
         }
         let ended = match &self.held {
             Some(held) => timeout_at(self.end_of(held), self.renew()).await,
-            None => {
-                timeout_at(
-                    Instant::now() + self.config.timing.renew_deadline,
-                    self.campaign(),
-                )
-                .await
-            }
+            None => timeout_at(Instant::now() + self.config.timing.renew_deadline, self.campaign()).await,
         };
         match ended {
             Ok(Ok(())) => {}
@@ -164,11 +152,7 @@ impl Candidate {
                 tracing::warn!(lease = %self.config.name, "the API server does not answer about the lease")
             }
         }
-        if self
-            .held
-            .as_ref()
-            .is_some_and(|held| Instant::now() >= self.end_of(held))
-        {
+        if self.held.as_ref().is_some_and(|held| Instant::now() >= self.end_of(held)) {
             self.step_down("it could not be renewed");
         }
     }
@@ -195,23 +179,13 @@ impl Candidate {
             let epoch = held.epoch.max(self.handle.floor() + 1);
             let lease = self.record(epoch).renew(&held.lease);
             let sent = Instant::now();
-            match self
-                .api
-                .replace(&self.config.name, &PostParams::default(), &lease)
-                .await
-            {
+            match self.api.replace(&self.config.name, &PostParams::default(), &lease).await {
                 Ok(lease) => {
-                    self.lead(Held {
-                        lease,
-                        epoch,
-                        renewed: sent,
-                    });
+                    self.lead(Held { lease, epoch, renewed: sent });
                     break;
                 }
                 Err(kube::Error::Api(status)) if status.is_conflict() => self.reread(epoch).await?,
-                Err(kube::Error::Api(status)) if status.is_not_found() => {
-                    self.step_down("the lease was deleted")
-                }
+                Err(kube::Error::Api(status)) if status.is_not_found() => self.step_down("the lease was deleted"),
                 Err(err) => return Err(err),
             }
         }
@@ -226,9 +200,7 @@ impl Candidate {
         let Some(held) = &mut self.held else {
             return Ok(());
         };
-        if record.holder == self.config.identity
-            && (record.epoch == held.epoch || record.epoch == attempted)
-        {
+        if record.holder == self.config.identity && (record.epoch == held.epoch || record.epoch == attempted) {
             held.epoch = record.epoch;
             held.lease = lease;
         } else {
@@ -242,19 +214,11 @@ impl Candidate {
         if let Some(lease) = &lease {
             let record = Record::of(lease);
             self.seen_epoch = self.seen_epoch.max(record.epoch);
-            self.observed = Some(Observed::update(
-                self.observed.take(),
-                record,
-                Instant::now(),
-            ));
+            self.observed = Some(Observed::update(self.observed.take(), record, Instant::now()));
         }
         // A deleted Lease is like one that is not renewed: its holder may not know yet.
         if let Some(observed) = &self.observed
-            && !observed.is_free_for(
-                &self.config.identity,
-                self.config.timing.duration,
-                Instant::now(),
-            )
+            && !observed.is_free_for(&self.config.identity, self.config.timing.duration, Instant::now())
         {
             self.handle.follow(&observed.record.holder);
             return Ok(());
@@ -264,9 +228,7 @@ impl Candidate {
         let reply = match lease {
             Some(lease) => {
                 let lease = record.take_over(&lease);
-                self.api
-                    .replace(&self.config.name, &PostParams::default(), &lease)
-                    .await
+                self.api.replace(&self.config.name, &PostParams::default(), &lease).await
             }
             None => {
                 let lease = record.create(&self.config.namespace, &self.config.name);
@@ -280,17 +242,11 @@ impl Candidate {
         match reply {
             Ok(lease) => {
                 tracing::info!(epoch, identity = %self.config.identity, "leading");
-                self.lead(Held {
-                    lease,
-                    epoch,
-                    renewed: sent,
-                });
+                self.lead(Held { lease, epoch, renewed: sent });
                 Ok(())
             }
             // Somebody was faster.
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {
-                Ok(())
-            }
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(()),
             Err(err) => Err(err),
         }
     }

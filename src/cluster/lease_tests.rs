@@ -35,11 +35,7 @@ impl Store {
         Client::new(service, "default")
     }
 
-    async fn answer(
-        &self,
-        request: Request<Body>,
-        path: &Path,
-    ) -> Result<Response<Body>, tower::BoxError> {
+    async fn answer(&self, request: Request<Body>, path: &Path) -> Result<Response<Body>, tower::BoxError> {
         // Let others in between, so that two candidates both read before either writes.
         tokio::task::yield_now().await;
         if path.cut.load(Ordering::SeqCst) {
@@ -47,15 +43,10 @@ impl Store {
         }
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap();
-        let (code, reply) = self.act(
-            &parts.method,
-            serde_json::from_slice(&body).unwrap_or_default(),
-        );
+        let (code, reply) = self.act(&parts.method, serde_json::from_slice(&body).unwrap_or_default());
         if parts.method != Method::GET {
             path.writes.fetch_add(1, Ordering::SeqCst);
-            let swallow =
-                path.swallow_replies
-                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+            let swallow = path.swallow_replies.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
             if swallow.is_ok() {
                 // What the client of a real process does about it.
                 let after = crate::cluster::client::Deadlines::LEASE.answer;
@@ -71,18 +62,13 @@ impl Store {
         let mut state = self.0.lock().unwrap();
         let (lease, version) = &mut *state;
         let refused = |code: u16, reason: &str| {
-            (
-                code,
-                json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}),
-            )
+            (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}))
         };
         match (method, &lease) {
             (&Method::GET | &Method::PUT, None) => refused(404, "NotFound"),
             (&Method::GET, Some(lease)) => (200, lease.clone()),
             (&Method::POST, Some(_)) => refused(409, "AlreadyExists"),
-            (&Method::PUT, Some(old))
-                if old["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] =>
-            {
+            (&Method::PUT, Some(old)) if old["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] => {
                 refused(409, "Conflict")
             }
             _ => {
@@ -96,10 +82,7 @@ impl Store {
 
     fn spec(&self, field: &str) -> Value {
         let state = self.0.lock().unwrap();
-        state
-            .0
-            .as_ref()
-            .map_or(Value::Null, |lease| lease["spec"][field].clone())
+        state.0.as_ref().map_or(Value::Null, |lease| lease["spec"][field].clone())
     }
 
     fn delete(&self) {
@@ -130,12 +113,7 @@ fn start_with(store: &Store, identity: &str, clock_is_off_by: SignedDuration) ->
     let (candidate, handle) = Candidate::new(store.client(&path), config, wall_clock);
     let stop = CancellationToken::new();
     let task = tokio::spawn(candidate.run(stop.clone()));
-    Process {
-        handle,
-        path,
-        stop,
-        task,
-    }
+    Process { handle, path, stop, task }
 }
 
 fn start(store: &Store, identity: &str) -> Process {
@@ -153,9 +131,7 @@ async fn pass(time: Duration, processes: &[&Process]) {
 }
 
 async fn elected(process: &Process) -> u64 {
-    tokio::time::timeout(Duration::from_secs(120), process.handle.elected())
-        .await
-        .expect("it is elected")
+    tokio::time::timeout(Duration::from_secs(120), process.handle.elected()).await.expect("it is elected")
 }
 
 fn secs(n: u64) -> Duration {
@@ -171,10 +147,7 @@ async fn of_two_that_start_at_once_one_leads_and_stays() {
     assert_eq!(epochs, [1], "one leader, in the first epoch");
     let follower = if a.handle.is_leader() { &b } else { &a };
     let leader = store.spec("holderIdentity").as_str().unwrap().to_owned();
-    assert_eq!(
-        *follower.handle.states().borrow(),
-        Leadership::Following { leader }
-    );
+    assert_eq!(*follower.handle.states().borrow(), Leadership::Following { leader });
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,10 +158,7 @@ async fn of_two_that_find_an_expired_record_one_takes_over() {
     dead.task.abort();
     let (a, b) = (start(&store, "a"), start(&store, "b"));
     pass(secs(14), &[&a, &b]).await;
-    assert!(
-        !a.handle.is_leader() && !b.handle.is_leader(),
-        "the record may still be alive"
-    );
+    assert!(!a.handle.is_leader() && !b.handle.is_leader(), "the record may still be alive");
     pass(secs(6), &[&a, &b]).await;
     let epochs: Vec<_> = [&a, &b].iter().filter_map(|p| p.handle.epoch()).collect();
     assert_eq!(epochs, [2]);
@@ -205,29 +175,16 @@ async fn a_leader_whose_api_server_hangs_steps_down_before_another_begins() {
 
     a.path.cut.store(true, Ordering::SeqCst);
     let cut = Instant::now();
-    tokio::time::timeout(secs(60), a.handle.ended(1))
-        .await
-        .expect("it steps down");
-    assert!(
-        cut.elapsed() <= Timing::default().renew_deadline,
-        "{:?}",
-        cut.elapsed()
-    );
+    tokio::time::timeout(secs(60), a.handle.ended(1)).await.expect("it steps down");
+    assert!(cut.elapsed() <= Timing::default().renew_deadline, "{:?}", cut.elapsed());
     assert!(!b.handle.is_leader(), "there is a gap between the two");
     pass(secs(20), &[&a, &b]).await;
     assert_eq!(b.handle.epoch(), Some(2));
 
     a.path.cut.store(false, Ordering::SeqCst);
     pass(secs(30), &[&a, &b]).await;
-    assert_eq!(
-        b.handle.epoch(),
-        Some(2),
-        "the old one comes back as a follower"
-    );
-    assert_eq!(
-        *a.handle.states().borrow(),
-        Leadership::Following { leader: "b".into() }
-    );
+    assert_eq!(b.handle.epoch(), Some(2), "the old one comes back as a follower");
+    assert_eq!(*a.handle.states().borrow(), Leadership::Following { leader: "b".into() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,11 +196,7 @@ async fn a_process_that_was_stopped_is_no_leader_when_it_goes_on() {
     tokio::time::advance(secs(11)).await;
     assert!(!a.handle.is_leader());
     pass(secs(5), &[&a]).await;
-    assert_eq!(
-        a.handle.epoch(),
-        Some(2),
-        "what it did before is of an older epoch"
-    );
+    assert_eq!(a.handle.epoch(), Some(2), "what it did before is of an older epoch");
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,10 +218,7 @@ async fn a_release_is_taken_up_within_two_seconds() {
 #[tokio::test(start_paused = true)]
 async fn wall_clocks_that_are_minutes_apart_change_nothing() {
     let store = Store::default();
-    let (late, early) = (
-        SignedDuration::from_mins(-10),
-        SignedDuration::from_mins(10),
-    );
+    let (late, early) = (SignedDuration::from_mins(-10), SignedDuration::from_mins(10));
     let a = start_with(&store, "a", late);
     assert_eq!(elected(&a).await, 1);
     let b = start_with(&store, "b", early);
@@ -277,11 +227,7 @@ async fn wall_clocks_that_are_minutes_apart_change_nothing() {
     a.task.abort();
     let dead = Instant::now();
     assert_eq!(elected(&b).await, 2);
-    assert!(
-        dead.elapsed() >= secs(10) && dead.elapsed() <= secs(17),
-        "{:?}",
-        dead.elapsed()
-    );
+    assert!(dead.elapsed() >= secs(10) && dead.elapsed() <= secs(17), "{:?}", dead.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,16 +251,8 @@ async fn a_renewal_that_succeeded_without_an_answer_ends_nothing() {
     pass(secs(5), &[&a, &b]).await;
     a.path.swallow_replies.store(1, Ordering::SeqCst);
     pass(secs(40), &[&a, &b]).await;
-    assert_eq!(
-        a.path.swallow_replies.load(Ordering::SeqCst),
-        0,
-        "it happened"
-    );
-    assert_eq!(
-        a.handle.epoch(),
-        Some(1),
-        "the record is its own, so the term goes on"
-    );
+    assert_eq!(a.path.swallow_replies.load(Ordering::SeqCst), 0, "it happened");
+    assert_eq!(a.handle.epoch(), Some(1), "the record is its own, so the term goes on");
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,10 +271,7 @@ async fn somebody_elses_touch_of_the_lease_does_not_end_the_term() {
     pass(secs(30), &[&a]).await;
     assert_eq!(a.handle.epoch(), Some(1));
     let state = store.0.lock().unwrap();
-    assert_eq!(
-        state.0.as_ref().unwrap()["metadata"]["annotations"]["note"],
-        "looked at"
-    );
+    assert_eq!(state.0.as_ref().unwrap()["metadata"]["annotations"]["note"], "looked at");
 }
 
 #[tokio::test(start_paused = true)]
@@ -380,8 +315,5 @@ async fn standing_by_writes_nothing() {
     pass(secs(60), &[&a, &b]).await;
     assert_eq!(b.path.writes.load(Ordering::SeqCst), 0);
     let renewals = a.path.writes.load(Ordering::SeqCst);
-    assert!(
-        (25..=35).contains(&renewals),
-        "one renewal each two seconds: {renewals}"
-    );
+    assert!((25..=35).contains(&renewals), "one renewal each two seconds: {renewals}");
 }

@@ -66,9 +66,7 @@ mod tests {
 
     #[test]
     fn a_socket_directory_is_accepted() {
-        let url: DatabaseUrl = "postgres:///history?host=/run/postgresql"
-            .parse()
-            .expect("a valid URL");
+        let url: DatabaseUrl = "postgres:///history?host=/run/postgresql".parse().expect("a valid URL");
         assert_eq!(url.to_string(), "postgres:///history");
     }
 }

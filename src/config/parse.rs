@@ -65,10 +65,8 @@ pub(super) fn namespaces(text: &str) -> Result<BTreeSet<String>, String> {
 /// A DNS label (RFC 1123): what Kubernetes accepts as the name of a namespace.
 pub(super) fn namespace_name(text: &str) -> Result<String, String> {
     let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let fits = (1..=63).contains(&text.len())
-        && text.bytes().all(inside)
-        && !text.starts_with('-')
-        && !text.ends_with('-');
+    let fits =
+        (1..=63).contains(&text.len()) && text.bytes().all(inside) && !text.starts_with('-') && !text.ends_with('-');
     keep_if(fits, text)
 }
 
@@ -85,9 +83,5 @@ pub(super) fn word(text: &str) -> Result<String, String> {
 }
 
 fn keep_if(fits: bool, text: &str) -> Result<String, String> {
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err(String::new())
-    }
+    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
 }

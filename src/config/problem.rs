@@ -15,12 +15,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Setting {
-            name,
-            flag,
-            expected,
-            ..
-        } = self.setting;
+        let Setting { name, flag, expected, .. } = self.setting;
         f.write_str(name)?;
         if let Some(flag) = flag {
             write!(f, " (--{flag})")?;
@@ -39,9 +34,7 @@ pub struct ConfigErrors(pub Vec<Problem>);
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the configuration is not usable:")?;
-        self.0
-            .iter()
-            .try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -61,10 +54,7 @@ type Parser<T> = fn(&str) -> Result<T, String>;
 
 impl<'a> Problems<'a> {
     pub(super) fn new(values: &'a Values) -> Self {
-        Self {
-            values,
-            noted: Vec::new(),
-        }
+        Self { values, noted: Vec::new() }
     }
 
     pub(super) fn into_errors(self) -> ConfigErrors {
@@ -72,11 +62,7 @@ impl<'a> Problems<'a> {
     }
 
     /// The first of `settings` that has a value; the first one is named when none has.
-    pub(super) fn required<T>(
-        &mut self,
-        settings: &[&Setting],
-        parser: Parser<T>,
-    ) -> Result<T, Reported> {
+    pub(super) fn required<T>(&mut self, settings: &[&Setting], parser: Parser<T>) -> Result<T, Reported> {
         match self.optional(settings, parser)? {
             Some(value) => Ok(value),
             None => Err(self.note(settings[0], None)),
@@ -84,14 +70,8 @@ impl<'a> Problems<'a> {
     }
 
     /// The first of `settings` that has a value, if any.
-    pub(super) fn optional<T>(
-        &mut self,
-        settings: &[&Setting],
-        parser: Parser<T>,
-    ) -> Result<Option<T>, Reported> {
-        let given = settings
-            .iter()
-            .find_map(|setting| Some((*setting, self.values.get(setting)?)));
+    pub(super) fn optional<T>(&mut self, settings: &[&Setting], parser: Parser<T>) -> Result<Option<T>, Reported> {
+        let given = settings.iter().find_map(|setting| Some((*setting, self.values.get(setting)?)));
         let Some((setting, text)) = given else {
             return Ok(None);
         };
@@ -101,21 +81,14 @@ impl<'a> Problems<'a> {
         }
     }
 
-    pub(super) fn or_default<T>(
-        &mut self,
-        setting: &Setting,
-        default: &str,
-        parser: Parser<T>,
-    ) -> Result<T, Reported> {
+    pub(super) fn or_default<T>(&mut self, setting: &Setting, default: &str, parser: Parser<T>) -> Result<T, Reported> {
         let text = self.values.get(setting).unwrap_or(default);
         parser(text).map_err(|detail| self.note(setting, Some((text, &detail))))
     }
 
     fn note(&mut self, setting: &Setting, found: Option<(&str, &str)>) -> Reported {
-        self.noted.push(Problem {
-            setting: *setting,
-            found: found.map(|(text, detail)| describe(setting, text, detail)),
-        });
+        self.noted
+            .push(Problem { setting: *setting, found: found.map(|(text, detail)| describe(setting, text, detail)) });
         Reported
     }
 }
@@ -131,9 +104,5 @@ fn describe(setting: &Setting, text: &str, detail: &str) -> String {
     } else {
         format!("is `{text}`")
     };
-    if detail.is_empty() {
-        shown
-    } else {
-        format!("{shown}, {detail}")
-    }
+    if detail.is_empty() { shown } else { format!("{shown}, {detail}") }
 }

@@ -20,38 +20,20 @@ pub struct Setting {
 }
 
 const fn setting(name: &'static str, flag: &'static str, expected: &'static str) -> Setting {
-    Setting {
-        name,
-        flag: Some(flag),
-        expected,
-        secret: false,
-    }
+    Setting { name, flag: Some(flag), expected, secret: false }
 }
 
 const fn from_environment(name: &'static str, expected: &'static str) -> Setting {
-    Setting {
-        name,
-        flag: None,
-        expected,
-        secret: false,
-    }
+    Setting { name, flag: None, expected, secret: false }
 }
 
 /// Where history lives.
 pub const DATABASE_URL: Setting = Setting {
     secret: true,
-    ..setting(
-        "DATABASE_URL",
-        "database-url",
-        "a Postgres URL such as postgres://USER:PASSWORD@HOST:5432/DATABASE",
-    )
+    ..setting("DATABASE_URL", "database-url", "a Postgres URL such as postgres://USER:PASSWORD@HOST:5432/DATABASE")
 };
 /// The port for health, readiness and metrics.
-pub const PORT: Setting = setting(
-    "STAGEKEEPER_PORT",
-    "port",
-    "a whole number from 1 to 65535 (default 8080)",
-);
+pub const PORT: Setting = setting("STAGEKEEPER_PORT", "port", "a whole number from 1 to 65535 (default 8080)");
 /// Log levels.
 pub const LOG: Setting = setting(
     "STAGEKEEPER_LOG",
@@ -59,47 +41,25 @@ pub const LOG: Setting = setting(
     "off, error, warn, info (default), debug or trace, also by target: info,stagekeeper=debug",
 );
 /// Log format.
-pub const LOG_FORMAT: Setting = setting(
-    "STAGEKEEPER_LOG_FORMAT",
-    "log-format",
-    "json (default) or pretty",
-);
+pub const LOG_FORMAT: Setting = setting("STAGEKEEPER_LOG_FORMAT", "log-format", "json (default) or pretty");
 /// The address people reach this installation at.
-pub const PUBLIC_URL: Setting = setting(
-    "STAGEKEEPER_PUBLIC_URL",
-    "public-url",
-    "an http or https URL without credentials, query and fragment",
-);
+pub const PUBLIC_URL: Setting =
+    setting("STAGEKEEPER_PUBLIC_URL", "public-url", "an http or https URL without credentials, query and fragment");
 /// Namespaces to watch.
-pub const NAMESPACES: Setting = setting(
-    "STAGEKEEPER_NAMESPACES",
-    "namespaces",
-    "names of namespaces separated by commas, or nothing for all",
-);
+pub const NAMESPACES: Setting =
+    setting("STAGEKEEPER_NAMESPACES", "namespaces", "names of namespaces separated by commas, or nothing for all");
 /// Reconciles at once.
-pub const CONCURRENCY: Setting = setting(
-    "STAGEKEEPER_CONCURRENCY",
-    "concurrency",
-    "a whole number from 1 to 256 (default 16)",
-);
+pub const CONCURRENCY: Setting =
+    setting("STAGEKEEPER_CONCURRENCY", "concurrency", "a whole number from 1 to 256 (default 16)");
 /// Registry scans at once.
-pub const SCAN_CONCURRENCY: Setting = setting(
-    "STAGEKEEPER_SCAN_CONCURRENCY",
-    "scan-concurrency",
-    "a whole number from 1 to 64 (default 8)",
-);
+pub const SCAN_CONCURRENCY: Setting =
+    setting("STAGEKEEPER_SCAN_CONCURRENCY", "scan-concurrency", "a whole number from 1 to 64 (default 8)");
 /// Threads that run tasks.
-pub const WORKER_THREADS: Setting = setting(
-    "STAGEKEEPER_WORKER_THREADS",
-    "worker-threads",
-    "a whole number from 1 to 64 (default 2)",
-);
+pub const WORKER_THREADS: Setting =
+    setting("STAGEKEEPER_WORKER_THREADS", "worker-threads", "a whole number from 1 to 64 (default 2)");
 /// Name of the leadership Lease.
-pub const LEASE_NAME: Setting = setting(
-    "STAGEKEEPER_LEASE_NAME",
-    "lease-name",
-    "a lower-case DNS name (default stagekeeper)",
-);
+pub const LEASE_NAME: Setting =
+    setting("STAGEKEEPER_LEASE_NAME", "lease-name", "a lower-case DNS name (default stagekeeper)");
 /// Namespace of the leadership Lease.
 pub const LEASE_NAMESPACE: Setting = setting(
     "STAGEKEEPER_LEASE_NAMESPACE",
@@ -115,8 +75,7 @@ pub const LEASE_IDENTITY: Setting = setting(
 /// The pod's name, set by the chart through the downward API.
 pub const POD_NAME: Setting = from_environment("POD_NAME", "the pod's name");
 /// The pod's namespace, set by the chart through the downward API.
-pub const POD_NAMESPACE: Setting =
-    from_environment("POD_NAMESPACE", "the name of the pod's namespace");
+pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name of the pod's namespace");
 /// Host name and process id: read from the machine, unique among processes that may compete.
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
@@ -169,10 +128,7 @@ pub struct ClusterArgs {
 impl ClusterArgs {
     /// As part of the configuration.
     pub fn access(&self) -> ClusterAccess {
-        ClusterAccess {
-            kubeconfig: self.kubeconfig.clone(),
-            context: self.context.clone(),
-        }
+        ClusterAccess { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 }
 

@@ -5,9 +5,7 @@ use super::*;
 const URL: &str = "postgres://keeper:hunter2@db:5432/history";
 
 fn minimal() -> Values {
-    Values::default()
-        .with(&DATABASE_URL, Some(URL.into()))
-        .with(&PROCESS, Some("host_7".into()))
+    Values::default().with(&DATABASE_URL, Some(URL.into())).with(&PROCESS, Some("host_7".into()))
 }
 
 fn parse(values: &Values) -> Result<Config, ConfigErrors> {
@@ -25,26 +23,18 @@ fn defaults_are_as_documented() {
     assert_eq!(config.concurrency.get(), 16);
     assert_eq!(config.scan_concurrency.get(), 8);
     assert_eq!(config.worker_threads.get(), 2);
-    let lease = Lease {
-        name: "stagekeeper".into(),
-        namespace: None,
-        identity: "host_7".into(),
-    };
+    let lease = Lease { name: "stagekeeper".into(), namespace: None, identity: "host_7".into() };
     assert_eq!(config.lease, lease);
 }
 
 #[test]
 fn pod_name_and_namespace_come_before_the_host_and_flags_before_both() {
-    let pod = minimal()
-        .with(&POD_NAME, Some("keeper-0".into()))
-        .with(&POD_NAMESPACE, Some("ops".into()));
+    let pod = minimal().with(&POD_NAME, Some("keeper-0".into())).with(&POD_NAMESPACE, Some("ops".into()));
     let lease = parse(&pod).expect("valid").lease;
     assert_eq!(lease.identity, "keeper-0");
     assert_eq!(lease.namespace.as_deref(), Some("ops"));
 
-    let given = pod
-        .with(&LEASE_IDENTITY, Some("me".into()))
-        .with(&LEASE_NAMESPACE, Some("here".into()));
+    let given = pod.with(&LEASE_IDENTITY, Some("me".into())).with(&LEASE_NAMESPACE, Some("here".into()));
     let lease = parse(&given).expect("valid").lease;
     assert_eq!(lease.identity, "me");
     assert_eq!(lease.namespace.as_deref(), Some("here"));
@@ -58,44 +48,25 @@ fn good_values_are_taken() {
         ("highest port", &PORT, "65535", |c| c.port.get() == 65535),
         ("blanks around", &PORT, " 81 ", |c| c.port.get() == 81),
         ("empty is unset", &PORT, "", |c| c.port.get() == 8080),
-        ("level", &LOG, "debug", |c| {
-            c.log.filter.would_enable("any", &tracing::Level::DEBUG)
-        }),
+        ("level", &LOG, "debug", |c| c.log.filter.would_enable("any", &tracing::Level::DEBUG)),
         ("level by target", &LOG, "warn,stagekeeper=trace", |c| {
-            c.log
-                .filter
-                .would_enable("stagekeeper::x", &tracing::Level::TRACE)
+            c.log.filter.would_enable("stagekeeper::x", &tracing::Level::TRACE)
                 && !c.log.filter.would_enable("kube", &tracing::Level::INFO)
         }),
-        ("pretty", &LOG_FORMAT, "pretty", |c| {
-            c.log.format == LogFormat::Pretty
+        ("pretty", &LOG_FORMAT, "pretty", |c| c.log.format == LogFormat::Pretty),
+        ("public URL loses its last slash", &PUBLIC_URL, "https://keeper.acme.test/ui/", |c| {
+            c.public_url.as_ref().is_some_and(|url| url.as_str() == "https://keeper.acme.test/ui")
         }),
-        (
-            "public URL loses its last slash",
-            &PUBLIC_URL,
-            "https://keeper.acme.test/ui/",
-            |c| {
-                c.public_url
-                    .as_ref()
-                    .is_some_and(|url| url.as_str() == "https://keeper.acme.test/ui")
-            },
-        ),
         ("namespaces", &NAMESPACES, "b, a,b", |c| {
             c.namespaces == Namespaces::Only(["a".to_owned(), "b".to_owned()].into())
         }),
-        ("concurrency", &CONCURRENCY, "256", |c| {
-            c.concurrency.get() == 256
-        }),
-        ("scans", &SCAN_CONCURRENCY, "64", |c| {
-            c.scan_concurrency.get() == 64
-        }),
-        ("lease name with dots", &LEASE_NAME, "keeper.acme", |c| {
-            c.lease.name == "keeper.acme"
-        }),
+        ("concurrency", &CONCURRENCY, "256", |c| c.concurrency.get() == 256),
+        ("scans", &SCAN_CONCURRENCY, "64", |c| c.scan_concurrency.get() == 64),
+        ("lease name with dots", &LEASE_NAME, "keeper.acme", |c| c.lease.name == "keeper.acme"),
     ];
     for (name, setting, value, holds) in cases {
-        let config = parse(&minimal().with(setting, Some((*value).into())))
-            .unwrap_or_else(|errors| panic!("{name}: {errors}"));
+        let config =
+            parse(&minimal().with(setting, Some((*value).into()))).unwrap_or_else(|errors| panic!("{name}: {errors}"));
         assert!(holds(&config), "{name}: {config:?}");
     }
 }
@@ -178,17 +149,13 @@ fn no_password_is_ever_printed() {
         "postgres:hunter2",
         "postgres://keeper:hunter2@[::g]/history",
     ] {
-        let errors = parse(&minimal().with(&DATABASE_URL, Some(url.into())))
-            .expect_err(&format!("{url} was accepted"));
+        let errors = parse(&minimal().with(&DATABASE_URL, Some(url.into()))).expect_err(&format!("{url} was accepted"));
         let said = format!("{errors} {errors:?}");
         assert!(!said.contains("hunter2"), "{said}");
     }
     let config = parse(&minimal()).expect("valid");
     assert!(!format!("{config:?}").contains("hunter2"));
-    let public = minimal().with(
-        &PUBLIC_URL,
-        Some("https://me:hunter2@keeper.acme.test".into()),
-    );
+    let public = minimal().with(&PUBLIC_URL, Some("https://me:hunter2@keeper.acme.test".into()));
     let errors = parse(&public).expect_err("credentials in a public URL");
     assert!(!errors.to_string().contains("hunter2"), "{errors}");
 }

@@ -35,20 +35,13 @@ impl Backoff {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
-        self.failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 /// The delay after the `count`-th failure in a row of `key`.
 pub fn delay(key: &str, count: u32) -> Duration {
-    let base = FIRST
-        .saturating_mul(
-            1u32.checked_shl(count.saturating_sub(1).min(16))
-                .unwrap_or(u32::MAX),
-        )
-        .min(LONGEST);
+    let base = FIRST.saturating_mul(1u32.checked_shl(count.saturating_sub(1).min(16)).unwrap_or(u32::MAX)).min(LONGEST);
     let mut hasher = DefaultHasher::new();
     (key, count).hash(&mut hasher);
     let percent = u32::try_from(hasher.finish() % 26).unwrap_or_default();
@@ -70,10 +63,7 @@ mod tests {
             backoff.next("a");
         }
         assert!(backoff.next("a") <= LONGEST * 5 / 4);
-        assert!(
-            backoff.next("b") <= FIRST * 5 / 4,
-            "another object's failures do not count"
-        );
+        assert!(backoff.next("b") <= FIRST * 5 / 4, "another object's failures do not count");
         backoff.reset("a");
         assert_eq!(backoff.next("a"), first);
     }

@@ -103,9 +103,7 @@ impl Triggers {
     /// Another pass of a stage. Nothing happens when the term is over.
     pub fn stage(&self, key: &StageKey) {
         if let Some(trigger) = self.of(&key.namespace) {
-            let _ = trigger
-                .stages
-                .send(ObjectRef::new(&key.name).within(&key.namespace));
+            let _ = trigger.stages.send(ObjectRef::new(&key.name).within(&key.namespace));
         }
     }
 
@@ -115,9 +113,7 @@ impl Triggers {
             None => self.stage(&StageKey::new(namespace.as_str(), name.as_str())),
             Some(project) => {
                 if let Some(trigger) = self.of(namespace) {
-                    let _ = trigger
-                        .projects
-                        .send(ObjectRef::new(project).within(namespace));
+                    let _ = trigger.projects.send(ObjectRef::new(project).within(namespace));
                 }
             }
         }

@@ -13,9 +13,7 @@ pub mod settle;
 pub mod workloads;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference,
-};
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use uuid::Uuid;
 
 use self::{ledger::Ledger, observe::Planned, observe::Scene, prober::Prober};
@@ -83,19 +81,13 @@ pub async fn drive(
         };
         let id = entry.deploy.id;
         let moved = pass(ctx, target, ledger, position, prober, policy, &mut driven).await?;
-        let still_there = ledger
-            .open
-            .get(position)
-            .is_some_and(|entry| entry.deploy.id == id);
+        let still_there = ledger.open.get(position).is_some_and(|entry| entry.deploy.id == id);
         if still_there && !moved {
             position += 1;
         }
     }
     let probing = |prober: &Prober| {
-        ledger
-            .open
-            .iter()
-            .any(|entry| prober.is_for(entry.deploy.id) && entry.deploy.state.is_active())
+        ledger.open.iter().any(|entry| prober.is_for(entry.deploy.id) && entry.deploy.state.is_active())
     };
     if prober.as_ref().is_some_and(|prober| !probing(prober)) {
         *prober = None;
@@ -128,26 +120,15 @@ async fn pass(
     let health = prober
         .as_ref()
         .filter(|prober| prober.is_for(entry.deploy.id))
-        .map_or_else(Health::default, |prober| {
-            prober.health(policy.success_threshold, policy.failure_threshold)
-        });
-    let open: Vec<_> = ledger
-        .open
-        .iter()
-        .map(|entry| entry.deploy.clone())
-        .collect();
+        .map_or_else(Health::default, |prober| prober.health(policy.success_threshold, policy.failure_threshold));
+    let open: Vec<_> = ledger.open.iter().map(|entry| entry.deploy.clone()).collect();
     let scene = Scene {
         entry,
         planned: &planned,
         good: good.as_ref(),
         ledger,
         children: &children,
-        queue: deploy::queue(
-            &entry.deploy,
-            &open,
-            target.queue,
-            target.suspended.as_deref(),
-        ),
+        queue: deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref()),
         target,
         health,
     };
@@ -161,19 +142,8 @@ async fn pass(
         record::advance(ctx, target, ledger, position, &taken, close, now).await?;
         return Ok(true);
     }
-    let changed = perform(
-        ctx,
-        target,
-        ledger,
-        position,
-        prober,
-        &Plans {
-            this: &planned,
-            good,
-        },
-        &decision.effects,
-    )
-    .await?;
+    let changed =
+        perform(ctx, target, ledger, position, prober, &Plans { this: &planned, good }, &decision.effects).await?;
     if !changed {
         if let Some(wake) = decision.wake {
             driven.wake_at(wake);
@@ -206,31 +176,18 @@ async fn perform(
         };
         changed |= match effect {
             Effect::ApplyInstance => apply::instance(ctx, plans.this, &children).await?,
-            Effect::RunHooks(phase) => {
-                hooks::run(ctx, entry, *phase, &target.owner, &children).await?
-            }
+            Effect::RunHooks(phase) => hooks::run(ctx, entry, *phase, &target.owner, &children).await?,
             Effect::ApplyRoute => {
-                let active = ledger
-                    .good
-                    .as_ref()
-                    .map(|good| good.deploy.instance.as_str());
+                let active = ledger.good.as_ref().map(|good| good.deploy.instance.as_str());
                 apply::routes(ctx, target, entry, active, &children).await?
             }
             Effect::Probe => {
-                *prober = Some(Prober::aim(
-                    prober.take(),
-                    entry,
-                    plans.this,
-                    &children,
-                    &target.key,
-                    &ctx.trigger,
-                ));
+                *prober = Some(Prober::aim(prober.take(), entry, plans.this, &children, &target.key, &ctx.trigger));
                 false
             }
             Effect::SwitchTraffic => apply::traffic(ctx, target, entry, &children).await?,
             Effect::CollectEvidence => {
-                evidence::collect(ctx, target, entry, plans.this, prober.as_ref(), &children)
-                    .await?
+                evidence::collect(ctx, target, entry, plans.this, prober.as_ref(), &children).await?
             }
             Effect::Restore(_) => match (&ledger.good, &plans.good) {
                 (Some(good), Some(planned)) => {

@@ -115,40 +115,26 @@ const NOT_FOUND_REST: Duration = Duration::from_secs(10);
 impl ImageBook {
     /// An empty book. `trigger` is called with every subscriber whose answer changed.
     pub fn new(trigger: impl Fn(&Subscriber) + Send + Sync + 'static) -> Self {
-        Self {
-            inner: Mutex::default(),
-            changed: Notify::new(),
-            trigger: Box::new(trigger),
-        }
+        Self { inner: Mutex::default(), changed: Notify::new(), trigger: Box::new(trigger) }
     }
 
     /// Replaces what `subscriber` wants to know; each question with the interval at which to ask again, if at all.
-    pub fn subscribe(
-        &self,
-        subscriber: &Subscriber,
-        wanted: &BTreeMap<Question, Option<Duration>>,
-    ) {
+    pub fn subscribe(&self, subscriber: &Subscriber, wanted: &BTreeMap<Question, Option<Duration>>) {
         let mut inner = self.lock();
         let before = inner.questions.get(subscriber).cloned().unwrap_or_default();
         let mut changed = false;
-        for question in before
-            .iter()
-            .filter(|question| !wanted.contains_key(question))
-        {
+        for question in before.iter().filter(|question| !wanted.contains_key(question)) {
             inner.forget(question, subscriber);
         }
         for (question, interval) in wanted {
-            let entry = inner
-                .entries
-                .entry(question.clone())
-                .or_insert_with(|| Entry {
-                    known: Known::default(),
-                    failures: 0,
-                    interval: None,
-                    due: Some(tokio::time::Instant::now()),
-                    asking: false,
-                    subscribers: BTreeMap::new(),
-                });
+            let entry = inner.entries.entry(question.clone()).or_insert_with(|| Entry {
+                known: Known::default(),
+                failures: 0,
+                interval: None,
+                due: Some(tokio::time::Instant::now()),
+                asking: false,
+                subscribers: BTreeMap::new(),
+            });
             if entry.subscribers.get(subscriber) != Some(interval) {
                 entry.subscribers.insert(subscriber.clone(), *interval);
                 entry.interval = entry.subscribers.values().flatten().min().copied();
@@ -159,9 +145,7 @@ impl ImageBook {
         if wanted.is_empty() {
             inner.questions.remove(subscriber);
         } else {
-            inner
-                .questions
-                .insert(subscriber.clone(), wanted.keys().cloned().collect());
+            inner.questions.insert(subscriber.clone(), wanted.keys().cloned().collect());
         }
         drop(inner);
         if changed {
@@ -171,11 +155,7 @@ impl ImageBook {
 
     /// What is known about `question`.
     pub fn known(&self, question: &Question) -> Known {
-        self.lock()
-            .entries
-            .get(question)
-            .map(|entry| entry.known.clone())
-            .unwrap_or_default()
+        self.lock().entries.get(question).map(|entry| entry.known.clone()).unwrap_or_default()
     }
 
     /// Asks what is due, at most `concurrency` questions at a time, until `stop`.
@@ -193,11 +173,7 @@ impl ImageBook {
                 let asked = asker.ask(question.clone());
                 running.push(asked.map(|result| (question, result)));
             }
-            let next = if running.len() < concurrency {
-                self.next_due()
-            } else {
-                None
-            };
+            let next = if running.len() < concurrency { self.next_due() } else { None };
             let timer = async {
                 match next {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -225,20 +201,11 @@ impl ImageBook {
         let mut due: Vec<_> = inner
             .entries
             .iter()
-            .filter_map(|(question, entry)| {
-                entry
-                    .due
-                    .filter(|at| *at <= now && !entry.asking)
-                    .map(|at| (at, question))
-            })
+            .filter_map(|(question, entry)| entry.due.filter(|at| *at <= now && !entry.asking).map(|at| (at, question)))
             .collect();
         // The longest overdue first, so that one busy repository does not starve the others.
         due.sort();
-        let due: Vec<Question> = due
-            .into_iter()
-            .take(limit)
-            .map(|(_, question)| question.clone())
-            .collect();
+        let due: Vec<Question> = due.into_iter().take(limit).map(|(_, question)| question.clone()).collect();
         for question in &due {
             if let Some(entry) = inner.entries.get_mut(question) {
                 entry.asking = true;
@@ -249,12 +216,7 @@ impl ImageBook {
     }
 
     fn next_due(&self) -> Option<tokio::time::Instant> {
-        self.lock()
-            .entries
-            .values()
-            .filter(|entry| !entry.asking)
-            .filter_map(|entry| entry.due)
-            .min()
+        self.lock().entries.values().filter(|entry| !entry.asking).filter_map(|entry| entry.due).min()
     }
 
     fn answered(&self, question: &Question, result: Result<Answer, Refusal>, now: Timestamp) {
@@ -277,22 +239,15 @@ impl ImageBook {
             Err(refusal) => {
                 entry.failures = entry.failures.saturating_add(1);
                 let rest = backoff::delay(question.repository.path(), entry.failures);
-                let rest = if refusal.transient {
-                    rest
-                } else {
-                    rest.max(NOT_FOUND_REST)
-                };
+                let rest = if refusal.transient { rest } else { rest.max(NOT_FOUND_REST) };
                 let rest = rest.max(refusal.retry_after.unwrap_or_default());
                 entry.known.refusal = Some(refusal);
                 Some(rest)
             }
         };
         entry.due = rest.map(|rest| tokio::time::Instant::now() + rest);
-        let told: Vec<Subscriber> = if entry.known == before {
-            Vec::new()
-        } else {
-            entry.subscribers.keys().cloned().collect()
-        };
+        let told: Vec<Subscriber> =
+            if entry.known == before { Vec::new() } else { entry.subscribers.keys().cloned().collect() };
         drop(inner);
         for subscriber in &told {
             (self.trigger)(subscriber);
@@ -330,13 +285,7 @@ impl Entry {
 
 /// The interval, up to a tenth longer by repository, so that equal intervals do not fall together.
 fn jittered(interval: Duration, question: &Question) -> Duration {
-    let spread: u32 = question
-        .repository
-        .path()
-        .bytes()
-        .map(u32::from)
-        .sum::<u32>()
-        % 11;
+    let spread: u32 = question.repository.path().bytes().map(u32::from).sum::<u32>() % 11;
     interval + interval * spread / 100
 }
 

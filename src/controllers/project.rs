@@ -25,10 +25,7 @@ const RESYNC: Duration = Duration::from_hours(6);
 
 /// The name under which a project asks registries. No stage has a slash in its name.
 pub fn subscriber(project: &Project) -> Subscriber {
-    (
-        project.namespace().unwrap_or_default(),
-        format!("{PROJECT}{}", project.name_any()),
-    )
+    (project.namespace().unwrap_or_default(), format!("{PROJECT}{}", project.name_any()))
 }
 
 /// Marks a subscriber as a project.
@@ -44,8 +41,7 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     // Whatever changed may matter to each of its stages.
     for stage in ctx.stages.state() {
         if stage.spec.project == name && stage.namespace().as_deref() == Some(namespace.as_str()) {
-            ctx.trigger
-                .stage(&StageKey::new(namespace.as_str(), stage.name_any()));
+            ctx.trigger.stage(&StageKey::new(namespace.as_str(), stage.name_any()));
         }
     }
     let (outcome, services) = judge(&project, &ctx);
@@ -55,10 +51,7 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     let after = ProjectStatus {
         observed_generation: generation,
         conditions: conditions::conditions(&before.conditions, &outcome, generation, now),
-        services: services
-            .into_iter()
-            .map(|service| keep_time(service, &before, now))
-            .collect(),
+        services: services.into_iter().map(|service| keep_time(service, &before, now)).collect(),
     };
     if after != before {
         ctx.writer.apply_status(&*project, &after).await?;
@@ -81,11 +74,7 @@ fn judge(project: &Project, ctx: &Context) -> (Outcome, Vec<ServiceStatus>) {
     let sources = match found {
         Ok(sources) => sources,
         Err(refused) => {
-            said.extend(
-                refused
-                    .iter()
-                    .map(|one| format!("{}: {}", one.field, one.message)),
-            );
+            said.extend(refused.iter().map(|one| format!("{}: {}", one.field, one.message)));
             Vec::new()
         }
     };
@@ -94,8 +83,7 @@ fn judge(project: &Project, ctx: &Context) -> (Outcome, Vec<ServiceStatus>) {
         return (Outcome::stalled("InvalidSpec", said.join("; ")), Vec::new());
     }
     let resolution = wanted::resolve(&sources, None, |question| ctx.images.known(question));
-    ctx.images
-        .subscribe(&subscriber(project), &resolution.questions);
+    ctx.images.subscribe(&subscriber(project), &resolution.questions);
     let services = sources.iter().map(|source| {
         let image = resolution.release.0.get(&source.service);
         ServiceStatus {
@@ -107,14 +95,7 @@ fn judge(project: &Project, ctx: &Context) -> (Outcome, Vec<ServiceStatus>) {
         }
     });
     let services = services.collect();
-    let message = || {
-        resolution
-            .missing
-            .iter()
-            .map(|one| one.message.as_str())
-            .collect::<Vec<_>>()
-            .join("; ")
-    };
+    let message = || resolution.missing.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; ");
     let outcome = match resolution.missing.first() {
         None => Outcome::ready("ImagesKnown", "the images of every service are known"),
         Some(one) if one.transient => Outcome::reconciling(one.reason, message()),
@@ -141,23 +122,14 @@ fn bare_stage(project: &str) -> StageSpec {
 }
 
 /// A result that did not change keeps the time at which it was first seen.
-fn keep_time(
-    mut service: ServiceStatus,
-    before: &ProjectStatus,
-    now: jiff::Timestamp,
-) -> ServiceStatus {
+fn keep_time(mut service: ServiceStatus, before: &ProjectStatus, now: jiff::Timestamp) -> ServiceStatus {
     let old = before.services.iter().find(|old| old.name == service.name);
     let same = old.filter(|old| {
-        old.digest == service.digest
-            && old.latest_tag == service.latest_tag
-            && old.image == service.image
+        old.digest == service.digest && old.latest_tag == service.latest_tag && old.image == service.image
     });
     service.scanned_at = match same {
         Some(old) => old.scanned_at.clone(),
-        None => service
-            .digest
-            .as_ref()
-            .map(|_| Time(jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))),
+        None => service.digest.as_ref().map(|_| Time(jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))),
     };
     service
 }
@@ -174,9 +146,5 @@ pub fn error_policy(project: &Project, error: &Error, ctx: &Context) -> Action {
 }
 
 fn key(project: &Project) -> String {
-    format!(
-        "project {}/{}",
-        project.namespace().unwrap_or_default(),
-        project.name_any()
-    )
+    format!("project {}/{}", project.namespace().unwrap_or_default(), project.name_any())
 }

@@ -86,11 +86,7 @@ struct Process {
 }
 
 /// Runs until `shutdown`: prepares the schema, keeps the watches, takes part in the election, and acts while elected.
-pub async fn run(
-    config: Config,
-    telemetry: Telemetry,
-    shutdown: CancellationToken,
-) -> Result<(), RunError> {
+pub async fn run(config: Config, telemetry: Telemetry, shutdown: CancellationToken) -> Result<(), RunError> {
     let clients = connect(&config, &telemetry).await?;
     let store = Store::connect(config.database.expose()).await?;
     for file in store.migrate_up().await? {
@@ -119,8 +115,7 @@ pub async fn run(
 
     let lease = lease_config(&process.config, clients.namespace());
     let clock = process.clock.clone();
-    let (candidate, handle) =
-        Candidate::new(clients.lease.clone(), lease, Arc::new(move || clock.now()));
+    let (candidate, handle) = Candidate::new(clients.lease.clone(), lease, Arc::new(move || clock.now()));
     let resign = CancellationToken::new();
     let election = tokio::spawn(candidate.run(resign.clone()));
     let terms = terms(&process, &handle, &shutdown).await;
@@ -137,27 +132,17 @@ pub async fn run(
 async fn connect(config: &Config, telemetry: &Telemetry) -> Result<Clients, RunError> {
     let access = match (&config.cluster.kubeconfig, &config.cluster.context) {
         (None, None) => Access::Infer,
-        (path, context) => Access::Kubeconfig {
-            path: path.clone(),
-            context: context.clone(),
-        },
+        (path, context) => Access::Kubeconfig { path: path.clone(), context: context.clone() },
     };
     let metrics = telemetry.metrics.clone();
-    let on_call = Arc::new(move |call: &crate::cluster::client::call::Call| {
-        metrics.rest_answered(call.verb, call.code)
-    });
-    Clients::connect(&access, on_call)
-        .await
-        .map_err(|error| RunError::Failed(error.to_string()))
+    let on_call =
+        Arc::new(move |call: &crate::cluster::client::call::Call| metrics.rest_answered(call.verb, call.code));
+    Clients::connect(&access, on_call).await.map_err(|error| RunError::Failed(error.to_string()))
 }
 
 fn lease_config(config: &Config, namespace: &str) -> LeaseConfig {
     LeaseConfig {
-        namespace: config
-            .lease
-            .namespace
-            .clone()
-            .unwrap_or_else(|| namespace.to_owned()),
+        namespace: config.lease.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
         name: config.lease.name.clone(),
         identity: config.lease.identity.clone(),
         timing: Timing::default(),
@@ -165,11 +150,7 @@ fn lease_config(config: &Config, namespace: &str) -> LeaseConfig {
 }
 
 /// Term after term, until `shutdown`.
-async fn terms(
-    process: &Process,
-    handle: &LeaseHandle,
-    shutdown: &CancellationToken,
-) -> Result<(), RunError> {
+async fn terms(process: &Process, handle: &LeaseHandle, shutdown: &CancellationToken) -> Result<(), RunError> {
     loop {
         let elected = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -194,12 +175,7 @@ async fn terms(
 }
 
 /// One term of leadership: reads everything once, then acts until `stop`.
-async fn term(
-    process: &Process,
-    handle: &LeaseHandle,
-    elected: u64,
-    stop: CancellationToken,
-) -> Result<(), RunError> {
+async fn term(process: &Process, handle: &LeaseHandle, elected: u64, stop: CancellationToken) -> Result<(), RunError> {
     let Some(epoch) = until_stopped(&stop, claim(process, elected)).await else {
         return Ok(());
     };
@@ -215,8 +191,8 @@ async fn term(
         memories.put(key, memory);
     }
 
-    let registries = scan::Registries::new(process.clock.clone())
-        .map_err(|error| RunError::Failed(error.to_string()))?;
+    let registries =
+        scan::Registries::new(process.clock.clone()).map_err(|error| RunError::Failed(error.to_string()))?;
     let mut tasks = JoinSet::new();
     let namespaces: Vec<Option<String>> = match &process.config.namespaces {
         Namespaces::All => vec![None],
@@ -227,17 +203,12 @@ async fn term(
     for namespace in &namespaces {
         let (stages, stage_queue) = mpsc::unbounded_channel();
         let (projects, project_queue) = mpsc::unbounded_channel();
-        queues.insert(
-            namespace.clone().unwrap_or_default(),
-            Trigger::new(stages, projects),
-        );
+        queues.insert(namespace.clone().unwrap_or_default(), Trigger::new(stages, projects));
         readers.push((namespace.clone(), stage_queue, project_queue));
     }
     let triggers = Triggers::new(queues);
     let told = triggers.clone();
-    let images = Arc::new(ImageBook::new(move |subscriber: &Subscriber| {
-        told.subscriber(subscriber)
-    }));
+    let images = Arc::new(ImageBook::new(move |subscriber: &Subscriber| told.subscriber(subscriber)));
     let metrics = process.telemetry.metrics.clone();
     tasks.spawn(images.clone().run(
         Arc::new(registries),
@@ -272,26 +243,12 @@ async fn term(
             telemetry: process.telemetry.clone(),
             backoff: Backoff::default(),
             trigger: triggers.clone(),
-            term: Term {
-                epoch,
-                leader: handle.clone(),
-            },
+            term: Term { epoch, leader: handle.clone() },
             memories: memories.clone(),
             concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),
         });
-        tasks.spawn(stages_controller(
-            ctx.clone(),
-            projects.ready,
-            stages.events,
-            stage_queue,
-            stop.clone(),
-        ));
-        tasks.spawn(projects_controller(
-            ctx,
-            projects.events,
-            project_queue,
-            stop.clone(),
-        ));
+        tasks.spawn(stages_controller(ctx.clone(), projects.ready, stages.events, stage_queue, stop.clone()));
+        tasks.spawn(projects_controller(ctx, projects.events, project_queue, stop.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -304,22 +261,11 @@ async fn term(
 
 /// Claims an epoch that is larger than any that wrote to the database.
 async fn claim(process: &Process, elected: u64) -> i64 {
-    let lease = format!(
-        "{}/{}",
-        process
-            .config
-            .lease
-            .namespace
-            .as_deref()
-            .unwrap_or_default(),
-        process.config.lease.name
-    );
+    let lease =
+        format!("{}/{}", process.config.lease.namespace.as_deref().unwrap_or_default(), process.config.lease.name);
     let at_least = i64::try_from(elected).unwrap_or(i64::MAX);
     let holder = &process.config.lease.identity;
-    patiently("the epoch", || {
-        process.store.leader_epoch_claim(&lease, holder, at_least)
-    })
-    .await
+    patiently("the epoch", || process.store.leader_epoch_claim(&lease, holder, at_least)).await
 }
 
 async fn load(process: &Process) -> Result<Vec<(StageKey, memory::Memory)>, StoreError> {
@@ -327,10 +273,7 @@ async fn load(process: &Process) -> Result<Vec<(StageKey, memory::Memory)>, Stor
         Namespaces::All => None,
         Namespaces::Only(names) => Some(names.iter().cloned().collect()),
     };
-    let states = process
-        .store
-        .targets_state_load(namespaces.as_deref())
-        .await?;
+    let states = process.store.targets_state_load(namespaces.as_deref()).await?;
     let readable = states.into_iter().filter_map(|state| {
         let key = StageKey::new(state.target.namespace.as_str(), state.target.name.as_str());
         match memory::remember(state) {
@@ -356,8 +299,7 @@ where
             Err(error) => {
                 failures = failures.saturating_add(1);
                 tracing::warn!(what, %error, "the database does not answer; trying again");
-                tokio::time::sleep(backoff::delay(what, failures).min(Duration::from_secs(5)))
-                    .await;
+                tokio::time::sleep(backoff::delay(what, failures).min(Duration::from_secs(5))).await;
             }
         }
     }
@@ -387,9 +329,7 @@ where
     };
     let (reader, writer) = reflector::store();
     let (listed, ready) = watch::channel(false);
-    let changes = predicates::generation
-        .combine(predicates::annotations)
-        .combine(predicates::finalizers);
+    let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
     let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS))
         .default_backoff()
         .reflect(writer)
@@ -400,11 +340,7 @@ where
         })
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
-    Watched {
-        reader,
-        events: events.boxed(),
-        ready,
-    }
+    Watched { reader, events: events.boxed(), ready }
 }
 
 /// A watch with its memory.
@@ -424,21 +360,14 @@ async fn stages_controller(
     stop: CancellationToken,
 ) {
     // A first pass needs the projects: without them every stage would say that its project does not exist.
-    if until_stopped(&stop, projects.wait_for(|ready| *ready))
-        .await
-        .is_none()
-    {
+    if until_stopped(&stop, projects.wait_for(|ready| *ready)).await.is_none() {
         return;
     }
     Controller::for_stream(events, ctx.stages.clone())
         .with_config(controller::Config::default().concurrency(ctx.concurrency))
         .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(
-            stage::reconcile,
-            |stage, error, ctx| stage::error_policy(&stage, error, &ctx),
-            ctx,
-        )
+        .run(stage::reconcile, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
         .for_each(|result| async move { log(result) })
         .await;
 }
@@ -453,25 +382,19 @@ async fn projects_controller(
         .with_config(controller::Config::default().concurrency(4))
         .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(
-            project::reconcile,
-            |project, error, ctx| project::error_policy(&project, error, &ctx),
-            ctx,
-        )
+        .run(project::reconcile, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
         .for_each(|result| async move { log(result) })
         .await;
 }
 
 /// Passes log their own failures; this is the machinery's.
-fn log<K>(
-    result: Result<(ObjectRef<K>, controller::Action), controller::Error<Error, watcher::Error>>,
-) where
+fn log<K>(result: Result<(ObjectRef<K>, controller::Action), controller::Error<Error, watcher::Error>>)
+where
     K: kube::Resource,
     K::DynamicType: std::fmt::Debug + Eq + Hash,
 {
     match result {
-        Ok(_)
-        | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
         Err(error) => tracing::warn!(%error, "a watch has trouble; it goes on by itself"),
     }
 }
@@ -486,10 +409,7 @@ async fn look_after(process: Process) {
         let up = process.store.ping().await;
         readiness.set(Part::Store, up.is_ok());
         process.telemetry.metrics.store_up(up.is_ok());
-        readiness.set(
-            Part::Watches,
-            process.index.is_synced() && process.index.is_healthy(),
-        );
+        readiness.set(Part::Watches, process.index.is_synced() && process.index.is_healthy());
     }
 }
 
@@ -509,15 +429,10 @@ async fn house(process: &Process) -> Result<(), StoreError> {
     process.store.partitions_ensure(now, MONTHS_AHEAD).await?;
     let settings = process.store.settings_get().await?;
     let kept = Duration::from_hours(24 * u64::try_from(settings.log_retention_days).unwrap_or(30));
-    process
-        .store
-        .logs_prune(now.saturating_sub(kept).unwrap_or(now))
-        .await?;
+    process.store.logs_prune(now.saturating_sub(kept).unwrap_or(now)).await?;
     Ok(())
 }
 
 fn received<T>(queue: mpsc::UnboundedReceiver<T>) -> impl futures::Stream<Item = T> {
-    futures::stream::unfold(queue, |mut queue| async move {
-        queue.recv().await.map(|item| (item, queue))
-    })
+    futures::stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|item| (item, queue)) })
 }

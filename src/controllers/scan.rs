@@ -19,10 +19,7 @@ impl Registries {
     /// # Errors
     /// TLS cannot be set up.
     pub fn new(clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        Ok(Self(Arc::new(Registry::new(
-            RegistryOptions::default(),
-            clock,
-        )?)))
+        Ok(Self(Arc::new(Registry::new(RegistryOptions::default(), clock)?)))
     }
 }
 
@@ -30,16 +27,12 @@ impl Asker for Registries {
     fn ask(&self, question: Question) -> BoxFuture<'static, Result<Answer, Refusal>> {
         let registry = self.0.clone();
         async move {
-            let access = Access {
-                credential: Credential::Anonymous,
-                insecure: question.insecure,
-            };
+            let access = Access { credential: Credential::Anonymous, insecure: question.insecure };
             let repository = &question.repository;
             let answer = match &question.about {
-                About::Tags => registry
-                    .list_tags(repository, &access)
-                    .await
-                    .map(|tags| Answer::Tags(tags.names.into())),
+                About::Tags => {
+                    registry.list_tags(repository, &access).await.map(|tags| Answer::Tags(tags.names.into()))
+                }
                 About::Tag(tag, platform) => registry
                     .resolve(repository, Selector::Tag(tag), platform.as_ref(), &access)
                     .await

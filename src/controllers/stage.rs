@@ -12,9 +12,7 @@ pub mod wanted;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{
-    Resource as _, ResourceExt as _, runtime::controller::Action, runtime::reflector::ObjectRef,
-};
+use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime::reflector::ObjectRef};
 
 use self::{decide::Decided, memory::Memory, outcome::Situation};
 use super::{
@@ -39,17 +37,8 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
     if stage.metadata.deletion_timestamp.is_some() {
         return delete::cleanup(&stage, &key, &ctx).await;
     }
-    if !stage
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == FINALIZER)
-    {
-        let all: Vec<&str> = stage
-            .finalizers()
-            .iter()
-            .map(String::as_str)
-            .chain([FINALIZER])
-            .collect();
+    if !stage.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        let all: Vec<&str> = stage.finalizers().iter().map(String::as_str).chain([FINALIZER]).collect();
         ctx.writer.set_finalizers(&*stage, &all).await?;
     }
     let remembered = ctx.memories.take(&key);
@@ -71,40 +60,21 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
 }
 
 /// The table of contents of a pass.
-async fn pass(
-    stage: &Stage,
-    key: &StageKey,
-    ctx: &Context,
-    memory: &mut Memory,
-) -> Result<Action, Error> {
-    let project = ctx
-        .projects
-        .get(&ObjectRef::<Project>::new(&stage.spec.project).within(&key.namespace));
+async fn pass(stage: &Stage, key: &StageKey, ctx: &Context, memory: &mut Memory) -> Result<Action, Error> {
+    let project = ctx.projects.get(&ObjectRef::<Project>::new(&stage.spec.project).within(&key.namespace));
     let mut ledger = memory::ledger(ctx, memory).await?;
     let target = target(stage, project.as_deref(), key, memory);
     let decided = match &project {
-        Some(project) => {
-            decide::decide(
-                ctx,
-                stage,
-                project,
-                &target,
-                &mut ledger,
-                memory.handled_retry(stage),
-            )
-            .await
-        }
+        Some(project) => decide::decide(ctx, stage, project, &target, &mut ledger, memory.handled_retry(stage)).await,
         None => Ok(Decided::without_project(ctx, stage, key)),
     };
     let numbers = |snapshot: &_, waves| policy::policy(&stage.spec, snapshot, waves);
     let moved = match decided {
         Ok(decided) => {
-            let driven =
-                deploy::drive(ctx, &target, &mut ledger, &mut memory.prober, &numbers).await;
+            let driven = deploy::drive(ctx, &target, &mut ledger, &mut memory.prober, &numbers).await;
             match driven {
                 Ok(mut driven) => {
-                    let settled =
-                        settle(ctx, stage, &target, &mut ledger, memory, &mut driven).await;
+                    let settled = settle(ctx, stage, &target, &mut ledger, memory, &mut driven).await;
                     settled.map(|()| (decided, driven))
                 }
                 Err(error) => Err(error),
@@ -141,15 +111,7 @@ async fn settle(
         max_instances: usize::try_from(stage.spec.max_instances).unwrap_or(1),
         watch: rollback.watch.as_std(),
     };
-    let collapse = deploy::settle::settle(
-        ctx,
-        target,
-        ledger,
-        &mut memory.unready_since,
-        keeping,
-        driven,
-    )
-    .await?;
+    let collapse = deploy::settle::settle(ctx, target, ledger, &mut memory.unready_since, keeping, driven).await?;
     if let Some(collapse) = collapse
         && rollback.on_failure
         && deploy::record::roll_back(ctx, target, ledger, &collapse).await?
@@ -173,18 +135,9 @@ async fn conclude(
     if let Some(wake) = decided.wake {
         driven.wake_at(wake);
     }
-    let situation = Situation {
-        stage,
-        ledger,
-        decided,
-        waiting: driven.waiting.as_ref(),
-        unready: memory.unready_since.is_some(),
-    };
-    let before = memory
-        .written
-        .clone()
-        .or_else(|| stage.status.clone())
-        .unwrap_or_default();
+    let situation =
+        Situation { stage, ledger, decided, waiting: driven.waiting.as_ref(), unready: memory.unready_since.is_some() };
+    let before = memory.written.clone().or_else(|| stage.status.clone()).unwrap_or_default();
     let children = ctx.index.stage(key);
     let after = outcome::status(&before, &situation, &children, now);
     let since = *memory.unwritten_since.get_or_insert(now);
@@ -194,18 +147,10 @@ async fn conclude(
         Some(at) => driven.wake_at(at),
     }
     ctx.backoff.reset(&key.to_string());
-    Ok(driven.wake.map_or_else(
-        || Action::requeue(RESYNC),
-        |at| Action::requeue(until(at, now)),
-    ))
+    Ok(driven.wake.map_or_else(|| Action::requeue(RESYNC), |at| Action::requeue(until(at, now))))
 }
 
-async fn write(
-    ctx: &Context,
-    stage: &Stage,
-    memory: &mut Memory,
-    status: StageStatus,
-) -> Result<(), Error> {
+async fn write(ctx: &Context, stage: &Stage, memory: &mut Memory, status: StageStatus) -> Result<(), Error> {
     ctx.writer.apply_status(stage, &status).await?;
     memory.written = Some(status);
     memory.unwritten_since = None;
@@ -217,16 +162,12 @@ async fn report(ctx: &Context, stage: &Stage, memory: Option<&mut Memory>, error
     let Some(outcome) = outcome::of_error(error) else {
         return;
     };
-    let before = memory
-        .as_ref()
-        .and_then(|memory| memory.written.clone())
-        .or_else(|| stage.status.clone())
-        .unwrap_or_default();
+    let before =
+        memory.as_ref().and_then(|memory| memory.written.clone()).or_else(|| stage.status.clone()).unwrap_or_default();
     let generation = stage.metadata.generation.unwrap_or_default();
     let mut after = before.clone();
     after.observed_generation = generation;
-    after.conditions =
-        conditions::conditions(&before.conditions, &outcome, generation, ctx.clock.now());
+    after.conditions = conditions::conditions(&before.conditions, &outcome, generation, ctx.clock.now());
     if after == before {
         return;
     }
@@ -257,18 +198,11 @@ pub fn error_policy(stage: &Stage, error: &Error, ctx: &Context) -> Action {
     }
 }
 
-fn target<'a>(
-    stage: &'a Stage,
-    project: Option<&Project>,
-    key: &StageKey,
-    memory: &Memory,
-) -> Target<'a> {
+fn target<'a>(stage: &'a Stage, project: Option<&Project>, key: &StageKey, memory: &Memory) -> Target<'a> {
     let suspended = if stage.spec.suspend {
         Some(format!("stage {}", key.name))
     } else {
-        project
-            .filter(|project| project.spec.suspend)
-            .map(|_| format!("project {}", stage.spec.project))
+        project.filter(|project| project.spec.suspend).map(|_| format!("project {}", stage.spec.project))
     };
     Target {
         id: memory.target,
@@ -288,7 +222,5 @@ fn key(stage: &Stage) -> StageKey {
 
 /// From now until `at`; never zero, so that an instant that has just passed does not spin.
 fn until(at: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(now))
-        .unwrap_or_default()
-        .max(Duration::from_millis(10))
+    Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(10))
 }

@@ -31,10 +31,7 @@ pub trait Ids: Send + Sync {
 pub struct SystemIds;
 
 impl Ids for SystemIds {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the source of identities"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the source of identities")]
     fn next(&self) -> Uuid {
         Uuid::now_v7()
     }

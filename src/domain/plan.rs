@@ -34,9 +34,7 @@ pub struct Known<'a> {
 /// Whether the images of `wanted` may run here without anybody asking for them: a vetoed release is held back as long as
 /// there is a good one to keep. An explicit request overrides the veto.
 pub fn is_held_back(release: &ReleaseId, requested: bool, known: Known<'_>) -> bool {
-    !requested
-        && known.vetoed.contains(release)
-        && known.good.is_some_and(|good| good.release != *release)
+    !requested && known.vetoed.contains(release) && known.good.is_some_and(|good| good.release != *release)
 }
 
 /// Whether a new deploy is needed.
@@ -49,14 +47,11 @@ pub fn needs_deploy(wanted: &Wanted, known: Known<'_>) -> bool {
     let Some(latest) = known.latest else {
         return true;
     };
-    let same_request =
-        wanted.request.is_none() || known.latest_request == wanted.request.as_deref();
+    let same_request = wanted.request.is_none() || known.latest_request == wanted.request.as_deref();
     if !latest.is_closed() && latest.state != State::Failed {
         return latest.snapshot != wanted.snapshot;
     }
-    let serves = known
-        .good
-        .is_some_and(|good| good.snapshot == wanted.snapshot);
+    let serves = known.good.is_some_and(|good| good.snapshot == wanted.snapshot);
     let tried = latest.snapshot == wanted.snapshot && latest.state != State::Success;
     match (serves, tried) {
         (true, _) => false,
@@ -120,40 +115,12 @@ mod tests {
         };
         let failed = || Some(deploy(State::RolledBack, "r2/c1", true));
         let cases = [
-            Case {
-                name: "the first one",
-                latest: None,
-                good: None,
-                want: true,
-                ..base()
-            },
-            Case {
-                name: "what serves",
-                ..base()
-            },
-            Case {
-                name: "a newer release",
-                wanted: "r2/c1",
-                want: true,
-                ..base()
-            },
-            Case {
-                name: "other configuration",
-                wanted: "r1/c2",
-                want: true,
-                ..base()
-            },
-            Case {
-                name: "what was rolled back",
-                latest: failed(),
-                wanted: "r2/c1",
-                ..base()
-            },
-            Case {
-                name: "what serves, after a rollback",
-                latest: failed(),
-                ..base()
-            },
+            Case { name: "the first one", latest: None, good: None, want: true, ..base() },
+            Case { name: "what serves", ..base() },
+            Case { name: "a newer release", wanted: "r2/c1", want: true, ..base() },
+            Case { name: "other configuration", wanted: "r1/c2", want: true, ..base() },
+            Case { name: "what was rolled back", latest: failed(), wanted: "r2/c1", ..base() },
+            Case { name: "what serves, after a rollback", latest: failed(), ..base() },
             Case {
                 name: "what was rolled back, on request",
                 latest: failed(),
@@ -170,13 +137,7 @@ mod tests {
                 request: Some("retry:a"),
                 ..base()
             },
-            Case {
-                name: "another release after a rollback",
-                latest: failed(),
-                wanted: "r3/c1",
-                want: true,
-                ..base()
-            },
+            Case { name: "another release after a rollback", latest: failed(), wanted: "r3/c1", want: true, ..base() },
             Case {
                 name: "the same while it is being deployed",
                 latest: Some(deploy(State::Pulling, "r2/c1", false)),
@@ -232,22 +193,10 @@ mod tests {
         let good = deploy(State::Success, "r1/c1", true);
         let bad = ReleaseId("r2".into());
         let vetoed = BTreeSet::from([bad.clone()]);
-        let known = Known {
-            latest: None,
-            latest_request: None,
-            good: Some(&good),
-            vetoed: &vetoed,
-        };
+        let known = Known { latest: None, latest_request: None, good: Some(&good), vetoed: &vetoed };
         assert!(is_held_back(&bad, false, known));
         assert!(!is_held_back(&bad, true, known));
-        assert!(!is_held_back(
-            &bad,
-            false,
-            Known {
-                good: None,
-                ..known
-            }
-        ));
+        assert!(!is_held_back(&bad, false, Known { good: None, ..known }));
         assert!(!is_held_back(&ReleaseId("r3".into()), false, known));
     }
 }

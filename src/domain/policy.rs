@@ -44,16 +44,9 @@ enum Rule {
     /// Versions within a range, by precedence.
     Semver { range: Range },
     /// Tags that match a pattern, in natural order unless another is given.
-    Glob {
-        pattern: GlobMatcher,
-        order: Option<Order>,
-    },
+    Glob { pattern: GlobMatcher, order: Option<Order> },
     /// Tags that match a pattern, ordered by what is taken out of them.
-    Regex {
-        pattern: Regex,
-        extract: Option<Template>,
-        order: Order,
-    },
+    Regex { pattern: Regex, extract: Option<Template>, order: Order },
     /// Tags that are whole numbers.
     Numeric,
     /// One tag, followed as it moves from digest to digest.
@@ -73,12 +66,8 @@ enum Rank<'t> {
 impl<'t> Rank<'t> {
     fn by<'p>(order: Order, key: Cow<'t, str>) -> Result<Self, Rejection<'p>> {
         match order {
-            Order::Semver => version(&key)
-                .map(Self::Version)
-                .ok_or(Rejection::NotAVersion),
-            Order::Numeric => Digits::parse(key)
-                .map(Self::Number)
-                .ok_or(Rejection::NotANumber),
+            Order::Semver => version(&key).map(Self::Version).ok_or(Rejection::NotAVersion),
+            Order::Numeric => Digits::parse(key).map(Self::Number).ok_or(Rejection::NotANumber),
             Order::Alphabetical => Ok(Self::Text(key)),
         }
     }
@@ -110,54 +99,30 @@ impl TagPolicy {
         }
         if let Some(pattern) = &spec.glob {
             let pattern = ignore::glob("glob", pattern)?.compile_matcher();
-            rules.push((
-                "glob",
-                Rule::Glob {
-                    pattern,
-                    order: spec.order,
-                },
-            ));
+            rules.push(("glob", Rule::Glob { pattern, order: spec.order }));
         }
         if let Some(pattern) = &spec.regex {
             let pattern = spec::regex(pattern)?;
-            let extract = spec
-                .extract
-                .as_deref()
-                .map(|text| Template::parse(text, &pattern))
-                .transpose();
+            let extract = spec.extract.as_deref().map(|text| Template::parse(text, &pattern)).transpose();
             let extract = extract.map_err(|why| PolicyError::new("extract", why))?;
-            rules.push((
-                "regex",
-                Rule::Regex {
-                    pattern,
-                    extract,
-                    order: spec.order.unwrap_or(Order::Semver),
-                },
-            ));
+            rules.push(("regex", Rule::Regex { pattern, extract, order: spec.order.unwrap_or(Order::Semver) }));
         }
         if spec.numeric {
             rules.push(("numeric", Rule::Numeric));
         }
         if let Some(tag) = &spec.digest {
             if !is_tag(tag) {
-                return Err(PolicyError::new(
-                    "digest",
-                    "name one tag to follow, for example `latest`",
-                ));
+                return Err(PolicyError::new("digest", "name one tag to follow, for example `latest`"));
             }
             rules.push(("digest", Rule::Digest { tag: tag.clone() }));
         }
         let named: Vec<&str> = rules.iter().map(|(name, _)| *name).collect();
         match (rules.pop(), named.as_slice()) {
             (Some((_, rule)), [_]) => Ok(Self { rule, ignore }),
-            (None, _) => Err(PolicyError::new(
-                "policy",
-                "name one of semver, glob, regex, numeric and digest",
-            )),
-            (Some(_), many) => Err(PolicyError::new(
-                "policy",
-                format!("{} are given: keep one of them", many.join(" and ")),
-            )),
+            (None, _) => Err(PolicyError::new("policy", "name one of semver, glob, regex, numeric and digest")),
+            (Some(_), many) => {
+                Err(PolicyError::new("policy", format!("{} are given: keep one of them", many.join(" and "))))
+            }
         }
     }
 
@@ -191,42 +156,29 @@ impl TagPolicy {
         let Some((rank, tag)) = newest else {
             let reason = format!("{} ({self})", tally.nothing());
             return match current {
-                Some(running) => Verdict::Current {
-                    tag: running.to_owned(),
-                    reason,
-                },
+                Some(running) => Verdict::Current { tag: running.to_owned(), reason },
                 None => Verdict::Nothing { reason },
             };
         };
-        let moves = |reason| Verdict::Newer {
-            tag: tag.to_owned(),
-            reason,
-        };
+        let moves = |reason| Verdict::Newer { tag: tag.to_owned(), reason };
         let Some(running) = current else {
             return moves(format!("`{tag}` is the newest of {tally} ({self})"));
         };
-        let stays = |reason| Verdict::Current {
-            tag: running.to_owned(),
-            reason,
-        };
+        let stays = |reason| Verdict::Current { tag: running.to_owned(), reason };
         if running == tag {
-            return stays(format!(
-                "`{tag}` runs and is the newest of {tally} ({self})"
-            ));
+            return stays(format!("`{tag}` runs and is the newest of {tally} ({self})"));
         }
         match self.against(&rank, tag, running) {
-            Some(Ordering::Greater) => moves(format!(
-                "`{tag}` is newer than `{running}`, newest of {tally} ({self})"
-            )),
-            Some(Ordering::Equal) => stays(format!(
-                "`{running}` runs and is the same version as `{tag}`, newest of {tally} ({self})"
-            )),
+            Some(Ordering::Greater) => moves(format!("`{tag}` is newer than `{running}`, newest of {tally} ({self})")),
+            Some(Ordering::Equal) => {
+                stays(format!("`{running}` runs and is the same version as `{tag}`, newest of {tally} ({self})"))
+            }
             Some(Ordering::Less) => stays(format!(
                 "`{running}` runs and is newer than `{tag}`, the newest of {tally} ({self}); to go back, pin `{tag}`"
             )),
-            None => moves(format!(
-                "`{tag}` is the newest of {tally} ({self}), and `{running}` has no place in that order"
-            )),
+            None => {
+                moves(format!("`{tag}` is the newest of {tally} ({self}), and `{running}` has no place in that order"))
+            }
         }
     }
 
@@ -237,22 +189,12 @@ impl TagPolicy {
         for tag in tags.iter().map(AsRef::as_ref) {
             match self.rank(tag) {
                 Ok(rank) => accepted.push((rank, tag)),
-                Err(rejection) => rejected.push(Candidate {
-                    tag,
-                    rejection: Some(rejection),
-                }),
+                Err(rejection) => rejected.push(Candidate { tag, rejection: Some(rejection) }),
             }
         }
         accepted.sort_unstable_by(|a, b| b.cmp(a));
         rejected.sort_unstable_by_key(|candidate| candidate.tag);
-        accepted
-            .into_iter()
-            .map(|(_, tag)| Candidate {
-                tag,
-                rejection: None,
-            })
-            .chain(rejected)
-            .collect()
+        accepted.into_iter().map(|(_, tag)| Candidate { tag, rejection: None }).chain(rejected).collect()
     }
 
     /// How two tags compare under this policy, whether or not it would accept them. None when one of them has no
@@ -275,14 +217,10 @@ impl TagPolicy {
             match range.fit(version) {
                 Fit::Within => {}
                 Fit::PreRelease => {
-                    return Err(Rejection::PreRelease {
-                        range: range.text(),
-                    });
+                    return Err(Rejection::PreRelease { range: range.text() });
                 }
                 Fit::Outside => {
-                    return Err(Rejection::OutsideRange {
-                        range: range.text(),
-                    });
+                    return Err(Rejection::OutsideRange { range: range.text() });
                 }
             }
         }
@@ -297,23 +235,13 @@ impl TagPolicy {
                 None => Ok(Rank::Natural(Natural::of(tag))),
                 Some(order) => Rank::by(*order, tag.into()),
             },
-            Rule::Glob { pattern, .. } => Err(Rejection::NoMatch {
-                pattern: pattern.glob().glob(),
-            }),
-            Rule::Regex {
-                pattern,
-                extract,
-                order,
-            } => {
-                let no_match = || Rejection::NoMatch {
-                    pattern: pattern.as_str(),
-                };
+            Rule::Glob { pattern, .. } => Err(Rejection::NoMatch { pattern: pattern.glob().glob() }),
+            Rule::Regex { pattern, extract, order } => {
+                let no_match = || Rejection::NoMatch { pattern: pattern.as_str() };
                 let key: Cow<'t, str> = match extract {
                     None if pattern.is_match(tag) => tag.into(),
                     None => return Err(no_match()),
-                    Some(template) => template
-                        .expand(&pattern.captures(tag).ok_or_else(no_match)?)
-                        .into(),
+                    Some(template) => template.expand(&pattern.captures(tag).ok_or_else(no_match)?).into(),
                 };
                 Rank::by(*order, key)
             }
@@ -340,14 +268,8 @@ impl fmt::Display for TagPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.rule {
             Rule::Semver { range } => write!(f, "semver `{}`", range.text()),
-            Rule::Glob {
-                pattern,
-                order: None,
-            } => write!(f, "glob `{}`", pattern.glob().glob()),
-            Rule::Glob {
-                pattern,
-                order: Some(order),
-            } => {
+            Rule::Glob { pattern, order: None } => write!(f, "glob `{}`", pattern.glob().glob()),
+            Rule::Glob { pattern, order: Some(order) } => {
                 write!(f, "glob `{}`, {order} order", pattern.glob().glob())
             }
             Rule::Regex { pattern, order, .. } => {

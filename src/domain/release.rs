@@ -66,10 +66,7 @@ impl Release {
             .0
             .iter()
             .map(|(service, image)| {
-                let version = image
-                    .tag
-                    .as_deref()
-                    .unwrap_or_else(|| image.digest.get(..19).unwrap_or(&image.digest));
+                let version = image.tag.as_deref().unwrap_or_else(|| image.digest.get(..19).unwrap_or(&image.digest));
                 format!("{service} {version}")
             })
             .collect();

@@ -48,17 +48,10 @@ pub struct Retirement {
 
 /// Decides. `keep_previous` is how long an instance stays after traffic left it; with `max_instances` > 1 that many
 /// serving and previous instances stay for good, the longest-retired go first.
-pub fn retire(
-    instances: &[Kept],
-    keep_previous: Duration,
-    max_instances: usize,
-    now: Timestamp,
-) -> Retirement {
+pub fn retire(instances: &[Kept], keep_previous: Duration, max_instances: usize, now: Timestamp) -> Retirement {
     let mut out = Retirement::default();
     let due = |since: Timestamp, name: &str, out: &mut Retirement| {
-        let at = since
-            .saturating_add(keep_previous)
-            .unwrap_or(Timestamp::MAX);
+        let at = since.saturating_add(keep_previous).unwrap_or(Timestamp::MAX);
         if at <= now {
             out.remove.push(name.to_owned());
         } else {
@@ -72,17 +65,11 @@ pub fn retire(
             Role::Needed => needed += 1,
             Role::Previous { since, made } => previous.push((&instance.name, since, made)),
             Role::Failed { since, keep: true } => due(since, &instance.name, &mut out),
-            Role::Failed { keep: false, .. } | Role::Unknown => {
-                out.remove.push(instance.name.clone())
-            }
+            Role::Failed { keep: false, .. } | Role::Unknown => out.remove.push(instance.name.clone()),
         }
     }
     previous.sort_by_key(|(name, _, made)| (std::cmp::Reverse(*made), *name));
-    let places = if max_instances > 1 {
-        max_instances.saturating_sub(needed)
-    } else {
-        0
-    };
+    let places = if max_instances > 1 { max_instances.saturating_sub(needed) } else { 0 };
     for (name, since, _) in previous.into_iter().skip(places) {
         due(since, name, &mut out);
     }
@@ -100,26 +87,14 @@ mod tests {
     }
 
     fn kept(name: &str, role: Role) -> Kept {
-        Kept {
-            name: name.into(),
-            role,
-        }
+        Kept { name: name.into(), role }
     }
 
     #[test]
     fn instances_go_when_their_time_is_over_and_not_before() {
-        let previous = |since| Role::Previous {
-            since: at(since),
-            made: at(since),
-        };
+        let previous = |since| Role::Previous { since: at(since), made: at(since) };
         let cases: [(&str, Vec<Kept>, usize, &[&str], Option<i64>); 7] = [
-            (
-                "what serves stays",
-                vec![kept("a", Role::Needed)],
-                1,
-                &[],
-                None,
-            ),
+            ("what serves stays", vec![kept("a", Role::Needed)], 1, &[], None),
             (
                 "the previous one stays a while",
                 vec![kept("a", Role::Needed), kept("b", previous(50))],
@@ -127,46 +102,22 @@ mod tests {
                 &[],
                 Some(110),
             ),
-            (
-                "and goes",
-                vec![kept("a", Role::Needed), kept("b", previous(40))],
-                1,
-                &["b"],
-                None,
-            ),
+            ("and goes", vec![kept("a", Role::Needed), kept("b", previous(40))], 1, &["b"], None),
             (
                 "a failed one goes at once when something serves",
-                vec![kept(
-                    "f",
-                    Role::Failed {
-                        since: at(99),
-                        keep: false,
-                    },
-                )],
+                vec![kept("f", Role::Failed { since: at(99), keep: false })],
                 1,
                 &["f"],
                 None,
             ),
             (
                 "and stays for whoever debugs it",
-                vec![kept(
-                    "f",
-                    Role::Failed {
-                        since: at(99),
-                        keep: true,
-                    },
-                )],
+                vec![kept("f", Role::Failed { since: at(99), keep: true })],
                 1,
                 &[],
                 Some(159),
             ),
-            (
-                "unknown ones go",
-                vec![kept("u", Role::Unknown)],
-                1,
-                &["u"],
-                None,
-            ),
+            ("unknown ones go", vec![kept("u", Role::Unknown)], 1, &["u"], None),
             (
                 "several stay side by side, the oldest is evicted",
                 vec![

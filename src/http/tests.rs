@@ -11,15 +11,9 @@ use crate::telemetry::Part;
 
 async fn get_path(telemetry: &Telemetry, path: &str) -> (StatusCode, String, String) {
     let request = Request::get(path).body(Body::empty()).expect("a request");
-    let answer = router(telemetry.clone())
-        .oneshot(request)
-        .await
-        .expect("the router always answers");
+    let answer = router(telemetry.clone()).oneshot(request).await.expect("the router always answers");
     let status = answer.status();
-    let content_type = answer.headers()[CONTENT_TYPE]
-        .to_str()
-        .expect("a text")
-        .to_owned();
+    let content_type = answer.headers()[CONTENT_TYPE].to_str().expect("a text").to_owned();
     let body = to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
     let body = String::from_utf8(body.to_vec()).expect("UTF-8");
     (status, content_type, body)
@@ -80,18 +74,11 @@ async fn shutdown_ends_the_server_and_frees_the_port() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let shutdown = CancellationToken::new();
-    let server = tokio::spawn(serve(
-        listener,
-        router(Telemetry::default()),
-        shutdown.clone(),
-    ));
+    let server = tokio::spawn(serve(listener, router(Telemetry::default()), shutdown.clone()));
     let answer = reqwest::get(format!("http://{address}/healthz")).await;
     assert_eq!(answer.expect("an answer").status(), 200);
 
     shutdown.cancel();
-    server
-        .await
-        .expect("the server does not panic")
-        .expect("the server ends well");
+    server.await.expect("the server does not panic").expect("the server ends well");
     TcpListener::bind(address).await.expect("the port is free");
 }

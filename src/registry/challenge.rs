@@ -4,11 +4,7 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
     /// Get a token from `realm`.
-    Bearer {
-        realm: String,
-        service: Option<String>,
-        scope: Option<String>,
-    },
+    Bearer { realm: String, service: Option<String>, scope: Option<String> },
     /// Send user and password.
     Basic,
 }
@@ -39,10 +35,7 @@ pub(super) fn parse(header: &str) -> Vec<Challenge> {
             rest = after;
         }
     }
-    challenges
-        .into_iter()
-        .filter_map(|(scheme, parameters)| known(&scheme, parameters))
-        .collect()
+    challenges.into_iter().filter_map(|(scheme, parameters)| known(&scheme, parameters)).collect()
 }
 
 fn known(scheme: &str, mut parameters: Vec<(String, String)>) -> Option<Challenge> {
@@ -51,11 +44,7 @@ fn known(scheme: &str, mut parameters: Vec<(String, String)>) -> Option<Challeng
         Some(parameters.swap_remove(index).1).filter(|value| !value.is_empty())
     };
     match scheme {
-        "bearer" => Some(Challenge::Bearer {
-            realm: take("realm")?,
-            service: take("service"),
-            scope: take("scope"),
-        }),
+        "bearer" => Some(Challenge::Bearer { realm: take("realm")?, service: take("service"), scope: take("scope") }),
         "basic" => Some(Challenge::Basic),
         _ => None,
     }
@@ -64,9 +53,7 @@ fn known(scheme: &str, mut parameters: Vec<(String, String)>) -> Option<Challeng
 /// A token or a quoted string, and what follows it.
 fn value_of(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text
-            .find(|c: char| c == ',' || c.is_whitespace())
-            .unwrap_or(text.len());
+        let end = text.find(|c: char| c == ',' || c.is_whitespace()).unwrap_or(text.len());
         return Some((text[..end].to_owned(), &text[end..]));
     };
     let mut value = String::new();
@@ -91,11 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
-        Challenge::Bearer {
-            realm: realm.into(),
-            service: service.map(Into::into),
-            scope: scope.map(Into::into),
-        }
+        Challenge::Bearer { realm: realm.into(), service: service.map(Into::into), scope: scope.map(Into::into) }
     }
 
     #[test]
@@ -110,27 +93,15 @@ mod tests {
                     Some("repository:a/b:pull,push"),
                 )],
             ),
-            (
-                r#"bearer Realm = "https://a/t" , SERVICE=plain"#,
-                vec![bearer("https://a/t", Some("plain"), None)],
-            ),
-            (
-                r#"Basic realm="x, y=z", charset="UTF-8""#,
-                vec![Challenge::Basic],
-            ),
+            (r#"bearer Realm = "https://a/t" , SERVICE=plain"#, vec![bearer("https://a/t", Some("plain"), None)]),
+            (r#"Basic realm="x, y=z", charset="UTF-8""#, vec![Challenge::Basic]),
             ("Basic", vec![Challenge::Basic]),
             (
                 r#"Negotiate, Basic realm="a", Bearer realm="https://b""#,
                 vec![Challenge::Basic, bearer("https://b", None, None)],
             ),
-            (
-                r#"Bearer realm="a\"b\\c""#,
-                vec![bearer("a\"b\\c", None, None)],
-            ),
-            (
-                r#"Bearer realm="https://a",scope="""#,
-                vec![bearer("https://a", None, None)],
-            ),
+            (r#"Bearer realm="a\"b\\c""#, vec![bearer("a\"b\\c", None, None)]),
+            (r#"Bearer realm="https://a",scope="""#, vec![bearer("https://a", None, None)]),
             (r#"Bearer service="x""#, vec![]),
             (r#"Bearer realm="never ends"#, vec![]),
             ("Digest realm=x", vec![]),

@@ -13,11 +13,7 @@ use super::{RegistryError, RegistryOptions};
 const USER_AGENT: &str = concat!("stagekeeper/", env!("CARGO_PKG_VERSION"));
 
 pub(super) fn build(options: &RegistryOptions) -> Result<Client, RegistryError> {
-    let wrong = |why| {
-        move |error: reqwest::Error| RegistryError::Options {
-            why: format!("{why}: {}", root(&error)),
-        }
-    };
+    let wrong = |why| move |error: reqwest::Error| RegistryError::Options { why: format!("{why}: {}", root(&error)) };
     let mut builder = Client::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(options.connect_timeout)
@@ -30,12 +26,9 @@ pub(super) fn build(options: &RegistryOptions) -> Result<Client, RegistryError> 
         .no_zstd()
         .no_deflate();
     if let Some(pem) = &options.ca_pem {
-        let certificates = Certificate::from_pem_bundle(pem)
-            .map_err(wrong("the CA certificates are not valid PEM"))?;
+        let certificates = Certificate::from_pem_bundle(pem).map_err(wrong("the CA certificates are not valid PEM"))?;
         if certificates.is_empty() {
-            return Err(RegistryError::Options {
-                why: "the CA file holds no certificate".into(),
-            });
+            return Err(RegistryError::Options { why: "the CA file holds no certificate".into() });
         }
         builder = builder.tls_certs_merge(certificates);
     }

@@ -37,9 +37,7 @@ impl Credential {
     pub(super) fn fingerprint(&self) -> Option<Digest> {
         match self {
             Self::Anonymous => None,
-            Self::Basic { user, secret } => Some(Digest::of(
-                format!("{}:{user}{secret}", user.len()).as_bytes(),
-            )),
+            Self::Basic { user, secret } => Some(Digest::of(format!("{}:{user}{secret}", user.len()).as_bytes())),
         }
     }
 }

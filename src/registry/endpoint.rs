@@ -14,29 +14,15 @@ pub(super) struct Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    pub(super) fn new(
-        repository: &'a Repository,
-        access: &'a Access,
-    ) -> Result<Self, RegistryError> {
+    pub(super) fn new(repository: &'a Repository, access: &'a Access) -> Result<Self, RegistryError> {
         let scheme = if access.insecure { "http" } else { "https" };
         // Docker Hub's references and its API live under different names.
-        let host = if repository.registry() == "docker.io" {
-            "registry-1.docker.io"
-        } else {
-            repository.registry()
-        };
-        let base = Url::parse(&format!("{scheme}://{host}/v2/")).map_err(|_| {
-            RegistryError::Unreachable {
-                place: repository.to_string(),
-                why: "its host is not a valid name or address".into(),
-            }
+        let host = if repository.registry() == "docker.io" { "registry-1.docker.io" } else { repository.registry() };
+        let base = Url::parse(&format!("{scheme}://{host}/v2/")).map_err(|_| RegistryError::Unreachable {
+            place: repository.to_string(),
+            why: "its host is not a valid name or address".into(),
         })?;
-        Ok(Self {
-            repository,
-            access,
-            base,
-            scoped: true,
-        })
+        Ok(Self { repository, access, base, scoped: true })
     }
 
     /// The same registry, asked about itself and not about one repository.
@@ -60,8 +46,7 @@ impl<'a> Endpoint<'a> {
 
     /// The right that a token must give; none when the registry is asked about itself.
     pub(super) fn scope(&self) -> Option<String> {
-        self.scoped
-            .then(|| format!("repository:{}:pull", self.repository.path()))
+        self.scoped.then(|| format!("repository:{}:pull", self.repository.path()))
     }
 
     pub(super) fn ping(&self) -> Url {
@@ -112,6 +97,5 @@ pub(super) fn same_origin(left: &Url, right: &Url) -> bool {
 /// `host` or `host:port` of a URL, to be named in errors.
 pub(super) fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

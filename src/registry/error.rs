@@ -17,9 +17,7 @@ pub enum RegistryError {
         why: String,
     },
     /// No connection, no name, no certificate, or the answer broke off or took too long.
-    #[error(
-        "cannot reach `{place}`: {why}; check the host, its certificate and the network between"
-    )]
+    #[error("cannot reach `{place}`: {why}; check the host, its certificate and the network between")]
     Unreachable {
         /// Repository or token service.
         place: String,
@@ -67,9 +65,7 @@ pub enum RegistryError {
         why: &'static str,
     },
     /// No such repository.
-    #[error(
-        "there is no repository `{repository}`; check its name, and whether it needs a credential"
-    )]
+    #[error("there is no repository `{repository}`; check its name, and whether it needs a credential")]
     RepositoryNotFound {
         /// The repository.
         repository: Repository,
@@ -104,9 +100,7 @@ pub enum RegistryError {
         media_type: String,
     },
     /// The content is not what its digest promises.
-    #[error(
-        "`{place}` was damaged or tampered with on its way: its digest should be {expected} and is {found}"
-    )]
+    #[error("`{place}` was damaged or tampered with on its way: its digest should be {expected} and is {found}")]
     DigestMismatch {
         /// Repository with tag or digest.
         place: String,
@@ -171,9 +165,7 @@ impl RegistryError {
     /// How long the registry wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
-                *retry_after
-            }
+            Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -200,19 +192,14 @@ impl RegistryError {
 }
 
 fn after(wait: Option<Duration>) -> String {
-    wait.map(|wait| format!(" and asks for {} s of rest", wait.as_secs()))
-        .unwrap_or_default()
+    wait.map(|wait| format!(" and asks for {} s of rest", wait.as_secs())).unwrap_or_default()
 }
 
 fn list(platforms: &[Platform]) -> String {
     if platforms.is_empty() {
         return "an unnamed one".into();
     }
-    platforms
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// As much of a text as an error repeats.

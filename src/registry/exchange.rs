@@ -31,30 +31,21 @@ impl Registry {
         accept: Option<&'static str>,
     ) -> Result<Response, RegistryError> {
         let known = self.authorizations.current(endpoint, self.clock.now());
-        let response = self
-            .follow(endpoint, method, url.clone(), accept, known.as_ref())
-            .await?;
+        let response = self.follow(endpoint, method, url.clone(), accept, known.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         if !endpoint.is_own(response.url()) {
             // Whoever we were redirected to has no claim on our credentials.
-            return Err(denied(
-                endpoint,
-                "it redirects to a host that wants a credential of its own",
-            ));
+            return Err(denied(endpoint, "it redirects to a host that wants a credential of its own"));
         }
         let authorization = self.authorize(endpoint, response.headers()).await?;
-        let response = self
-            .follow(endpoint, method, url, accept, Some(&authorization))
-            .await?;
+        let response = self.follow(endpoint, method, url, accept, Some(&authorization)).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.authorizations.forget(endpoint);
             let why = match (&endpoint.access().credential, authorization) {
                 (Credential::Anonymous, _) => "it wants a credential",
-                (Credential::Basic { .. }, Authorization::Basic) => {
-                    "it does not accept the user and password"
-                }
+                (Credential::Basic { .. }, Authorization::Basic) => "it does not accept the user and password",
                 (Credential::Basic { .. }, Authorization::Bearer(_)) => {
                     "it does not accept the token of its token service"
                 }
@@ -87,43 +78,28 @@ impl Registry {
                     (Some(Authorization::Basic), Credential::Anonymous) | (None, _) => request,
                 };
             }
-            let response = request
-                .send()
-                .await
-                .map_err(|error| unreachable(endpoint.place(), &error))?;
+            let response = request.send().await.map_err(|error| unreachable(endpoint.place(), &error))?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
             url = redirected(endpoint, &response)?;
         }
-        Err(malformed(
-            endpoint,
-            format!("it redirects more than {MAX_REDIRECTS} times"),
-        ))
+        Err(malformed(endpoint, format!("it redirects more than {MAX_REDIRECTS} times")))
     }
 }
 
 /// Where a redirect leads: over HTTPS anywhere, over plain HTTP only from a registry that is itself `insecure`.
 fn redirected(endpoint: &Endpoint<'_>, response: &Response) -> Result<Url, RegistryError> {
-    let location = response
-        .headers()
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok());
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let target = location.and_then(|location| response.url().join(location).ok());
     let Some(target) = target else {
-        return Err(RegistryError::Unexpected {
-            place: endpoint.place(),
-            status: response.status().as_u16(),
-        });
+        return Err(RegistryError::Unexpected { place: endpoint.place(), status: response.status().as_u16() });
     };
     match target.scheme() {
         "https" => Ok(target),
         "http" if endpoint.access().insecure => Ok(target),
         scheme => {
-            let what = format!(
-                "it redirects to `{scheme}://{}`, and only https is followed",
-                host(&target)
-            );
+            let what = format!("it redirects to `{scheme}://{}`, and only https is followed", host(&target));
             Err(malformed(endpoint, what))
         }
     }
@@ -145,25 +121,14 @@ pub(super) async fn accepted(
     Err(match status {
         StatusCode::NOT_FOUND => not_found(error_code(response).await.as_deref()),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let code = error_code(response)
-                .await
-                .map(|code| format!(" ({code})"))
-                .unwrap_or_default();
-            RegistryError::Denied {
-                place,
-                why: format!("it answered {}{code}", status.as_u16()),
-            }
+            let code = error_code(response).await.map(|code| format!(" ({code})")).unwrap_or_default();
+            RegistryError::Denied { place, why: format!("it answered {}{code}", status.as_u16()) }
         }
         StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { place, retry_after },
-        status if status.is_server_error() => RegistryError::Unavailable {
-            place,
-            status: status.as_u16(),
-            retry_after,
-        },
-        status => RegistryError::Unexpected {
-            place,
-            status: status.as_u16(),
-        },
+        status if status.is_server_error() => {
+            RegistryError::Unavailable { place, status: status.as_u16(), retry_after }
+        }
+        status => RegistryError::Unexpected { place, status: status.as_u16() },
     })
 }
 
@@ -180,10 +145,7 @@ async fn error_code(response: Response) -> Option<String> {
     let bytes = bounded(response, MAX_ERROR_BYTES).await.ok()?;
     let body: Body = serde_json::from_slice(&bytes).ok()?;
     let code = body.errors.into_iter().next()?.code;
-    let legal = code.len() <= 40
-        && code
-            .bytes()
-            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    let legal = code.len() <= 40 && code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     legal.then_some(code)
 }
 
@@ -218,11 +180,9 @@ pub(super) async fn body(
 ) -> Result<Vec<u8>, RegistryError> {
     bounded(response, limit).await.map_err(|error| match error {
         BodyError::Broken(error) => unreachable(endpoint.place(), &error),
-        BodyError::TooLarge => RegistryError::TooLarge {
-            place: endpoint.place(),
-            what,
-            limit: format!("{limit} bytes"),
-        },
+        BodyError::TooLarge => {
+            RegistryError::TooLarge { place: endpoint.place(), what, limit: format!("{limit} bytes") }
+        }
     })
 }
 
@@ -239,17 +199,11 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 }
 
 pub(super) fn malformed(endpoint: &Endpoint<'_>, what: impl Into<String>) -> RegistryError {
-    RegistryError::Malformed {
-        place: endpoint.place(),
-        what: what.into(),
-    }
+    RegistryError::Malformed { place: endpoint.place(), what: what.into() }
 }
 
 pub(super) fn denied(endpoint: &Endpoint<'_>, why: impl Into<String>) -> RegistryError {
-    RegistryError::Denied {
-        place: endpoint.place(),
-        why: why.into(),
-    }
+    RegistryError::Denied { place: endpoint.place(), why: why.into() }
 }
 
 #[cfg(test)]
@@ -270,11 +224,7 @@ mod tests {
         ];
         for (text, want) in cases {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            assert_eq!(
-                retry_after(&headers, now),
-                want.map(Duration::from_secs),
-                "{text}"
-            );
+            assert_eq!(retry_after(&headers, now), want.map(Duration::from_secs), "{text}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }

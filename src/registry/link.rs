@@ -22,11 +22,7 @@ fn is_next(parameter: &str) -> bool {
         return false;
     };
     name.trim().eq_ignore_ascii_case("rel")
-        && value
-            .trim()
-            .trim_matches('"')
-            .split_ascii_whitespace()
-            .any(|rel| rel.eq_ignore_ascii_case("next"))
+        && value.trim().trim_matches('"').split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
 }
 
 /// The URL of the next page, on the same origin as this page.
@@ -35,8 +31,7 @@ fn is_next(parameter: &str) -> bool {
 /// path and query are taken. A link to another host is None: it is not ours to follow.
 pub(super) fn follow(page: &Url, target: &str) -> Option<Url> {
     let joined = page.join(target).ok()?;
-    if joined.host() != page.host() || !joined.username().is_empty() || joined.password().is_some()
-    {
+    if joined.host() != page.host() || !joined.username().is_empty() || joined.password().is_some() {
         return None;
     }
     let mut next = page.clone();
@@ -54,19 +49,10 @@ mod tests {
     #[test]
     fn the_next_page_is_found() {
         let cases = [
-            (
-                r#"</v2/a/tags/list?last=x&n=2>; rel="next""#,
-                Some("/v2/a/tags/list?last=x&n=2"),
-            ),
-            (
-                "</v2/a/tags/list?last=x>; rel=next",
-                Some("/v2/a/tags/list?last=x"),
-            ),
+            (r#"</v2/a/tags/list?last=x&n=2>; rel="next""#, Some("/v2/a/tags/list?last=x&n=2")),
+            ("</v2/a/tags/list?last=x>; rel=next", Some("/v2/a/tags/list?last=x")),
             (r#"</1>; rel="prev", </2>; rel="next""#, Some("/2")),
-            (
-                r#"</1>; title="a, b"; rel="last next", </2>; rel="prev""#,
-                Some("/1"),
-            ),
+            (r#"</1>; title="a, b"; rel="last next", </2>; rel="prev""#, Some("/1")),
             ("</1>; REL=Next", Some("/1")),
             (r#"</1>; rel="prev""#, None),
             (r#"</1; rel="next""#, None),
@@ -82,30 +68,12 @@ mod tests {
     fn a_listing_never_leaves_its_origin() {
         let page = Url::parse("https://r.test:5000/v2/a/tags/list?n=2").unwrap();
         let cases = [
-            (
-                "/v2/a/tags/list?last=x",
-                Some("https://r.test:5000/v2/a/tags/list?last=x"),
-            ),
-            (
-                "?last=y&n=2",
-                Some("https://r.test:5000/v2/a/tags/list?last=y&n=2"),
-            ),
-            (
-                "list?last=z",
-                Some("https://r.test:5000/v2/a/tags/list?last=z"),
-            ),
-            (
-                "https://r.test:5000/v2/a/tags/list?last=x",
-                Some("https://r.test:5000/v2/a/tags/list?last=x"),
-            ),
-            (
-                "https://r.test/v2/a/tags/list?last=x",
-                Some("https://r.test:5000/v2/a/tags/list?last=x"),
-            ),
-            (
-                "http://R.test:80/v2/a/tags/list?last=x",
-                Some("https://r.test:5000/v2/a/tags/list?last=x"),
-            ),
+            ("/v2/a/tags/list?last=x", Some("https://r.test:5000/v2/a/tags/list?last=x")),
+            ("?last=y&n=2", Some("https://r.test:5000/v2/a/tags/list?last=y&n=2")),
+            ("list?last=z", Some("https://r.test:5000/v2/a/tags/list?last=z")),
+            ("https://r.test:5000/v2/a/tags/list?last=x", Some("https://r.test:5000/v2/a/tags/list?last=x")),
+            ("https://r.test/v2/a/tags/list?last=x", Some("https://r.test:5000/v2/a/tags/list?last=x")),
+            ("http://R.test:80/v2/a/tags/list?last=x", Some("https://r.test:5000/v2/a/tags/list?last=x")),
             ("https://evil.test:5000/v2/a/tags/list", None),
             ("//evil.test/v2/a/tags/list", None),
             ("https://r.test.evil.test/", None),
@@ -114,11 +82,7 @@ mod tests {
             ("data:text/plain,x", None),
         ];
         for (target, want) in cases {
-            assert_eq!(
-                follow(&page, target).as_ref().map(Url::as_str),
-                want,
-                "{target}"
-            );
+            assert_eq!(follow(&page, target).as_ref().map(Url::as_str), want, "{target}");
         }
     }
 

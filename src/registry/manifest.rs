@@ -76,12 +76,8 @@ struct RawPlatform {
 impl RawPlatform {
     /// None for what is not a platform: attestations beside an image are listed as `unknown/unknown`.
     fn read(&self) -> Option<Platform> {
-        let platform = Platform::new(
-            self.os.as_deref()?,
-            self.architecture.as_deref()?,
-            self.variant.as_deref(),
-        )
-        .ok()?;
+        let platform =
+            Platform::new(self.os.as_deref()?, self.architecture.as_deref()?, self.variant.as_deref()).ok()?;
         (platform.os() != "unknown").then_some(platform)
     }
 }
@@ -89,20 +85,12 @@ impl RawPlatform {
 /// The media type of an answer, without its parameters.
 pub(super) fn content_type(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(
-        text.split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase(),
-    )
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 /// The type if it is one of the four that we understand.
 pub(super) fn known(media_type: &str) -> Option<&'static str> {
-    [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST]
-        .into_iter()
-        .find(|known| *known == media_type)
+    [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].into_iter().find(|known| *known == media_type)
 }
 
 /// Reads a manifest. `content_type` is what the answer's header says; where header and content disagree about what
@@ -111,34 +99,23 @@ pub(super) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest
     let malformed = |why: &str| ManifestError::Malformed(why.to_owned());
     let raw: Raw = serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        ManifestError::Malformed(format!(
-            "its manifest is not the expected JSON (line {line}, column {column})"
-        ))
+        ManifestError::Malformed(format!("its manifest is not the expected JSON (line {line}, column {column})"))
     })?;
     if raw.fs_layers.is_some() {
-        return Err(ManifestError::Unsupported(
-            "schema 1 manifest, which current tools no longer make".into(),
-        ));
+        return Err(ManifestError::Unsupported("schema 1 manifest, which current tools no longer make".into()));
     }
     if raw.manifests.is_some() && (raw.config.is_some() || raw.layers.is_some()) {
-        return Err(malformed(
-            "its manifest is an index and an image at the same time",
-        ));
+        return Err(malformed("its manifest is an index and an image at the same time"));
     }
     let announced = content_type.and_then(known);
     let declared = raw.media_type.as_deref();
     if let (Some(announced), Some(declared)) = (announced, declared)
         && announced != declared
     {
-        return Err(malformed(
-            "its header and its manifest name different media types",
-        ));
+        return Err(malformed("its header and its manifest name different media types"));
     }
-    let unsupported = || {
-        ManifestError::Unsupported(super::error::excerpt(
-            declared.or(content_type).unwrap_or("unknown"),
-        ))
-    };
+    let unsupported =
+        || ManifestError::Unsupported(super::error::excerpt(declared.or(content_type).unwrap_or("unknown")));
     let media_type = match declared {
         Some(declared) => known(declared).ok_or_else(unsupported)?,
         None => match announced {
@@ -150,40 +127,25 @@ pub(super) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest
         },
     };
     let content = if matches!(media_type, OCI_INDEX | DOCKER_LIST) {
-        let entries = raw
-            .manifests
-            .ok_or_else(|| malformed("its index lists no manifests"))?;
+        let entries = raw.manifests.ok_or_else(|| malformed("its index lists no manifests"))?;
         Content::Index(entries.iter().filter_map(Entry::image).collect())
     } else {
-        let config = raw
-            .config
-            .ok_or_else(|| malformed("its manifest names no configuration"))?;
+        let config = raw.config.ok_or_else(|| malformed("its manifest names no configuration"))?;
         let config_type = config.media_type.as_deref().unwrap_or_default();
         if !matches!(config_type, OCI_CONFIG | DOCKER_CONFIG) {
             let media_type = raw.artifact_type.as_deref().unwrap_or(config_type);
-            return Err(ManifestError::Unsupported(super::error::excerpt(
-                media_type,
-            )));
+            return Err(ManifestError::Unsupported(super::error::excerpt(media_type)));
         }
-        let config = config
-            .digest
-            .parse()
-            .map_err(|_| malformed("its configuration has no sha256 digest"))?;
+        let config = config.digest.parse().map_err(|_| malformed("its configuration has no sha256 digest"))?;
         Content::Image { config }
     };
-    Ok(Manifest {
-        media_type,
-        content,
-    })
+    Ok(Manifest { media_type, content })
 }
 
 impl Entry {
     /// The image that an index lists here; none for anything else, such as an attestation.
     fn image(&self) -> Option<(Platform, Digest)> {
-        let image = self
-            .media_type
-            .as_deref()
-            .is_none_or(|it| matches!(it, OCI_MANIFEST | DOCKER_MANIFEST));
+        let image = self.media_type.as_deref().is_none_or(|it| matches!(it, OCI_MANIFEST | DOCKER_MANIFEST));
         let platform = self.platform.as_ref()?.read()?;
         Some((platform, self.digest.parse().ok()?)).filter(|_| image)
     }

@@ -64,41 +64,22 @@ impl Registry {
 
     /// Asks for the digest alone, which costs the registry little and does not count as a pull. None when the
     /// answer does not tell enough and the manifest itself has to be read.
-    async fn head(
-        &self,
-        endpoint: &Endpoint<'_>,
-        selector: Selector<'_>,
-    ) -> Result<Option<Resolved>, RegistryError> {
+    async fn head(&self, endpoint: &Endpoint<'_>, selector: Selector<'_>) -> Result<Option<Resolved>, RegistryError> {
         let url = endpoint.manifest(&selector.to_string());
-        let response = self
-            .request(endpoint, &Method::HEAD, url, Some(manifest::ACCEPT))
-            .await?;
-        let media_type = manifest::content_type(response.headers())
-            .as_deref()
-            .and_then(manifest::known);
+        let response = self.request(endpoint, &Method::HEAD, url, Some(manifest::ACCEPT)).await?;
+        let media_type = manifest::content_type(response.headers()).as_deref().and_then(manifest::known);
         // An error to HEAD has no body to tell what is missing, and some registries do not know HEAD: then GET tells.
-        let says_more = matches!(
-            response.status(),
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
-        );
+        let says_more = matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
         if says_more || (response.status().is_success() && media_type.is_none()) {
             return Ok(None);
         }
-        let response = accepted(endpoint, response, self.clock.now(), |_| {
-            not_found(endpoint, selector, None)
-        })
-        .await?;
+        let response = accepted(endpoint, response, self.clock.now(), |_| not_found(endpoint, selector, None)).await?;
         let Some(digest) = announced(endpoint, &response)? else {
             return Ok(None);
         };
         same_digest(endpoint, selector, selected(selector), digest)?;
         let media_type = media_type.unwrap_or_default().to_owned();
-        Ok(Some(Resolved {
-            digest,
-            platform_manifest_digest: None,
-            media_type,
-            platforms: Vec::new(),
-        }))
+        Ok(Some(Resolved { digest, platform_manifest_digest: None, media_type, platforms: Vec::new() }))
     }
 
     /// Reads the manifest, and the configuration of a single image when its platform matters.
@@ -109,52 +90,34 @@ impl Registry {
         wanted: Option<&Platform>,
     ) -> Result<Resolved, RegistryError> {
         let url = endpoint.manifest(&selector.to_string());
-        let response = self
-            .request(endpoint, &Method::GET, url, Some(manifest::ACCEPT))
-            .await?;
+        let response = self.request(endpoint, &Method::GET, url, Some(manifest::ACCEPT)).await?;
         let missing = |code: Option<&str>| not_found(endpoint, selector, code);
         let response = accepted(endpoint, response, self.clock.now(), missing).await?;
         let content_type = manifest::content_type(response.headers());
         let announced = announced(endpoint, &response)?;
-        let bytes = body(
-            endpoint,
-            response,
-            self.options.limits.manifest_bytes,
-            "a manifest",
-        )
-        .await?;
+        let bytes = body(endpoint, response, self.options.limits.manifest_bytes, "a manifest").await?;
         let digest = Digest::of(&bytes);
         same_digest(endpoint, selector, announced, digest)?;
         same_digest(endpoint, selector, selected(selector), digest)?;
-        let manifest =
-            manifest::parse(&bytes, content_type.as_deref()).map_err(|error| match error {
-                ManifestError::Malformed(what) => malformed(endpoint, what),
-                ManifestError::Unsupported(media_type) => RegistryError::Unsupported {
-                    place: place(endpoint, selector),
-                    media_type,
-                },
-            })?;
+        let manifest = manifest::parse(&bytes, content_type.as_deref()).map_err(|error| match error {
+            ManifestError::Malformed(what) => malformed(endpoint, what),
+            ManifestError::Unsupported(media_type) => {
+                RegistryError::Unsupported { place: place(endpoint, selector), media_type }
+            }
+        })?;
         let offered = match (manifest.content, wanted) {
             (Content::Index(images), _) => images,
             (Content::Image { config }, Some(_)) => {
-                vec![(
-                    self.config_platform(endpoint, selector, config).await?,
-                    digest,
-                )]
+                vec![(self.config_platform(endpoint, selector, config).await?, digest)]
             }
             (Content::Image { .. }, None) => Vec::new(),
         };
         let platform_manifest_digest = match wanted {
             None => None,
-            Some(wanted) => Some(pick(&offered, wanted).ok_or_else(|| {
-                RegistryError::PlatformMissing {
-                    place: place(endpoint, selector),
-                    wanted: Box::new(wanted.clone()),
-                    offered: offered
-                        .iter()
-                        .map(|(platform, _)| platform.clone())
-                        .collect(),
-                }
+            Some(wanted) => Some(pick(&offered, wanted).ok_or_else(|| RegistryError::PlatformMissing {
+                place: place(endpoint, selector),
+                wanted: Box::new(wanted.clone()),
+                offered: offered.iter().map(|(platform, _)| platform.clone()).collect(),
             })?),
         };
         Ok(Resolved {
@@ -172,23 +135,10 @@ impl Registry {
         selector: Selector<'_>,
         config: Digest,
     ) -> Result<Platform, RegistryError> {
-        let response = self
-            .request(endpoint, &Method::GET, endpoint.blob(&config), None)
-            .await?;
-        let missing = |_: Option<&str>| {
-            malformed(
-                endpoint,
-                "the configuration that its manifest names is missing",
-            )
-        };
+        let response = self.request(endpoint, &Method::GET, endpoint.blob(&config), None).await?;
+        let missing = |_: Option<&str>| malformed(endpoint, "the configuration that its manifest names is missing");
         let response = accepted(endpoint, response, self.clock.now(), missing).await?;
-        let bytes = body(
-            endpoint,
-            response,
-            self.options.limits.manifest_bytes,
-            "an image configuration",
-        )
-        .await?;
+        let bytes = body(endpoint, response, self.options.limits.manifest_bytes, "an image configuration").await?;
         same_digest(endpoint, selector, Some(config), Digest::of(&bytes))?;
         manifest::config_platform(&bytes)
             .ok_or_else(|| malformed(endpoint, "the configuration of the image names no platform"))
@@ -198,29 +148,16 @@ impl Registry {
 /// The manifest for a platform: the very same first, then one that it accepts.
 fn pick(offered: &[(Platform, Digest)], wanted: &Platform) -> Option<Digest> {
     let same = offered.iter().find(|(platform, _)| platform == wanted);
-    same.or_else(|| {
-        offered
-            .iter()
-            .find(|(platform, _)| wanted.accepts(platform))
-    })
-    .map(|(_, digest)| *digest)
+    same.or_else(|| offered.iter().find(|(platform, _)| wanted.accepts(platform))).map(|(_, digest)| *digest)
 }
 
 /// The digest that the answer's header announces.
-fn announced(
-    endpoint: &Endpoint<'_>,
-    response: &Response,
-) -> Result<Option<Digest>, RegistryError> {
+fn announced(endpoint: &Endpoint<'_>, response: &Response) -> Result<Option<Digest>, RegistryError> {
     let Some(header) = response.headers().get(DIGEST_HEADER) else {
         return Ok(None);
     };
-    let digest = header
-        .to_str()
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    digest
-        .map(Some)
-        .ok_or_else(|| malformed(endpoint, "its Docker-Content-Digest is not a sha256 digest"))
+    let digest = header.to_str().ok().and_then(|text| text.trim().parse().ok());
+    digest.map(Some).ok_or_else(|| malformed(endpoint, "its Docker-Content-Digest is not a sha256 digest"))
 }
 
 /// The digest that was asked for, if it was one.
@@ -238,11 +175,9 @@ fn same_digest(
     found: Digest,
 ) -> Result<(), RegistryError> {
     match expected {
-        Some(expected) if expected != found => Err(RegistryError::DigestMismatch {
-            place: place(endpoint, selector),
-            expected,
-            found,
-        }),
+        Some(expected) if expected != found => {
+            Err(RegistryError::DigestMismatch { place: place(endpoint, selector), expected, found })
+        }
         _ => Ok(()),
     }
 }
@@ -252,10 +187,7 @@ fn not_found(endpoint: &Endpoint<'_>, selector: Selector<'_>, code: Option<&str>
     if code == Some("NAME_UNKNOWN") {
         RegistryError::RepositoryNotFound { repository }
     } else {
-        RegistryError::TagNotFound {
-            repository,
-            image: super::error::excerpt(&selector.to_string()),
-        }
+        RegistryError::TagNotFound { repository, image: super::error::excerpt(&selector.to_string()) }
     }
 }
 

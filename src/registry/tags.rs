@@ -46,26 +46,12 @@ impl Registry {
         while let Some(url) = next {
             if pages == limits.listing_pages {
                 let limit = format!("{pages} pages");
-                return Err(RegistryError::TooLarge {
-                    place: endpoint.place(),
-                    what: "a listing",
-                    limit,
-                });
+                return Err(RegistryError::TooLarge { place: endpoint.place(), what: "a listing", limit });
             }
             if !visited.insert(url.clone()) {
-                return Err(malformed(
-                    endpoint,
-                    "the pages of its listing go in a circle",
-                ));
+                return Err(malformed(endpoint, "the pages of its listing go in a circle"));
             }
-            let (page, link, size) = self
-                .page(
-                    endpoint,
-                    url.clone(),
-                    limits.listing_bytes - bytes,
-                    pages == 0,
-                )
-                .await?;
+            let (page, link, size) = self.page(endpoint, url.clone(), limits.listing_bytes - bytes, pages == 0).await?;
             pages += 1;
             bytes += size;
             let (count, known) = (page.tags.len(), names.len());
@@ -81,17 +67,11 @@ impl Registry {
                 Some(link) => Some(link),
                 // A full page without a link may be all there is, or the first page of a registry that sends no
                 // links. Asking for what follows tells: nothing, or nothing new from one that ignores the question.
-                None if count == PAGE_SIZE && names.len() > known => {
-                    last.map(|last| after(endpoint, &last))
-                }
+                None if count == PAGE_SIZE && names.len() > known => last.map(|last| after(endpoint, &last)),
                 None => None,
             };
         }
-        Ok(Tags {
-            names: names.into_iter().collect(),
-            illegal,
-            pages,
-        })
+        Ok(Tags { names: names.into_iter().collect(), illegal, pages })
     }
 
     /// One page, the URL of the next, and the page's size in bytes.
@@ -102,18 +82,13 @@ impl Registry {
         limit: usize,
         first: bool,
     ) -> Result<(Page, Option<Url>, usize), RegistryError> {
-        let mut response = self
-            .request(endpoint, &Method::GET, url.clone(), None)
-            .await?;
+        let mut response = self.request(endpoint, &Method::GET, url.clone(), None).await?;
         if first && response.status() == StatusCode::BAD_REQUEST {
             // Some registries refuse pages as large as we ask for.
-            response = self
-                .request(endpoint, &Method::GET, endpoint.tags(None), None)
-                .await?;
+            response = self.request(endpoint, &Method::GET, endpoint.tags(None), None).await?;
         }
-        let not_found = |_: Option<&str>| RegistryError::RepositoryNotFound {
-            repository: endpoint.repository().clone(),
-        };
+        let not_found =
+            |_: Option<&str>| RegistryError::RepositoryNotFound { repository: endpoint.repository().clone() };
         let response = accepted(endpoint, response, self.clock.now(), not_found).await?;
         let links: Vec<String> = response
             .headers()
@@ -122,20 +97,17 @@ impl Registry {
             .map(|header| String::from_utf8_lossy(header.as_bytes()).into_owned())
             .collect();
         let next = match links.iter().find_map(|header| link::next(header)) {
-            Some(target) => Some(link::follow(&url, target).ok_or_else(|| {
-                malformed(endpoint, "the next page of its listing is on another host")
-            })?),
+            Some(target) => Some(
+                link::follow(&url, target)
+                    .ok_or_else(|| malformed(endpoint, "the next page of its listing is on another host"))?,
+            ),
             None => None,
         };
         let bytes = body(endpoint, response, limit, "a listing").await?;
         let page = serde_json::from_slice(&bytes).map_err(|error| {
             malformed(
                 endpoint,
-                format!(
-                    "its listing is not the expected JSON (line {}, column {})",
-                    error.line(),
-                    error.column()
-                ),
+                format!("its listing is not the expected JSON (line {}, column {})", error.line(), error.column()),
             )
         })?;
         Ok((page, next, bytes.len()))

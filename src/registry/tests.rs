@@ -34,9 +34,7 @@ impl Clock for TestClock {
 }
 
 fn clock() -> Arc<TestClock> {
-    Arc::new(TestClock(Mutex::new(
-        "2026-01-02T03:04:05Z".parse().unwrap(),
-    )))
+    Arc::new(TestClock(Mutex::new("2026-01-02T03:04:05Z".parse().unwrap())))
 }
 
 fn client() -> Registry {
@@ -48,10 +46,7 @@ fn client_with(options: RegistryOptions) -> Registry {
 }
 
 fn small(limits: Limits) -> Registry {
-    client_with(RegistryOptions {
-        limits,
-        ..RegistryOptions::default()
-    })
+    client_with(RegistryOptions { limits, ..RegistryOptions::default() })
 }
 
 /// The repository `shop/web` of a server that speaks plain HTTP.
@@ -60,20 +55,11 @@ fn shop(server: &MockServer) -> Repository {
 }
 
 fn anonymous() -> Access {
-    Access {
-        credential: Credential::Anonymous,
-        insecure: true,
-    }
+    Access { credential: Credential::Anonymous, insecure: true }
 }
 
 fn as_bob() -> Access {
-    Access {
-        credential: Credential::Basic {
-            user: "bob".into(),
-            secret: CANARY.into(),
-        },
-        insecure: true,
-    }
+    Access { credential: Credential::Basic { user: "bob".into(), secret: CANARY.into() }, insecure: true }
 }
 
 /// `Authorization` of a request.
@@ -84,10 +70,7 @@ fn authorization(request: &Request) -> Option<&str> {
 /// `Authorization` of all requests that a server got, in order.
 async fn authorizations(server: &MockServer) -> Vec<Option<String>> {
     let requests = server.received_requests().await.unwrap();
-    requests
-        .iter()
-        .map(|request| authorization(request).map(str::to_owned))
-        .collect()
+    requests.iter().map(|request| authorization(request).map(str::to_owned)).collect()
 }
 
 /// How many requests a server got.
@@ -99,11 +82,7 @@ async fn asked(server: &MockServer) -> usize {
 const BOB: &str = "Basic Ym9iOmNhbmFyeS1odW50ZXIy";
 
 async fn answers(server: &MockServer, at: &str, response: ResponseTemplate) {
-    Mock::given(method("GET"))
-        .and(path(at))
-        .respond_with(response)
-        .mount(server)
-        .await;
+    Mock::given(method("GET")).and(path(at)).respond_with(response).mount(server).await;
 }
 
 /// A server that writes these bytes to whoever connects, and hangs up.
@@ -125,10 +104,7 @@ async fn raw(bytes: &'static [u8]) -> Repository {
 fn well_said(error: &RegistryError, repository: &Repository) {
     let (text, debug) = (error.to_string(), format!("{error:?}"));
     assert!(text.contains(&repository.to_string()), "no place: {text}");
-    assert!(
-        !text.contains('\n') && !text.contains(CANARY) && !debug.contains(CANARY),
-        "{debug}"
-    );
+    assert!(!text.contains('\n') && !text.contains(CANARY) && !debug.contains(CANARY), "{debug}");
 }
 
 #[test]
@@ -139,15 +115,8 @@ fn credentials_do_not_show() {
 
 #[test]
 fn wrong_certificates_are_named() {
-    for pem in [
-        "",
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        "not pem",
-    ] {
-        let options = RegistryOptions {
-            ca_pem: Some(pem.into()),
-            ..RegistryOptions::default()
-        };
+    for pem in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not pem"] {
+        let options = RegistryOptions { ca_pem: Some(pem.into()), ..RegistryOptions::default() };
         let error = Registry::new(options, clock()).err().unwrap();
         assert_eq!(error.reason(), "RegistryOptionsInvalid", "{pem:?}: {error}");
     }

@@ -28,10 +28,8 @@ const DEFAULT_LIFETIME: u64 = 60;
 const MAX_LIFETIME: u64 = 24 * 3600;
 
 /// Registries whose token service has another host, by the API's host.
-const KNOWN_REALMS: [(&str, &str); 2] = [
-    ("registry-1.docker.io", "auth.docker.io"),
-    ("registry.gitlab.com", "gitlab.com"),
-];
+const KNOWN_REALMS: [(&str, &str); 2] =
+    [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
 /// What to send along with a request to the registry itself.
 #[derive(Clone)]
@@ -66,22 +64,14 @@ impl Authorizations {
     pub(super) fn current(&self, endpoint: &Endpoint<'_>, now: Timestamp) -> Option<Authorization> {
         let kept = self.lock();
         let (authorization, until) = kept.get(&Key::of(endpoint))?;
-        until
-            .is_none_or(|until| now < until)
-            .then(|| authorization.clone())
+        until.is_none_or(|until| now < until).then(|| authorization.clone())
     }
 
     pub(super) fn forget(&self, endpoint: &Endpoint<'_>) {
         self.lock().remove(&Key::of(endpoint));
     }
 
-    fn keep(
-        &self,
-        endpoint: &Endpoint<'_>,
-        authorization: Authorization,
-        until: Option<Timestamp>,
-        now: Timestamp,
-    ) {
+    fn keep(&self, endpoint: &Endpoint<'_>, authorization: Authorization, until: Option<Timestamp>, now: Timestamp) {
         let mut kept = self.lock();
         if kept.len() >= MAX_KEPT {
             kept.retain(|_, (_, until)| until.is_some_and(|until| now < until));
@@ -111,30 +101,19 @@ impl Registry {
             .flat_map(challenge::parse)
             .collect();
         let bearer = challenges.iter().find_map(|challenge| match challenge {
-            Challenge::Bearer {
-                realm,
-                service,
-                scope,
-            } => Some((realm, service.as_deref(), scope.as_deref())),
+            Challenge::Bearer { realm, service, scope } => Some((realm, service.as_deref(), scope.as_deref())),
             Challenge::Basic => None,
         });
         if let Some((realm, service, scope)) = bearer {
             return self.token(endpoint, realm, service, scope).await;
         }
         if !challenges.contains(&Challenge::Basic) {
-            return Err(denied(
-                endpoint,
-                "it answered 401 and does not say how to authenticate",
-            ));
+            return Err(denied(endpoint, "it answered 401 and does not say how to authenticate"));
         }
         if endpoint.access().credential.is_anonymous() {
-            return Err(denied(
-                endpoint,
-                "it wants a user and password, and no credential is given",
-            ));
+            return Err(denied(endpoint, "it wants a user and password, and no credential is given"));
         }
-        self.authorizations
-            .keep(endpoint, Authorization::Basic, None, self.clock.now());
+        self.authorizations.keep(endpoint, Authorization::Basic, None, self.clock.now());
         Ok(Authorization::Basic)
     }
 
@@ -145,16 +124,15 @@ impl Registry {
         service: Option<&str>,
         scope: Option<&str>,
     ) -> Result<Authorization, RegistryError> {
-        let mut url = Url::parse(realm)
-            .map_err(|_| malformed(endpoint, "the realm of its token service is not a URL"))?;
+        let mut url =
+            Url::parse(realm).map_err(|_| malformed(endpoint, "the realm of its token service is not a URL"))?;
         check_realm(endpoint, &url, &self.options.token_realms)?;
         {
             let mut query = url.query_pairs_mut();
             query.extend_pairs(service.map(|service| ("service", service)));
             // The scope is ours to name. What the registry adds is passed on unless it is about repositories.
             query.extend_pairs(endpoint.scope().map(|scope| ("scope", scope)));
-            let added = scope
-                .filter(|scope| scope.len() <= MAX_SCOPE_LENGTH && !scope.contains("repository:"));
+            let added = scope.filter(|scope| scope.len() <= MAX_SCOPE_LENGTH && !scope.contains("repository:"));
             query.extend_pairs(added.map(|scope| ("scope", scope)));
         }
         let place = format!("{} (token service of {})", host(&url), endpoint.place());
@@ -162,65 +140,37 @@ impl Registry {
         if let Credential::Basic { user, secret } = &endpoint.access().credential {
             request = request.basic_auth(user, Some(secret));
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| unreachable(place.clone(), &error))?;
-        let (status, wait) = (
-            response.status(),
-            retry_after(response.headers(), self.clock.now()),
-        );
+        let response = request.send().await.map_err(|error| unreachable(place.clone(), &error))?;
+        let (status, wait) = (response.status(), retry_after(response.headers(), self.clock.now()));
         if !status.is_success() {
-            let (number, anonymous) =
-                (status.as_u16(), endpoint.access().credential.is_anonymous());
+            let (number, anonymous) = (status.as_u16(), endpoint.access().credential.is_anonymous());
             return Err(match status {
-                StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited {
-                    place,
-                    retry_after: wait,
-                },
+                StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { place, retry_after: wait },
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if anonymous => {
-                    RegistryError::Denied {
-                        place,
-                        why: "it gives no token without a credential".into(),
-                    }
+                    RegistryError::Denied { place, why: "it gives no token without a credential".into() }
                 }
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied {
-                    place,
-                    why: "it does not accept the credential".into(),
-                },
-                status if status.is_server_error() => RegistryError::Unavailable {
-                    place,
-                    status: number,
-                    retry_after: wait,
-                },
-                _ => RegistryError::Unexpected {
-                    place,
-                    status: number,
-                },
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    RegistryError::Denied { place, why: "it does not accept the credential".into() }
+                }
+                status if status.is_server_error() => {
+                    RegistryError::Unavailable { place, status: number, retry_after: wait }
+                }
+                _ => RegistryError::Unexpected { place, status: number },
             });
         }
-        let body = bounded(response, MAX_ANSWER_BYTES)
-            .await
-            .map_err(|error| match error {
-                BodyError::Broken(error) => unreachable(place.clone(), &error),
-                BodyError::TooLarge => RegistryError::TooLarge {
-                    place: place.clone(),
-                    what: "a token",
-                    limit: format!("{MAX_ANSWER_BYTES} bytes"),
-                },
-            })?;
-        let (token, lifetime) = read_token(&body).ok_or_else(|| RegistryError::Malformed {
-            place,
-            what: "its answer holds no usable token".into(),
+        let body = bounded(response, MAX_ANSWER_BYTES).await.map_err(|error| match error {
+            BodyError::Broken(error) => unreachable(place.clone(), &error),
+            BodyError::TooLarge => RegistryError::TooLarge {
+                place: place.clone(),
+                what: "a token",
+                limit: format!("{MAX_ANSWER_BYTES} bytes"),
+            },
         })?;
+        let (token, lifetime) = read_token(&body)
+            .ok_or_else(|| RegistryError::Malformed { place, what: "its answer holds no usable token".into() })?;
         let now = self.clock.now();
         let authorization = Authorization::Bearer(token);
-        self.authorizations.keep(
-            endpoint,
-            authorization.clone(),
-            now.checked_add(lifetime).ok(),
-            now,
-        );
+        self.authorizations.keep(endpoint, authorization.clone(), now.checked_add(lifetime).ok(), now);
         Ok(authorization)
     }
 }
@@ -235,18 +185,9 @@ fn read_token(body: &[u8]) -> Option<(String, SignedDuration)> {
         expires_in: serde_json::Value,
     }
     let answer: Answer = serde_json::from_slice(body).ok()?;
-    let token = answer
-        .token
-        .filter(|token| !token.is_empty())
-        .or(answer.access_token)?;
-    let legal = !token.is_empty()
-        && token.len() <= MAX_TOKEN_LENGTH
-        && token.bytes().all(|b| b.is_ascii_graphic());
-    let seconds = answer
-        .expires_in
-        .as_u64()
-        .unwrap_or(DEFAULT_LIFETIME)
-        .min(MAX_LIFETIME);
+    let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token)?;
+    let legal = !token.is_empty() && token.len() <= MAX_TOKEN_LENGTH && token.bytes().all(|b| b.is_ascii_graphic());
+    let seconds = answer.expires_in.as_u64().unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
     let used = i64::try_from(seconds - (seconds / 4).min(30)).ok()?;
     legal.then_some((token, SignedDuration::from_secs(used)))
 }
@@ -256,18 +197,9 @@ fn read_token(body: &[u8]) -> Option<(String, SignedDuration)> {
 /// With a credential: over HTTPS on the registry's own host (any port), or on a host that is known or allowed to be
 /// its token service; over plain HTTP only for an `insecure` registry, on the same port or an allowed host.
 /// Without a credential: any HTTPS host, plain HTTP only for an `insecure` registry.
-fn check_realm(
-    endpoint: &Endpoint<'_>,
-    realm: &Url,
-    allowed: &[TokenRealm],
-) -> Result<(), RegistryError> {
-    let refuse = |why| {
-        Err(RegistryError::RealmRefused {
-            registry: endpoint.repository().clone(),
-            realm: host(realm),
-            why,
-        })
-    };
+fn check_realm(endpoint: &Endpoint<'_>, realm: &Url, allowed: &[TokenRealm]) -> Result<(), RegistryError> {
+    let refuse =
+        |why| Err(RegistryError::RealmRefused { registry: endpoint.repository().clone(), realm: host(realm), why });
     if !realm.username().is_empty() || realm.password().is_some() {
         return refuse("its URL holds a user name");
     }
@@ -281,25 +213,15 @@ fn check_realm(
         return Ok(());
     }
     let own = endpoint.origin();
-    let same = if realm.scheme() == "https" {
-        realm.host() == own.host()
-    } else {
-        same_origin(realm, own)
-    };
+    let same = if realm.scheme() == "https" { realm.host() == own.host() } else { same_origin(realm, own) };
     let realm_host = realm.host_str().unwrap_or_default();
     let known = realm.scheme() == "https"
         && realm.port().is_none()
-        && KNOWN_REALMS
-            .iter()
-            .any(|(registry, realm)| own.host_str() == Some(*registry) && *realm == realm_host);
-    let listed = allowed.iter().any(|allowed| {
-        allowed.registry == endpoint.repository().registry() && allowed.host == realm_host
-    });
-    if same || known || listed {
-        Ok(())
-    } else {
-        refuse("its host is not the registry's")
-    }
+        && KNOWN_REALMS.iter().any(|(registry, realm)| own.host_str() == Some(*registry) && *realm == realm_host);
+    let listed = allowed
+        .iter()
+        .any(|allowed| allowed.registry == endpoint.repository().registry() && allowed.host == realm_host);
+    if same || known || listed { Ok(()) } else { refuse("its host is not the registry's") }
 }
 
 #[cfg(test)]

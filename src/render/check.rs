@@ -21,19 +21,10 @@ use crate::{
 /// Most bytes of files that one service may have: what one `ConfigMap` holds, less room for its metadata.
 const FILES: usize = 1_000_000;
 
-const PHASES: [Phase; 4] = [
-    Phase::BeforeStart,
-    Phase::BeforeTraffic,
-    Phase::Verify,
-    Phase::AfterSuccess,
-];
+const PHASES: [Phase; 4] = [Phase::BeforeStart, Phase::BeforeTraffic, Phase::Verify, Phase::AfterSuccess];
 
 /// What is wrong with project and stage, whatever the release.
-pub(super) fn objects(
-    snapshot: &Snapshot,
-    project: &ProjectSpec,
-    stage: &StageSpec,
-) -> Vec<Problem> {
+pub(super) fn objects(snapshot: &Snapshot, project: &ProjectSpec, stage: &StageSpec) -> Vec<Problem> {
     let mut found = unknown_services(snapshot, stage);
     found.extend(dependencies(snapshot));
     for declared in &project.services {
@@ -52,28 +43,15 @@ pub(super) fn objects(
 /// What is wrong with the release: it must have exactly one image for each service.
 pub(super) fn release(snapshot: &Snapshot) -> Vec<Problem> {
     let images = &snapshot.release.0;
-    let missing = snapshot
-        .services
-        .iter()
-        .filter(|service| !images.contains_key(&service.name));
+    let missing = snapshot.services.iter().filter(|service| !images.contains_key(&service.name));
     let missing = missing.map(|service| {
         let what = "the release has no image for this service";
-        Problem::new(
-            format!("release.{}", service.name),
-            what,
-            "resolve its image first",
-        )
+        Problem::new(format!("release.{}", service.name), what, "resolve its image first")
     });
-    let unknown = images
-        .keys()
-        .filter(|name| snapshot.service(name).is_none());
+    let unknown = images.keys().filter(|name| snapshot.service(name).is_none());
     let unknown = unknown.map(|name| {
         let what = "the release has an image for a service that the project does not have";
-        Problem::new(
-            format!("release.{name}"),
-            what,
-            "resolve the images of the project as it is",
-        )
+        Problem::new(format!("release.{name}"), what, "resolve the images of the project as it is")
     });
     missing.chain(unknown).collect()
 }
@@ -85,18 +63,8 @@ fn names_of(snapshot: &Snapshot) -> String {
 
 fn unknown_services(snapshot: &Snapshot, stage: &StageSpec) -> Vec<Problem> {
     let mut named: Vec<(String, &str)> = Vec::new();
-    named.extend(
-        stage
-            .services
-            .keys()
-            .map(|name| (format!("services.{name}"), name.as_str())),
-    );
-    named.extend(
-        stage
-            .pin
-            .keys()
-            .map(|name| (format!("pin.{name}"), name.as_str())),
-    );
+    named.extend(stage.services.keys().map(|name| (format!("services.{name}"), name.as_str())));
+    named.extend(stage.pin.keys().map(|name| (format!("pin.{name}"), name.as_str())));
     for phase in PHASES {
         let hooks = snapshot.hooks(phase).iter();
         named.extend(hooks.map(|hook| {
@@ -104,25 +72,15 @@ fn unknown_services(snapshot: &Snapshot, stage: &StageSpec) -> Vec<Problem> {
             (field, hook.service.as_str())
         }));
     }
-    if let Some(service) = stage
-        .route
-        .as_ref()
-        .and_then(|route| route.service.as_deref())
-    {
+    if let Some(service) = stage.route.as_ref().and_then(|route| route.service.as_deref()) {
         named.push(("route.service".to_owned(), service));
     }
-    let unknown = named
-        .into_iter()
-        .filter(|(_, name)| snapshot.service(name).is_none());
+    let unknown = named.into_iter().filter(|(_, name)| snapshot.service(name).is_none());
     unknown
         .map(|(field, name)| {
             Problem::new(
                 format!("Stage spec.{field}"),
-                format!(
-                    "project {} has no service `{name}`; it has {}",
-                    snapshot.identity.project,
-                    names_of(snapshot)
-                ),
+                format!("project {} has no service `{name}`; it has {}", snapshot.identity.project, names_of(snapshot)),
                 "correct the name, add the service to the Project, or remove this entry",
             )
         })
@@ -137,10 +95,7 @@ fn dependencies(snapshot: &Snapshot) -> Vec<Problem> {
             match snapshot.service(name) {
                 None => found.push(Problem::new(
                     field(),
-                    format!(
-                        "there is no service `{name}`; there are {}",
-                        names_of(snapshot)
-                    ),
+                    format!("there is no service `{name}`; there are {}", names_of(snapshot)),
                     "correct the name or add the service",
                 )),
                 Some(other) if service.scope == Scope::Stage && other.scope == Scope::Instance => {
@@ -166,10 +121,7 @@ fn dependencies(snapshot: &Snapshot) -> Vec<Problem> {
 fn health(declared: &api::Service) -> Option<Problem> {
     let health = declared.health.as_ref()?;
     let kind = if health.http.is_some() { "http" } else { "tcp" };
-    let field = format!(
-        "Project spec.services[{}].health.{kind}.port",
-        declared.name
-    );
+    let field = format!("Project spec.services[{}].health.{kind}.port", declared.name);
     match (health.port_name(), declared.port(health.port_name())) {
         (_, Some(_)) => None,
         (Some(name), None) => Some(Problem::new(
@@ -187,32 +139,19 @@ fn health(declared: &api::Service) -> Option<Problem> {
 
 fn reserved_variables(declared: &api::Service, stage: &StageSpec) -> Vec<Problem> {
     let over = stage.services.get(&declared.name);
-    let of_project = declared.env.iter().map(|variable| {
-        (
-            format!(
-                "Project spec.services[{}].env[{}]",
-                declared.name, variable.name
-            ),
-            variable,
-        )
-    });
-    let of_stage = over.into_iter().flat_map(|over| &over.env).map(|variable| {
-        (
-            format!(
-                "Stage spec.services.{}.env[{}]",
-                declared.name, variable.name
-            ),
-            variable,
-        )
-    });
+    let of_project = declared
+        .env
+        .iter()
+        .map(|variable| (format!("Project spec.services[{}].env[{}]", declared.name, variable.name), variable));
+    let of_stage = over
+        .into_iter()
+        .flat_map(|over| &over.env)
+        .map(|variable| (format!("Stage spec.services.{}.env[{}]", declared.name, variable.name), variable));
     of_project
         .chain(of_stage)
         .filter(|(_, variable)| variable.name.starts_with(discovery::PREFIX))
         .map(|(field, _)| {
-            let what = format!(
-                "variables that begin with {} are set by Stagekeeper",
-                discovery::PREFIX
-            );
+            let what = format!("variables that begin with {} are set by Stagekeeper", discovery::PREFIX);
             Problem::new(field, what, "choose another name")
         })
         .collect()
@@ -224,12 +163,7 @@ fn reserved_variables(declared: &api::Service, stage: &StageSpec) -> Vec<Problem
 fn storage(snapshot: &Snapshot, service: &ServiceSpec) -> Vec<Problem> {
     let mut found = Vec::new();
     for volume in &service.volumes {
-        let field = |rest: &str| {
-            format!(
-                "Project spec.services[{}].volumes[{}].{rest}",
-                service.name, volume.name
-            )
-        };
+        let field = |rest: &str| format!("Project spec.services[{}].volumes[{}].{rest}", service.name, volume.name);
         match &volume.source {
             VolumeSource::SharedClaim(claim)
                 if service.scope == Scope::Instance
@@ -249,46 +183,31 @@ fn storage(snapshot: &Snapshot, service: &ServiceSpec) -> Vec<Problem> {
             VolumeSource::PerInstanceClaim(_) if service.scope == Scope::Stage => {
                 found.push(Problem::new(
                     field("perInstanceClaim"),
-                    format!(
-                        "service {} has scope Stage and belongs to no instance",
-                        service.name
-                    ),
+                    format!("service {} has scope Stage and belongs to no instance", service.name),
                     "use sharedClaim, or set scope: Instance for the service",
                 ));
             }
             _ => {}
         }
-        let once = volumes::claim_of(volume).is_some_and(|claim| {
-            claim
-                .access_modes
-                .iter()
-                .all(|mode| mode == "ReadWriteOncePod")
-        });
+        let once = volumes::claim_of(volume)
+            .is_some_and(|claim| claim.access_modes.iter().all(|mode| mode == "ReadWriteOncePod"));
         if once && service.replicas > 1 {
             found.push(Problem::new(
                 field("accessModes"),
-                format!(
-                    "{} pods cannot mount a claim that is ReadWriteOncePod",
-                    service.replicas
-                ),
+                format!("{} pods cannot mount a claim that is ReadWriteOncePod", service.replicas),
                 "set replicas to 1, or use ReadWriteMany",
             ));
         }
     }
-    let files = service
-        .volumes
-        .iter()
-        .filter_map(|volume| match &volume.source {
-            VolumeSource::Files(files) => Some(files.values().map(String::len).sum::<usize>()),
-            _ => None,
-        });
+    let files = service.volumes.iter().filter_map(|volume| match &volume.source {
+        VolumeSource::Files(files) => Some(files.values().map(String::len).sum::<usize>()),
+        _ => None,
+    });
     let bytes: usize = files.sum();
     if bytes > FILES {
         found.push(Problem::new(
             format!("Project spec.services[{}].volumes", service.name),
-            format!(
-                "the files of all its volumes have {bytes} bytes together, and {FILES} is the most"
-            ),
+            format!("the files of all its volumes have {bytes} bytes together, and {FILES} is the most"),
             "put large files into the image",
         ));
     }
@@ -298,14 +217,9 @@ fn storage(snapshot: &Snapshot, service: &ServiceSpec) -> Vec<Problem> {
 fn route(snapshot: &Snapshot, stage: &StageSpec) -> Option<Problem> {
     let route = stage.route.as_ref()?;
     let Some(name) = &route.service else {
-        let candidate = snapshot
-            .services
-            .iter()
-            .any(|service| service.scope == Scope::Instance && !service.ports.is_empty());
-        let what = format!(
-            "no service of project {} has scope Instance and a port",
-            snapshot.identity.project
-        );
+        let candidate =
+            snapshot.services.iter().any(|service| service.scope == Scope::Instance && !service.ports.is_empty());
+        let what = format!("no service of project {} has scope Instance and a port", snapshot.identity.project);
         return (!candidate).then(|| {
             Problem::new(
                 "Stage spec.route.service",
@@ -331,17 +245,11 @@ fn route(snapshot: &Snapshot, stage: &StageSpec) -> Option<Problem> {
 }
 
 fn reserved_annotations(stage: &StageSpec) -> Vec<Problem> {
-    let given = stage
-        .route
-        .iter()
-        .flat_map(|route| route.annotations.keys());
+    let given = stage.route.iter().flat_map(|route| route.annotations.keys());
     given
         .filter(|key| key.starts_with(api::labels::PREFIX))
         .map(|key| {
-            let what = format!(
-                "begins with {}, which is Stagekeeper's own",
-                api::labels::PREFIX
-            );
+            let what = format!("begins with {}, which is Stagekeeper's own", api::labels::PREFIX);
             let field = format!("Stage spec.route.annotations[{key}]");
             Problem::new(field, what, "choose another key")
         })
@@ -350,45 +258,28 @@ fn reserved_annotations(stage: &StageSpec) -> Vec<Problem> {
 
 /// Renders each pod that has an overlay, to see whether it can be.
 fn pod_templates(snapshot: &Snapshot, project: &ProjectSpec, stage: &StageSpec) -> Vec<Problem> {
-    let image = ReleaseImage {
-        repository: "any".into(),
-        tag: None,
-        digest: "sha256:any".into(),
-    };
-    let any = snapshot
-        .services
-        .iter()
-        .map(|it| (it.name.clone(), image.clone()));
-    let trial = Snapshot {
-        release: Release(any.collect()),
-        ..snapshot.clone()
-    };
+    let image = ReleaseImage { repository: "any".into(), tag: None, digest: "sha256:any".into() };
+    let any = snapshot.services.iter().map(|it| (it.name.clone(), image.clone()));
+    let trial = Snapshot { release: Release(any.collect()), ..snapshot.clone() };
     let mut found = Vec::new();
-    for service in trial
-        .services
-        .iter()
-        .filter(|it| !it.pod_template.is_empty())
-    {
+    for service in trial.services.iter().filter(|it| !it.pod_template.is_empty()) {
         let copy = Copy::new(&trial, service, names::IN_PLACE);
         let Err(problems) = pod::template(&copy, &[], &BTreeMap::new()) else {
             continue;
         };
-        let of_project = project
-            .service(&service.name)
-            .is_some_and(|it| it.pod_template.is_some());
-        let of_stage = stage
-            .services
-            .get(&service.name)
-            .is_some_and(|it| it.pod_template.is_some());
+        let of_project = project.service(&service.name).is_some_and(|it| it.pod_template.is_some());
+        let of_stage = stage.services.get(&service.name).is_some_and(|it| it.pod_template.is_some());
         let kind = match (of_project, of_stage) {
             (_, false) => "Project",
             (false, true) => "Stage",
             (true, true) => "Project or Stage",
         };
-        found.extend(problems.0.into_iter().map(|problem| Problem {
-            field: format!("{kind} spec.{}", problem.field),
-            ..problem
-        }));
+        found.extend(
+            problems
+                .0
+                .into_iter()
+                .map(|problem| Problem { field: format!("{kind} spec.{}", problem.field), ..problem }),
+        );
     }
     found
 }

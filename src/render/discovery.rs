@@ -32,11 +32,7 @@ pub(super) struct Address {
 }
 
 /// Addresses of the services with ports that `wanted` chooses.
-pub(super) fn addresses(
-    snapshot: &Snapshot,
-    instance: &str,
-    wanted: impl Fn(&ServiceSpec) -> bool,
-) -> Vec<Address> {
+pub(super) fn addresses(snapshot: &Snapshot, instance: &str, wanted: impl Fn(&ServiceSpec) -> bool) -> Vec<Address> {
     let chosen = snapshot.services.iter().filter(|service| wanted(service));
     let address = |service: &ServiceSpec| {
         let object = Copy::new(snapshot, service, instance).name();
@@ -63,10 +59,7 @@ pub(super) fn known_to(copy: &Copy<'_>, instance: &str) -> Vec<Address> {
 
 /// The variables: who this is and where the others are.
 pub(super) fn env(snapshot: &Snapshot, instance: Option<&str>, known: &[Address]) -> Vec<EnvVar> {
-    let mut env = vec![
-        variable("PROJECT", &snapshot.identity.project),
-        variable("STAGE", &snapshot.identity.stage),
-    ];
+    let mut env = vec![variable("PROJECT", &snapshot.identity.project), variable("STAGE", &snapshot.identity.stage)];
     if let Some(instance) = instance {
         env.push(variable("INSTANCE", instance));
         env.push(variable("RELEASE", snapshot.release.id().short()));
@@ -82,18 +75,11 @@ pub(super) fn env(snapshot: &Snapshot, instance: Option<&str>, known: &[Address]
 
 /// A variable with our prefix.
 pub(super) fn variable(name: &str, value: &str) -> EnvVar {
-    EnvVar {
-        name: format!("{PREFIX}{name}"),
-        value: Some(value.to_owned()),
-        value_from: None,
-    }
+    EnvVar { name: format!("{PREFIX}{name}"), value: Some(value.to_owned()), value_from: None }
 }
 
 /// The entries of the hosts file, as far as cluster addresses are known.
-pub(super) fn host_aliases(
-    known: &[Address],
-    service_ips: &BTreeMap<String, String>,
-) -> Option<Vec<HostAlias>> {
+pub(super) fn host_aliases(known: &[Address], service_ips: &BTreeMap<String, String>) -> Option<Vec<HostAlias>> {
     let aliases = known.iter().filter_map(|address| {
         Some(HostAlias {
             ip: service_ips.get(&address.object)?.clone(),

@@ -25,10 +25,7 @@ impl Fixture {
         let mut documents = serde_yaml::Deserializer::from_str(text);
         let project = Project::deserialize(documents.next().expect("a project"));
         let stage = Stage::deserialize(documents.next().expect("a stage"));
-        Self {
-            project: project.expect("a valid project"),
-            stage: stage.expect("a valid stage"),
-        }
+        Self { project: project.expect("a valid project"), stage: stage.expect("a valid stage") }
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -59,12 +56,7 @@ impl Fixture {
     }
 
     pub(super) fn build_with(&self, release: Release) -> Result<Snapshot, Problems> {
-        Snapshot::build(
-            self.identity(),
-            &self.project.spec,
-            &self.stage.spec,
-            release,
-        )
+        Snapshot::build(self.identity(), &self.project.spec, &self.stage.spec, release)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -92,9 +84,7 @@ pub(super) fn context() -> Context {
 pub(super) fn instance(snapshot: &Snapshot, instance: &str) -> (Manifests, Context) {
     let mut ctx = context();
     let first = super::instance(snapshot, instance, &ctx).expect("rendered");
-    let applied = first
-        .services()
-        .filter_map(|service| service.service.as_ref());
+    let applied = first.services().filter_map(|service| service.service.as_ref());
     for (at, service) in applied.enumerate() {
         let name = service.metadata.name.clone().expect("a name");
         ctx.service_ips.insert(name, format!("10.96.0.{}", at + 1));
@@ -106,12 +96,7 @@ pub(super) fn instance(snapshot: &Snapshot, instance: &str) -> (Manifests, Conte
 
 /// Renders every hook of the snapshot.
 pub(super) fn hooks(snapshot: &Snapshot, instance: &str, ctx: &Context) -> Vec<HookManifests> {
-    let phases = [
-        Phase::BeforeStart,
-        Phase::BeforeTraffic,
-        Phase::Verify,
-        Phase::AfterSuccess,
-    ];
+    let phases = [Phase::BeforeStart, Phase::BeforeTraffic, Phase::Verify, Phase::AfterSuccess];
     let hooks = phases.into_iter().flat_map(|phase| {
         let hooks = snapshot.hooks(phase).iter();
         hooks.map(move |hook| super::hook(snapshot, instance, hook, phase, ctx).expect("rendered"))

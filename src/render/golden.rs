@@ -34,10 +34,7 @@ impl Documents {
                 ));
                 service.claims.iter().for_each(|claim| self.push(claim));
                 service.config.iter().for_each(|config| self.push(config));
-                service
-                    .service
-                    .iter()
-                    .for_each(|service| self.push(service));
+                service.service.iter().for_each(|service| self.push(service));
                 self.push(&service.workload);
             }
         }
@@ -70,10 +67,7 @@ fn stage(documents: &mut Documents, fixture: &Fixture, snapshot: &Snapshot) {
     }
     if let Some(route) = route {
         documents.route(stage_route(snapshot, route, &ctx).as_ref());
-        documents.heading(&format!(
-            "instance, at {}",
-            url(instance_url(snapshot, Some(route), &instance))
-        ));
+        documents.heading(&format!("instance, at {}", url(instance_url(snapshot, Some(route), &instance))));
         documents.route(instance_route(snapshot, route, &instance, &ctx).as_ref());
     }
 }

@@ -53,9 +53,8 @@ pub fn hook(
     })?;
     let service = once(declared, hook);
     let copy = Copy::new(snapshot, &service, instance);
-    let known = discovery::addresses(snapshot, instance, |other| {
-        phase != Phase::BeforeStart || other.scope == Scope::Stage
-    });
+    let known =
+        discovery::addresses(snapshot, instance, |other| phase != Phase::BeforeStart || other.scope == Scope::Stage);
 
     let mut template = pod::template(&copy, &known, &ctx.service_ips)?;
     let mut all = meta::shared_labels(snapshot);
@@ -71,11 +70,7 @@ pub fn hook(
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned())),
     );
-    let pod_labels = template
-        .metadata
-        .get_or_insert_default()
-        .labels
-        .get_or_insert_default();
+    let pod_labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
     // What the selectors of Services and workloads look for: a job must not get traffic.
     pod_labels.retain(|key, _| *key != labels::SERVICE && *key != labels::SCOPE);
     pod_labels.extend(all.clone());
@@ -119,14 +114,11 @@ const fn moment(phase: Phase) -> &'static str {
 
 /// The service as the hook runs it.
 fn once(declared: &ServiceSpec, hook: &Hook) -> ServiceSpec {
-    let reachable = declared
-        .volumes
-        .iter()
-        .filter(|volume| match &volume.source {
-            VolumeSource::SharedClaim(claim) => claim.takes_many(volume.read_only),
-            VolumeSource::PerInstanceClaim(_) => false,
-            VolumeSource::Files(_) | VolumeSource::EmptyDir { .. } => true,
-        });
+    let reachable = declared.volumes.iter().filter(|volume| match &volume.source {
+        VolumeSource::SharedClaim(claim) => claim.takes_many(volume.read_only),
+        VolumeSource::PerInstanceClaim(_) => false,
+        VolumeSource::Files(_) | VolumeSource::EmptyDir { .. } => true,
+    });
     ServiceSpec {
         command: hook.command.clone(),
         args: hook.args.clone(),
@@ -139,12 +131,7 @@ fn once(declared: &ServiceSpec, hook: &Hook) -> ServiceSpec {
 }
 
 /// Leaves of the pod what a job needs.
-fn run_once(
-    pod: &mut PodSpec,
-    service: &str,
-    hook: &Hook,
-    env: &[k8s_openapi::api::core::v1::EnvVar],
-) {
+fn run_once(pod: &mut PodSpec, service: &str, hook: &Hook, env: &[k8s_openapi::api::core::v1::EnvVar]) {
     pod.restart_policy = Some("Never".into());
     pod.containers.retain(|container| container.name == service);
     for container in &mut pod.containers {
@@ -159,19 +146,12 @@ fn run_once(
         container.liveness_probe = None;
         container.startup_probe = None;
         let given = container.env.get_or_insert_default();
-        let missing = env
-            .iter()
-            .filter(|ours| !given.iter().any(|it| it.name == ours.name));
+        let missing = env.iter().filter(|ours| !given.iter().any(|it| it.name == ours.name));
         let missing: Vec<_> = missing.cloned().collect();
         given.splice(0..0, missing);
     }
     // An overlay may mention mounts of claims that the job does not have.
-    let volumes: Vec<String> = pod
-        .volumes
-        .iter()
-        .flatten()
-        .map(|it| it.name.clone())
-        .collect();
+    let volumes: Vec<String> = pod.volumes.iter().flatten().map(|it| it.name.clone()).collect();
     let init = pod.init_containers.iter_mut().flatten();
     for container in pod.containers.iter_mut().chain(init) {
         if let Some(mounts) = &mut container.volume_mounts {
@@ -196,12 +176,7 @@ mod tests {
         let hooks = fixture::hooks(&snapshot, &snapshot.instance(), &ctx);
         assert_eq!(hooks.len(), 1);
         assert_eq!(hooks[0].config, app.config);
-        assert!(
-            hooks[0]
-                .claims
-                .iter()
-                .all(|claim| app.claims.contains(claim))
-        );
+        assert!(hooks[0].claims.iter().all(|claim| app.claims.contains(claim)));
         let text = serde_json::to_string(&hooks[0].job).expect("JSON");
         assert!(!text.contains("\"index\""), "{text}");
     }
@@ -212,8 +187,7 @@ mod tests {
         let (_, ctx) = fixture::instance(&snapshot, &snapshot.instance());
         let hooks = fixture::hooks(&snapshot, &snapshot.instance(), &ctx);
         let web = names::instance_service("production", "web", &snapshot.instance());
-        let addresses: Vec<&[String]> =
-            hooks.iter().map(|hook| hook.addresses.as_slice()).collect();
+        let addresses: Vec<&[String]> = hooks.iter().map(|hook| hook.addresses.as_slice()).collect();
         let db = "production-db".to_owned();
         let all = [db.clone(), web];
         assert_eq!(addresses, [&all[..1], &all, &all, &all]);

@@ -49,11 +49,7 @@ fn marks(manifests: &Manifests) -> BTreeMap<String, String> {
         if let Some(address) = &service.service {
             add("service", address.name_any(), rendered(address));
         }
-        add(
-            "workload",
-            service.workload.name_any(),
-            rendered(&service.workload),
-        );
+        add("workload", service.workload.name_any(), rendered(&service.workload));
     }
     marks
 }
@@ -68,8 +64,7 @@ fn another_deploy_of_the_same_snapshot_changes_nothing() {
     for (one, other) in first.services().zip(second.services()) {
         assert_eq!(template(one), template(other));
         assert_eq!(one.revision, other.revision);
-        let deploy =
-            |service: &ServiceManifests| service.workload.annotations()[labels::DEPLOY].clone();
+        let deploy = |service: &ServiceManifests| service.workload.annotations()[labels::DEPLOY].clone();
         assert_ne!(deploy(one), deploy(other));
     }
 }
@@ -96,16 +91,8 @@ fn shared(snapshot: &Snapshot) -> Vec<(String, BTreeMap<String, String>)> {
     shared
         .map(|service| {
             let revision = service.revision.clone();
-            let wave = super::Wave {
-                services: vec![service],
-            };
-            (
-                revision,
-                marks(&Manifests {
-                    instance: "any".into(),
-                    waves: vec![wave],
-                }),
-            )
+            let wave = super::Wave { services: vec![service] };
+            (revision, marks(&Manifests { instance: "any".into(), waves: vec![wave] }))
         })
         .collect()
 }
@@ -117,9 +104,7 @@ fn a_shared_service_is_not_touched_by_what_happens_to_others() {
     assert_eq!(before.len(), 1, "the database is shared");
 
     let mut release = fixture.release('b');
-    release
-        .0
-        .insert("db".into(), fixture.release('a').0["db"].clone());
+    release.0.insert("db".into(), fixture.release('a').0["db"].clone());
     let other_images = fixture.build_with(release).expect("right");
     assert_eq!(shared(&other_images), before, "other images");
 
@@ -137,11 +122,7 @@ fn a_shared_service_is_not_touched_by_what_happens_to_others() {
 #[test]
 fn readiness_of_another_release_is_told_apart() {
     let fixture = database();
-    for strategy in [
-        StrategyType::BlueGreen,
-        StrategyType::Rolling,
-        StrategyType::Recreate,
-    ] {
+    for strategy in [StrategyType::BlueGreen, StrategyType::Rolling, StrategyType::Recreate] {
         let mut fixture = database();
         fixture.stage.spec.strategy.type_ = strategy;
         let one = fixture.snapshot();
@@ -167,15 +148,8 @@ fn all_pods(fixture: &Fixture) -> Vec<(String, BTreeMap<String, String>)> {
         let instance = snapshot.instance();
         let (manifests, ctx) = fixture::instance(&snapshot, &instance);
         for service in manifests.services() {
-            let copy = if service.scope == Scope::Stage {
-                "shared"
-            } else {
-                instance.as_str()
-            };
-            pods.push((
-                format!("{copy}/{}", service.name),
-                pod_labels(template(service)).clone(),
-            ));
+            let copy = if service.scope == Scope::Stage { "shared" } else { instance.as_str() };
+            pods.push((format!("{copy}/{}", service.name), pod_labels(template(service)).clone()));
         }
         for hook in fixture::hooks(&snapshot, &instance, &ctx) {
             let template = hook.job.spec.expect("a spec").template;
@@ -186,16 +160,9 @@ fn all_pods(fixture: &Fixture) -> Vec<(String, BTreeMap<String, String>)> {
 }
 
 fn selected(service: &Service, pods: &[(String, BTreeMap<String, String>)]) -> BTreeSet<String> {
-    let selector = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.selector.as_ref());
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     let selector = selector.expect("a selector");
-    let matching = pods.iter().filter(|(_, labels)| {
-        selector
-            .iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
-    });
+    let matching = pods.iter().filter(|(_, labels)| selector.iter().all(|(key, value)| labels.get(key) == Some(value)));
     matching.map(|(place, _)| place.clone()).collect()
 }
 
@@ -208,11 +175,7 @@ fn a_service_selects_its_own_pods_and_no_others() {
             let instance = snapshot.instance();
             let (manifests, ctx) = fixture::instance(&snapshot, &instance);
             for service in manifests.services() {
-                let copy = if service.scope == Scope::Stage {
-                    "shared"
-                } else {
-                    instance.as_str()
-                };
+                let copy = if service.scope == Scope::Stage { "shared" } else { instance.as_str() };
                 let own = BTreeSet::from([format!("{copy}/{}", service.name)]);
                 if let Some(address) = &service.service {
                     assert_eq!(selected(address, &pods), own);
@@ -220,11 +183,7 @@ fn a_service_selects_its_own_pods_and_no_others() {
                 let spec = service.workload.spec.as_ref().expect("a spec");
                 let selector = spec.selector.match_labels.as_ref().expect("labels");
                 let labels = pod_labels(&spec.template);
-                assert!(
-                    selector
-                        .iter()
-                        .all(|(key, value)| labels.get(key) == Some(value))
-                );
+                assert!(selector.iter().all(|(key, value)| labels.get(key) == Some(value)));
             }
             for stable in stage_services(&snapshot, Some(&instance), &ctx) {
                 let service = &stable.labels()[labels::SERVICE];
@@ -247,10 +206,7 @@ fn the_switch_changes_nothing_but_the_selector() {
     for (before, mut after) in before.into_iter().zip(after) {
         assert_ne!(rendered(&before), rendered(&after));
         let spec = after.spec.as_mut().expect("a spec");
-        spec.selector
-            .as_mut()
-            .expect("a selector")
-            .insert(labels::INSTANCE.into(), "0blue".into());
+        spec.selector.as_mut().expect("a selector").insert(labels::INSTANCE.into(), "0blue".into());
         assert_eq!(before.spec, after.spec);
         assert_eq!(before.name_any(), after.name_any());
     }
@@ -265,9 +221,7 @@ fn blue_is_never_told_of_green() {
     };
     let (blue, green) = (side('a'), side('b'));
     let own = |manifests: &Manifests| -> BTreeSet<String> {
-        let own = manifests
-            .services()
-            .filter(|service| service.scope == Scope::Instance);
+        let own = manifests.services().filter(|service| service.scope == Scope::Instance);
         own.map(|service| service.workload.name_any()).collect()
     };
     assert!(own(&blue).is_disjoint(&own(&green)));
@@ -279,13 +233,9 @@ fn blue_is_never_told_of_green() {
     }
     let told = |service: &str| {
         let text = serde_json::to_string(template(blue.service(service).expect("a service")));
-        text.expect("JSON")
-            .contains(&blue.service("web").expect("web").workload.name_any())
+        text.expect("JSON").contains(&blue.service("web").expect("web").workload.name_any())
     };
-    assert!(
-        told("mailer"),
-        "an instance's service is told of its own web"
-    );
+    assert!(told("mailer"), "an instance's service is told of its own web");
     assert!(!told("db"), "the shared copy is not");
 }
 
@@ -294,9 +244,7 @@ fn until_addresses_are_known_they_are_named() {
     let snapshot = database().snapshot();
     let ctx = fixture::context();
     let manifests = super::instance(&snapshot, &snapshot.instance(), &ctx).expect("rendered");
-    let services = manifests
-        .services()
-        .filter_map(|service| service.service.as_ref());
+    let services = manifests.services().filter_map(|service| service.service.as_ref());
     let mut names: Vec<String> = services.map(kube::ResourceExt::name_any).collect();
     names.sort();
     assert_eq!(manifests.missing_addresses(&ctx), names);
@@ -322,11 +270,7 @@ fn changed_files_get_another_name_and_leave_the_old_ones_alone() {
         panic!("files");
     };
     files.insert("wiki.conf".into(), "color = blue\n".into());
-    assert_ne!(
-        config(&snapshot).name_any(),
-        before.name_any(),
-        "other files"
-    );
+    assert_ne!(config(&snapshot).name_any(), before.name_any(), "other files");
 }
 
 #[test]
@@ -335,20 +279,11 @@ fn shared_claims_are_not_found_by_the_labels_of_an_instance() {
     let snapshot = fixture.snapshot();
     let (manifests, _) = fixture::instance(&snapshot, &snapshot.instance());
     let claims = manifests.services().flat_map(|service| &service.claims);
-    let (own, shared): (Vec<_>, Vec<_>) =
-        claims.partition(|claim| claim.labels().contains_key(labels::INSTANCE));
+    let (own, shared): (Vec<_>, Vec<_>) = claims.partition(|claim| claim.labels().contains_key(labels::INSTANCE));
     let names = |claims: Vec<&k8s_openapi::api::core::v1::PersistentVolumeClaim>| -> Vec<String> {
         claims.iter().map(|claim| claim.name_any()).collect()
     };
-    assert_eq!(
-        names(own),
-        [names::instance_claim(
-            "dev",
-            "app",
-            "index",
-            &snapshot.instance()
-        )]
-    );
+    assert_eq!(names(own), [names::instance_claim("dev", "app", "index", &snapshot.instance())]);
     assert_eq!(
         names(shared),
         [

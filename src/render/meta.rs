@@ -43,11 +43,7 @@ pub(super) struct Copy<'a> {
 
 impl<'a> Copy<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, service: &'a ServiceSpec, instance: &'a str) -> Self {
-        Self {
-            snapshot,
-            service,
-            instance,
-        }
+        Self { snapshot, service, instance }
     }
 
     /// The instance it belongs to; none for a copy that all instances share.
@@ -105,11 +101,7 @@ impl<'a> Copy<'a> {
 }
 
 /// What selects the pods of a service in one instance, or of the copy that all instances share.
-pub(super) fn selector(
-    stage: &str,
-    service: &str,
-    instance: Option<&str>,
-) -> BTreeMap<String, String> {
+pub(super) fn selector(stage: &str, service: &str, instance: Option<&str>) -> BTreeMap<String, String> {
     let scope = match instance {
         Some(_) => labels::SCOPE_INSTANCE,
         None => labels::SCOPE_STAGE,
@@ -120,12 +112,8 @@ pub(super) fn selector(
         (labels::SCOPE, Some(scope)),
         (labels::INSTANCE, instance),
     ];
-    let given = pairs
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)));
-    given
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+    let given = pairs.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    given.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// Labels of everything that a stage makes.
@@ -141,12 +129,7 @@ pub(super) fn shared_labels(snapshot: &Snapshot) -> BTreeMap<String, String> {
 }
 
 /// Metadata with these labels, owned by the stage.
-pub(super) fn meta(
-    snapshot: &Snapshot,
-    name: String,
-    labels: BTreeMap<String, String>,
-    ctx: &Context,
-) -> ObjectMeta {
+pub(super) fn meta(snapshot: &Snapshot, name: String, labels: BTreeMap<String, String>, ctx: &Context) -> ObjectMeta {
     ObjectMeta {
         name: Some(name),
         namespace: Some(snapshot.identity.namespace.clone()),

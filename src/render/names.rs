@@ -25,20 +25,13 @@ pub const NOWHERE: &str = "none";
 /// Eight characters that stand for `input`: a digit, then seven of `0-9a-z`.
 pub fn tag8(input: &str) -> String {
     let digest = Sha256::digest(input.as_bytes());
-    let mut number = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let mut number = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     let mut tag = [b'0'; TAG];
     tag[0] += u8::try_from(number % 10).unwrap_or_default();
     number /= 10;
     for place in &mut tag[1..] {
         let digit = u8::try_from(number % 36).unwrap_or_default();
-        *place = if digit < 10 {
-            b'0' + digit
-        } else {
-            b'a' + digit - 10
-        };
+        *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
         number /= 36;
     }
     tag.iter().map(|byte| char::from(*byte)).collect()
@@ -53,11 +46,7 @@ fn tagged(head: &str, identity: &str) -> String {
 /// `stage-part` where that is short and can be split again; else with a tag.
 fn plain(stage: &str, part: &str, identity: &str) -> String {
     let name = format!("{stage}-{part}");
-    if part.contains('-') || name.len() > MAX {
-        tagged(&name, identity)
-    } else {
-        name
-    }
+    if part.contains('-') || name.len() > MAX { tagged(&name, identity) } else { name }
 }
 
 /// The stage's own Service for a service, whatever instance it points at; also the workload and the Service of a
@@ -68,42 +57,27 @@ pub fn stage_service(stage: &str, service: &str) -> String {
 
 /// Workload and Service of a service in one instance.
 pub fn instance_service(stage: &str, service: &str, instance: &str) -> String {
-    tagged(
-        &format!("{stage}-{service}"),
-        &format!("{stage}/{service}/{instance}"),
-    )
+    tagged(&format!("{stage}-{service}"), &format!("{stage}/{service}/{instance}"))
 }
 
 /// Claim that outlives instances.
 pub fn shared_claim(stage: &str, service: &str, volume: &str) -> String {
-    tagged(
-        &format!("{stage}-{service}-{volume}"),
-        &format!("shared/{stage}/{service}/{volume}"),
-    )
+    tagged(&format!("{stage}-{service}-{volume}"), &format!("shared/{stage}/{service}/{volume}"))
 }
 
 /// Claim that goes with its instance.
 pub fn instance_claim(stage: &str, service: &str, volume: &str, instance: &str) -> String {
-    tagged(
-        &format!("{stage}-{service}-{volume}"),
-        &format!("own/{stage}/{service}/{volume}/{instance}"),
-    )
+    tagged(&format!("{stage}-{service}-{volume}"), &format!("own/{stage}/{service}/{volume}/{instance}"))
 }
 
 /// Files of a service, by their content: pods that still run with the files before keep theirs.
 pub fn config(stage: &str, service: &str, content_hash: &str) -> String {
-    tagged(
-        &format!("{stage}-{service}"),
-        &format!("files/{stage}/{service}/{content_hash}"),
-    )
+    tagged(&format!("{stage}-{service}"), &format!("files/{stage}/{service}/{content_hash}"))
 }
 
 /// Job of a hook; another deploy runs another Job.
 pub fn job(stage: &str, hook: &str, phase: &str, deploy: &str) -> String {
-    tagged(
-        &format!("{stage}-{hook}"),
-        &format!("{deploy}/{phase}/{hook}"),
-    )
+    tagged(&format!("{stage}-{hook}"), &format!("{deploy}/{phase}/{hook}"))
 }
 
 /// The stage's route.
@@ -124,16 +98,8 @@ pub fn revision(hash: &str) -> String {
 /// Name of a service's file in its `ConfigMap`, whose keys may hold no `/`.
 pub fn file_key(volume: &str, path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
-    let key = if file == path {
-        format!("{volume}.{file}")
-    } else {
-        format!("{volume}.{}.{file}", tag8(path))
-    };
-    if key.len() > 253 {
-        format!("{volume}.{}", tag8(path))
-    } else {
-        key
-    }
+    let key = if file == path { format!("{volume}.{file}") } else { format!("{volume}.{}.{file}", tag8(path)) };
+    if key.len() > 253 { format!("{volume}.{}", tag8(path)) } else { key }
 }
 
 #[cfg(test)]
@@ -148,9 +114,7 @@ mod tests {
         name.len() <= MAX
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     }
 
     /// Names as the schema admits them; few letters, so that near-collisions are frequent.
@@ -162,10 +126,7 @@ mod tests {
     fn names_stay_what_they_are() {
         assert_eq!(tag8("shop/web/0abc"), "9b6twgaf");
         assert_eq!(stage_service("production", "web"), "production-web");
-        assert_eq!(
-            stage_service("production", "web-api"),
-            "production-web-api-08441pm9"
-        );
+        assert_eq!(stage_service("production", "web-api"), "production-web-api-08441pm9");
         assert_eq!(stage_route("production"), "production-route");
     }
 

@@ -33,20 +33,10 @@ pub fn waves(services: &[ServiceSpec]) -> Result<Vec<Vec<&ServiceSpec>>, Vec<Str
 
 /// A circle as something to put right.
 pub fn problem(circle: &[String]) -> Problem {
-    let way: Vec<&str> = circle
-        .iter()
-        .chain(circle.first())
-        .map(String::as_str)
-        .collect();
+    let way: Vec<&str> = circle.iter().chain(circle.first()).map(String::as_str).collect();
     Problem::new(
-        format!(
-            "Project spec.services[{}].dependsOn",
-            way.first().unwrap_or(&"")
-        ),
-        format!(
-            "services depend on each other in a circle: {}",
-            way.join(" → ")
-        ),
+        format!("Project spec.services[{}].dependsOn", way.first().unwrap_or(&"")),
+        format!("services depend on each other in a circle: {}", way.join(" → ")),
         "remove one of these dependencies",
     )
 }
@@ -58,9 +48,7 @@ fn circle(services: &[ServiceSpec], done: &BTreeSet<&str>) -> Vec<String> {
         found.filter(|service| !done.contains(service.name.as_str()))
     };
     let mut path: Vec<&str> = Vec::new();
-    let mut next = services
-        .iter()
-        .find(|service| !done.contains(service.name.as_str()));
+    let mut next = services.iter().find(|service| !done.contains(service.name.as_str()));
     while let Some(service) = next {
         if let Some(at) = path.iter().position(|name| *name == service.name) {
             path.drain(..at);

@@ -33,20 +33,13 @@ pub(super) fn merge(base: &mut Value, over: &Map<String, Value>) -> Result<(), U
     merge_object(base, over, "")
 }
 
-fn merge_object(
-    base: &mut Value,
-    over: &Map<String, Value>,
-    path: &str,
-) -> Result<(), Unmergeable> {
+fn merge_object(base: &mut Value, over: &Map<String, Value>, path: &str) -> Result<(), Unmergeable> {
     match over.get(DIRECTIVE).and_then(Value::as_str) {
         Some("replace") => *base = Value::Object(Map::new()),
         Some("merge") => {}
         None if !over.contains_key(DIRECTIVE) => {}
         _ => {
-            return Err(unmergeable(
-                path,
-                "has a $patch that is none of merge, replace and delete",
-            ));
+            return Err(unmergeable(path, "has a $patch that is none of merge, replace and delete"));
         }
     }
     if !base.is_object() {
@@ -56,11 +49,7 @@ fn merge_object(
         return Ok(());
     };
     for (name, value) in over.iter().filter(|(name, _)| *name != DIRECTIVE) {
-        let path = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         if name.starts_with('$') {
             return Err(unmergeable(&path, "is a directive that is not supported"));
         }
@@ -72,11 +61,7 @@ fn merge_object(
                 base.remove(name);
             }
             Value::Object(fields) => {
-                merge_object(
-                    base.entry(name.clone()).or_insert(Value::Null),
-                    fields,
-                    &path,
-                )?;
+                merge_object(base.entry(name.clone()).or_insert(Value::Null), fields, &path)?;
             }
             Value::Array(items) => {
                 let base = base.entry(name.clone()).or_insert(Value::Null);
@@ -106,20 +91,10 @@ fn merge_list(base: &mut Value, over: &[Value], key: &str, path: &str) -> Result
             return Err(unmergeable(path, "has an element that is not an object"));
         };
         let Some(identity) = fields.get(key) else {
-            return Err(unmergeable(
-                path,
-                &format!("has an element without {key}, by which it is merged"),
-            ));
+            return Err(unmergeable(path, &format!("has an element without {key}, by which it is merged")));
         };
-        let at = base
-            .iter()
-            .position(|other| other.get(key) == Some(identity));
-        let path = format!(
-            "{path}[{}]",
-            identity
-                .as_str()
-                .map_or(identity.to_string(), str::to_owned)
-        );
+        let at = base.iter().position(|other| other.get(key) == Some(identity));
+        let path = format!("{path}[{}]", identity.as_str().map_or(identity.to_string(), str::to_owned));
         if fields.get(DIRECTIVE) == Some(&Value::from("delete")) {
             at.map(|at| base.remove(at));
         } else if let Some(at) = at {
@@ -134,10 +109,7 @@ fn merge_list(base: &mut Value, over: &[Value], key: &str, path: &str) -> Result
 }
 
 fn unmergeable(path: &str, message: &str) -> Unmergeable {
-    Unmergeable {
-        path: path.to_owned(),
-        message: message.to_owned(),
-    }
+    Unmergeable { path: path.to_owned(), message: message.to_owned() }
 }
 
 /// Paths of fields of `given` that `read`, the same document after it was read into types, has lost: the names that
@@ -152,11 +124,7 @@ fn collect_lost(given: &Value, read: &Value, path: &str, lost: &mut Vec<String>)
     match (given, read) {
         (Value::Object(given), Value::Object(read)) => {
             for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 match read.get(name) {
                     Some(read) => collect_lost(value, read, &path, lost),
                     None => lost.push(path),
@@ -274,13 +242,7 @@ mod tests {
                 want: Err("spec has a $patch that is none of merge, replace and delete"),
             },
         ];
-        for Case {
-            name,
-            mut base,
-            over,
-            want,
-        } in cases
-        {
+        for Case { name, mut base, over, want } in cases {
             let over = over.as_object().expect(name);
             let merged = merge(&mut base, over).map(|()| base);
             let merged = merged.map_err(|error| format!("{} {}", error.path, error.message));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        Container, ContainerPort, HTTPGetAction, Lifecycle, LifecycleHandler, PodSpec,
-        PodTemplateSpec, Probe as PodProbe, SleepAction, TCPSocketAction,
+        Container, ContainerPort, HTTPGetAction, Lifecycle, LifecycleHandler, PodSpec, PodTemplateSpec,
+        Probe as PodProbe, SleepAction, TCPSocketAction,
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
@@ -47,10 +47,7 @@ pub(super) fn template(
     };
     security::fill(&mut pod);
     let rendered = PodTemplateSpec {
-        metadata: Some(ObjectMeta {
-            labels: Some(copy.workload_labels()),
-            ..ObjectMeta::default()
-        }),
+        metadata: Some(ObjectMeta { labels: Some(copy.workload_labels()), ..ObjectMeta::default() }),
         spec: Some(pod),
     };
     if service.pod_template.is_empty() {
@@ -82,10 +79,7 @@ fn container(copy: &Copy<'_>, known: &[Address]) -> Result<Container, Problem> {
         })
         .collect();
     let drain = || Lifecycle {
-        pre_stop: Some(LifecycleHandler {
-            sleep: Some(SleepAction { seconds: DRAIN }),
-            ..LifecycleHandler::default()
-        }),
+        pre_stop: Some(LifecycleHandler { sleep: Some(SleepAction { seconds: DRAIN }), ..LifecycleHandler::default() }),
         ..Lifecycle::default()
     };
     Ok(Container {
@@ -124,17 +118,12 @@ fn readiness(health: &Health) -> PodProbe {
     };
     match &health.probe {
         Probe::Http { path, expect } if kubelet_agrees(expect) => PodProbe {
-            http_get: Some(HTTPGetAction {
-                path: Some(path.clone()),
-                port,
-                ..HTTPGetAction::default()
-            }),
+            http_get: Some(HTTPGetAction { path: Some(path.clone()), port, ..HTTPGetAction::default() }),
             ..probe
         },
-        Probe::Http { .. } | Probe::Tcp {} => PodProbe {
-            tcp_socket: Some(TCPSocketAction { host: None, port }),
-            ..probe
-        },
+        Probe::Http { .. } | Probe::Tcp {} => {
+            PodProbe { tcp_socket: Some(TCPSocketAction { host: None, port }), ..probe }
+        }
     }
 }
 
@@ -152,20 +141,13 @@ fn kubelet_agrees(expect: &str) -> bool {
 }
 
 /// Merges the service's pod templates over the rendered one and checks what comes out.
-fn overlaid(
-    service: &ServiceSpec,
-    rendered: &PodTemplateSpec,
-) -> Result<PodTemplateSpec, Problems> {
+fn overlaid(service: &ServiceSpec, rendered: &PodTemplateSpec) -> Result<PodTemplateSpec, Problems> {
     let field = |path: &str| match path {
         "" => format!("services[{}].podTemplate", service.name),
         path => format!("services[{}].podTemplate.{path}", service.name),
     };
     let unreadable = |error: serde_json::Error| {
-        Problem::new(
-            field(""),
-            error.to_string(),
-            "correct it to what a Kubernetes pod template takes",
-        )
+        Problem::new(field(""), error.to_string(), "correct it to what a Kubernetes pod template takes")
     };
     let mut merged = serde_json::to_value(rendered).map_err(unreadable)?;
     for over in &service.pod_template {
@@ -182,53 +164,28 @@ fn overlaid(
     let read = serde_json::to_value(&template).map_err(unreadable)?;
     let mut problems: Vec<Problem> = overlay::lost_fields(&merged, &read)
         .into_iter()
-        .map(|path| {
-            Problem::new(
-                field(&path),
-                "is not a field of a pod template",
-                "correct its name or remove it",
-            )
-        })
+        .map(|path| Problem::new(field(&path), "is not a field of a pod template", "correct its name or remove it"))
         .collect();
     problems.extend(changed_image(service, rendered, &template, &field));
     if let Some(pod) = &mut template.spec {
         security::fill(pod);
     }
-    problems.extend(
-        security::violations(&template)
-            .into_iter()
-            .map(|(path, what)| {
-                Problem::new(
-                    field(&path),
-                    what,
-                    "remove it; pods stay within the baseline Pod Security level",
-                )
-            }),
-    );
+    problems.extend(security::violations(&template).into_iter().map(|(path, what)| {
+        Problem::new(field(&path), what, "remove it; pods stay within the baseline Pod Security level")
+    }));
     // Whatever the overlay did to them: Services, claims and cleanup rely on our labels.
     let metadata = template.metadata.get_or_insert_default();
-    let ours = rendered
-        .metadata
-        .iter()
-        .flat_map(|meta| meta.labels.iter().flatten());
+    let ours = rendered.metadata.iter().flat_map(|meta| meta.labels.iter().flatten());
     let labels = metadata.labels.get_or_insert_default();
     labels.extend(ours.map(|(key, value)| (key.clone(), value.clone())));
     Problems::none_or(problems, template)
 }
 
 /// Labels with our prefix say what an object is, and are not to be chosen.
-fn refuse_own_labels(
-    over: &Map<String, Value>,
-    field: &impl Fn(&str) -> String,
-) -> Result<(), Problem> {
+fn refuse_own_labels(over: &Map<String, Value>, field: &impl Fn(&str) -> String) -> Result<(), Problem> {
     for list in ["labels", "annotations"] {
-        let given = over
-            .get("metadata")
-            .and_then(|meta| meta.get(list)?.as_object());
-        let reserved = given
-            .into_iter()
-            .flatten()
-            .find(|(key, _)| key.starts_with(labels::PREFIX));
+        let given = over.get("metadata").and_then(|meta| meta.get(list)?.as_object());
+        let reserved = given.into_iter().flatten().find(|(key, _)| key.starts_with(labels::PREFIX));
         if let Some((key, _)) = reserved {
             return Err(Problem::new(
                 field(&format!("metadata.{list}[{key}]")),
@@ -249,9 +206,7 @@ fn changed_image(
 ) -> Option<Problem> {
     let image = |template: &PodTemplateSpec| {
         let containers = template.spec.as_ref().map(|pod| pod.containers.as_slice());
-        let own = containers?
-            .iter()
-            .find(|container| container.name == service.name);
+        let own = containers?.iter().find(|container| container.name == service.name);
         own.map(|container| container.image.clone())
     };
     let path = format!("spec.containers[{}]", service.name);

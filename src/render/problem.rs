@@ -15,16 +15,8 @@ pub struct Problem {
 
 impl Problem {
     /// A problem with `field`.
-    pub fn new(
-        field: impl Into<String>,
-        message: impl Into<String>,
-        way_out: impl Into<String>,
-    ) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-            way_out: way_out.into(),
-        }
+    pub fn new(field: impl Into<String>, message: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into(), way_out: way_out.into() }
     }
 }
 
@@ -42,11 +34,7 @@ pub struct Problems(pub Vec<Problem>);
 impl Problems {
     /// `value` if nothing is wrong.
     pub fn none_or<T>(problems: Vec<Problem>, value: T) -> Result<T, Self> {
-        if problems.is_empty() {
-            Ok(value)
-        } else {
-            Err(Self(problems))
-        }
+        if problems.is_empty() { Ok(value) } else { Err(Self(problems)) }
     }
 }
 

@@ -6,8 +6,7 @@ use super::{
     check,
     problem::{Problem, Problems},
     snapshot::{
-        Claim, Health, Hook, Hooks, Identity, Port, Probe, Scope, ServiceSpec, Snapshot, VERSION,
-        Volume, VolumeSource,
+        Claim, Health, Hook, Hooks, Identity, Port, Probe, Scope, ServiceSpec, Snapshot, VERSION, Volume, VolumeSource,
     },
 };
 use crate::{
@@ -44,12 +43,7 @@ impl Snapshot {
     }
 }
 
-fn merge(
-    identity: Identity,
-    project: &ProjectSpec,
-    stage: &StageSpec,
-    release: Release,
-) -> Snapshot {
+fn merge(identity: Identity, project: &ProjectSpec, stage: &StageSpec, release: Release) -> Snapshot {
     let nothing = ServiceOverride::default();
     let services = project.services.iter().map(|declared| {
         let over = stage.services.get(&declared.name).unwrap_or(&nothing);
@@ -66,11 +60,7 @@ fn merge(
         },
         release,
         services: services.collect(),
-        hooks: stage
-            .hooks
-            .as_ref()
-            .map(|declared| hooks(declared, first))
-            .unwrap_or_default(),
+        hooks: stage.hooks.as_ref().map(|declared| hooks(declared, first)).unwrap_or_default(),
     }
 }
 
@@ -91,19 +81,13 @@ fn service(declared: &api::Service, over: &ServiceOverride) -> ServiceSpec {
         replicas: over.replicas.unwrap_or(declared.replicas),
         resources: resources.cloned(),
         depends_on: declared.depends_on.clone(),
-        health: declared
-            .health
-            .as_ref()
-            .and_then(|health| resolve_health(declared, health)),
+        health: declared.health.as_ref().and_then(|health| resolve_health(declared, health)),
         pod_template: overlays.into_iter().flatten().cloned().collect(),
     }
 }
 
 fn port(declared: &api::Port) -> Port {
-    Port {
-        name: declared.name.clone(),
-        port: declared.port,
-    }
+    Port { name: declared.name.clone(), port: declared.port }
 }
 
 /// `over` replaces by name, where the variable stands, so that references to earlier ones still hold; what is new
@@ -114,9 +98,7 @@ pub(super) fn merge_env(base: &[EnvVar], over: &[EnvVar]) -> Vec<EnvVar> {
         same.unwrap_or(variable).clone()
     });
     let is_new = |variable: &&EnvVar| !base.iter().any(|other| other.name == variable.name);
-    replaced
-        .chain(over.iter().filter(is_new).cloned())
-        .collect()
+    replaced.chain(over.iter().filter(is_new).cloned()).collect()
 }
 
 fn volume(declared: &api::Volume) -> Option<Volume> {
@@ -124,10 +106,9 @@ fn volume(declared: &api::Volume) -> Option<Volume> {
         api::VolumeSource::SharedClaim(it) => VolumeSource::SharedClaim(claim(it)),
         api::VolumeSource::PerInstanceClaim(it) => VolumeSource::PerInstanceClaim(claim(it)),
         api::VolumeSource::Files(files) => VolumeSource::Files(files.clone()),
-        api::VolumeSource::EmptyDir(dir) => VolumeSource::EmptyDir {
-            size_limit: dir.size_limit.clone(),
-            memory: dir.memory,
-        },
+        api::VolumeSource::EmptyDir(dir) => {
+            VolumeSource::EmptyDir { size_limit: dir.size_limit.clone(), memory: dir.memory }
+        }
     };
     Some(Volume {
         name: declared.name.clone(),
@@ -148,10 +129,7 @@ fn claim(declared: &api::Claim) -> Claim {
 /// `None` where the probe or its port is missing, which is reported by the checks.
 fn resolve_health(service: &api::Service, declared: &api::Health) -> Option<Health> {
     let probe = match (&declared.http, &declared.tcp) {
-        (Some(http), None) => Probe::Http {
-            path: http.path.clone(),
-            expect: http.expect.clone(),
-        },
+        (Some(http), None) => Probe::Http { path: http.path.clone(), expect: http.expect.clone() },
         (None, Some(_)) => Probe::Tcp {},
         _ => return None,
     };

@@ -3,8 +3,8 @@
 use k8s_openapi::api::{
     core::v1::Service,
     networking::v1::{
-        HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule,
-        IngressServiceBackend, IngressSpec, IngressTLS, ServiceBackendPort,
+        HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule, IngressServiceBackend,
+        IngressSpec, IngressTLS, ServiceBackendPort,
     },
 };
 
@@ -63,16 +63,12 @@ pub fn stage_service(
 
 /// The service and port that routes lead to: the named ones, or else the first port of the first service that instances
 /// have their own of.
-pub fn backend<'a>(
-    snapshot: &'a Snapshot,
-    route: Option<&Route>,
-) -> Option<(&'a ServiceSpec, &'a Port)> {
+pub fn backend<'a>(snapshot: &'a Snapshot, route: Option<&Route>) -> Option<(&'a ServiceSpec, &'a Port)> {
     let service = match route.and_then(|route| route.service.as_ref()) {
         Some(name) => snapshot.service(name)?,
-        None => snapshot
-            .services
-            .iter()
-            .find(|service| service.scope == Scope::Instance && !service.ports.is_empty())?,
+        None => {
+            snapshot.services.iter().find(|service| service.scope == Scope::Instance && !service.ports.is_empty())?
+        }
     };
     let port = match route.and_then(|route| route.port.as_ref()) {
         Some(name) => service.ports.iter().find(|port| port.name == *name)?,
@@ -96,12 +92,7 @@ pub fn stage_route(snapshot: &Snapshot, route: &Route, ctx: &Context) -> Option<
 }
 
 /// The route of one instance, to its own Service; none where instances have no host of their own.
-pub fn instance_route(
-    snapshot: &Snapshot,
-    route: &Route,
-    instance: &str,
-    ctx: &Context,
-) -> Option<RouteObject> {
+pub fn instance_route(snapshot: &Snapshot, route: &Route, instance: &str, ctx: &Context) -> Option<RouteObject> {
     let (service, port) = backend(snapshot, Some(route))?;
     let target = Target {
         name: names::instance_route(&snapshot.identity.stage, instance),
@@ -140,13 +131,7 @@ fn instance_host(route: &Route, instance: &str) -> Option<String> {
 }
 
 /// Only an Ingress knows here whether it is encrypted; the listener of a Gateway decides for itself.
-fn url(
-    snapshot: &Snapshot,
-    route: Option<&Route>,
-    host: Option<String>,
-    object: &str,
-    port: &Port,
-) -> String {
+fn url(snapshot: &Snapshot, route: Option<&Route>, host: Option<String>, object: &str, port: &Port) -> String {
     let encrypted = route.is_some_and(|route| route.tls_secret.is_some());
     match host {
         Some(host) if encrypted => format!("https://{host}"),
@@ -167,12 +152,7 @@ struct Target<'a> {
     instance: Option<&'a str>,
 }
 
-fn object(
-    snapshot: &Snapshot,
-    route: &Route,
-    target: &Target<'_>,
-    ctx: &Context,
-) -> Option<RouteObject> {
+fn object(snapshot: &Snapshot, route: &Route, target: &Target<'_>, ctx: &Context) -> Option<RouteObject> {
     let mut all = meta::shared_labels(snapshot);
     let scope = match target.instance {
         Some(instance) => {
@@ -186,22 +166,12 @@ fn object(
     metadata.annotations = (!route.annotations.is_empty()).then(|| route.annotations.clone());
     match route.type_ {
         RouteType::Ingress => {
-            let rendered = Ingress {
-                metadata,
-                spec: Some(ingress(route, target)),
-                status: None,
-            };
+            let rendered = Ingress { metadata, spec: Some(ingress(route, target)), status: None };
             Some(RouteObject::Ingress(Box::new(meta::marked(rendered, ctx))))
         }
         RouteType::HttpRoute => {
-            let rendered = HttpRoute {
-                metadata,
-                spec: http_route(route, target),
-                status: None,
-            };
-            Some(RouteObject::HttpRoute(Box::new(meta::marked(
-                rendered, ctx,
-            ))))
+            let rendered = HttpRoute { metadata, spec: http_route(route, target), status: None };
+            Some(RouteObject::HttpRoute(Box::new(meta::marked(rendered, ctx))))
         }
         RouteType::None => None,
     }
@@ -211,27 +181,20 @@ fn ingress(route: &Route, target: &Target<'_>) -> IngressSpec {
     let backend = IngressBackend {
         service: Some(IngressServiceBackend {
             name: target.service.clone(),
-            port: Some(ServiceBackendPort {
-                number: Some(target.port),
-                name: None,
-            }),
+            port: Some(ServiceBackendPort { number: Some(target.port), name: None }),
         }),
         resource: None,
     };
-    let tls = route.tls_secret.as_ref().map(|secret| IngressTLS {
-        hosts: Some(vec![target.host.to_owned()]),
-        secret_name: Some(secret.clone()),
-    });
+    let tls = route
+        .tls_secret
+        .as_ref()
+        .map(|secret| IngressTLS { hosts: Some(vec![target.host.to_owned()]), secret_name: Some(secret.clone()) });
     IngressSpec {
         ingress_class_name: route.class_name.clone(),
         rules: Some(vec![IngressRule {
             host: Some(target.host.to_owned()),
             http: Some(HTTPIngressRuleValue {
-                paths: vec![HTTPIngressPath {
-                    path: Some("/".into()),
-                    path_type: "Prefix".into(),
-                    backend,
-                }],
+                paths: vec![HTTPIngressPath { path: Some("/".into()), path_type: "Prefix".into(), backend }],
             }),
         }]),
         tls: tls.map(|tls| vec![tls]),
@@ -249,10 +212,7 @@ fn http_route(route: &Route, target: &Target<'_>) -> HttpRouteSpec {
         parent_refs: parents.collect(),
         hostnames: vec![target.host.to_owned()],
         rules: vec![HttpRouteRule {
-            backend_refs: vec![BackendReference {
-                name: target.service.clone(),
-                port: Some(target.port),
-            }],
+            backend_refs: vec![BackendReference { name: target.service.clone(), port: Some(target.port) }],
         }],
     }
 }

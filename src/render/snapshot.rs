@@ -271,9 +271,7 @@ pub struct Hook {
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// Written by a newer program.
-    #[error(
-        "snapshot has format version {0}, and this program reads up to {VERSION}: upgrade Stagekeeper"
-    )]
+    #[error("snapshot has format version {0}, and this program reads up to {VERSION}: upgrade Stagekeeper")]
     Newer(u64),
     /// Not a snapshot at all, or a damaged one.
     #[error("stored snapshot cannot be read: {0}; deploy the release again to make a new one")]
@@ -316,11 +314,7 @@ impl Snapshot {
     /// Name of the instance that runs it: its own for each snapshot where instances stand side by side, one for
     /// ever where the strategy changes it in place.
     pub fn instance(&self) -> String {
-        if self.strategy.is_in_place() {
-            names::IN_PLACE.to_owned()
-        } else {
-            names::tag8(&self.hash())
-        }
+        if self.strategy.is_in_place() { names::IN_PLACE.to_owned() } else { names::tag8(&self.hash()) }
     }
 
     /// The service with this name.

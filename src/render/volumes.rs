@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::core::v1::{
         ConfigMap, ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, PersistentVolumeClaim,
-        PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource, Volume as PodVolume,
-        VolumeMount, VolumeResourceRequirements,
+        PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource, Volume as PodVolume, VolumeMount,
+        VolumeResourceRequirements,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
@@ -21,10 +21,7 @@ use crate::api::labels;
 /// Whether two pods of the service must never run at the same time: it mounts a claim that one node at a time may
 /// mount.
 pub(super) fn are_exclusive(service: &ServiceSpec) -> bool {
-    service
-        .volumes
-        .iter()
-        .any(|volume| claim_of(volume).is_some_and(|claim| !claim.takes_many(volume.read_only)))
+    service.volumes.iter().any(|volume| claim_of(volume).is_some_and(|claim| !claim.takes_many(volume.read_only)))
 }
 
 /// The claim that a volume is, of either kind.
@@ -51,10 +48,7 @@ pub(super) fn mounts(service: &ServiceSpec) -> Option<Vec<VolumeMount>> {
 pub(super) fn pod_volumes(copy: &Copy<'_>) -> Option<Vec<PodVolume>> {
     let config = config_name(copy);
     let volumes = copy.service.volumes.iter().map(|volume| {
-        let mut rendered = PodVolume {
-            name: volume.name.clone(),
-            ..PodVolume::default()
-        };
+        let mut rendered = PodVolume { name: volume.name.clone(), ..PodVolume::default() };
         match &volume.source {
             VolumeSource::SharedClaim(_) | VolumeSource::PerInstanceClaim(_) => {
                 rendered.persistent_volume_claim = Some(PersistentVolumeClaimVolumeSource {
@@ -83,11 +77,8 @@ pub(super) fn pod_volumes(copy: &Copy<'_>) -> Option<Vec<PodVolume>> {
 }
 
 fn items(volume: &str, files: &BTreeMap<String, String>) -> Vec<KeyToPath> {
-    let items = files.keys().map(|path| KeyToPath {
-        key: names::file_key(volume, path),
-        path: path.clone(),
-        mode: None,
-    });
+    let items =
+        files.keys().map(|path| KeyToPath { key: names::file_key(volume, path), path: path.clone(), mode: None });
     items.collect()
 }
 
@@ -122,10 +113,7 @@ pub(super) fn claims(copy: &Copy<'_>, ctx: &Context) -> Vec<PersistentVolumeClai
             spec: Some(PersistentVolumeClaimSpec {
                 access_modes: Some(claim.access_modes.clone()),
                 storage_class_name: claim.storage_class_name.clone(),
-                resources: Some(VolumeResourceRequirements {
-                    requests: Some(requests),
-                    limits: None,
-                }),
+                resources: Some(VolumeResourceRequirements { requests: Some(requests), limits: None }),
                 ..PersistentVolumeClaimSpec::default()
             }),
             status: None,
@@ -140,9 +128,7 @@ fn files(service: &ServiceSpec) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for volume in &service.volumes {
         if let VolumeSource::Files(files) = &volume.source {
-            let keyed = files
-                .iter()
-                .map(|(path, text)| (names::file_key(&volume.name, path), text.clone()));
+            let keyed = files.iter().map(|(path, text)| (names::file_key(&volume.name, path), text.clone()));
             all.extend(keyed);
         }
     }

@@ -41,11 +41,7 @@ pub(super) fn manifests(
         Scope::Instance => names::revision(hash),
         Scope::Stage => names::revision(&meta::content_hash(&template)),
     };
-    let pod_labels = template
-        .metadata
-        .get_or_insert_default()
-        .labels
-        .get_or_insert_default();
+    let pod_labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
     pod_labels.insert(labels::SNAPSHOT.into(), revision.clone());
     Ok(ServiceManifests {
         name: copy.service.name.clone(),
@@ -59,22 +55,14 @@ pub(super) fn manifests(
     })
 }
 
-fn deployment(
-    copy: &Copy<'_>,
-    template: PodTemplateSpec,
-    revision: &str,
-    ctx: &Context,
-) -> Deployment {
+fn deployment(copy: &Copy<'_>, template: PodTemplateSpec, revision: &str, ctx: &Context) -> Deployment {
     let mut all = copy.workload_labels();
     all.insert(labels::SNAPSHOT.into(), revision.to_owned());
     let deployment = Deployment {
         metadata: meta::meta(copy.snapshot, copy.name(), all, ctx),
         spec: Some(DeploymentSpec {
             replicas: Some(copy.service.replicas),
-            selector: LabelSelector {
-                match_labels: Some(copy.selector()),
-                match_expressions: None,
-            },
+            selector: LabelSelector { match_labels: Some(copy.selector()), match_expressions: None },
             strategy: Some(strategy(copy)),
             template,
             // The way back is a stored snapshot, not an old ReplicaSet.
@@ -92,10 +80,7 @@ fn deployment(
 fn strategy(copy: &Copy<'_>) -> DeploymentStrategy {
     let all_at_once = copy.snapshot.strategy == Strategy::Recreate;
     if all_at_once || volumes::are_exclusive(copy.service) {
-        return DeploymentStrategy {
-            type_: Some("Recreate".into()),
-            rolling_update: None,
-        };
+        return DeploymentStrategy { type_: Some("Recreate".into()), rolling_update: None };
     }
     DeploymentStrategy {
         type_: Some("RollingUpdate".into()),

@@ -97,8 +97,7 @@ impl TryFrom<EntryRow> for AuditEntry {
     type Error = StoreError;
 
     fn try_from(row: EntryRow) -> Result<Self, StoreError> {
-        let actor = (row.actor.parse())
-            .map_err(|why| StoreError::corrupt("audit entry", &row.seq, &why))?;
+        let actor = (row.actor.parse()).map_err(|why| StoreError::corrupt("audit entry", &row.seq, &why))?;
         Ok(Self {
             seq: row.seq,
             entry: NewAuditEntry {
@@ -159,14 +158,8 @@ impl Store {
         let mut entries = 0;
         let mut hash: Vec<u8> = Vec::new();
         let broken = |entries: i64, why| {
-            let broken = AuditBreak {
-                seq: entries + 1,
-                why,
-            };
-            Ok(AuditVerdict {
-                entries,
-                broken: Some(broken),
-            })
+            let broken = AuditBreak { seq: entries + 1, why };
+            Ok(AuditVerdict { entries, broken: Some(broken) })
         };
         loop {
             let page = self.chain_page(entries, head.seq).await?;
@@ -193,10 +186,7 @@ impl Store {
         if hash != head.hash {
             return broken(entries - 1, "it is not the entry that was written last");
         }
-        Ok(AuditVerdict {
-            entries,
-            broken: None,
-        })
+        Ok(AuditVerdict { entries, broken: None })
     }
 
     async fn chain_page(&self, after: i64, last: i64) -> Result<Vec<ChainRow>, StoreError> {

@@ -54,9 +54,7 @@ pub struct Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("connections", &self.pool.size())
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("connections", &self.pool.size()).finish_non_exhaustive()
     }
 }
 
@@ -160,9 +158,9 @@ impl Store {
     pub(super) fn fault(&self, error: sqlx::Error) -> StoreError {
         let lost = match &error {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
-            sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-                code == "25006" || code.starts_with("57P") || code.starts_with("08")
-            }),
+            sqlx::Error::Database(database) => {
+                database.code().is_some_and(|code| code == "25006" || code.starts_with("57P") || code.starts_with("08"))
+            }
             _ => false,
         };
         if lost {
@@ -222,9 +220,5 @@ fn place(server: &PgConnectOptions) -> String {
         Some(socket) => socket.display().to_string(),
         None => server.get_host().to_owned(),
     };
-    format!(
-        "{host}:{}/{}",
-        server.get_port(),
-        server.get_database().unwrap_or_default()
-    )
+    format!("{host}:{}/{}", server.get_port(), server.get_database().unwrap_or_default())
 }

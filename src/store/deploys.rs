@@ -8,9 +8,7 @@ mod prune;
 
 pub use advance::Advance;
 pub use create::{Creation, NewDeploy};
-pub use history::{
-    DeployDetail, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage, Place, time_in_states,
-};
+pub use history::{DeployDetail, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage, Place, time_in_states};
 pub use load::{GoodDeploy, TargetState};
 
 use jiff::Timestamp;
@@ -103,10 +101,8 @@ impl TryFrom<DeployRow> for StoredDeploy {
     type Error = StoreError;
 
     fn try_from(row: DeployRow) -> Result<Self, StoreError> {
-        let state =
-            (row.state.parse()).map_err(|why| StoreError::corrupt("deploy", &row.id, &why))?;
-        let actor =
-            (row.actor.parse()).map_err(|why| StoreError::corrupt("deploy", &row.id, &why))?;
+        let state = (row.state.parse()).map_err(|why| StoreError::corrupt("deploy", &row.id, &why))?;
+        let actor = (row.actor.parse()).map_err(|why| StoreError::corrupt("deploy", &row.id, &why))?;
         Ok(Self {
             deploy: Deploy {
                 id: row.id,
@@ -148,12 +144,8 @@ impl TryFrom<TransitionRow> for StoredTransition {
     type Error = StoreError;
 
     fn try_from(row: TransitionRow) -> Result<Self, StoreError> {
-        let corrupt =
-            |why: String| StoreError::corrupt("transition of deploy", &row.deploy_id, &why);
-        let state = |word: &str| {
-            word.parse::<State>()
-                .map_err(|why| corrupt(why.to_string()))
-        };
+        let corrupt = |why: String| StoreError::corrupt("transition of deploy", &row.deploy_id, &why);
+        let state = |word: &str| word.parse::<State>().map_err(|why| corrupt(why.to_string()));
         Ok(Self {
             deploy: row.deploy_id,
             from: row.from_state.as_deref().map(state).transpose()?,
@@ -168,10 +160,7 @@ impl TryFrom<TransitionRow> for StoredTransition {
 
 impl Store {
     /// The steps of a deploy in the order in which they were taken.
-    pub async fn transitions_list(
-        &self,
-        deploy: Uuid,
-    ) -> Result<Vec<StoredTransition>, StoreError> {
+    pub async fn transitions_list(&self, deploy: Uuid) -> Result<Vec<StoredTransition>, StoreError> {
         self.transitions_of(&self.pool, &[deploy]).await
     }
 

@@ -14,9 +14,7 @@ pub enum StoreError {
     #[error("{0}")]
     Conflict(String),
     /// A newer leader has written the row.
-    #[error(
-        "deploy {id} was written by a leader of epoch {theirs}, this process holds epoch {mine}: it leads no more"
-    )]
+    #[error("deploy {id} was written by a leader of epoch {theirs}, this process holds epoch {mine}: it leads no more")]
     Fenced {
         /// The deploy.
         id: Uuid,
@@ -92,22 +90,11 @@ impl StoreError {
     }
 
     pub(super) fn not_found(what: &'static str, id: &(impl ToString + ?Sized)) -> Self {
-        Self::NotFound {
-            what,
-            id: id.to_string(),
-        }
+        Self::NotFound { what, id: id.to_string() }
     }
 
-    pub(super) fn corrupt(
-        what: &'static str,
-        id: &(impl ToString + ?Sized),
-        why: &(impl ToString + ?Sized),
-    ) -> Self {
-        Self::Corrupt {
-            what,
-            id: id.to_string(),
-            why: why.to_string(),
-        }
+    pub(super) fn corrupt(what: &'static str, id: &(impl ToString + ?Sized), why: &(impl ToString + ?Sized)) -> Self {
+        Self::Corrupt { what, id: id.to_string(), why: why.to_string() }
     }
 }
 
@@ -145,9 +132,9 @@ fn of_sqlstate(code: &str, text: String) -> StoreError {
         }
         // Two writers, or a row that went away meanwhile.
         "23503" | "23505" | "40001" | "40P01" => StoreError::Conflict(text),
-        "42P01" | "42703" | "42883" => StoreError::Other(format!(
-            "{text}: the schema does not fit this version; run `stagekeeper migrate up`"
-        )),
+        "42P01" | "42703" | "42883" => {
+            StoreError::Other(format!("{text}: the schema does not fit this version; run `stagekeeper migrate up`"))
+        }
         _ => StoreError::Other(text),
     }
 }

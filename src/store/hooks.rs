@@ -55,18 +55,13 @@ impl TryFrom<HookRow> for HookRun {
     type Error = StoreError;
 
     fn try_from(row: HookRow) -> Result<Self, StoreError> {
-        let phase = [
-            Phase::BeforeStart,
-            Phase::BeforeTraffic,
-            Phase::Verify,
-            Phase::AfterSuccess,
-        ]
-        .into_iter()
-        .find(|phase| phase.word() == row.phase)
-        .ok_or_else(|| {
-            let why = format!("`{}` is not a phase", row.phase);
-            StoreError::corrupt("hook run", &row.name, &why)
-        })?;
+        let phase = [Phase::BeforeStart, Phase::BeforeTraffic, Phase::Verify, Phase::AfterSuccess]
+            .into_iter()
+            .find(|phase| phase.word() == row.phase)
+            .ok_or_else(|| {
+                let why = format!("`{}` is not a phase", row.phase);
+                StoreError::corrupt("hook run", &row.name, &why)
+            })?;
         Ok(Self {
             deploy: row.deploy_id,
             phase,

@@ -48,16 +48,10 @@ impl FromStr for InstanceStatus {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        [
-            Self::Running,
-            Self::Stopped,
-            Self::Failed,
-            Self::Removing,
-            Self::Removed,
-        ]
-        .into_iter()
-        .find(|status| status.word() == word)
-        .ok_or_else(|| format!("`{word}` is not an instance status"))
+        [Self::Running, Self::Stopped, Self::Failed, Self::Removing, Self::Removed]
+            .into_iter()
+            .find(|status| status.word() == word)
+            .ok_or_else(|| format!("`{word}` is not an instance status"))
     }
 }
 
@@ -107,8 +101,7 @@ impl TryFrom<InstanceRow> for Instance {
 
     fn try_from(row: InstanceRow) -> Result<Self, StoreError> {
         Ok(Self {
-            status: (row.status.parse())
-                .map_err(|why: String| StoreError::corrupt("instance", &row.name, &why))?,
+            status: (row.status.parse()).map_err(|why: String| StoreError::corrupt("instance", &row.name, &why))?,
             target: row.target_id,
             name: row.name,
             deploy: row.deploy_id,

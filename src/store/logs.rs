@@ -52,9 +52,7 @@ impl FromStr for LogLevel {
         [Self::Debug, Self::Info, Self::Warn, Self::Error]
             .into_iter()
             .find(|level| level.word() == word)
-            .ok_or_else(|| {
-                format!("`{word}` is not a log level: expected debug, info, warn or error")
-            })
+            .ok_or_else(|| format!("`{word}` is not a log level: expected debug, info, warn or error"))
     }
 }
 
@@ -111,18 +109,11 @@ impl TryFrom<LineRow> for StoredLine {
     type Error = StoreError;
 
     fn try_from(row: LineRow) -> Result<Self, StoreError> {
-        let level = (row.level.parse())
-            .map_err(|why: String| StoreError::corrupt("log line", &row.position, &why))?;
+        let level = (row.level.parse()).map_err(|why: String| StoreError::corrupt("log line", &row.position, &why))?;
         Ok(Self {
             position: row.position,
             deploy: row.deploy_id,
-            line: LogLine {
-                at: row.at.to_jiff(),
-                source: row.source,
-                seq: row.seq,
-                level,
-                text: row.line,
-            },
+            line: LogLine { at: row.at.to_jiff(), source: row.source, seq: row.seq, level, text: row.line },
         })
     }
 }
@@ -135,16 +126,11 @@ impl Store {
             return Ok(0);
         }
         let at: Vec<SqlTimestamp> = lines.iter().map(|line| line.at.to_sqlx()).collect();
-        let sources: Vec<String> = lines
-            .iter()
-            .map(|line| storable(&line.source).into_owned())
-            .collect();
+        let sources: Vec<String> = lines.iter().map(|line| storable(&line.source).into_owned()).collect();
         let seqs: Vec<i64> = lines.iter().map(|line| line.seq).collect();
         let levels: Vec<&str> = lines.iter().map(|line| line.level.word()).collect();
-        let texts: Vec<String> = lines
-            .iter()
-            .map(|line| at_most(storable(&line.text), LONGEST_LINE).into_owned())
-            .collect();
+        let texts: Vec<String> =
+            lines.iter().map(|line| at_most(storable(&line.text), LONGEST_LINE).into_owned()).collect();
         let stored = sqlx::query!(
             "INSERT INTO deploy_logs (deploy_id, at, source, seq, level, line)
              SELECT $1, new.at, new.source, new.seq, new.level, new.line
@@ -218,11 +204,7 @@ impl Store {
 
     /// Makes the partitions of this month and of `months_ahead` after it and says how many were missing. Reads only when
     /// none is.
-    pub async fn partitions_ensure(
-        &self,
-        now: Timestamp,
-        months_ahead: i32,
-    ) -> Result<i32, StoreError> {
+    pub async fn partitions_ensure(&self, now: Timestamp, months_ahead: i32) -> Result<i32, StoreError> {
         sqlx::query_scalar!(
             r#"SELECT deploy_logs_partitions_ensure($1, $2) AS "made!""#,
             now.to_sqlx() as SqlTimestamp,
@@ -235,12 +217,9 @@ impl Store {
 
     /// Drops the months that ended before `before` and says how many.
     pub async fn logs_prune(&self, before: Timestamp) -> Result<i32, StoreError> {
-        sqlx::query_scalar!(
-            r#"SELECT deploy_logs_prune($1) AS "dropped!""#,
-            before.to_sqlx() as SqlTimestamp
-        )
-        .fetch_one(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))
+        sqlx::query_scalar!(r#"SELECT deploy_logs_prune($1) AS "dropped!""#, before.to_sqlx() as SqlTimestamp)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| self.fault(error))
     }
 }

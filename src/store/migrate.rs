@@ -19,9 +19,7 @@ use sqlx::{
 use super::{Store, StoreError, error::cause};
 
 /// The migrations of this version of the program.
-pub static MIGRATIONS: Migrations = Migrations {
-    source: sqlx::migrate!(),
-};
+pub static MIGRATIONS: Migrations = Migrations { source: sqlx::migrate!() };
 
 const TABLE: &str = "_sqlx_migrations";
 
@@ -98,9 +96,7 @@ pub enum MigrationError {
         version: i64,
     },
     /// The number is not one of ours.
-    #[error(
-        "there is no migration {version}; `stagekeeper migrate status` lists them, 0 stands for an empty schema"
-    )]
+    #[error("there is no migration {version}; `stagekeeper migrate status` lists them, 0 stands for an empty schema")]
     Unknown {
         /// The number.
         version: i64,
@@ -110,22 +106,17 @@ pub enum MigrationError {
 impl Migrations {
     /// Reads a set from a folder: for tests that bring their own.
     pub async fn from_folder(folder: &std::path::Path) -> Result<Self, StoreError> {
-        let source = Migrator::new(folder)
-            .await
-            .map_err(|error| StoreError::Other(format!("{}: {error}", folder.display())))?;
+        let source =
+            Migrator::new(folder).await.map_err(|error| StoreError::Other(format!("{}: {error}", folder.display())))?;
         Ok(Self { source })
     }
 
     fn ups(&self) -> impl DoubleEndedIterator<Item = &Migration> {
-        self.source
-            .iter()
-            .filter(|migration| migration.migration_type.is_up_migration())
+        self.source.iter().filter(|migration| migration.migration_type.is_up_migration())
     }
 
     fn downs(&self) -> impl DoubleEndedIterator<Item = &Migration> {
-        self.source
-            .iter()
-            .filter(|migration| migration.migration_type.is_down_migration())
+        self.source.iter().filter(|migration| migration.migration_type.is_down_migration())
     }
 
     fn up(&self, version: i64) -> Option<&Migration> {
@@ -144,10 +135,8 @@ impl Store {
         let (mut connection, applied) = self.locked().await?;
         let outcome = async {
             refuse_modified(set, &applied)?;
-            let pending: Vec<&Migration> = set
-                .ups()
-                .filter(|migration| !applied.contains_key(&migration.version))
-                .collect();
+            let pending: Vec<&Migration> =
+                set.ups().filter(|migration| !applied.contains_key(&migration.version)).collect();
             self.run(&mut connection, &pending, true).await
         }
         .await;
@@ -161,11 +150,7 @@ impl Store {
     }
 
     /// [`Store::migrate_down`] with another set.
-    pub async fn migrate_down_with(
-        &self,
-        set: &Migrations,
-        target: i64,
-    ) -> Result<Vec<String>, StoreError> {
+    pub async fn migrate_down_with(&self, set: &Migrations, target: i64) -> Result<Vec<String>, StoreError> {
         if target != 0 && set.up(target).is_none() {
             return Err(MigrationError::Unknown { version: target }.into());
         }
@@ -178,9 +163,7 @@ impl Store {
             let undone: Vec<&Migration> = set
                 .downs()
                 .rev()
-                .filter(|migration| {
-                    migration.version > target && applied.contains_key(&migration.version)
-                })
+                .filter(|migration| migration.version > target && applied.contains_key(&migration.version))
                 .collect();
             self.run(&mut connection, &undone, false).await
         }
@@ -195,10 +178,7 @@ impl Store {
     }
 
     /// [`Store::migrate_status`] with another set.
-    pub async fn migrate_status_with(
-        &self,
-        set: &Migrations,
-    ) -> Result<Vec<MigrationStatus>, StoreError> {
+    pub async fn migrate_status_with(&self, set: &Migrations) -> Result<Vec<MigrationStatus>, StoreError> {
         let exists: Option<String> = sqlx::query_scalar("SELECT to_regclass($1)::text")
             .bind(TABLE)
             .fetch_one(&self.pool)
@@ -211,10 +191,7 @@ impl Store {
                     .fetch_all(&self.pool)
                     .await
                     .map_err(|error| self.fault(error))?;
-            applied.extend(
-                rows.into_iter()
-                    .map(|(version, sum, at)| (version, (sum, at))),
-            );
+            applied.extend(rows.into_iter().map(|(version, sum, at)| (version, (sum, at))));
         }
         let mut all: BTreeMap<i64, MigrationStatus> = applied
             .iter()
@@ -249,12 +226,7 @@ impl Store {
     /// Whether every migration of this program has been run; newer ones do no harm.
     pub async fn schema_is_current(&self) -> Result<bool, StoreError> {
         let status = self.migrate_status().await?;
-        Ok(status.iter().all(|migration| {
-            matches!(
-                migration.state,
-                MigrationState::Applied | MigrationState::Newer
-            )
-        }))
+        Ok(status.iter().all(|migration| matches!(migration.state, MigrationState::Applied | MigrationState::Newer)))
     }
 
     /// A connection that holds the migration lock, and what has been run.
@@ -267,9 +239,7 @@ impl Store {
         }
         .await
         .map_err(|error| self.migrate_fault(error))?;
-        let applied = applied
-            .into_iter()
-            .map(|migration| (migration.version, migration));
+        let applied = applied.into_iter().map(|migration| (migration.version, migration));
         Ok((connection, applied.collect()))
     }
 
@@ -286,10 +256,7 @@ impl Store {
         migrations: &[&Migration],
         up: bool,
     ) -> Result<Vec<String>, StoreError> {
-        let mut all = connection
-            .begin()
-            .await
-            .map_err(|error| self.fault(error))?;
+        let mut all = connection.begin().await.map_err(|error| self.fault(error))?;
         for migration in migrations {
             if let Err((error, finished)) = execute(&mut all, &migration.sql).await {
                 return Err(self.migration_fault(migration, error, finished));
@@ -312,20 +279,13 @@ impl Store {
 
     fn migrate_fault(&self, error: MigrateError) -> StoreError {
         match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                self.fault(error)
-            }
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => self.fault(error),
             other => StoreError::Other(other.to_string()),
         }
     }
 
     /// Names file and line of a statement that Postgres refused; a lost connection stays what it is.
-    fn migration_fault(
-        &self,
-        migration: &Migration,
-        error: sqlx::Error,
-        finished: usize,
-    ) -> StoreError {
+    fn migration_fault(&self, migration: &Migration, error: sqlx::Error, finished: usize) -> StoreError {
         let sqlx::Error::Database(database) = &error else {
             return self.fault(error);
         };
@@ -340,26 +300,16 @@ impl Store {
         if matches!(typed, StoreError::Unavailable(_)) {
             return typed;
         }
-        MigrationError::Failed {
-            file: file(migration),
-            line,
-            message,
-        }
-        .into()
+        MigrationError::Failed { file: file(migration), line, message }.into()
     }
 }
 
-fn refuse_modified(
-    set: &Migrations,
-    applied: &BTreeMap<i64, AppliedMigration>,
-) -> Result<(), MigrationError> {
+fn refuse_modified(set: &Migrations, applied: &BTreeMap<i64, AppliedMigration>) -> Result<(), MigrationError> {
     for migration in set.ups() {
         if let Some(known) = applied.get(&migration.version)
             && known.checksum != migration.checksum
         {
-            return Err(MigrationError::Modified {
-                file: file(migration),
-            });
+            return Err(MigrationError::Modified { file: file(migration) });
         }
     }
     Ok(())
@@ -397,27 +347,13 @@ mod tests {
     #[test]
     fn every_migration_has_both_ways_and_a_file_of_the_name_we_print() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let ups: Vec<i64> = MIGRATIONS
-            .ups()
-            .map(|migration| migration.version)
-            .collect();
-        let downs: Vec<i64> = MIGRATIONS
-            .downs()
-            .map(|migration| migration.version)
-            .collect();
+        let ups: Vec<i64> = MIGRATIONS.ups().map(|migration| migration.version).collect();
+        let downs: Vec<i64> = MIGRATIONS.downs().map(|migration| migration.version).collect();
         assert!(!ups.is_empty());
         assert_eq!(ups, downs);
         for migration in MIGRATIONS.source.iter() {
-            assert!(
-                root.join(file(migration)).is_file(),
-                "{} is not a file",
-                file(migration)
-            );
-            assert!(
-                !migration.no_tx,
-                "{} opts out of the transaction that all migrations share",
-                file(migration)
-            );
+            assert!(root.join(file(migration)).is_file(), "{} is not a file", file(migration));
+            assert!(!migration.no_tx, "{} opts out of the transaction that all migrations share", file(migration));
         }
     }
 }

@@ -17,12 +17,7 @@ pub struct Project {
 
 impl Store {
     /// The project of this name, made with `new_id` or revived if need be. Writes nothing when it is there.
-    pub async fn project_upsert(
-        &self,
-        new_id: Uuid,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Project, StoreError> {
+    pub async fn project_upsert(&self, new_id: Uuid, namespace: &str, name: &str) -> Result<Project, StoreError> {
         if let Some(project) = self.project_get(namespace, name).await? {
             return Ok(project);
         }
@@ -41,11 +36,7 @@ impl Store {
     }
 
     /// The project of this name, unless there is none or it is deleted.
-    pub async fn project_get(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Project>, StoreError> {
+    pub async fn project_get(&self, namespace: &str, name: &str) -> Result<Option<Project>, StoreError> {
         sqlx::query_as!(
             Project,
             "SELECT id, namespace, name FROM projects WHERE namespace = $1 AND name = $2 AND deleted_at IS NULL",

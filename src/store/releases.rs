@@ -23,12 +23,7 @@ impl Store {
     }
 
     /// Stores a snapshot under its content hash. Deploys store their own.
-    pub async fn snapshot_put(
-        &self,
-        project_id: Uuid,
-        hash: &str,
-        content: &Value,
-    ) -> Result<(), StoreError> {
+    pub async fn snapshot_put(&self, project_id: Uuid, hash: &str, content: &Value) -> Result<(), StoreError> {
         sqlx::query!(
             "INSERT INTO snapshots (project_id, hash, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
             project_id,
@@ -42,18 +37,10 @@ impl Store {
     }
 
     /// The snapshot with this content hash.
-    pub async fn snapshot_get(
-        &self,
-        project_id: Uuid,
-        hash: &str,
-    ) -> Result<Option<Value>, StoreError> {
-        sqlx::query_scalar!(
-            "SELECT content FROM snapshots WHERE project_id = $1 AND hash = $2",
-            project_id,
-            hash
-        )
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))
+    pub async fn snapshot_get(&self, project_id: Uuid, hash: &str) -> Result<Option<Value>, StoreError> {
+        sqlx::query_scalar!("SELECT content FROM snapshots WHERE project_id = $1 AND hash = $2", project_id, hash)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.fault(error))
     }
 }

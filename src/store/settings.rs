@@ -14,13 +14,10 @@ pub struct Settings {
 impl Store {
     /// The settings.
     pub async fn settings_get(&self) -> Result<Settings, StoreError> {
-        sqlx::query_as!(
-            Settings,
-            "SELECT deploy_retention_days, log_retention_days FROM settings"
-        )
-        .fetch_one(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))
+        sqlx::query_as!(Settings, "SELECT deploy_retention_days, log_retention_days FROM settings")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| self.fault(error))
     }
 
     /// Replaces the settings. Writes nothing when nothing changed.

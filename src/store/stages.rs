@@ -63,12 +63,9 @@ impl Store {
     async fn stage_write(&self, stage: &NewStage) -> Result<Option<Uuid>, sqlx::Error> {
         let mut all = self.pool.begin().await?;
         // Two who record the same new stage take turns, so that it gets one target.
-        let project = sqlx::query_scalar!(
-            "SELECT id FROM projects WHERE id = $1 FOR NO KEY UPDATE",
-            stage.project_id
-        )
-        .fetch_optional(&mut *all)
-        .await?;
+        let project = sqlx::query_scalar!("SELECT id FROM projects WHERE id = $1 FOR NO KEY UPDATE", stage.project_id)
+            .fetch_optional(&mut *all)
+            .await?;
         if project.is_none() {
             return Ok(None);
         }
@@ -132,10 +129,7 @@ impl Store {
     }
 
     /// Every stage that is not deleted, in these namespaces or in all.
-    pub async fn targets_load(
-        &self,
-        namespaces: Option<&[String]>,
-    ) -> Result<Vec<Target>, StoreError> {
+    pub async fn targets_load(&self, namespaces: Option<&[String]>) -> Result<Vec<Target>, StoreError> {
         sqlx::query_as!(
             Target,
             "SELECT s.id, s.project_id, p.name AS project, s.namespace, s.name, s.uid

@@ -4,11 +4,7 @@ use std::borrow::Cow;
 
 /// Postgres cannot store the NUL character, container output may hold it: it becomes `U+FFFD`.
 pub(super) fn storable(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') {
-        Cow::Owned(text.replace('\0', "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
-    }
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// A pattern for `ILIKE` that finds `needle` anywhere, taken literally.

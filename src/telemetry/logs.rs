@@ -27,10 +27,8 @@ pub fn json<W>(filter: Targets, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .fmt_fields(JsonFields::new())
-        .event_format(JsonLine);
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(writer).fmt_fields(JsonFields::new()).event_format(JsonLine);
     Registry::default().with(layer.with_filter(filter))
 }
 
@@ -39,9 +37,7 @@ pub fn pretty<W>(filter: Targets, writer: W, colour: bool) -> impl Subscriber + 
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(colour);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
     Registry::default().with(layer.with_filter(filter))
 }
 
@@ -180,10 +176,7 @@ mod tests {
         tracing::subscriber::with_default(pretty(filter, move || writer.clone(), false), speak);
 
         let text = lines.text();
-        assert!(
-            text.contains("shop/prod") && text.contains("0192-abc"),
-            "{text}"
-        );
+        assert!(text.contains("shop/prod") && text.contains("0192-abc"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 }

@@ -30,15 +30,11 @@ use self::{
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Upper bounds for whole deploys, seconds: a fast one takes a few, a slow one the sum of its deadlines.
-const DEPLOY_SECONDS: Bounds = Bounds(&[
-    1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0,
-    3600.0,
-]);
+const DEPLOY_SECONDS: Bounds =
+    Bounds(&[1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0]);
 /// Upper bounds for one state, seconds.
-const STATE_SECONDS: Bounds = Bounds(&[
-    0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0,
-    86400.0,
-]);
+const STATE_SECONDS: Bounds =
+    Bounds(&[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0, 86400.0]);
 
 /// A histogram with fixed bounds.
 #[derive(Clone, Copy)]
@@ -70,11 +66,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let r = &mut registry;
-        r.register(
-            "stagekeeper_build",
-            "The running version",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        r.register("stagekeeper_build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self {
             controllers: ControllerFamilies::register(r),
             rest_requests: add(
@@ -89,12 +81,7 @@ impl Default for Metrics {
                 "Whether this process holds the Lease: 1 leads, 0 stands by",
                 Family::default(),
             ),
-            deploys: add(
-                r,
-                "stagekeeper_deploy",
-                "Closed deploys, by outcome",
-                Family::default(),
-            ),
+            deploys: add(r, "stagekeeper_deploy", "Closed deploys, by outcome", Family::default()),
             deploy_duration: add(
                 r,
                 "stagekeeper_deploy_duration_seconds",
@@ -113,30 +100,15 @@ impl Default for Metrics {
                 "Deploys that are not closed, by state",
                 Family::default(),
             ),
-            scans: add(
-                r,
-                "stagekeeper_scan",
-                "Registry scans, by result",
-                Family::default(),
-            ),
-            store_up: add(
-                r,
-                "stagekeeper_store_up",
-                "Whether Postgres answers",
-                Gauge::default(),
-            ),
+            scans: add(r, "stagekeeper_scan", "Registry scans, by result", Family::default()),
+            store_up: add(r, "stagekeeper_store_up", "Whether Postgres answers", Gauge::default()),
             registry,
         }
     }
 }
 
 /// Registers a metric under a name without `_total`: the encoder adds it to counters, and `_info` to infos.
-fn add<M: Metric + Clone>(
-    registry: &mut Registry,
-    name: &'static str,
-    help: &'static str,
-    metric: M,
-) -> M {
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &'static str, help: &'static str, metric: M) -> M {
     registry.register(name, help, metric.clone());
     metric
 }
@@ -156,9 +128,7 @@ impl Metrics {
     /// Counts an answer of the Kubernetes API by its verb (`list`, `apply`, …); code 0 stands for none.
     pub fn rest_answered(&self, verb: &str, code: u16) {
         let method = http_method(verb);
-        self.rest_requests
-            .get_or_create(&RestLabels { code, method })
-            .inc();
+        self.rest_requests.get_or_create(&RestLabels { code, method }).inc();
     }
 
     /// Reports whether this process holds the Lease.
@@ -172,23 +142,17 @@ impl Metrics {
     pub fn deploy_closed(&self, outcome: &'static str, worked: Duration) {
         let labels = OutcomeLabel { outcome };
         self.deploys.get_or_create(&labels).inc();
-        self.deploy_duration
-            .get_or_create(&labels)
-            .observe(worked.as_secs_f64());
+        self.deploy_duration.get_or_create(&labels).observe(worked.as_secs_f64());
     }
 
     /// Reports how long a deploy was in the state that it has just left.
     pub fn deploy_left(&self, state: &'static str, after: Duration) {
-        self.state_duration
-            .get_or_create(&StateLabel { state })
-            .observe(after.as_secs_f64());
+        self.state_duration.get_or_create(&StateLabel { state }).observe(after.as_secs_f64());
     }
 
     /// Reports how many deploys are in an open state.
     pub fn deploys_open(&self, state: &'static str, number: u32) {
-        self.deploys_open
-            .get_or_create(&StateLabel { state })
-            .set(number.into());
+        self.deploys_open.get_or_create(&StateLabel { state }).set(number.into());
     }
 
     /// Counts a registry scan: `unchanged`, `found`, `unreachable`, `denied` and the like.

@@ -33,9 +33,7 @@ impl Part {
             Self::Store => {
                 "Postgres does not answer: deploys pause where they are, running applications are untouched; check DATABASE_URL and the server"
             }
-            Self::Schema => {
-                "the database schema is not at this binary's version: run `stagekeeper migrate up`"
-            }
+            Self::Schema => "the database schema is not at this binary's version: run `stagekeeper migrate up`",
             Self::Watches => {
                 "the watches have not delivered yet: check the CRDs and the RBAC rules with `stagekeeper doctor`"
             }
@@ -60,10 +58,7 @@ impl Readiness {
     /// The parts that do not work; empty when ready.
     pub fn missing(&self) -> Vec<Part> {
         let present = self.0.load(Ordering::Acquire);
-        Part::ALL
-            .into_iter()
-            .filter(|part| present & (*part as u8) == 0)
-            .collect()
+        Part::ALL.into_iter().filter(|part| present & (*part as u8) == 0).collect()
     }
 }
 

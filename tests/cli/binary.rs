@@ -66,11 +66,7 @@ pub(crate) fn stagekeeper(arguments: &[&str]) -> Command {
 /// The same under another name.
 pub(crate) fn program(path: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(path);
-    command
-        .args(arguments)
-        .env_clear()
-        .env("HOME", "/nonexistent")
-        .stdin(Stdio::null());
+    command.args(arguments).env_clear().env("HOME", "/nonexistent").stdin(Stdio::null());
     command
 }
 
@@ -93,11 +89,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
         Self {
             out: lines_of(child.stdout.take().expect("a pipe")),
             err: lines_of(child.stderr.take().expect("a pipe")),
@@ -108,24 +100,18 @@ impl Running {
     /// The next line of standard output.
     #[track_caller]
     pub(crate) fn out(&self) -> String {
-        self.out
-            .recv_timeout(PATIENCE)
-            .expect("a line of standard output in time")
+        self.out.recv_timeout(PATIENCE).expect("a line of standard output in time")
     }
 
     /// The next line of standard error.
     #[track_caller]
     pub(crate) fn err(&self) -> String {
-        self.err
-            .recv_timeout(PATIENCE)
-            .expect("a line of standard error in time")
+        self.err.recv_timeout(PATIENCE).expect("a line of standard error in time")
     }
 
     /// Asks the process to stop.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args(["-s", name, &self.child.id().to_string()])
-            .status();
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
     }
 
@@ -144,11 +130,7 @@ impl Running {
             }
         });
         let code = self.child.wait().expect("a child").code();
-        Ended {
-            code: code.expect("it was not killed"),
-            out,
-            err,
-        }
+        Ended { code: code.expect("it was not killed"), out, err }
     }
 }
 

@@ -61,29 +61,20 @@ impl Ground {
             let params = PatchParams::apply("stagekeeper-tests").force();
             let applied = definitions.patch(&name, &params, &Patch::Apply(&crd)).await;
             applied.expect("a definition can be applied");
-            let served =
-                await_condition(definitions.clone(), &name, conditions::is_crd_established());
-            timeout(PATIENCE, served)
-                .await
-                .expect("served in time")
-                .unwrap();
+            let served = await_condition(definitions.clone(), &name, conditions::is_crd_established());
+            timeout(PATIENCE, served).await.expect("served in time").unwrap();
         }
         let namespace = format!("cli-{name}-{}", std::process::id());
-        let object: Namespace =
-            serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
+        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
         let all = Api::all(client.clone());
-        all.create(&PostParams::default(), &object)
-            .await
-            .expect("a namespace");
+        all.create(&PostParams::default(), &object).await.expect("a namespace");
         Self { client, namespace }
     }
 
     /// Removes the namespace with all that is in it.
     pub(crate) async fn clear(self) {
         let all: Api<Namespace> = Api::all(self.client);
-        all.delete(&self.namespace, &DeleteParams::default())
-            .await
-            .expect("deleted");
+        all.delete(&self.namespace, &DeleteParams::default()).await.expect("deleted");
     }
 
     /// Makes an object of one of our kinds. A definition that was applied just now may be refused for a moment.
@@ -113,10 +104,7 @@ impl Ground {
                 }
             }
         };
-        timeout(PATIENCE, made)
-            .await
-            .expect("served in time")
-            .expect("made");
+        timeout(PATIENCE, made).await.expect("served in time").expect("made");
     }
 
     /// Replaces the status of an object.
@@ -129,29 +117,17 @@ impl Ground {
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
         let patch = Patch::Merge(json!({"status": status}));
-        let patched = api
-            .patch_status(name, &PatchParams::default(), &patch)
-            .await;
+        let patched = api.patch_status(name, &PatchParams::default(), &patch).await;
         patched.expect("a status");
     }
 
     /// A kubeconfig for a service account that may do nothing.
     pub(crate) async fn kubeconfig_of_nobody(&self, folder: &Folder) -> PathBuf {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.namespace);
-        let account: ServiceAccount =
-            serde_json::from_value(json!({"metadata": {"name": "nobody"}})).unwrap();
-        accounts
-            .create(&PostParams::default(), &account)
-            .await
-            .unwrap();
-        let request = TokenRequest {
-            spec: TokenRequestSpec::default(),
-            ..TokenRequest::default()
-        };
-        let granted = accounts
-            .create_token_request("nobody", &PostParams::default(), &request)
-            .await
-            .unwrap();
+        let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": "nobody"}})).unwrap();
+        accounts.create(&PostParams::default(), &account).await.unwrap();
+        let request = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
+        let granted = accounts.create_token_request("nobody", &PostParams::default(), &request).await.unwrap();
         let token = granted.status.expect("a token").token;
         let text = fs::read_to_string(kubeconfig()).unwrap();
         let mut config: Value = serde_yaml::from_str(&text).unwrap();

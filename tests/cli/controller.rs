@@ -54,16 +54,11 @@ async fn it_becomes_ready_and_stops_in_order() {
 
     let base = format!("http://127.0.0.1:{port}");
     assert_eq!(answer(&format!("{base}/healthz"), 200).await, "ok\n");
-    assert_eq!(
-        answer(&format!("{base}/readyz"), 200).await,
-        r#"{"missing":[],"ready":true}"#
-    );
+    assert_eq!(answer(&format!("{base}/readyz"), 200).await, r#"{"missing":[],"ready":true}"#);
     let metrics = answer(&format!("{base}/metrics"), 200).await;
-    for name in [
-        "stagekeeper_build_info{",
-        "stagekeeper_store_up 1",
-        "rest_client_requests_total{code=\"200\",method=\"GET\"}",
-    ] {
+    for name in
+        ["stagekeeper_build_info{", "stagekeeper_store_up 1", "rest_client_requests_total{code=\"200\",method=\"GET\"}"]
+    {
         assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
     }
 
@@ -75,23 +70,10 @@ async fn it_becomes_ready_and_stops_in_order() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
         .collect();
-    let messages: Vec<&str> = said
-        .iter()
-        .filter_map(|line| line["message"].as_str())
-        .collect();
-    assert!(
-        messages.contains(&"stopping; a second signal stops at once"),
-        "{messages:?}"
-    );
-    assert_eq!(
-        messages.last(),
-        Some(&"stagekeeper has stopped"),
-        "{messages:?}"
-    );
-    assert!(
-        TcpStream::connect(("127.0.0.1", port)).is_err(),
-        "the port is closed"
-    );
+    let messages: Vec<&str> = said.iter().filter_map(|line| line["message"].as_str()).collect();
+    assert!(messages.contains(&"stopping; a second signal stops at once"), "{messages:?}");
+    assert_eq!(messages.last(), Some(&"stagekeeper has stopped"), "{messages:?}");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is closed");
     ground.clear().await;
 }
 
@@ -105,26 +87,18 @@ fn a_port_that_is_taken_is_named() {
         .env("STAGEKEEPER_LOG", "off")
         .env("DATABASE_URL", "postgres://127.0.0.1:1/x"))
     .badly(1);
-    assert!(
-        said.contains(&format!("port {port} cannot be listened on")),
-        "{said}"
-    );
+    assert!(said.contains(&format!("port {port} cannot be listened on")), "{said}");
     assert!(said.contains("STAGEKEEPER_PORT"), "{said}");
 }
 
 #[test]
 fn without_a_database_it_gives_up_after_three_tries() {
     let folder = Folder::new();
-    let said = run(
-        stagekeeper(&["controller", "--port", &free_port().to_string()])
-            .env("KUBECONFIG", kubeconfig_to_nowhere(&folder))
-            .env("STAGEKEEPER_LOG", "off")
-            .env("DATABASE_URL", "postgres://me:hunter2@127.0.0.1:1/history"),
-    )
+    let said = run(stagekeeper(&["controller", "--port", &free_port().to_string()])
+        .env("KUBECONFIG", kubeconfig_to_nowhere(&folder))
+        .env("STAGEKEEPER_LOG", "off")
+        .env("DATABASE_URL", "postgres://me:hunter2@127.0.0.1:1/history"))
     .badly(3);
-    assert!(
-        said.contains("failed to connect to database after 3 attempts"),
-        "{said}"
-    );
+    assert!(said.contains("failed to connect to database after 3 attempts"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
 }

@@ -28,8 +28,7 @@ fn results<'a>(findings: &'a [Value], check: &str) -> Vec<&'a str> {
 }
 
 async fn project(ground: &Ground, name: &str, registry: &str) {
-    let image =
-        json!({"repository": format!("{registry}/acme/shop"), "tag": "1", "insecure": true});
+    let image = json!({"repository": format!("{registry}/acme/shop"), "tag": "1", "insecure": true});
     let spec = json!({"services": [{"name": "web", "image": image}]});
     ground.make::<Project>(name, spec).await;
 }
@@ -37,9 +36,7 @@ async fn project(ground: &Ground, name: &str, registry: &str) {
 /// Waiting for the table would tie the test to its columns; the table's form has its own test.
 fn doctor(ground: &Ground, kubeconfig: &str, database: &str) -> Ended {
     let arguments = ["doctor", "-n", &ground.namespace, "-o", "json"];
-    run(stagekeeper(&arguments)
-        .env("KUBECONFIG", kubeconfig)
-        .env("DATABASE_URL", database))
+    run(stagekeeper(&arguments).env("KUBECONFIG", kubeconfig).env("DATABASE_URL", database))
 }
 
 #[tokio::test]
@@ -47,31 +44,16 @@ async fn where_nothing_is_missing_every_line_passes() {
     let ground = Ground::new("doctor").await;
     let database = TestDatabase::new().await;
     let registry = MockServer::start().await;
-    Mock::given(method("GET"))
-        .and(path("/v2/"))
-        .respond_with(ResponseTemplate::new(200))
-        .mount(&registry)
-        .await;
+    Mock::given(method("GET")).and(path("/v2/")).respond_with(ResponseTemplate::new(200)).mount(&registry).await;
     project(&ground, "shop", &registry.address().to_string()).await;
 
     let ended = doctor(&ground, &kubeconfig(), &database.url);
     assert_eq!(ended.code, 0, "{ended:?}");
     let findings = findings(&ended);
-    for check in [
-        "configuration",
-        "cluster",
-        "crd",
-        "permission",
-        "registry",
-        "database",
-        "migrations",
-    ] {
+    for check in ["configuration", "cluster", "crd", "permission", "registry", "database", "migrations"] {
         let results = results(&findings, check);
         assert!(!results.is_empty(), "{check} was not looked at");
-        assert!(
-            results.iter().all(|result| *result == "pass"),
-            "{check}: {ended:?}"
-        );
+        assert!(results.iter().all(|result| *result == "pass"), "{check}: {ended:?}");
     }
     ground.clear().await;
 }
@@ -96,30 +78,14 @@ async fn what_is_wrong_is_said_with_what_to_do() {
     assert_eq!(powerless.code, 1, "{powerless:?}");
     let found = findings(&powerless);
     assert_eq!(results(&found, "cluster"), ["pass"], "{powerless:?}");
-    assert!(powerless.out.contains(&format!(
-        "system:serviceaccount:{}:nobody",
-        ground.namespace
-    )));
+    assert!(powerless.out.contains(&format!("system:serviceaccount:{}:nobody", ground.namespace)));
     let permissions = results(&found, "permission");
-    assert!(
-        permissions.iter().all(|result| *result == "fail"),
-        "{powerless:?}"
-    );
-    for finding in found
-        .iter()
-        .filter(|finding| finding["check"] == "permission")
-    {
+    assert!(permissions.iter().all(|result| *result == "fail"), "{powerless:?}");
+    for finding in found.iter().filter(|finding| finding["check"] == "permission") {
         let next = finding["next"].as_str().unwrap_or_default();
-        assert!(
-            next.starts_with("allow ") && next.ends_with("in a Role there"),
-            "{finding}"
-        );
+        assert!(next.starts_with("allow ") && next.ends_with("in a Role there"), "{finding}");
     }
-    assert_eq!(
-        results(&found, "crd"),
-        ["pass", "pass"],
-        "discovery is open to all: {powerless:?}"
-    );
+    assert_eq!(results(&found, "crd"), ["pass", "pass"], "discovery is open to all: {powerless:?}");
     ground.clear().await;
 }
 
@@ -128,9 +94,7 @@ fn what_cannot_be_asked_is_skipped_and_nothing_passes_for_it() {
     let folder = Folder::new();
     let nowhere = kubeconfig_to_nowhere(&folder);
     let database = "postgres://me:hunter2@127.0.0.1:1/history";
-    let ended = run(stagekeeper(&["doctor", "-o", "json"])
-        .env("KUBECONFIG", &nowhere)
-        .env("DATABASE_URL", database));
+    let ended = run(stagekeeper(&["doctor", "-o", "json"]).env("KUBECONFIG", &nowhere).env("DATABASE_URL", database));
     assert_eq!(ended.code, 1, "{ended:?}");
     let found = findings(&ended);
     for (check, expected) in [
@@ -151,9 +115,7 @@ fn what_cannot_be_asked_is_skipped_and_nothing_passes_for_it() {
 fn a_wrong_configuration_is_a_finding_for_each_value() {
     let folder = Folder::new();
     let nowhere = kubeconfig_to_nowhere(&folder);
-    let ended = run(stagekeeper(&["doctor"])
-        .env("KUBECONFIG", &nowhere)
-        .env("STAGEKEEPER_PORT", "0"));
+    let ended = run(stagekeeper(&["doctor"]).env("KUBECONFIG", &nowhere).env("STAGEKEEPER_PORT", "0"));
     assert_eq!(ended.code, 1, "{ended:?}");
     for expected in [
         "FAIL      configuration   DATABASE_URL (--database-url) is missing",
@@ -161,10 +123,6 @@ fn a_wrong_configuration_is_a_finding_for_each_value() {
         "-> set it where the operator is started",
         "skipped   database        there is no usable URL",
     ] {
-        assert!(
-            ended.out.contains(expected),
-            "{expected} is missing:\n{}",
-            ended.out
-        );
+        assert!(ended.out.contains(expected), "{expected} is missing:\n{}", ended.out);
     }
 }

@@ -14,25 +14,16 @@ use crate::binary::{Ended, Folder, on, program, run, stagekeeper};
 #[test]
 fn alone_it_prints_its_help() {
     let help = run(&mut stagekeeper(&[])).well();
-    assert!(
-        help.contains("Usage: stagekeeper [OPTIONS] [COMMAND]"),
-        "{help}"
-    );
+    assert!(help.contains("Usage: stagekeeper [OPTIONS] [COMMAND]"), "{help}");
     assert!(help.contains("Exit codes: 0 it worked"), "{help}");
-    assert!(
-        !help.contains('\u{1b}'),
-        "colour without a terminal: {help}"
-    );
+    assert!(!help.contains('\u{1b}'), "colour without a terminal: {help}");
     assert_eq!(help, run(&mut stagekeeper(&["--help"])).well());
 }
 
 #[test]
 fn its_version_is_the_packages() {
     let version = run(&mut stagekeeper(&["--version"])).well();
-    assert_eq!(
-        version,
-        format!("stagekeeper {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(version, format!("stagekeeper {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
@@ -41,14 +32,8 @@ fn as_a_plugin_it_shows_itself_under_kubectl() {
     let plugin = folder.path("kubectl-stagekeeper");
     symlink(env!("CARGO_BIN_EXE_stagekeeper"), &plugin).unwrap();
     for (arguments, usage) in [
-        (
-            vec!["--help"],
-            "Usage: kubectl stagekeeper [OPTIONS] [COMMAND]",
-        ),
-        (
-            vec!["history", "--help"],
-            "Usage: kubectl stagekeeper history [OPTIONS]",
-        ),
+        (vec!["--help"], "Usage: kubectl stagekeeper [OPTIONS] [COMMAND]"),
+        (vec!["history", "--help"], "Usage: kubectl stagekeeper history [OPTIONS]"),
     ] {
         let help = run(&mut program(&plugin, &arguments)).well();
         assert!(help.contains(usage), "{help}");
@@ -76,11 +61,7 @@ fn wrong_command_lines_end_with_2() {
 
 #[test]
 fn a_time_that_is_none_is_a_wrong_command_line() {
-    let said = on(
-        "postgres://127.0.0.1:1/x",
-        &["history", "--since", "yesterday"],
-    )
-    .badly(2);
+    let said = on("postgres://127.0.0.1:1/x", &["history", "--since", "yesterday"]).badly(2);
     assert!(said.contains("--since: `yesterday` is no time"), "{said}");
 }
 
@@ -107,20 +88,14 @@ fn everything_that_is_missing_is_said_at_once_and_no_secret_with_it() {
 fn a_missing_url_is_a_matter_of_configuration() {
     for arguments in [&["history"][..], &["migrate", "status"], &["logs", "01"]] {
         let said = run(&mut stagekeeper(arguments)).badly(2);
-        assert!(
-            said.contains("DATABASE_URL (--database-url) is missing"),
-            "{said}"
-        );
+        assert!(said.contains("DATABASE_URL (--database-url) is missing"), "{said}");
     }
 }
 
 #[test]
 fn a_database_that_is_away_ends_with_3_and_names_no_password() {
     let said = on("postgres://me:hunter2@127.0.0.1:1/history", &["history"]).badly(3);
-    assert!(
-        said.contains("failed to connect to database after 3 attempts"),
-        "{said}"
-    );
+    assert!(said.contains("failed to connect to database after 3 attempts"), "{said}");
     assert!(said.contains("127.0.0.1:1/history"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
 }
@@ -146,11 +121,7 @@ fn every_shell_completes_every_command() {
 
 #[test]
 fn a_reader_who_has_read_enough_is_no_error() {
-    let mut child = stagekeeper(&["crds"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = stagekeeper(&["crds"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // The definitions do not fit into a pipe: the process is still writing, or has not begun, when it closes.
     drop(child.stdout.take());
     let ended: Ended = child.wait_with_output().unwrap().into();
@@ -164,10 +135,7 @@ fn the_bash_completion_is_valid_bash() {
     let folder = Folder::new();
     let path = folder.path("completions.bash");
     std::fs::write(&path, script).unwrap();
-    let checked = Command::new("bash")
-        .arg("-n")
-        .arg(Path::new(&path))
-        .output();
+    let checked = Command::new("bash").arg("-n").arg(Path::new(&path)).output();
     let checked: Ended = checked.expect("bash runs").into();
     assert_eq!((checked.code, checked.err.as_str()), (0, ""));
 }

@@ -10,11 +10,7 @@ use crate::{
 const NAMESPACE: &str = "acme";
 
 fn history(shop: &Shop, arguments: &[&str]) -> Ended {
-    let all: Vec<&str> = ["history", "-n", NAMESPACE]
-        .iter()
-        .chain(arguments)
-        .copied()
-        .collect();
+    let all: Vec<&str> = ["history", "-n", NAMESPACE].iter().chain(arguments).copied().collect();
     on(shop.url(), &all)
 }
 
@@ -26,15 +22,7 @@ fn shown(out: &str) -> Vec<u8> {
 
 /// The cells of a table, those that are empty left out.
 fn cells(table: &str) -> Vec<Vec<&str>> {
-    table
-        .lines()
-        .map(|line| {
-            line.split("   ")
-                .map(str::trim)
-                .filter(|cell| !cell.is_empty())
-                .collect()
-        })
-        .collect()
+    table.lines().map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect()
 }
 
 #[tokio::test]
@@ -42,28 +30,9 @@ async fn the_table_answers_what_when_why_and_who() {
     let shop = Shop::new(NAMESPACE).await;
     let table = history(&shop, &["shop"]).well();
     let expected: [&[&str]; 5] = [
-        &[
-            "STAGE", "DEPLOY", "STATE", "IMAGES", "AGE", "TOOK", "ACTOR", "WHY",
-        ],
-        &[
-            "prod",
-            "0193522a-8c14",
-            "success",
-            "web 1.0.0",
-            "9d23h",
-            "7s",
-            "policy",
-            "web 1.0.0 is newer",
-        ],
-        &[
-            "dev",
-            "0193522a-8c13",
-            "pending",
-            "web 2.1.0",
-            "9d23h",
-            "policy",
-            "web 2.1.0 is newer",
-        ],
+        &["STAGE", "DEPLOY", "STATE", "IMAGES", "AGE", "TOOK", "ACTOR", "WHY"],
+        &["prod", "0193522a-8c14", "success", "web 1.0.0", "9d23h", "7s", "policy", "web 1.0.0 is newer"],
+        &["dev", "0193522a-8c13", "pending", "web 2.1.0", "9d23h", "policy", "web 2.1.0 is newer"],
         &[
             "dev",
             "0193522a-8c12",
@@ -74,22 +43,10 @@ async fn the_table_answers_what_when_why_and_who() {
             "policy",
             "GET /healthz answered 500, 5 times in a row",
         ],
-        &[
-            "dev",
-            "0193522a-8c11",
-            "success",
-            "web 1.0.0",
-            "10d",
-            "4s",
-            "policy",
-            "web 1.0.0 is newer",
-        ],
+        &["dev", "0193522a-8c11", "success", "web 1.0.0", "10d", "4s", "policy", "web 1.0.0 is newer"],
     ];
     assert_eq!(cells(&table), expected, "{table}");
-    assert!(
-        !table.contains('\u{1b}'),
-        "colour without a terminal: {table}"
-    );
+    assert!(!table.contains('\u{1b}'), "colour without a terminal: {table}");
 }
 
 #[tokio::test]
@@ -126,11 +83,7 @@ async fn filters_narrow_the_list() {
         let ended = history(&shop, arguments);
         assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
         assert_eq!(shown(&ended.out), *expected, "{arguments:?}: {ended:?}");
-        let note = if expected.is_empty() {
-            "no deploys found\n"
-        } else {
-            ""
-        };
+        let note = if expected.is_empty() { "no deploys found\n" } else { "" };
         assert_eq!(ended.err, note, "{arguments:?}");
     }
     let cut = history(&shop, &["--limit", "2"]);
@@ -142,14 +95,8 @@ async fn filters_narrow_the_list() {
 async fn other_namespaces_and_names_are_not_found() {
     let shop = Shop::new(NAMESPACE).await;
     for (arguments, expected) in [
-        (
-            &["history", "shop"][..],
-            "project default/shop does not exist",
-        ),
-        (
-            &["history", "-n", NAMESPACE, "shop/qa"],
-            "stage acme/shop/qa does not exist",
-        ),
+        (&["history", "shop"][..], "project default/shop does not exist"),
+        (&["history", "-n", NAMESPACE, "shop/qa"], "stage acme/shop/qa does not exist"),
     ] {
         let said = on(shop.url(), arguments).badly(1);
         assert!(said.contains(expected), "{said}");
@@ -177,21 +124,8 @@ async fn programs_get_the_whole_story() {
         assert_eq!(failed[key], expected, "{key}: {failed}");
     }
     assert_eq!(failed["images"]["web"]["tag"], "2.0.0", "{failed}");
-    let states: Vec<&Value> = failed["transitions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|step| &step["to"])
-        .collect();
-    let way = [
-        "pending",
-        "pulling",
-        "starting",
-        "configuring_proxy",
-        "health_checking",
-        "failed",
-        "rolled_back",
-    ];
+    let states: Vec<&Value> = failed["transitions"].as_array().unwrap().iter().map(|step| &step["to"]).collect();
+    let way = ["pending", "pulling", "starting", "configuring_proxy", "health_checking", "failed", "rolled_back"];
     assert_eq!(states, way);
 
     let yaml = history(&shop, &["shop/dev", "-o", "yaml"]).well();
@@ -199,9 +133,7 @@ async fn programs_get_the_whole_story() {
     assert_eq!(yaml["items"][1]["id"], failed["id"]);
 
     let names = history(&shop, &["shop/dev", "-o", "name"]).well();
-    let expected: String = [3, 2, 1]
-        .map(|number| format!("deploy/{}\n", id(number)))
-        .concat();
+    let expected: String = [3, 2, 1].map(|number| format!("deploy/{}\n", id(number))).concat();
     assert_eq!(names, expected);
 
     let nothing = history(&shop, &["--since", "1h", "-o", "json"]).json();
@@ -218,17 +150,11 @@ async fn one_deploy_is_found_by_the_beginning_of_its_id() {
         assert_eq!(found, format!("{name}\n"), "{given}");
     }
     let several = on(shop.url(), &["get", "deploy", "0193522a"]).badly(1);
-    assert!(
-        several.contains("several deploys begin with `0193522a`"),
-        "{several}"
-    );
+    assert!(several.contains("several deploys begin with `0193522a`"), "{several}");
     assert!(several.contains(&whole), "{several}");
     for given in ["ff", "", "zz", "0193522a-8c12-7000-8000-0000000000001"] {
         let none = on(shop.url(), &["get", "deploy", given]).badly(1);
-        assert!(
-            none.contains("there is no deploy whose id begins with"),
-            "{none}"
-        );
+        assert!(none.contains("there is no deploy whose id begins with"), "{none}");
     }
 }
 
@@ -255,11 +181,7 @@ async fn one_deploy_is_told_with_all_its_steps() {
     assert_eq!(steps[0], "pending", "{text}");
     assert_eq!(steps[6], "rolled_back", "{text}");
 
-    let json = on(
-        shop.url(),
-        &["get", "deploy", &id(2).to_string(), "-o", "json"],
-    )
-    .json();
+    let json = on(shop.url(), &["get", "deploy", &id(2).to_string(), "-o", "json"]).json();
     assert_eq!(json["hooks"][0]["succeeded"], true, "{json}");
     assert_eq!(json["predecessor"]["id"], id(1).to_string(), "{json}");
 }

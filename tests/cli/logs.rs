@@ -27,10 +27,7 @@ async fn lines_come_in_order_and_cannot_steer_a_terminal() {
     assert_eq!(texts(&out), expected, "{out}");
 
     let json = on(shop.url(), &["logs", &deploy, "-o", "json"]).well();
-    let lines: Vec<Value> = json
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("an object per line"))
-        .collect();
+    let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("an object per line")).collect();
     assert_eq!(lines[1]["text"], "listening\u{1b}[31m on 8080");
     assert_eq!(lines[2]["level"], "error");
     assert_eq!(lines[2]["deploy"], deploy);
@@ -42,13 +39,9 @@ async fn lines_come_in_order_and_cannot_steer_a_terminal() {
 async fn search_takes_words_as_a_web_search_does() {
     let shop = Shop::new("acme").await;
     let deploy = id(2).to_string();
-    for (words, expected) in [
-        ("tables", 1),
-        ("get 500", 1),
-        ("tables OR answered", 2),
-        ("answered -500", 0),
-        ("\"answered 500\"", 1),
-    ] {
+    for (words, expected) in
+        [("tables", 1), ("get 500", 1), ("tables OR answered", 2), ("answered -500", 0), ("\"answered 500\"", 1)]
+    {
         let out = on(shop.url(), &["logs", &deploy, "--search", words]).well();
         assert_eq!(out.lines().count(), expected, "{words}: {out}");
     }
@@ -59,8 +52,7 @@ async fn following_ends_with_the_deploy_and_misses_nothing() {
     let shop = Shop::new("acme").await;
     let deploy = id(3).to_string();
     shop.line(3, 1, "operator", LogLevel::Info, "one").await;
-    let follower =
-        Running::start(stagekeeper(&["logs", "-f", &deploy]).env("DATABASE_URL", shop.url()));
+    let follower = Running::start(stagekeeper(&["logs", "-f", &deploy]).env("DATABASE_URL", shop.url()));
     assert!(follower.out().ends_with("operator one"));
     shop.line(3, 2, "operator", LogLevel::Warn, "two").await;
     assert!(follower.out().ends_with("operator WARN two"));

@@ -9,12 +9,7 @@ async fn down_and_up_again_are_reported_and_repeatable() {
         let all: Vec<&str> = ["migrate"].iter().chain(arguments).copied().collect();
         on(&database.url, &all)
     };
-    let state_of = |line: &str| {
-        line.split_whitespace()
-            .nth(1)
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let state_of = |line: &str| line.split_whitespace().nth(1).unwrap_or_default().to_owned();
     let states = |out: &str| -> Vec<String> { out.lines().skip(1).map(state_of).collect() };
 
     let all = states(&migrate(&["status"]).well());
@@ -45,11 +40,7 @@ async fn down_and_up_again_are_reported_and_repeatable() {
 async fn what_needs_the_schema_says_how_to_make_it() {
     let database = TestDatabase::new().await;
     on(&database.url, &["migrate", "down", "--to", "0"]).well();
-    for arguments in [
-        &["history", "-A"][..],
-        &["logs", "01"],
-        &["get", "deploy", "01"],
-    ] {
+    for arguments in [&["history", "-A"][..], &["logs", "01"], &["get", "deploy", "01"]] {
         let said = on(&database.url, arguments).badly(1);
         assert!(said.contains("stagekeeper migrate up"), "{said}");
     }

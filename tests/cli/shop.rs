@@ -51,14 +51,10 @@ const TO_HEALTH_CHECKS: [(State, &str); 4] = [
 impl Shop {
     /// `dev`: 1.0.0 succeeded, 2.0.0 was rolled back and is held back, 2.1.0 waits. `prod`: 1.0.0 succeeded.
     pub(crate) async fn new(namespace: &str) -> Self {
-        let shop = Self {
-            database: TestDatabase::new().await,
-            start: SystemClock.now() - SignedDuration::from_hours(240),
-        };
+        let shop =
+            Self { database: TestDatabase::new().await, start: SystemClock.now() - SignedDuration::from_hours(240) };
         let store = shop.store();
-        let project = store
-            .project_upsert(Uuid::from_u128(1), namespace, "shop")
-            .await;
+        let project = store.project_upsert(Uuid::from_u128(1), namespace, "shop").await;
         let project = project.unwrap().id;
         for (number, name) in [(2, "dev"), (3, "prod")] {
             let stage = NewStage {
@@ -73,14 +69,7 @@ impl Shop {
         let (dev, prod) = (Uuid::from_u128(2), Uuid::from_u128(3));
         shop.deploy(1, dev, 1, "1.0.0", 0).await;
         let version = shop.walk(1, 1, &TO_HEALTH_CHECKS, 3).await;
-        shop.step(
-            1,
-            version,
-            (State::HealthChecking, State::Success),
-            "TrafficSwitched",
-            7,
-        )
-        .await;
+        shop.step(1, version, (State::HealthChecking, State::Success), "TrafficSwitched", 7).await;
 
         shop.deploy(2, dev, 2, "2.0.0", 60).await;
         let version = shop.walk(2, 1, &TO_HEALTH_CHECKS, 63).await;
@@ -88,17 +77,8 @@ impl Shop {
         let failing = (State::HealthChecking, State::Failed);
         let version = shop.step(2, version, failing, "ProbeFailed", 75).await;
         let rollback = Advance {
-            veto: Some(NewVeto {
-                id: Uuid::from_u128(9),
-                reason: "GET /healthz answered 500".into(),
-            }),
-            ..shop.advance(
-                2,
-                version,
-                (State::Failed, State::RolledBack),
-                "RolledBack",
-                77,
-            )
+            veto: Some(NewVeto { id: Uuid::from_u128(9), reason: "GET /healthz answered 500".into() }),
+            ..shop.advance(2, version, (State::Failed, State::RolledBack), "RolledBack", 77)
         };
         store.deploy_advance(&rollback).await.unwrap();
 
@@ -106,14 +86,7 @@ impl Shop {
 
         shop.deploy(4, prod, 1, "1.0.0", 180).await;
         let version = shop.walk(4, 1, &TO_HEALTH_CHECKS, 183).await;
-        shop.step(
-            4,
-            version,
-            (State::HealthChecking, State::Success),
-            "TrafficSwitched",
-            190,
-        )
-        .await;
+        shop.step(4, version, (State::HealthChecking, State::Success), "TrafficSwitched", 190).await;
         shop
     }
 
@@ -147,10 +120,7 @@ impl Shop {
             now: self.at(second),
             epoch: EPOCH,
         };
-        assert_eq!(
-            self.store().deploy_create(&new).await,
-            Ok(Creation::Created)
-        );
+        assert_eq!(self.store().deploy_create(&new).await, Ok(Creation::Created));
     }
 
     fn advance(
@@ -169,12 +139,7 @@ impl Shop {
             id: id(number),
             version,
             epoch: EPOCH,
-            steps: vec![Transition {
-                from,
-                to,
-                reason,
-                message: message.into(),
-            }],
+            steps: vec![Transition { from, to, reason, message: message.into() }],
             at: self.at(second),
             actor: Actor::Controller,
             close: None,
@@ -197,18 +162,10 @@ impl Shop {
     }
 
     /// Takes a pending deploy through `steps`, one each second.
-    pub(crate) async fn walk(
-        &self,
-        number: u8,
-        mut version: i64,
-        steps: &[(State, &'static str)],
-        second: i64,
-    ) -> i64 {
+    pub(crate) async fn walk(&self, number: u8, mut version: i64, steps: &[(State, &'static str)], second: i64) -> i64 {
         let mut from = State::Pending;
         for (later, (to, reason)) in (0..).zip(steps) {
-            version = self
-                .step(number, version, (from, *to), reason, second + later)
-                .await;
+            version = self.step(number, version, (from, *to), reason, second + later).await;
             from = *to;
         }
         version
@@ -218,64 +175,24 @@ impl Shop {
     pub(crate) async fn finish(&self, number: u8) {
         let version = self.walk(number, 1, &TO_HEALTH_CHECKS, 130).await;
         let last = (State::HealthChecking, State::Success);
-        self.step(number, version, last, "TrafficSwitched", 140)
-            .await;
+        self.step(number, version, last, "TrafficSwitched", 140).await;
     }
 
     /// A failing start: a hook, and lines from three sources.
     async fn logs(&self, number: u8) {
         let (store, deploy) = (self.store(), id(number));
         let (begun, ended) = (self.at(64), self.at(65));
-        let begun = store
-            .hook_begin(deploy, Phase::BeforeStart, "migrate", begun)
-            .await;
+        let begun = store.hook_begin(deploy, Phase::BeforeStart, "migrate", begun).await;
         begun.unwrap();
-        let finished = store
-            .hook_finish(
-                deploy,
-                Phase::BeforeStart,
-                "migrate",
-                true,
-                "exit code 0",
-                ended,
-            )
-            .await;
+        let finished = store.hook_finish(deploy, Phase::BeforeStart, "migrate", true, "exit code 0", ended).await;
         assert_eq!(finished, Ok(true));
-        self.line(number, 1, "hook/migrate", LogLevel::Info, "2 tables made")
-            .await;
-        self.line(
-            number,
-            2,
-            "pod/web-0/web",
-            LogLevel::Info,
-            "listening\u{1b}[31m on 8080",
-        )
-        .await;
-        self.line(
-            number,
-            3,
-            "probe",
-            LogLevel::Error,
-            "GET /healthz answered 500",
-        )
-        .await;
+        self.line(number, 1, "hook/migrate", LogLevel::Info, "2 tables made").await;
+        self.line(number, 2, "pod/web-0/web", LogLevel::Info, "listening\u{1b}[31m on 8080").await;
+        self.line(number, 3, "probe", LogLevel::Error, "GET /healthz answered 500").await;
     }
 
-    pub(crate) async fn line(
-        &self,
-        number: u8,
-        seq: i64,
-        source: &str,
-        level: LogLevel,
-        text: &str,
-    ) {
-        let line = LogLine {
-            at: self.at(70 + seq),
-            source: source.into(),
-            seq,
-            level,
-            text: text.into(),
-        };
+    pub(crate) async fn line(&self, number: u8, seq: i64, source: &str, level: LogLevel, text: &str) {
+        let line = LogLine { at: self.at(70 + seq), source: source.into(), seq, level, text: text.into() };
         let stored = self.store().logs_append(id(number), &[line]).await;
         assert_eq!(stored, Ok(1));
     }

@@ -22,9 +22,7 @@ fn why(stage: &str, ground: &Ground, database: Option<&str>, more: &[&str]) -> E
 async fn shop(ground: &Ground) -> Shop {
     let image = json!({"repository": "registry.test/acme/shop", "policy": {"semver": "*"}});
     let services = json!([{"name": "web", "image": image}]);
-    ground
-        .make::<Project>("shop", json!({"services": services}))
-        .await;
+    ground.make::<Project>("shop", json!({"services": services})).await;
     let spec = json!({"project": "shop", "suspend": true, "pin": {"web": "1.0.0"}});
     ground.make::<Stage>("dev", spec).await;
     Shop::new(&ground.namespace).await
@@ -57,22 +55,11 @@ async fn everything_that_stands_in_the_way_is_named_with_the_way_out() {
     let namespace = &ground.namespace;
     for expected in [
         format!("Stage:          shop/dev in namespace {namespace}\n"),
-        "Now:            Reconciling (DeployPending): web 2.1.0: pending: stage dev is suspended\n"
-            .into(),
-        format!(
-            "Serves:         web 1.0.0 since 9d23h ago, deploy {}\n",
-            id(1)
-        ),
-        format!(
-            "Under way:      web 2.1.0: pending for 9d23h, deploy {}\n",
-            id(3)
-        ),
-        "Waits for:      Suspended: stage dev is suspended; set spec.suspend to false to go on\n"
-            .into(),
-        format!(
-            "Last failure:   web 2.0.0 9d23h ago (rolled_back), deploy {}: GET /healthz answered 500",
-            id(2)
-        ),
+        "Now:            Reconciling (DeployPending): web 2.1.0: pending: stage dev is suspended\n".into(),
+        format!("Serves:         web 1.0.0 since 9d23h ago, deploy {}\n", id(1)),
+        format!("Under way:      web 2.1.0: pending for 9d23h, deploy {}\n", id(3)),
+        "Waits for:      Suspended: stage dev is suspended; set spec.suspend to false to go on\n".into(),
+        format!("Last failure:   web 2.0.0 9d23h ago (rolled_back), deploy {}: GET /healthz answered 500", id(2)),
         format!(
             "Held back:      web 2.0.0 since 9d23h ago, it failed here in deploy {}: GET /healthz answered 500\n",
             id(2)
@@ -100,30 +87,14 @@ async fn one_of_cluster_and_database_is_enough() {
     let shop = shop(&ground).await;
 
     let without_database = why("dev", &ground, None, &[]).well();
-    assert!(
-        without_database.contains("\"suspend\":false"),
-        "{without_database}"
-    );
-    assert!(
-        without_database.contains("DATABASE_URL"),
-        "{without_database}"
-    );
-    assert!(
-        without_database.contains("has not seen the latest spec"),
-        "{without_database}"
-    );
+    assert!(without_database.contains("\"suspend\":false"), "{without_database}");
+    assert!(without_database.contains("DATABASE_URL"), "{without_database}");
+    assert!(without_database.contains("has not seen the latest spec"), "{without_database}");
 
     let folder = Folder::new();
     let nowhere = kubeconfig_to_nowhere(&folder);
     let nowhere = nowhere.to_str().unwrap();
-    let arguments = [
-        "why",
-        "dev",
-        "-n",
-        &ground.namespace,
-        "--kubeconfig",
-        nowhere,
-    ];
+    let arguments = ["why", "dev", "-n", &ground.namespace, "--kubeconfig", nowhere];
     let without_cluster = run(stagekeeper(&arguments).env("DATABASE_URL", shop.url())).well();
     assert!(without_cluster.contains("Serves:"), "{without_cluster}");
     assert!(without_cluster.contains("Not known:"), "{without_cluster}");

@@ -43,10 +43,7 @@ fn start(client: kube::Client, namespace: &str, identity: &str) -> Process {
 async fn one_leads_and_hands_over() {
     let (clients, _) = clients(config().await);
     let namespace = make_namespace(&clients.general, "handover").await;
-    let (a, b) = (
-        start(clients.lease.clone(), &namespace, "a"),
-        start(clients.lease.clone(), &namespace, "b"),
-    );
+    let (a, b) = (start(clients.lease.clone(), &namespace, "a"), start(clients.lease.clone(), &namespace, "b"));
     let first = within("a leader", async {
         tokio::select! { epoch = a.handle.elected() => epoch, epoch = b.handle.elected() => epoch }
     })
@@ -95,7 +92,5 @@ async fn a_leader_behind_a_frozen_line_is_none_before_another_is() {
 
 async fn end(client: kube::Client, namespace: &str) {
     let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client);
-    api.delete(namespace, &kube::api::DeleteParams::default())
-        .await
-        .unwrap();
+    api.delete(namespace, &kube::api::DeleteParams::default()).await.unwrap();
 }

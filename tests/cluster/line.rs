@@ -28,14 +28,8 @@ pub struct Line {
 impl Line {
     /// A relay to the server of this configuration, and a configuration that goes through it.
     pub async fn to(mut config: Config) -> (Self, Config) {
-        let server = config
-            .cluster_url
-            .authority()
-            .expect("an address")
-            .to_string();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a port");
+        let server = config.cluster_url.authority().expect("an address").to_string();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address: SocketAddr = listener.local_addr().expect("an address");
         config.cluster_url = format!("https://{address}").parse().expect("a URL");
         let (state, states) = watch::channel(State::Up);
@@ -59,13 +53,7 @@ impl Line {
                 });
             }
         });
-        (
-            Self {
-                state,
-                _relay: AbortOnDropHandle::new(relay),
-            },
-            config,
-        )
+        (Self { state, _relay: AbortOnDropHandle::new(relay) }, config)
     }
 
     /// Holds everything back from now on.

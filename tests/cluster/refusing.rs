@@ -60,12 +60,7 @@ fn shape(world: &World, change: impl FnOnce(&mut Value)) -> Shape {
         },
     });
     change(&mut spec);
-    Shape {
-        api_version: "apps/v1",
-        kind: "Deployment",
-        metadata: world.metadata("dev", "web"),
-        spec,
-    }
+    Shape { api_version: "apps/v1", kind: "Deployment", metadata: world.metadata("dev", "web"), spec }
 }
 
 fn service(world: &World) -> Service {
@@ -86,33 +81,16 @@ fn assert_says(err: &ApiError, class: Class, parts: &[&str]) {
 #[tokio::test]
 async fn what_does_not_fit_names_its_field() {
     let world = World::new("unfit").await;
-    world
-        .writer
-        .apply(&shape(&world, |_| {}))
-        .await
-        .expect("as it is, it fits");
-    let misspelt = shape(&world, |spec| {
-        spec["template"]["spec"]["contaners"] = json!([])
-    });
+    world.writer.apply(&shape(&world, |_| {})).await.expect("as it is, it fits");
+    let misspelt = shape(&world, |spec| spec["template"]["spec"]["contaners"] = json!([]));
     let err = world.writer.apply(&misspelt).await.unwrap_err();
-    assert_says(
-        &err,
-        Class::Invalid,
-        &[
-            "spec.template.spec.contaners",
-            "deployments web in namespace",
-        ],
-    );
+    assert_says(&err, Class::Invalid, &["spec.template.spec.contaners", "deployments web in namespace"]);
     let mistyped = shape(&world, |spec| spec["replicas"] = json!("many"));
     let err = world.writer.apply(&mistyped).await.unwrap_err();
     assert_says(&err, Class::Invalid, &["replicas"]);
     let forbidden = shape(&world, |spec| spec["replicas"] = json!(-1));
     let err = world.writer.apply(&forbidden).await.unwrap_err();
-    assert_says(
-        &err,
-        Class::Invalid,
-        &["spec.replicas", "greater than or equal to 0"],
-    );
+    assert_says(&err, Class::Invalid, &["spec.replicas", "greater than or equal to 0"]);
     world.end().await;
 }
 
@@ -120,28 +98,16 @@ async fn what_does_not_fit_names_its_field() {
 async fn without_permission_the_missing_verb_is_named() {
     let world = World::new("rbac").await;
     let mut powerless = config().await;
-    powerless.auth_info.impersonate =
-        Some(format!("system:serviceaccount:{}:nobody", world.namespace));
+    powerless.auth_info.impersonate = Some(format!("system:serviceaccount:{}:nobody", world.namespace));
     let (clients, _) = clients(powerless);
     let index = Index::new(&Scope::Namespaces(vec![world.namespace.clone()]));
     let writer = Writer::new(clients.general.clone(), index.clone());
     let err = writer.apply(&service(&world)).await.unwrap_err();
     let place = format!("in namespace {}", world.namespace);
-    assert_says(
-        &err,
-        Class::Forbidden,
-        &[
-            "may not create and patch services",
-            &place,
-            "API group core",
-        ],
-    );
+    assert_says(&err, Class::Forbidden, &["may not create and patch services", &place, "API group core"]);
 
     let watching = index.clone();
-    let _watching =
-        AbortOnDropHandle::new(tokio::spawn(
-            async move { watching.run(clients.general).await },
-        ));
+    let _watching = AbortOnDropHandle::new(tokio::spawn(async move { watching.run(clients.general).await }));
     // Trouble is reported after a while of silence; here only that nothing counts as seen.
     let synced = tokio::time::timeout(std::time::Duration::from_secs(2), index.synced()).await;
     assert!(synced.is_err(), "what may not be listed is not known");
@@ -169,11 +135,7 @@ async fn a_used_up_quota_is_one() {
     })
     .await;
     let err = world.writer.apply(&service(&world)).await.unwrap_err();
-    assert_says(
-        &err,
-        Class::Quota,
-        &["does not fit the namespace's quota", "exceeded quota: none"],
-    );
+    assert_says(&err, Class::Quota, &["does not fit the namespace's quota", "exceeded quota: none"]);
     world.end().await;
 }
 
@@ -181,67 +143,38 @@ async fn a_used_up_quota_is_one() {
 async fn a_namespace_that_ends_or_never_was_is_told() {
     let world = World::new("ending").await;
     let elsewhere = Service {
-        metadata: ObjectMeta {
-            namespace: Some("no-such-namespace".into()),
-            ..world.metadata("dev", "web")
-        },
+        metadata: ObjectMeta { namespace: Some("no-such-namespace".into()), ..world.metadata("dev", "web") },
         ..service(&world)
     };
     let err = world.writer.apply(&elsewhere).await.unwrap_err();
-    assert_says(
-        &err,
-        Class::NamespaceMissing,
-        &["no-such-namespace", "does not exist"],
-    );
+    assert_says(&err, Class::NamespaceMissing, &["no-such-namespace", "does not exist"]);
 
     // Something that holds the namespace in its end.
-    let mut anchor = ConfigMap {
-        metadata: world.metadata("dev", "anchor"),
-        ..ConfigMap::default()
-    };
+    let mut anchor = ConfigMap { metadata: world.metadata("dev", "anchor"), ..ConfigMap::default() };
     anchor.metadata.finalizers = Some(vec!["stagekeeper.dev/test".into()]);
     world.writer.apply(&anchor).await.unwrap();
     let namespaces: Api<Namespace> = Api::all(world.client.clone());
-    namespaces
-        .delete(&world.namespace, &DeleteParams::default())
-        .await
-        .unwrap();
+    namespaces.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
     let err = world.writer.apply(&service(&world)).await.unwrap_err();
     assert_says(&err, Class::Terminating, &["is being deleted"]);
     let free = json!({"metadata": {"finalizers": []}});
-    world
-        .api::<ConfigMap>()
-        .patch("anchor", &PatchParams::default(), &Patch::Merge(&free))
-        .await
-        .unwrap();
+    world.api::<ConfigMap>().patch("anchor", &PatchParams::default(), &Patch::Merge(&free)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_kind_without_definition_is_not_served() {
-    #[derive(
-        kube::CustomResource, Serialize, serde::Deserialize, Clone, Debug, schemars::JsonSchema,
-    )]
-    #[kube(
-        group = "nowhere.stagekeeper.dev",
-        version = "v1",
-        kind = "Nothing",
-        namespaced
-    )]
+    #[derive(kube::CustomResource, Serialize, serde::Deserialize, Clone, Debug, schemars::JsonSchema)]
+    #[kube(group = "nowhere.stagekeeper.dev", version = "v1", kind = "Nothing", namespaced)]
     struct NothingSpec {}
 
     let world = World::new("unserved").await;
     let mut nothing = Nothing::new("web", NothingSpec {});
     nothing.metadata = world.metadata("dev", "web");
     let err = world.writer.apply(&nothing).await.unwrap_err();
-    assert_says(
-        &err,
-        Class::NotServed,
-        &["nothings", "CustomResourceDefinition"],
-    );
-    eventually(
-        "the cluster has no gateway API, and the index is synced all the same",
-        || world.index.is_synced().then_some(()),
-    )
+    assert_says(&err, Class::NotServed, &["nothings", "CustomResourceDefinition"]);
+    eventually("the cluster has no gateway API, and the index is synced all the same", || {
+        world.index.is_synced().then_some(())
+    })
     .await;
     world.end().await;
 }

@@ -21,20 +21,14 @@ pub async fn config() -> Config {
     let path = std::env::var("STAGEKEEPER_TEST_KUBECONFIG").expect(
         "STAGEKEEPER_TEST_KUBECONFIG is not set: this test needs a real API server, `make test` starts one and sets it",
     );
-    let access = Access::Kubeconfig {
-        path: Some(path.into()),
-        context: None,
-    };
+    let access = Access::Kubeconfig { path: Some(path.into()), context: None };
     client::config(&access).await.expect("a usable kubeconfig")
 }
 
 /// Our own clients from a configuration, and what they ask.
 pub fn clients(config: Config) -> (Clients, CallCounts) {
     let counts = CallCounts::default();
-    (
-        Clients::from_config(config, counts.listener()).expect("clients"),
-        counts,
-    )
+    (Clients::from_config(config, counts.listener()).expect("clients"), counts)
 }
 
 /// A namespace with a watched index and a writer.
@@ -64,15 +58,7 @@ impl World {
         let index = Index::new(&Scope::Namespaces(vec![namespace.clone()]));
         let writer = Writer::new(client.clone(), index.clone());
         let (watching, watch_counts) = clients(watch);
-        let mut world = Self {
-            namespace,
-            client,
-            counts,
-            watch_counts,
-            index,
-            writer,
-            watching: None,
-        };
+        let mut world = Self { namespace, client, counts, watch_counts, index, writer, watching: None };
         world.watch(watching.general);
         tokio::time::timeout(PATIENCE, world.index.synced())
             .await
@@ -113,9 +99,7 @@ impl World {
     /// Removes the namespace.
     pub async fn end(self) {
         let api: Api<Namespace> = Api::all(self.client.clone());
-        api.delete(&self.namespace, &DeleteParams::default())
-            .await
-            .expect("deleted");
+        api.delete(&self.namespace, &DeleteParams::default()).await.expect("deleted");
     }
 }
 
@@ -123,24 +107,16 @@ impl World {
 pub async fn make_namespace(client: &Client, name: &str) -> String {
     let name = format!("cluster-{name}-{}", std::process::id());
     let namespace = Namespace {
-        metadata: ObjectMeta {
-            name: Some(name.clone()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
         ..Namespace::default()
     };
-    Api::all(client.clone())
-        .create(&PostParams::default(), &namespace)
-        .await
-        .expect("a namespace");
+    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("a namespace");
     name
 }
 
 /// Waits for something that must happen.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
 /// Looks again and again until there is an answer.

@@ -14,19 +14,12 @@ use super::server::{World, eventually, within};
 #[tokio::test]
 async fn an_event_is_found_at_its_object() {
     let world = World::new("event").await;
-    let map = ConfigMap {
-        metadata: world.metadata("dev", "about"),
-        ..ConfigMap::default()
-    };
+    let map = ConfigMap { metadata: world.metadata("dev", "about"), ..ConfigMap::default() };
     world.writer.apply(&map).await.unwrap();
     let map = world.api::<ConfigMap>().get("about").await.unwrap();
     let events = Events::new(world.client.clone(), "stagekeeper-0");
-    let notice = Notice {
-        severity: Severity::Normal,
-        reason: "Deployed",
-        action: "Deploy 1",
-        note: "web 1.1.0 serves",
-    };
+    let notice =
+        Notice { severity: Severity::Normal, reason: "Deployed", action: "Deploy 1", note: "web 1.1.0 serves" };
     events.publish(&map.object_ref(&()), &notice).await;
     let params = ListParams::default().fields("involvedObject.name=about");
     let found = world.api::<Event>().list(&params).await.unwrap().items;
@@ -44,11 +37,7 @@ async fn a_pod_whose_image_is_missing_leaves_traces() {
         "spec": {"containers": [{"name": "web", "image": "127.0.0.1:1/none:1"}], "terminationGracePeriodSeconds": 0},
     }))
     .unwrap();
-    world
-        .api::<Pod>()
-        .create(&PostParams::default(), &pod)
-        .await
-        .unwrap();
+    world.api::<Pod>().create(&PostParams::default(), &pod).await.unwrap();
     let view = eventually("the image cannot be pulled", || {
         let children = world.index.stage(&world.key("dev"));
         let pod = children.pods().next()?.clone();
@@ -61,29 +50,14 @@ async fn a_pod_whose_image_is_missing_leaves_traces() {
 
     let mut subject = Subject::failing_pod(&world.namespace, &view);
     assert!(subject.runs.is_empty(), "what never ran has no log");
-    subject.runs = vec![evidence::Run {
-        container: "web".into(),
-        previous: false,
-    }];
+    subject.runs = vec![evidence::Run { container: "web".into(), previous: false }];
     within("its events", async {
         loop {
-            let lines = evidence::collect(
-                &world.client,
-                std::slice::from_ref(&subject),
-                &Limits::default(),
-            )
-            .await;
-            let said: Vec<_> = lines
-                .iter()
-                .map(|line| format!("{}: {}", line.source, line.text))
-                .collect();
-            let failed = said
-                .iter()
-                .any(|s| s.starts_with("event Pod/broken: Failed"));
+            let lines = evidence::collect(&world.client, std::slice::from_ref(&subject), &Limits::default()).await;
+            let said: Vec<_> = lines.iter().map(|line| format!("{}: {}", line.source, line.text)).collect();
+            let failed = said.iter().any(|s| s.starts_with("event Pod/broken: Failed"));
             if failed
-                && said.iter().any(|s| {
-                    s.starts_with("evidence: log broken/web") && s.contains("waiting to start")
-                })
+                && said.iter().any(|s| s.starts_with("evidence: log broken/web") && s.contains("waiting to start"))
             {
                 break;
             }

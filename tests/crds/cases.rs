@@ -19,34 +19,18 @@ pub struct Case {
 
 /// An accepted spec.
 pub fn good(name: &'static str, spec: impl Into<String>) -> Case {
-    Case {
-        name,
-        object: "shop",
-        spec: spec.into(),
-        refused: None,
-    }
+    Case { name, object: "shop", spec: spec.into(), refused: None }
 }
 
 /// A refused spec.
-pub fn bad(
-    name: &'static str,
-    spec: impl Into<String>,
-    field: &'static str,
-    says: &'static str,
-) -> Case {
-    Case {
-        name,
-        object: "shop",
-        spec: spec.into(),
-        refused: Some((field, says)),
-    }
+pub fn bad(name: &'static str, spec: impl Into<String>, field: &'static str, says: &'static str) -> Case {
+    Case { name, object: "shop", spec: spec.into(), refused: Some((field, says)) }
 }
 
 impl Case {
     /// What is wrong with the API server's answer, if anything is.
     async fn wrong(&self, client: &Client, kind: &str) -> Option<String> {
-        let spec: Value =
-            serde_yaml::from_str(&self.spec).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        let spec: Value = serde_yaml::from_str(&self.spec).unwrap_or_else(|e| panic!("{}: {e}", self.name));
         let object = server::object(kind, self.object, &spec);
         let found = match server::dry_run(client, "default", &object).await {
             Ok(_) => Vec::new(),
@@ -55,9 +39,7 @@ impl Case {
         let as_wanted = match self.refused {
             None => found.is_empty(),
             Some((field, says)) => found.iter().any(|cause| {
-                cause
-                    .strip_prefix(field)
-                    .is_some_and(|rest| rest.starts_with(": ") && rest.contains(says))
+                cause.strip_prefix(field).is_some_and(|rest| rest.starts_with(": ") && rest.contains(says))
             }),
         };
         (!as_wanted).then(|| format!("{}: {found:?}", self.name))

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use stagekeeper::api::conditions::{Outcome, conditions};
 use stagekeeper::api::kstatus::{self, Progress};
 use stagekeeper::api::{
-    DeployStatus, HistoryEntry, InstanceStatus, Project, ProjectStatus, ServiceStatus, Stage,
-    StageStatus, Veto,
+    DeployStatus, HistoryEntry, InstanceStatus, Project, ProjectStatus, ServiceStatus, Stage, StageStatus, Veto,
 };
 
 use super::server;
@@ -57,22 +56,11 @@ pub async fn are_born_with_defaults_and_unobserved(client: &Client, namespace: &
 
 async fn born(client: &Client, namespace: &str, kind: &str, spec: Value, wanted: &Value) {
     let api = server::untyped(client, namespace, kind);
-    let object = api
-        .create(&PostParams::default(), &server::object(kind, "born", &spec))
-        .await
-        .expect(kind);
+    let object = api.create(&PostParams::default(), &server::object(kind, "born", &spec)).await.expect(kind);
     assert_eq!(&object.data["spec"], wanted, "{kind}: defaults");
-    assert_eq!(
-        object.data["status"],
-        json!({"observedGeneration": -1}),
-        "{kind}: status at birth"
-    );
+    assert_eq!(object.data["status"], json!({"observedGeneration": -1}), "{kind}: status at birth");
     let object = serde_json::to_value(&object).unwrap();
-    assert_eq!(
-        kstatus::compute(&object),
-        Progress::InProgress,
-        "{kind}: no tool takes it for done"
-    );
+    assert_eq!(kstatus::compute(&object), Progress::InProgress, "{kind}: no tool takes it for done");
 }
 
 /// The Rust types and the schema agree: what they write is stored whole and read back as it was.
@@ -95,14 +83,8 @@ pub async fn keep_every_field_of_their_status(client: &Client, namespace: &str) 
     };
     let projects: Api<Project> = Api::namespaced(client.clone(), namespace);
     let patch = Patch::Merge(json!({"status": status}));
-    projects
-        .patch_status("born", &PatchParams::default(), &patch)
-        .await
-        .expect("status of the project");
-    assert_eq!(
-        projects.get("born").await.expect("the project").status,
-        Some(status)
-    );
+    projects.patch_status("born", &PatchParams::default(), &patch).await.expect("status of the project");
+    assert_eq!(projects.get("born").await.expect("the project").status, Some(status));
 
     let status = StageStatus {
         observed_generation: 1,
@@ -137,23 +119,13 @@ pub async fn keep_every_field_of_their_status(client: &Client, namespace: &str) 
             actor: text("user:ada"),
             reason: text("switched"),
         }],
-        vetoed: vec![Veto {
-            release: "r0".into(),
-            deploy: text("d0"),
-            reason: text("web answers 500"),
-        }],
+        vetoed: vec![Veto { release: "r0".into(), deploy: text("d0"), reason: text("web answers 500") }],
         last_handled_retry: text("2026-01-02"),
     };
     let stages: Api<Stage> = Api::namespaced(client.clone(), namespace);
     let patch = Patch::Merge(json!({"status": status}));
-    stages
-        .patch_status("born", &PatchParams::default(), &patch)
-        .await
-        .expect("status of the stage");
-    assert_eq!(
-        stages.get("born").await.expect("the stage").status,
-        Some(status)
-    );
+    stages.patch_status("born", &PatchParams::default(), &patch).await.expect("status of the stage");
+    assert_eq!(stages.get("born").await.expect("the stage").status, Some(status));
 }
 
 /// A status with words of another version is stored, so that two versions can follow each other.
@@ -163,10 +135,7 @@ pub async fn take_the_status_of_another_version(client: &Client, namespace: &str
         "deploy": {"state": "Baking", "id": null},
         "instances": [{"name": "a1", "status": "asleep"}],
     }}));
-    let stage = stages
-        .patch_status("born", &PatchParams::default(), &patch)
-        .await
-        .expect("stored");
+    let stage = stages.patch_status("born", &PatchParams::default(), &patch).await.expect("stored");
     let status = stage.status.expect("a status");
     assert_eq!(status.deploy.expect("a deploy").state, "Baking");
     assert_eq!(status.instances[0].status, "asleep");
@@ -179,26 +148,15 @@ pub async fn hold_a_stage_to_its_project(client: &Client, namespace: &str) {
         let patch = Patch::Merge(json!({"spec": spec}));
         stages.patch("born", &PatchParams::default(), &patch).await
     };
-    let refused = change(json!({"project": "other"}))
-        .await
-        .expect_err("refused");
+    let refused = change(json!({"project": "other"})).await.expect_err("refused");
     assert_eq!(
         server::causes(&refused),
         [
             "spec.project: Invalid value: \"other\": project cannot be changed: create another Stage for the other project"
         ]
     );
-    let before = stages
-        .get("born")
-        .await
-        .expect("the stage")
-        .metadata
-        .generation;
-    let after = change(json!({"project": "shop", "pin": {"web": "1"}}))
-        .await
-        .expect("accepted")
-        .metadata
-        .generation;
+    let before = stages.get("born").await.expect("the stage").metadata.generation;
+    let after = change(json!({"project": "shop", "pin": {"web": "1"}})).await.expect("accepted").metadata.generation;
     assert_eq!(after, before.map(|generation| generation + 1));
 }
 
@@ -210,17 +168,10 @@ pub async fn are_shown_in_columns(client: &Client, namespace: &str) {
         .body(Vec::new())
         .unwrap();
     let table: Value = client.request(request).await.expect("a table");
-    let names = table["columnDefinitions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|column| column["name"].as_str().unwrap());
+    let names = table["columnDefinitions"].as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap());
     let cells = table["rows"][0]["cells"].as_array().unwrap();
     let cells = cells.iter().map(|cell| cell.as_str().unwrap());
-    let shown: Vec<_> = names
-        .zip(cells)
-        .filter(|(name, _)| *name != "Age")
-        .collect();
+    let shown: Vec<_> = names.zip(cells).filter(|(name, _)| *name != "Age").collect();
     let wanted = [
         ("Name", "born"),
         ("Project", "shop"),
@@ -236,13 +187,7 @@ pub async fn are_shown_in_columns(client: &Client, namespace: &str) {
 
     let of = async |project: &str| {
         let params = ListParams::default().fields(&format!("spec.project={project}"));
-        stages
-            .list(&params)
-            .await
-            .expect("a list")
-            .iter()
-            .map(ResourceExt::name_any)
-            .collect::<Vec<_>>()
+        stages.list(&params).await.expect("a list").iter().map(ResourceExt::name_any).collect::<Vec<_>>()
     };
     assert_eq!(of("shop").await, ["born"]);
     assert!(of("other").await.is_empty());

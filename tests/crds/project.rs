@@ -23,39 +23,15 @@ fn pair(a: &str, b: &str) -> String {
 }
 
 pub fn cases() -> Vec<Case> {
-    let services = [
-        service_cases(),
-        image_cases(),
-        volume_cases(),
-        health_cases(),
-    ];
+    let services = [service_cases(), image_cases(), volume_cases(), health_cases()];
     let mut cases: Vec<_> = services.into_iter().flatten().collect();
-    let name = |name, object| Case {
-        object,
-        ..bad(
-            name,
-            service(""),
-            "<nil>",
-            "metadata.name of a Project must be",
-        )
-    };
+    let name = |name, object| Case { object, ..bad(name, service(""), "<nil>", "metadata.name of a Project must be") };
     cases.extend([
         name("a name that starts with a digit", "1shop"),
         name("a name with a dot", "shop.eu"),
-        name(
-            "a name of 41 characters",
-            "a2345678901234567890123456789012345678901",
-        ),
-        Case {
-            object: "a234567890123456789012345678901234567890",
-            ..good("a name of 40 characters", service(""))
-        },
-        bad(
-            "no services",
-            "services: []",
-            "spec.services",
-            "should have at least 1 items",
-        ),
+        name("a name of 41 characters", "a2345678901234567890123456789012345678901"),
+        Case { object: "a234567890123456789012345678901234567890", ..good("a name of 40 characters", service("")) },
+        bad("no services", "services: []", "spec.services", "should have at least 1 items"),
         bad(
             "misspelt field",
             "services: [], suspended: true".replace(", ", "\n"),
@@ -68,10 +44,7 @@ pub fn cases() -> Vec<Case> {
             "spec.retention.deploys",
             "such as 730d or 12h",
         ),
-        good(
-            "retention in hours",
-            format!("{}\nretention: {{logs: 12h}}", service("")),
-        ),
+        good("retention in hours", format!("{}\nretention: {{logs: 12h}}", service(""))),
     ]);
     cases
 }

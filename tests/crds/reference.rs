@@ -8,21 +8,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 
 /// Fields whose inside is Kubernetes' own and described there.
-const FOREIGN: [(&str, &str); 3] = [
-    ("env", "EnvVar"),
-    ("resources", "ResourceRequirements"),
-    ("conditions", "Condition"),
-];
+const FOREIGN: [(&str, &str); 3] =
+    [("env", "EnvVar"), ("resources", "ResourceRequirements"), ("conditions", "Condition")];
 
 /// The whole page of one kind.
 pub fn page(crd: &CustomResourceDefinition) -> String {
     let names = &crd.spec.names;
     let version = &crd.spec.versions[0];
-    let root = version
-        .schema
-        .as_ref()
-        .and_then(|s| s.open_api_v3_schema.as_ref())
-        .expect("a schema");
+    let root = version.schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref()).expect("a schema");
     let mut page = format!(
         "<!-- Generated from crds/ by tests/crds.rs; `UPDATE=1 cargo test --test crds` rewrites it. -->\n# {}\n\n{}\n\n",
         names.kind,
@@ -49,18 +42,9 @@ pub fn page(crd: &CustomResourceDefinition) -> String {
     }
     page.push_str("## Columns of `kubectl get`\n\n| Column | Shown | Meaning |\n|---|---|---|\n");
     for column in version.additional_printer_columns.iter().flatten() {
-        let shown = if column.priority.unwrap_or(0) > 0 {
-            "with `-o wide`"
-        } else {
-            "always"
-        };
-        writeln!(
-            page,
-            "| {} | {shown} | {} |",
-            column.name,
-            column.description.as_deref().unwrap_or_default()
-        )
-        .unwrap();
+        let shown = if column.priority.unwrap_or(0) > 0 { "with `-o wide`" } else { "always" };
+        writeln!(page, "| {} | {shown} | {} |", column.name, column.description.as_deref().unwrap_or_default())
+            .unwrap();
     }
     page
 }
@@ -79,20 +63,10 @@ impl<'a> Rows<'a> {
         let mut fields: Vec<_> = schema.properties.iter().flatten().collect();
         fields.sort_by_key(|(name, _)| !required(name));
         for (name, field) in fields {
-            let path = if path.is_empty() {
-                name.clone()
-            } else {
-                format!("{path}.{name}")
-            };
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let (path_inside, inside) = inside(&path, field);
-            let foreign = FOREIGN
-                .iter()
-                .find(|(known, _)| known == name)
-                .map(|(_, kind)| *kind);
-            let same = self
-                .told
-                .iter()
-                .find(|(_, told)| Some(*told) == inside.properties.as_ref());
+            let foreign = FOREIGN.iter().find(|(known, _)| known == name).map(|(_, kind)| *kind);
+            let same = self.told.iter().find(|(_, told)| Some(*told) == inside.properties.as_ref());
             let mut meaning = sentence(field);
             if let Some((told, _)) = same {
                 write!(meaning, "<br>Fields as in `{told}`.").unwrap();
@@ -106,25 +80,12 @@ impl<'a> Rows<'a> {
             };
             let default = match &field.default {
                 _ if required(name) => "**required**".to_owned(),
-                Some(value) if !value.0.is_object() && value.0 != "" => {
-                    format!("`{}`", value.0).replace('"', "")
-                }
+                Some(value) if !value.0.is_object() && value.0 != "" => format!("`{}`", value.0).replace('"', ""),
                 _ => String::new(),
             };
-            writeln!(
-                self.text,
-                "| `{path}` | {} | {default} | {} |",
-                cell(&kind),
-                cell(&meaning)
-            )
-            .unwrap();
+            writeln!(self.text, "| `{path}` | {} | {default} | {} |", cell(&kind), cell(&meaning)).unwrap();
             if foreign.is_none() && same.is_none() {
-                self.told.extend(
-                    inside
-                        .properties
-                        .as_ref()
-                        .map(|fields| (path_inside.clone(), fields)),
-                );
+                self.told.extend(inside.properties.as_ref().map(|fields| (path_inside.clone(), fields)));
                 self.below(&path_inside, inside);
             }
         }
@@ -144,17 +105,8 @@ fn inside<'a>(path: &str, field: &'a JSONSchemaProps) -> (String, &'a JSONSchema
 fn sentence(schema: &JSONSchemaProps) -> String {
     let mut text = schema.description.clone().unwrap_or_default();
     let (_, inside) = inside("", schema);
-    let of_entries = inside
-        .x_kubernetes_validations
-        .iter()
-        .flatten()
-        .filter(|_| !std::ptr::eq(inside, schema));
-    for rule in schema
-        .x_kubernetes_validations
-        .iter()
-        .flatten()
-        .chain(of_entries)
-    {
+    let of_entries = inside.x_kubernetes_validations.iter().flatten().filter(|_| !std::ptr::eq(inside, schema));
+    for rule in schema.x_kubernetes_validations.iter().flatten().chain(of_entries) {
         let message = rule.message.as_deref().expect("every rule explains itself");
         write!(text, "<br>Rule: {message}.").unwrap();
     }
@@ -164,17 +116,9 @@ fn sentence(schema: &JSONSchemaProps) -> String {
 /// What a value may be, in words.
 fn kind(schema: &JSONSchemaProps) -> String {
     if let Some(words) = &schema.enum_ {
-        return words
-            .iter()
-            .map(|word| format!("`{}`", word.0).replace('"', ""))
-            .collect::<Vec<_>>()
-            .join(" or ");
+        return words.iter().map(|word| format!("`{}`", word.0).replace('"', "")).collect::<Vec<_>>().join(" or ");
     }
-    match (
-        schema.type_.as_deref(),
-        &schema.items,
-        &schema.additional_properties,
-    ) {
+    match (schema.type_.as_deref(), &schema.items, &schema.additional_properties) {
         (Some("array"), Some(JSONSchemaPropsOrArray::Schema(item)), _) => {
             format!("list{} of {}", limit(schema.max_items, ""), kind(item))
         }
@@ -194,8 +138,7 @@ fn kind(schema: &JSONSchemaProps) -> String {
 
 /// How much of something there may be, in words.
 fn limit(max: Option<i64>, unit: &str) -> String {
-    max.map(|max| format!(" (at most {max}{unit})"))
-        .unwrap_or_default()
+    max.map(|max| format!(" (at most {max}{unit})")).unwrap_or_default()
 }
 
 /// Text that does not end a table's cell.

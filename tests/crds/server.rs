@@ -22,9 +22,7 @@ pub async fn client() -> Client {
         "STAGEKEEPER_TEST_KUBECONFIG is not set: this test needs a real API server, `make test` starts one and sets it",
     );
     let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .expect("a cluster");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
     Client::try_from(config).expect("a client")
 }
 
@@ -34,14 +32,9 @@ pub async fn install(client: &Client) {
     for crd in stagekeeper::api::crds() {
         let name = crd.name_any();
         let params = PatchParams::apply("stagekeeper-tests").force();
-        api.patch(&name, &params, &Patch::Apply(&crd))
-            .await
-            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        api.patch(&name, &params, &Patch::Apply(&crd)).await.unwrap_or_else(|e| panic!("{name}: {e}"));
         let established = await_condition(api.clone(), &name, conditions::is_crd_established());
-        tokio::time::timeout(PATIENCE, established)
-            .await
-            .expect("served in time")
-            .expect("watched");
+        tokio::time::timeout(PATIENCE, established).await.expect("served in time").expect("watched");
     }
 }
 
@@ -49,19 +42,13 @@ pub async fn install(client: &Client) {
 pub async fn namespace(client: &Client, name: &str) -> String {
     let name = format!("crds-{name}-{}", std::process::id());
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-    Api::all(client.clone())
-        .create(&PostParams::default(), &namespace)
-        .await
-        .expect("a namespace");
+    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("a namespace");
     name
 }
 
 /// Removes a namespace with what is in it.
 pub async fn remove(client: &Client, namespace: &str) {
-    Api::<Namespace>::all(client.clone())
-        .delete(namespace, &DeleteParams::default())
-        .await
-        .expect("deleted");
+    Api::<Namespace>::all(client.clone()).delete(namespace, &DeleteParams::default()).await.expect("deleted");
 }
 
 /// Objects of one of our kinds, in any shape.
@@ -82,11 +69,7 @@ pub fn object(kind: &str, name: &str, spec: &Value) -> DynamicObject {
 }
 
 /// Asks the API server what it would store, without storing it. Unknown and repeated fields are refused.
-pub async fn dry_run(
-    client: &Client,
-    namespace: &str,
-    object: &DynamicObject,
-) -> kube::Result<DynamicObject> {
+pub async fn dry_run(client: &Client, namespace: &str, object: &DynamicObject) -> kube::Result<DynamicObject> {
     let kind = object.types.as_ref().expect("a kind").kind.as_str();
     let url = untyped(client, namespace, kind).resource_url().to_owned();
     let request = http::Request::post(format!("{url}?dryRun=All&fieldValidation=Strict"))
@@ -98,13 +81,9 @@ pub async fn dry_run(
 
 /// What the API server found wrong: `field: message` of each cause.
 pub fn causes(error: &kube::Error) -> Vec<String> {
-    let kube::Error::Api(status) = error else {
-        panic!("not an answer of the API server: {error}")
-    };
+    let kube::Error::Api(status) = error else { panic!("not an answer of the API server: {error}") };
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    let mut found: Vec<_> = causes
-        .map(|cause| format!("{}: {}", cause.field, cause.message))
-        .collect();
+    let mut found: Vec<_> = causes.map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
     if found.is_empty() {
         found.push(format!(": {}", status.message));
     }
@@ -119,11 +98,7 @@ pub async fn eventually<T: Debug, F: Future<Output = Vec<T>>>(check: impl Fn() -
         if wrong.is_empty() {
             return;
         }
-        assert!(
-            started.elapsed() < PATIENCE,
-            "{} of the cases are wrong:\n{wrong:#?}",
-            wrong.len()
-        );
+        assert!(started.elapsed() < PATIENCE, "{} of the cases are wrong:\n{wrong:#?}", wrong.len());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -8,10 +8,7 @@ fn stage(fields: &str) -> String {
 }
 
 pub fn cases() -> Vec<Case> {
-    [base_cases(), route_cases(), hook_cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [base_cases(), route_cases(), hook_cases()].into_iter().flatten().collect()
 }
 
 #[rustfmt::skip] // a case a line

@@ -25,11 +25,7 @@ enum Token {
 impl Source {
     /// Splits a file into names and marks; comments, literals and lifetimes are dropped.
     pub fn read(text: &str) -> Self {
-        let mut reader = Reader {
-            rest: text.chars().collect(),
-            at: 0,
-            line: 1,
-        };
+        let mut reader = Reader { rest: text.chars().collect(), at: 0, line: 1 };
         let mut tokens = Vec::new();
         while let Some(token) = reader.next_token() {
             tokens.push(token);
@@ -40,9 +36,7 @@ impl Source {
     /// The names of all functions, with their lines.
     pub fn functions(&self) -> impl Iterator<Item = (usize, &str)> {
         self.tokens.windows(2).filter_map(|pair| match pair {
-            [(_, Token::Name(keyword)), (line, Token::Name(name))] if keyword == "fn" => {
-                Some((*line, name.as_str()))
-            }
+            [(_, Token::Name(keyword)), (line, Token::Name(name))] if keyword == "fn" => Some((*line, name.as_str())),
             _ => None,
         })
     }
@@ -91,9 +85,7 @@ impl Source {
     }
 
     fn is(&self, at: usize, expected: &Token) -> bool {
-        self.tokens
-            .get(at)
-            .is_some_and(|(_, token)| token == expected)
+        self.tokens.get(at).is_some_and(|(_, token)| token == expected)
     }
 
     /// A name that `::` follows and that does not itself follow `::` or a dot.
@@ -114,12 +106,7 @@ impl Source {
     }
 
     /// Reads a path or `use` tree from `at`; gives back where it ends.
-    fn tree(
-        &self,
-        mut at: usize,
-        prefix: &mut Vec<String>,
-        paths: &mut Vec<(usize, Vec<String>)>,
-    ) -> usize {
+    fn tree(&self, mut at: usize, prefix: &mut Vec<String>, paths: &mut Vec<(usize, Vec<String>)>) -> usize {
         let kept = prefix.len();
         let mut line = self.tokens.get(at).map_or(0, |(line, _)| *line);
         loop {
@@ -168,10 +155,7 @@ impl Source {
 }
 
 /// Turns paths into origins; those that stay inside their room's files lead nowhere.
-fn resolve(
-    paths: Vec<(usize, Vec<String>)>,
-    depth: usize,
-) -> impl Iterator<Item = (usize, Origin)> {
+fn resolve(paths: Vec<(usize, Vec<String>)>, depth: usize) -> impl Iterator<Item = (usize, Origin)> {
     paths.into_iter().filter_map(move |(line, path)| {
         let ups = path.iter().take_while(|part| *part == "super").count();
         let origin = match path.first()?.as_str() {
@@ -236,10 +220,7 @@ impl Reader {
     /// A name; `None` when the word was the prefix of a literal or a number.
     fn word(&mut self) -> Option<String> {
         let start = self.at;
-        while self
-            .peek(0)
-            .is_some_and(|mark| mark.is_alphanumeric() || mark == '_')
-        {
+        while self.peek(0).is_some_and(|mark| mark.is_alphanumeric() || mark == '_') {
             self.at += 1;
         }
         let word: String = self.rest[start..self.at].iter().collect();
@@ -318,10 +299,7 @@ impl Reader {
             self.step();
             self.step();
         } else {
-            while self
-                .peek(0)
-                .is_some_and(|mark| mark.is_alphanumeric() || mark == '_')
-            {
+            while self.peek(0).is_some_and(|mark| mark.is_alphanumeric() || mark == '_') {
                 self.at += 1;
             }
         }

@@ -26,27 +26,18 @@ async fn eight_writers_make_one_chain() {
         let store = shop.database.store.clone();
         tokio::spawn(async move {
             for number in 0..25 {
-                store
-                    .audit_append(&entry(writer * 100 + number))
-                    .await
-                    .unwrap();
+                store.audit_append(&entry(writer * 100 + number)).await.unwrap();
             }
         })
     });
     for writer in join_all(writers).await {
         writer.unwrap();
     }
-    let whole = AuditVerdict {
-        entries: 200,
-        broken: None,
-    };
+    let whole = AuditVerdict { entries: 200, broken: None };
     assert_eq!(shop.audit_verify().await, Ok(whole));
     let newest = shop.audit_list("stage/1", None, 5).await.unwrap();
     assert_eq!(newest.len(), 5);
-    let older = shop
-        .audit_list("stage/1", Some(newest[4].seq), 5)
-        .await
-        .unwrap();
+    let older = shop.audit_list("stage/1", Some(newest[4].seq), 5).await.unwrap();
     assert!(older[0].seq < newest[4].seq);
     let number = newest[0].entry.details["number"].as_i64().unwrap();
     assert_eq!(newest[0].entry, entry(number));
@@ -55,35 +46,23 @@ async fn eight_writers_make_one_chain() {
 #[tokio::test]
 async fn an_empty_chain_is_whole() {
     let shop = Shop::new().await;
-    let whole = AuditVerdict {
-        entries: 0,
-        broken: None,
-    };
+    let whole = AuditVerdict { entries: 0, broken: None };
     assert_eq!(shop.audit_verify().await, Ok(whole));
 }
 
 #[tokio::test]
 async fn every_tampering_is_found_where_it_was_done() {
     let tamperings = [
-        (
-            "UPDATE audit_log SET actor = 'user:nobody' WHERE seq = 3",
-            3,
-        ),
+        ("UPDATE audit_log SET actor = 'user:nobody' WHERE seq = 3", 3),
         ("UPDATE audit_log SET details = '{}' WHERE seq = 3", 3),
-        (
-            "UPDATE audit_log SET at = at + interval '1 microsecond' WHERE seq = 3",
-            3,
-        ),
+        ("UPDATE audit_log SET at = at + interval '1 microsecond' WHERE seq = 3", 3),
         ("UPDATE audit_log SET hash = '\\x00' WHERE seq = 3", 3),
         ("UPDATE audit_log SET prev_hash = '\\x00' WHERE seq = 3", 3),
         ("DELETE FROM audit_log WHERE seq = 3", 3),
         ("DELETE FROM audit_log WHERE seq = 1", 1),
         ("DELETE FROM audit_log WHERE seq >= 5", 5),
         ("UPDATE audit_head SET hash = '\\x00'", 6),
-        (
-            "UPDATE audit_log SET seq = -seq WHERE seq IN (2, 3); UPDATE audit_log SET seq = 5 + seq WHERE seq < 0",
-            2,
-        ),
+        ("UPDATE audit_log SET seq = -seq WHERE seq IN (2, 3); UPDATE audit_log SET seq = 5 + seq WHERE seq < 0", 2),
     ];
     let shop = Shop::new().await;
     for number in 0..6 {
@@ -97,14 +76,8 @@ async fn every_tampering_is_found_where_it_was_done() {
     for (tampering, seq) in tamperings {
         let mut session = shop.sql.acquire().await.unwrap();
         let unguarded = "SET session_replication_role = replica";
-        sqlx::raw_sql(unguarded)
-            .execute(&mut *session)
-            .await
-            .unwrap();
-        sqlx::raw_sql(tampering)
-            .execute(&mut *session)
-            .await
-            .unwrap();
+        sqlx::raw_sql(unguarded).execute(&mut *session).await.unwrap();
+        sqlx::raw_sql(tampering).execute(&mut *session).await.unwrap();
         let verdict = shop.audit_verify().await.unwrap();
         let broken = verdict.broken.as_ref().map(|broken| broken.seq);
         assert_eq!(broken, Some(seq), "{tampering}: {verdict:?}");

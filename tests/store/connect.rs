@@ -48,10 +48,7 @@ async fn three_tries_and_no_password_in_the_text() {
     let text = error.to_string();
     let want = "failed to connect to database after 3 attempts: Connection refused";
     assert!(text.starts_with(want), "{text}");
-    assert!(
-        text.ends_with(&format!("(127.0.0.1:{port}/deploys)")),
-        "{text}"
-    );
+    assert!(text.ends_with(&format!("(127.0.0.1:{port}/deploys)")), "{text}");
     for secret in ["hunter2", "keeper"] {
         assert!(!format!("{text} {error:?}").contains(secret), "{error:?}");
     }
@@ -74,33 +71,19 @@ async fn the_tries_are_one_and_two_seconds_apart() {
 async fn a_server_that_says_nothing_is_given_up() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
-    let options = ConnectOptions {
-        acquire: Duration::from_millis(50),
-        ..quick()
-    };
+    let options = ConnectOptions { acquire: Duration::from_millis(50), ..quick() };
     let url = format!("postgres://keeper@127.0.0.1:{port}/deploys");
     let error = Store::connect_with(&url, &options).await.unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("after 3 attempts: no answer within 50ms"),
-        "{text}"
-    );
+    assert!(text.contains("after 3 attempts: no answer within 50ms"), "{text}");
 }
 
 #[tokio::test]
 async fn a_url_that_is_none_is_refused_at_once() {
-    for url in [
-        "",
-        "shop",
-        "postgres://keeper:hunter2@host:port/x",
-        "mysql://keeper:hunter2@host/x",
-    ] {
+    for url in ["", "shop", "postgres://keeper:hunter2@host:port/x", "mysql://keeper:hunter2@host/x"] {
         let error = Store::connect(url).await.unwrap_err();
         assert_eq!(error.class(), Class::Other, "{url}: {error}");
-        assert!(
-            !format!("{error} {error:?}").contains("hunter2"),
-            "{error:?}"
-        );
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
 }
 
@@ -112,22 +95,14 @@ async fn a_crash_in_the_middle_is_unavailability_and_passes() {
     // The statement waits for a lock, so that the crash comes while it runs.
     let sql = PgPool::connect(&server.url()).await.unwrap();
     let mut lock = sql.begin().await.unwrap();
-    sqlx::raw_sql("LOCK TABLE audit_head")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    sqlx::raw_sql("LOCK TABLE audit_head").execute(&mut *lock).await.unwrap();
     let write = tokio::spawn({
         let store = store.clone();
         async move { store.audit_append(&entry()).await }
     });
     let begun = Instant::now();
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    while sqlx::query_scalar::<_, i64>(waiting)
-        .fetch_one(&sql)
-        .await
-        .unwrap()
-        == 0
-    {
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&sql).await.unwrap() == 0 {
         assert!(begun.elapsed() < DEADLINE, "the write never waited");
     }
     server.crash();
@@ -138,11 +113,7 @@ async fn a_crash_in_the_middle_is_unavailability_and_passes() {
     assert!(!format!("{error} {error:?}").contains("hunter2"));
     server.resume();
     until_back(&store).await;
-    assert_eq!(
-        store.audit_append(&entry()).await,
-        Ok(1),
-        "the lost write was not kept"
-    );
+    assert_eq!(store.audit_append(&entry()).await, Ok(1), "the lost write was not kept");
 }
 
 #[tokio::test]
@@ -151,9 +122,7 @@ async fn a_standby_is_refused_and_a_demoted_server_noticed() {
     let store = Store::connect_with(&server.url(), &quick()).await.unwrap();
     store.migrate_up().await.unwrap();
     server.demote();
-    let error = Store::connect_with(&server.url(), &quick())
-        .await
-        .unwrap_err();
+    let error = Store::connect_with(&server.url(), &quick()).await.unwrap_err();
     assert_eq!(error.class(), Class::Unavailable);
     assert!(error.to_string().contains("read-only standby"), "{error}");
     let error = store.audit_append(&entry()).await.unwrap_err();
@@ -188,18 +157,9 @@ async fn connections_that_turn_read_only_are_replaced() {
             };
             let mut session = sql.acquire().await.unwrap();
             let writable = "SET default_transaction_read_only = off";
-            sqlx::raw_sql(writable)
-                .execute(&mut *session)
-                .await
-                .unwrap();
-            sqlx::raw_sql(statement)
-                .execute(&mut *session)
-                .await
-                .unwrap();
-            sqlx::raw_sql("SELECT pg_reload_conf()")
-                .execute(&mut *session)
-                .await
-                .unwrap();
+            sqlx::raw_sql(writable).execute(&mut *session).await.unwrap();
+            sqlx::raw_sql(statement).execute(&mut *session).await.unwrap();
+            sqlx::raw_sql("SELECT pg_reload_conf()").execute(&mut *session).await.unwrap();
         }
     };
     read_only(true).await;

@@ -12,11 +12,8 @@ use crate::fixture::{EPOCH, Shop, WAY, at, change, id, new_deploy, step, transit
 async fn a_deploy_is_stored_with_all_that_belongs_to_it() {
     let shop = Shop::new().await;
     let stage = shop.stage(2, "dev").await;
-    let new = NewDeploy {
-        request: Some("retry-1".into()),
-        actor: Actor::User("jane".into()),
-        ..new_deploy(stage, 1, 10)
-    };
+    let new =
+        NewDeploy { request: Some("retry-1".into()), actor: Actor::User("jane".into()), ..new_deploy(stage, 1, 10) };
     shop.pending(&new).await;
 
     let detail = shop.deploy_get(new.id).await.unwrap().unwrap();
@@ -35,9 +32,7 @@ async fn a_deploy_is_stored_with_all_that_belongs_to_it() {
     assert_eq!(steps[0].message, new.cause);
     let snapshot = shop.snapshot_get(shop.project, &new.snapshot_hash).await;
     assert_eq!(snapshot, Ok(Some(new.snapshot)));
-    let audit = shop
-        .audit_list(&format!("deploy/{}", new.id), None, 10)
-        .await;
+    let audit = shop.audit_list(&format!("deploy/{}", new.id), None, 10).await;
     let audit = audit.unwrap();
     assert_eq!(audit.len(), 1);
     assert_eq!(audit[0].entry.action, "deploy.create");
@@ -53,10 +48,7 @@ async fn asking_twice_is_asking_once() {
     assert_eq!(shop.deploy_create(&new).await, Ok(Creation::Created));
     assert_eq!(shop.deploy_create(&new).await, Ok(Creation::Created));
     assert_eq!(shop.number("SELECT count(*) FROM deploys").await, 1);
-    assert_eq!(
-        shop.number("SELECT count(*) FROM deploy_transitions").await,
-        1
-    );
+    assert_eq!(shop.number("SELECT count(*) FROM deploy_transitions").await, 1);
     assert_eq!(shop.number("SELECT count(*) FROM audit_log").await, 1);
     // Once it has moved on, asking again says: look.
     shop.walk(new.id, &WAY[..1]).await;
@@ -67,20 +59,13 @@ async fn asking_twice_is_asking_once() {
 async fn of_many_who_ask_for_the_same_place_one_gets_it() {
     let shop = Shop::new().await;
     let stage = shop.stage(2, "dev").await;
-    let asked: Vec<NewDeploy> = (10..26)
-        .map(|number| new_deploy(stage, 1, number))
-        .collect();
+    let asked: Vec<NewDeploy> = (10..26).map(|number| new_deploy(stage, 1, number)).collect();
     let answers = join_all(asked.iter().map(|new| shop.deploy_create(new))).await;
-    let created = answers
-        .iter()
-        .filter(|answer| **answer == Ok(Creation::Created));
+    let created = answers.iter().filter(|answer| **answer == Ok(Creation::Created));
     assert_eq!(created.count(), 1, "{answers:?}");
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(shop.number("SELECT count(*) FROM deploys").await, 1);
-    assert_eq!(
-        shop.number("SELECT count(*) FROM deploy_transitions").await,
-        1
-    );
+    assert_eq!(shop.number("SELECT count(*) FROM deploy_transitions").await, 1);
     assert_eq!(shop.number("SELECT count(*) FROM audit_log").await, 1);
 }
 
@@ -89,15 +74,9 @@ async fn places_have_no_gaps() {
     let shop = Shop::new().await;
     let stage = shop.stage(2, "dev").await;
     let conflict = Ok(Creation::Conflict);
-    assert_eq!(
-        shop.deploy_create(&new_deploy(stage, 2, 10)).await,
-        conflict
-    );
+    assert_eq!(shop.deploy_create(&new_deploy(stage, 2, 10)).await, conflict);
     shop.pending(&new_deploy(stage, 1, 11)).await;
-    assert_eq!(
-        shop.deploy_create(&new_deploy(stage, 3, 12)).await,
-        conflict
-    );
+    assert_eq!(shop.deploy_create(&new_deploy(stage, 3, 12)).await, conflict);
     shop.pending(&new_deploy(stage, 2, 13)).await;
     let nowhere = shop.deploy_create(&new_deploy(id(99), 1, 14)).await;
     assert_eq!(nowhere.unwrap_err().class(), Class::NotFound);
@@ -114,22 +93,14 @@ async fn steps_that_follow_each_other_are_one_write() {
         steps.push(transition(from, to, reason));
         from = to;
     }
-    let advance = Advance {
-        steps,
-        ..step(deploy, 1, State::Pending, State::Pulling, "Started")
-    };
+    let advance = Advance { steps, ..step(deploy, 1, State::Pending, State::Pulling, "Started") };
     assert_eq!(shop.deploy_advance(&advance).await, Ok(2));
     let detail = shop.deploy_get(deploy).await.unwrap().unwrap();
     assert_eq!(detail.entry.stored.deploy.state, State::Success);
     assert_eq!(detail.entry.stored.deploy.since, at(1));
     assert_eq!(detail.entry.stored.deploy.finished_at, Some(at(1)));
     assert_eq!(detail.entry.stored.deploy.reason, None);
-    let states: Vec<State> = detail
-        .entry
-        .transitions
-        .iter()
-        .map(|step| step.to)
-        .collect();
+    let states: Vec<State> = detail.entry.transitions.iter().map(|step| step.to).collect();
     let mut want = vec![State::Pending];
     want.extend(WAY.map(|(state, _)| state));
     assert_eq!(states, want);
@@ -142,10 +113,7 @@ async fn steps_that_do_not_follow_each_other_are_refused() {
     let stage = shop.stage(2, "dev").await;
     let deploy = shop.pending(&new_deploy(stage, 1, 10)).await;
     let one = step(deploy, 1, State::Pending, State::Pulling, "Started");
-    let none = Advance {
-        steps: Vec::new(),
-        ..one.clone()
-    };
+    let none = Advance { steps: Vec::new(), ..one.clone() };
     let torn = Advance {
         steps: vec![
             transition(State::Pending, State::Pulling, "Started"),
@@ -157,10 +125,7 @@ async fn steps_that_do_not_follow_each_other_are_refused() {
         let error = shop.deploy_advance(&advance).await.unwrap_err();
         assert_eq!(error.class(), Class::Other, "{error}");
     }
-    assert_eq!(
-        shop.number("SELECT count(*) FROM deploy_transitions").await,
-        1
-    );
+    assert_eq!(shop.number("SELECT count(*) FROM deploy_transitions").await, 1);
 }
 
 #[tokio::test]
@@ -175,10 +140,7 @@ async fn of_many_who_move_the_same_version_one_wins() {
     for error in answers.into_iter().filter_map(Result::err) {
         assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
     }
-    assert_eq!(
-        shop.number("SELECT count(*) FROM deploy_transitions").await,
-        2
-    );
+    assert_eq!(shop.number("SELECT count(*) FROM deploy_transitions").await, 2);
 }
 
 #[tokio::test]
@@ -206,10 +168,7 @@ async fn a_write_on_another_state_or_version_changes_nothing() {
         let rows = shop.number(&format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(rows, 0, "{table}");
     }
-    assert_eq!(
-        shop.number("SELECT count(*) FROM deploy_transitions").await,
-        1
-    );
+    assert_eq!(shop.number("SELECT count(*) FROM deploy_transitions").await, 1);
 }
 
 #[tokio::test]
@@ -217,26 +176,16 @@ async fn a_deposed_leader_is_fenced() {
     let shop = Shop::new().await;
     let stage = shop.stage(2, "dev").await;
     let deploy = shop.pending(&new_deploy(stage, 1, 10)).await;
-    let by_new_leader = Advance {
-        epoch: EPOCH + 1,
-        ..step(deploy, 1, State::Pending, State::Pulling, "Started")
-    };
+    let by_new_leader = Advance { epoch: EPOCH + 1, ..step(deploy, 1, State::Pending, State::Pulling, "Started") };
     assert_eq!(shop.deploy_advance(&by_new_leader).await, Ok(2));
-    let fenced = StoreError::Fenced {
-        id: deploy,
-        mine: EPOCH,
-        theirs: EPOCH + 1,
-    };
+    let fenced = StoreError::Fenced { id: deploy, mine: EPOCH, theirs: EPOCH + 1 };
     let late = step(deploy, 2, State::Pulling, State::Starting, "ImagesPulled");
     assert_eq!(shop.deploy_advance(&late).await, Err(fenced.clone()));
     assert_eq!(fenced.class(), Class::Conflict);
     // Nor may it put another deploy behind one that the new leader has written.
     let next = shop.deploy_create(&new_deploy(stage, 2, 11)).await;
     assert!(matches!(next, Err(StoreError::Fenced { .. })), "{next:?}");
-    let next = NewDeploy {
-        epoch: EPOCH + 1,
-        ..new_deploy(stage, 2, 11)
-    };
+    let next = NewDeploy { epoch: EPOCH + 1, ..new_deploy(stage, 2, 11) };
     assert_eq!(shop.deploy_create(&next).await, Ok(Creation::Created));
 }
 
@@ -249,11 +198,7 @@ async fn epochs_only_rise() {
     assert_eq!(shop.leader_epoch_claim("b", "pod-2", 1).await, Ok(41));
     assert_eq!(shop.leader_epoch_claim("a", "pod-1", 40).await, Ok(42));
     let claims = (0..8).map(|_| shop.leader_epoch_claim("c", "pod-3", 0));
-    let mut given: Vec<i64> = join_all(claims)
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
+    let mut given: Vec<i64> = join_all(claims).await.into_iter().map(Result::unwrap).collect();
     given.sort_unstable();
     given.dedup();
     assert_eq!(given.len(), 8, "an epoch was given out twice: {given:?}");
@@ -296,16 +241,7 @@ async fn a_lost_answer_is_found_by_reading_again() {
     let seen = shop.target_state_load(stage).await.unwrap().unwrap();
     let row = &seen.open[0].stored.deploy;
     assert_eq!((row.state, row.version), (State::Pulling, 2));
-    let on = step(
-        deploy,
-        row.version,
-        State::Pulling,
-        State::Starting,
-        "ImagesPulled",
-    );
+    let on = step(deploy, row.version, State::Pulling, State::Starting, "ImagesPulled");
     assert_eq!(shop.deploy_advance(&on).await, Ok(3));
-    assert_eq!(
-        shop.number("SELECT count(*) FROM deploy_transitions").await,
-        3
-    );
+    assert_eq!(shop.number("SELECT count(*) FROM deploy_transitions").await, 3);
 }

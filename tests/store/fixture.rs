@@ -11,10 +11,7 @@ use stagekeeper::{
         deploy::{State, Transition},
         release::{Release, ReleaseImage},
     },
-    store::{
-        Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewStage, NewVeto, Store,
-        StoreError,
-    },
+    store::{Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewStage, NewVeto, Store, StoreError},
 };
 use uuid::Uuid;
 
@@ -71,11 +68,7 @@ impl Shop {
         let database = TestDatabase::new().await;
         let sql = PgPool::connect(&database.url).await.unwrap();
         let project = database.store.project_upsert(id(1), "acme", "shop").await;
-        Self {
-            project: project.unwrap().id,
-            database,
-            sql,
-        }
+        Self { project: project.unwrap().id, database, sql }
     }
 
     pub(crate) async fn stage(&self, number: u32, name: &str) -> Uuid {
@@ -100,10 +93,7 @@ impl Shop {
         let mut from = State::Pending;
         let mut version = 1;
         for (second, (to, reason)) in (1..).zip(steps) {
-            let advance = Advance {
-                at: at(second),
-                ..step(deploy, version, from, *to, reason)
-            };
+            let advance = Advance { at: at(second), ..step(deploy, version, from, *to, reason) };
             version = self.deploy_advance(&advance).await.unwrap();
             from = *to;
         }
@@ -125,10 +115,7 @@ impl Shop {
 
     /// A number that the store has no function for.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
-            .fetch_one(&self.sql)
-            .await
-            .unwrap()
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&self.sql).await.unwrap()
     }
 }
 
@@ -154,22 +141,11 @@ pub(crate) fn new_deploy(target: Uuid, sequence: i64, number: u32) -> NewDeploy 
 }
 
 pub(crate) fn transition(from: State, to: State, reason: &'static str) -> Transition {
-    Transition {
-        from,
-        to,
-        reason,
-        message: format!("{from} to {to}"),
-    }
+    Transition { from, to, reason, message: format!("{from} to {to}") }
 }
 
 /// One step.
-pub(crate) fn step(
-    deploy: Uuid,
-    version: i64,
-    from: State,
-    to: State,
-    reason: &'static str,
-) -> Advance {
+pub(crate) fn step(deploy: Uuid, version: i64, from: State, to: State, reason: &'static str) -> Advance {
     Advance {
         id: deploy,
         version,
@@ -185,16 +161,9 @@ pub(crate) fn step(
 }
 
 pub(crate) fn change(name: &str, status: InstanceStatus, deploy: Option<Uuid>) -> InstanceChange {
-    InstanceChange {
-        name: name.into(),
-        status,
-        deploy,
-    }
+    InstanceChange { name: name.into(), status, deploy }
 }
 
 pub(crate) fn veto(number: u32) -> NewVeto {
-    NewVeto {
-        id: id(number),
-        reason: "its health check failed".into(),
-    }
+    NewVeto { id: id(number), reason: "its health check failed".into() }
 }

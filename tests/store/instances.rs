@@ -85,13 +85,10 @@ async fn a_hook_begins_once_and_its_first_end_counts() {
     let deploy = shop.pending(&new_deploy(stage, 1, 10)).await;
     let begin = || shop.hook_begin(deploy, Phase::BeforeStart, "migrate", at(1));
     let starts = join_all((0..8).map(|_| begin())).await;
-    let started = starts
-        .iter()
-        .filter(|start| **start == Ok(HookStart::Started));
+    let started = starts.iter().filter(|start| **start == Ok(HookStart::Started));
     assert_eq!(started.count(), 1, "{starts:?}");
     assert_eq!(begin().await, Ok(HookStart::AlreadyRunning));
-    let finish =
-        |ok| shop.hook_finish(deploy, Phase::BeforeStart, "migrate", ok, "exit 0\0", at(2));
+    let finish = |ok| shop.hook_finish(deploy, Phase::BeforeStart, "migrate", ok, "exit 0\0", at(2));
     assert_eq!(finish(true).await, Ok(true));
     assert_eq!(finish(false).await, Ok(false), "the first report counts");
     assert_eq!(begin().await, Ok(HookStart::Finished { ok: true }));

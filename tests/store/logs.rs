@@ -7,13 +7,7 @@ use uuid::Uuid;
 use crate::fixture::{Shop, id, new_deploy};
 
 fn line(at: &str, source: &str, seq: i64, text: &str) -> LogLine {
-    LogLine {
-        at: at.parse().unwrap(),
-        source: source.into(),
-        seq,
-        level: LogLevel::Info,
-        text: text.into(),
-    }
+    LogLine { at: at.parse().unwrap(), source: source.into(), seq, level: LogLevel::Info, text: text.into() }
 }
 
 async fn shop_with_deploy() -> (Shop, Uuid) {
@@ -24,19 +18,11 @@ async fn shop_with_deploy() -> (Shop, Uuid) {
 }
 
 fn from_start(deploy: Uuid) -> LogFilter {
-    LogFilter {
-        deploy,
-        search: None,
-        after: 0,
-        limit: 1000,
-    }
+    LogFilter { deploy, search: None, after: 0, limit: 1000 }
 }
 
 fn texts(lines: &[StoredLine]) -> Vec<&str> {
-    lines
-        .iter()
-        .map(|stored| stored.line.text.as_str())
-        .collect()
+    lines.iter().map(|stored| stored.line.text.as_str()).collect()
 }
 
 #[tokio::test]
@@ -59,20 +45,13 @@ async fn lines_come_back_in_order_and_once() {
     assert_eq!(lines[0].line, batch[1]);
     assert_eq!(lines[0].deploy, deploy);
     let error = shop.logs_append(id(99), &batch).await.unwrap_err();
-    assert_eq!(
-        error.reason(),
-        "StoreConflict",
-        "a deploy that is gone: {error}"
-    );
+    assert_eq!(error.reason(), "StoreConflict", "a deploy that is gone: {error}");
 }
 
 #[tokio::test]
 async fn a_reader_that_follows_misses_nothing() {
     let (shop, deploy) = shop_with_deploy().await;
-    let mut filter = LogFilter {
-        limit: 2,
-        ..from_start(deploy)
-    };
+    let mut filter = LogFilter { limit: 2, ..from_start(deploy) };
     let mut read = Vec::new();
     for seq in 0..7 {
         // Later lines may be older: other pods, other clocks.
@@ -93,18 +72,8 @@ async fn a_reader_that_follows_misses_nothing() {
 async fn words_are_found() {
     let (shop, deploy) = shop_with_deploy().await;
     let batch = [
-        line(
-            "2026-03-01T12:00:01Z",
-            "pod/web",
-            0,
-            "GET /healthz: Connection refused",
-        ),
-        line(
-            "2026-03-01T12:00:02Z",
-            "pod/web",
-            1,
-            "connection established",
-        ),
+        line("2026-03-01T12:00:01Z", "pod/web", 0, "GET /healthz: Connection refused"),
+        line("2026-03-01T12:00:02Z", "pod/web", 1, "connection established"),
         line("2026-03-01T12:00:03Z", "pod/web", 2, "exit code 1"),
     ];
     shop.logs_append(deploy, &batch).await.unwrap();
@@ -116,10 +85,7 @@ async fn words_are_found() {
         ("code exit or established", vec![1, 2]),
         ("absent", vec![]),
     ] {
-        let filter = LogFilter {
-            search: Some(words.into()),
-            ..from_start(deploy)
-        };
+        let filter = LogFilter { search: Some(words.into()), ..from_start(deploy) };
         let found = shop.logs_list(&filter).await.unwrap();
         let found: Vec<i64> = found.iter().map(|stored| stored.line.seq).collect();
         assert_eq!(found, want, "{words}");
@@ -133,21 +99,12 @@ async fn words_are_found() {
         everywhere.reverse();
         assert_eq!(everywhere, want, "{words}, in the whole project");
     }
-    let page = shop
-        .logs_search(shop.project, "connection", None, 1)
-        .await
-        .unwrap();
+    let page = shop.logs_search(shop.project, "connection", None, 1).await.unwrap();
     assert_eq!(texts(&page), ["connection established"]);
     let before = Some(page[0].position);
-    let page = shop
-        .logs_search(shop.project, "connection", before, 1)
-        .await
-        .unwrap();
+    let page = shop.logs_search(shop.project, "connection", before, 1).await.unwrap();
     assert_eq!(page[0].line.seq, 0);
-    assert_eq!(
-        shop.logs_search(id(99), "connection", None, 1).await,
-        Ok(Vec::new())
-    );
+    assert_eq!(shop.logs_search(id(99), "connection", None, 1).await, Ok(Vec::new()));
 }
 
 #[tokio::test]
@@ -190,11 +147,7 @@ async fn months_are_made_ahead_and_dropped_behind() {
     assert_eq!(partition_of(&shop, 1).await, "deploy_logs_203102");
     assert_eq!(partition_of(&shop, 2).await, "deploy_logs_default");
     assert_eq!(shop.logs_list(&from_start(deploy)).await.unwrap().len(), 4);
-    assert_eq!(
-        shop.logs_append(deploy, &batch).await,
-        Ok(0),
-        "moved lines are known"
-    );
+    assert_eq!(shop.logs_append(deploy, &batch).await, Ok(0), "moved lines are known");
     let new = [line("2031-02-02T00:00:00Z", "x", 4, "later in february")];
     shop.logs_append(deploy, &new).await.unwrap();
     assert_eq!(partition_of(&shop, 4).await, "deploy_logs_203102");

@@ -43,9 +43,7 @@ async fn down_is_the_way_back() {
     assert_eq!(schema(&shop.sql).await, whole);
     assert_eq!(shop.schema_is_current().await, Ok(true));
     // Everything at once, with rows in the tables.
-    shop.project_upsert(crate::fixture::id(1), "acme", "shop")
-        .await
-        .unwrap();
+    shop.project_upsert(crate::fixture::id(1), "acme", "shop").await.unwrap();
     assert_eq!(shop.migrate_down(0).await.unwrap().len(), versions.len());
     assert_eq!(schema(&shop.sql).await, Vec::<String>::new());
 }
@@ -54,17 +52,10 @@ async fn down_is_the_way_back() {
 async fn up_twice_is_up_once() {
     let empty = Empty::new().await;
     let status = empty.store.migrate_status().await.unwrap();
-    assert!(
-        status
-            .iter()
-            .all(|migration| migration.state == MigrationState::Pending)
-    );
+    assert!(status.iter().all(|migration| migration.state == MigrationState::Pending));
     assert_eq!(empty.store.schema_is_current().await, Ok(false));
     let done = empty.store.migrate_up().await.unwrap();
-    let files: Vec<String> = status
-        .iter()
-        .map(|migration| migration.file.clone())
-        .collect();
+    let files: Vec<String> = status.iter().map(|migration| migration.file.clone()).collect();
     assert_eq!(done, files);
     assert_eq!(empty.store.migrate_up().await, Ok(Vec::new()));
     let status = empty.store.migrate_status().await.unwrap();
@@ -89,8 +80,7 @@ fn folder_with(name: &str, up: &str, down: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("stagekeeper-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
-    for file in fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("migrations")).unwrap()
-    {
+    for file in fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("migrations")).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), folder.join(file.file_name())).unwrap();
     }
@@ -109,21 +99,9 @@ async fn set_with(name: &str, up: &str, down: &str) -> Migrations {
 #[tokio::test]
 async fn a_broken_migration_names_file_and_line_and_changes_nothing() {
     let cases = [
-        (
-            "syntax",
-            "CREATE TABLE extra (id int);\n\nCREATE TABLE\n    broken (id nonsense);\n",
-            4,
-        ),
-        (
-            "taken",
-            "CREATE TABLE extra (id int);\n-- no position\nCREATE TABLE projects (id int);",
-            3,
-        ),
-        (
-            "data",
-            "CREATE TABLE extra (id int NOT NULL);\nSELECT 1;\n\n\nINSERT INTO extra\nVALUES (NULL);",
-            5,
-        ),
+        ("syntax", "CREATE TABLE extra (id int);\n\nCREATE TABLE\n    broken (id nonsense);\n", 4),
+        ("taken", "CREATE TABLE extra (id int);\n-- no position\nCREATE TABLE projects (id int);", 3),
+        ("data", "CREATE TABLE extra (id int NOT NULL);\nSELECT 1;\n\n\nINSERT INTO extra\nVALUES (NULL);", 5),
         (
             "function",
             "CREATE TABLE extra (id int);\nDO $$\nBEGIN\n    RAISE EXCEPTION 'no; never';\nEND\n$$;\nSELECT 1;",
@@ -134,10 +112,7 @@ async fn a_broken_migration_names_file_and_line_and_changes_nothing() {
     for (name, up, line) in cases {
         let set = set_with(name, up, "").await;
         let error = empty.store.migrate_up_with(&set).await.unwrap_err();
-        assert!(
-            matches!(error, StoreError::Migration(_)),
-            "{name}: {error:?}"
-        );
+        assert!(matches!(error, StoreError::Migration(_)), "{name}: {error:?}");
         let want = format!("migrations/9000_one_more.up.sql, line {line}: ");
         assert!(error.to_string().starts_with(&want), "{name}: {error}");
         assert_eq!(schema(&empty.sql).await, Vec::<String>::new(), "{name}");
@@ -155,12 +130,7 @@ async fn a_broken_migration_names_file_and_line_and_changes_nothing() {
 #[tokio::test]
 async fn a_broken_way_back_changes_nothing() {
     let shop = Shop::new().await;
-    let set = set_with(
-        "down",
-        "CREATE TABLE extra (id int);",
-        "DROP TABLE extra;\nDROP TABLE extra;",
-    )
-    .await;
+    let set = set_with("down", "CREATE TABLE extra (id int);", "DROP TABLE extra;\nDROP TABLE extra;").await;
     shop.migrate_up_with(&set).await.unwrap();
     let whole = schema(&shop.sql).await;
     let error = shop.migrate_down_with(&set, 0).await.unwrap_err();
@@ -183,10 +153,7 @@ async fn a_newer_schema_does_not_stop_an_older_program() {
     let undone = shop.migrate_down_with(&newer, 4).await.unwrap();
     assert_eq!(undone, ["migrations/9000_one_more.down.sql"]);
     let error = shop.migrate_down(8).await.unwrap_err();
-    assert!(
-        error.to_string().contains("there is no migration 8"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("there is no migration 8"), "{error}");
 }
 
 #[tokio::test]
@@ -194,21 +161,12 @@ async fn a_changed_migration_is_refused() {
     let shop = Shop::new().await;
     let first = set_with("first", "CREATE TABLE extra (id int);", "DROP TABLE extra;").await;
     shop.migrate_up_with(&first).await.unwrap();
-    let changed = set_with(
-        "changed",
-        "CREATE TABLE extra (id bigint);",
-        "DROP TABLE extra;",
-    )
-    .await;
-    for error in [
-        shop.migrate_up_with(&changed).await.unwrap_err(),
-        shop.migrate_down_with(&changed, 0).await.unwrap_err(),
-    ] {
+    let changed = set_with("changed", "CREATE TABLE extra (id bigint);", "DROP TABLE extra;").await;
+    for error in
+        [shop.migrate_up_with(&changed).await.unwrap_err(), shop.migrate_down_with(&changed, 0).await.unwrap_err()]
+    {
         let text = error.to_string();
-        assert!(
-            text.starts_with("migrations/9000_one_more.up.sql has changed"),
-            "{text}"
-        );
+        assert!(text.starts_with("migrations/9000_one_more.up.sql has changed"), "{text}");
     }
     let status = shop.migrate_status_with(&changed).await.unwrap();
     assert_eq!(status.last().unwrap().state, MigrationState::Modified);

@@ -18,20 +18,12 @@ async fn a_failure_keeps_its_reason_through_the_rollback() {
     let way = [WAY[0], (State::Failed, "PullDeadlineExceeded")];
     let version = shop.walk(deploy, &way).await;
     assert_eq!(version, 3);
-    let version = shop
-        .deploy_evidence_done(deploy, version, EPOCH, at(5))
-        .await;
+    let version = shop.deploy_evidence_done(deploy, version, EPOCH, at(5)).await;
     assert_eq!(version, Ok(4));
     let back = Advance {
         at: at(6),
         veto: Some(veto(90)),
-        ..step(
-            deploy,
-            4,
-            State::Failed,
-            State::RolledBack,
-            "LastGoodServing",
-        )
+        ..step(deploy, 4, State::Failed, State::RolledBack, "LastGoodServing")
     };
     assert_eq!(shop.deploy_advance(&back).await, Ok(5));
     let stored = shop.deploy_get(deploy).await.unwrap().unwrap().entry.stored;
@@ -52,20 +44,10 @@ async fn a_failure_that_is_not_rolled_back_is_closed() {
     let stage = shop.stage(2, "dev").await;
     let deploy = shop.pending(&new_deploy(stage, 1, 10)).await;
     let early = shop.deploy_close(deploy, 1, EPOCH, "no", at(2)).await;
-    assert_eq!(
-        early.unwrap_err().class(),
-        Class::Conflict,
-        "it has not failed"
-    );
-    let version = shop
-        .walk(deploy, &[WAY[0], (State::Failed, "HookFailed")])
-        .await;
+    assert_eq!(early.unwrap_err().class(), Class::Conflict, "it has not failed");
+    let version = shop.walk(deploy, &[WAY[0], (State::Failed, "HookFailed")]).await;
     let open = shop.target_state_load(stage).await.unwrap().unwrap().open;
-    assert_eq!(
-        open.len(),
-        1,
-        "a failed deploy stays open until it is closed"
-    );
+    assert_eq!(open.len(), 1, "a failed deploy stays open until it is closed");
     let why = "rollback.onFailure is off";
     let closed = shop.deploy_close(deploy, version, EPOCH, why, at(9)).await;
     assert_eq!(closed, Ok(version + 1));
@@ -76,9 +58,7 @@ async fn a_failure_that_is_not_rolled_back_is_closed() {
     assert_eq!(row.since, at(2), "closing is no step");
     let message = "pulling to failed; rollback.onFailure is off";
     assert_eq!(row.message.as_deref(), Some(message));
-    let again = shop
-        .deploy_close(deploy, version + 1, EPOCH, "no", at(10))
-        .await;
+    let again = shop.deploy_close(deploy, version + 1, EPOCH, "no", at(10)).await;
     assert_eq!(again.unwrap_err().class(), Class::Conflict);
 }
 
@@ -123,9 +103,7 @@ async fn a_veto_holds_until_somebody_asks() {
     shop.pending(&back).await;
     let seen = shop.target_state_load(stage).await.unwrap().unwrap();
     assert_eq!(seen.good.unwrap().stored.deploy.id, good);
-    let [held] = &seen.vetoes[..] else {
-        panic!("{:?}", seen.vetoes)
-    };
+    let [held] = &seen.vetoes[..] else { panic!("{:?}", seen.vetoes) };
     assert_eq!((held.deploy, held.id), (bad, id(90)));
     assert_eq!(held.release, release("1.11.0").id());
 
@@ -159,18 +137,12 @@ async fn old_deploys_go_when_nothing_needs_them() {
     // The first still runs; the last is vetoed, so the one before it is what a rollback goes back to.
     let runs = [change("blue", InstanceStatus::Running, Some(id(10)))];
     shop.instances_change(stage, &runs, at(1)).await.unwrap();
-    let vetoing = NewDeploy {
-        rollback_of: Some(id(13)),
-        veto: Some(veto(90)),
-        ..new_deploy(stage, 5, 14)
-    };
+    let vetoing = NewDeploy { rollback_of: Some(id(13)), veto: Some(veto(90)), ..new_deploy(stage, 5, 14) };
     shop.pending(&vetoing).await;
     assert_eq!(shop.deploys_prune(at(0), 100).await, Ok(0), "none is older");
     assert_eq!(shop.deploys_prune(at(1), 100).await, Ok(1));
-    let mut left: Vec<i64> = sqlx::query_scalar("SELECT sequence FROM deploys ORDER BY sequence")
-        .fetch_all(&shop.sql)
-        .await
-        .unwrap();
+    let mut left: Vec<i64> =
+        sqlx::query_scalar("SELECT sequence FROM deploys ORDER BY sequence").fetch_all(&shop.sql).await.unwrap();
     assert_eq!(left, [1, 3, 4, 5]);
     assert_eq!(shop.number("SELECT count(*) FROM releases").await, 4);
     assert_eq!(shop.number("SELECT count(*) FROM snapshots").await, 4);
@@ -179,11 +151,7 @@ async fn old_deploys_go_when_nothing_needs_them() {
     let removed = [change("blue", InstanceStatus::Removed, None)];
     shop.instances_change(stage, &removed, at(2)).await.unwrap();
     let live = shop.stage(3, "live").await;
-    let same = NewDeploy {
-        now: at(50),
-        id: id(20),
-        ..new_deploy(live, 1, 10)
-    };
+    let same = NewDeploy { now: at(50), id: id(20), ..new_deploy(live, 1, 10) };
     shop.pending(&same).await;
     assert_eq!(shop.deploys_prune(at(1), 100).await, Ok(1));
     left.remove(0);
@@ -203,35 +171,19 @@ async fn a_target_is_read_with_its_recent_past() {
         let deploy = shop.pending(&new_deploy(stage, sequence, number)).await;
         shop.walk(deploy, &[(State::Aborted, "Aborted")]).await;
     }
-    let back = NewDeploy {
-        rollback_of: Some(id(11)),
-        ..new_deploy(stage, 9, 18)
-    };
+    let back = NewDeploy { rollback_of: Some(id(11)), ..new_deploy(stage, 9, 18) };
     shop.pending(&back).await;
-    shop.hook_begin(good, Phase::AfterSuccess, "tell", at(1))
-        .await
-        .unwrap();
-    shop.hook_begin(back.id, Phase::BeforeStart, "migrate", at(1))
-        .await
-        .unwrap();
-    shop.hook_begin(id(17), Phase::BeforeStart, "migrate", at(1))
-        .await
-        .unwrap();
+    shop.hook_begin(good, Phase::AfterSuccess, "tell", at(1)).await.unwrap();
+    shop.hook_begin(back.id, Phase::BeforeStart, "migrate", at(1)).await.unwrap();
+    shop.hook_begin(id(17), Phase::BeforeStart, "migrate", at(1)).await.unwrap();
     let seen = shop.target_state_load(stage).await.unwrap().unwrap();
-    let finished: Vec<i64> = seen
-        .finished
-        .iter()
-        .map(|stored| stored.deploy.sequence)
-        .collect();
+    let finished: Vec<i64> = seen.finished.iter().map(|stored| stored.deploy.sequence).collect();
     assert_eq!(finished, [8, 7, 6, 5, 4]);
     assert_eq!(seen.undone.unwrap().deploy.id, id(11));
     assert_eq!(seen.good.unwrap().stored.deploy.id, good);
     assert_eq!(seen.latest.unwrap().deploy.id, back.id);
     assert_eq!(seen.open.len(), 1);
-    assert_eq!(
-        seen.open[0].snapshot.parse::<serde_json::Value>().unwrap(),
-        back.snapshot
-    );
+    assert_eq!(seen.open[0].snapshot.parse::<serde_json::Value>().unwrap(), back.snapshot);
     let hooks: Vec<_> = seen.hooks.iter().map(|hook| hook.deploy).collect();
     assert_eq!(hooks, [back.id, good]);
 }

@@ -75,11 +75,7 @@ async fn plan(session: &mut PgConnection, query: &str) -> Value {
     .await
     .unwrap();
     let arguments = vec!["NULL"; usize::try_from(arguments).unwrap()].join(", ");
-    let arguments = if arguments.is_empty() {
-        arguments
-    } else {
-        format!("({arguments})")
-    };
+    let arguments = if arguments.is_empty() { arguments } else { format!("({arguments})") };
     let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE asked{arguments}");
     let row = sqlx::raw_sql(AssertSqlSafe(explain))
         .fetch_one(&mut *session)
@@ -103,9 +99,7 @@ fn read_whole(plan: &Value, found: &mut BTreeSet<String>) {
             let relation = node.get("Relation Name").and_then(Value::as_str);
             if node.get("Node Type").and_then(Value::as_str) == Some("Seq Scan")
                 && let Some(relation) = relation
-                && LARGE
-                    .iter()
-                    .any(|large| relation == *large || relation.starts_with("deploy_logs"))
+                && LARGE.iter().any(|large| relation == *large || relation.starts_with("deploy_logs"))
             {
                 found.insert(relation.to_owned());
             }

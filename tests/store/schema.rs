@@ -15,28 +15,13 @@ async fn full_shop() -> Shop {
     let good = shop.success(&new_deploy(stage, 1, 10)).await;
     let deploy = shop.pending(&new_deploy(stage, 2, 11)).await;
     let advance = Advance {
-        instances: vec![InstanceChange {
-            name: "blue".into(),
-            status: InstanceStatus::Running,
-            deploy: Some(deploy),
-        }],
-        veto: Some(NewVeto {
-            id: id(90),
-            reason: "bad".into(),
-        }),
+        instances: vec![InstanceChange { name: "blue".into(), status: InstanceStatus::Running, deploy: Some(deploy) }],
+        veto: Some(NewVeto { id: id(90), reason: "bad".into() }),
         ..step(deploy, 1, State::Pending, State::Pulling, "Started")
     };
     shop.deploy_advance(&advance).await.unwrap();
-    shop.hook_begin(deploy, Phase::Verify, "smoke", at(2))
-        .await
-        .unwrap();
-    let line = LogLine {
-        at: at(2),
-        source: "operator".into(),
-        seq: 0,
-        level: LogLevel::Error,
-        text: "hello".into(),
-    };
+    shop.hook_begin(deploy, Phase::Verify, "smoke", at(2)).await.unwrap();
+    let line = LogLine { at: at(2), source: "operator".into(), seq: 0, level: LogLevel::Error, text: "hello".into() };
     shop.logs_append(deploy, &[line]).await.unwrap();
     let linked = format!("UPDATE deploys SET rollback_of = '{good}' WHERE id = '{deploy}'");
     assert_eq!(shop.run(&linked).await, Ok(1));
@@ -76,27 +61,13 @@ async fn a_purge_takes_everything_but_the_audit_log() {
 async fn a_deploy_goes_with_what_it_wrote_and_leaves_the_rest() {
     let shop = full_shop().await;
     let (good, deploy) = (id(10), id(11));
-    shop.run(&format!("DELETE FROM deploys WHERE id = '{good}'"))
-        .await
-        .unwrap();
-    let orphaned =
-        format!("SELECT count(*) FROM deploys WHERE id = '{deploy}' AND rollback_of IS NULL");
+    shop.run(&format!("DELETE FROM deploys WHERE id = '{good}'")).await.unwrap();
+    let orphaned = format!("SELECT count(*) FROM deploys WHERE id = '{deploy}' AND rollback_of IS NULL");
     assert_eq!(shop.number(&orphaned).await, 1);
-    assert_eq!(
-        shop.number("SELECT count(*) FROM deploy_transitions").await,
-        2
-    );
+    assert_eq!(shop.number("SELECT count(*) FROM deploy_transitions").await, 2);
     assert_eq!(shop.number("SELECT count(*) FROM releases").await, 2);
-    shop.run(&format!("DELETE FROM deploys WHERE id = '{deploy}'"))
-        .await
-        .unwrap();
-    for table in [
-        "deploy_transitions",
-        "deploy_logs",
-        "hook_runs",
-        "instances",
-        "vetoes",
-    ] {
+    shop.run(&format!("DELETE FROM deploys WHERE id = '{deploy}'")).await.unwrap();
+    for table in ["deploy_transitions", "deploy_logs", "hook_runs", "instances", "vetoes"] {
         let rows = shop.number(&format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(rows, 0, "{table}");
     }
@@ -128,10 +99,7 @@ async fn history_is_append_only() {
         let error = shop.run(sql).await.unwrap_err();
         assert!(error.to_string().contains("23001"), "{sql}: {error}");
     }
-    assert_eq!(
-        shop.number("SELECT count(*) FROM deploy_transitions").await,
-        8
-    );
+    assert_eq!(shop.number("SELECT count(*) FROM deploy_transitions").await, 8);
 }
 
 /// Statements that a healthy program never sends, and the constraint that stops each.
@@ -149,10 +117,7 @@ async fn nonsense_is_refused() {
         ("UPDATE deploys SET epoch = -1 WHERE sequence = 2", "deploys_epoch_check"),
         ("UPDATE deploys SET images = '[]' WHERE sequence = 2", "deploys_images_check"),
         ("UPDATE deploys SET instance = '' WHERE sequence = 2", "deploys_instance_check"),
-        (
-            "UPDATE deploys SET state = 'starting', finished_at = NULL WHERE sequence = 1",
-            "deploys_one_active",
-        ),
+        ("UPDATE deploys SET state = 'starting', finished_at = NULL WHERE sequence = 1", "deploys_one_active"),
         ("UPDATE instances SET status = 'removed'", "instances_status_check"),
         ("UPDATE hook_runs SET phase = 'later'", "hook_runs_phase_check"),
         ("UPDATE hook_runs SET ok = true", "hook_runs_check"),
@@ -163,10 +128,7 @@ async fn nonsense_is_refused() {
         ("UPDATE settings SET log_retention_days = 0", "settings_log_retention_days_check"),
         ("INSERT INTO settings DEFAULT VALUES", "settings_pkey"),
         ("INSERT INTO audit_head (seq, hash) VALUES (0, '')", "audit_head_pkey"),
-        (
-            "INSERT INTO leader_epochs (lease, holder, epoch) VALUES ('x', 'y', 0)",
-            "leader_epochs_epoch_check",
-        ),
+        ("INSERT INTO leader_epochs (lease, holder, epoch) VALUES ('x', 'y', 0)", "leader_epochs_epoch_check"),
         (
             "INSERT INTO deploy_transitions (deploy_id, version, step, to_state, actor, reason, message, at)
              SELECT id, 9, 1, 'gone', 'policy', 'x', '', now() FROM deploys",
@@ -179,10 +141,7 @@ async fn nonsense_is_refused() {
     ];
     for (sql, constraint) in rows {
         let error = shop.run(sql).await.unwrap_err().to_string();
-        assert!(
-            error.contains(&format!("\"{constraint}\"")),
-            "{sql}: {error}"
-        );
+        assert!(error.contains(&format!("\"{constraint}\"")), "{sql}: {error}");
     }
 }
 
@@ -192,11 +151,7 @@ async fn the_schema_knows_every_state() {
     let shop = Shop::new().await;
     for column in ["deploys_state_check", "deploy_transitions_to_state_check"] {
         let sql = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1";
-        let check: String = sqlx::query_scalar(sql)
-            .bind(column)
-            .fetch_one(&shop.sql)
-            .await
-            .unwrap();
+        let check: String = sqlx::query_scalar(sql).bind(column).fetch_one(&shop.sql).await.unwrap();
         let mut quoted: Vec<&str> = check.split('\'').skip(1).step_by(2).collect();
         let mut words: Vec<&str> = State::ALL.iter().map(|state| state.word()).collect();
         quoted.sort_unstable();
@@ -204,10 +159,7 @@ async fn the_schema_knows_every_state() {
         assert_eq!(quoted, words, "{column}");
     }
     let index = "SELECT pg_get_indexdef('deploys_one_active'::regclass)";
-    let index: String = sqlx::query_scalar(index)
-        .fetch_one(&shop.sql)
-        .await
-        .unwrap();
+    let index: String = sqlx::query_scalar(index).fetch_one(&shop.sql).await.unwrap();
     for state in State::ALL {
         let named = index.contains(&format!("'{}'", state.word()));
         assert_eq!(named, state.is_active(), "{state}");
@@ -219,9 +171,7 @@ async fn changed_rows_know_when() {
     let shop = Shop::new().await;
     let stage = shop.stage(2, "dev").await;
     let deploy = shop.pending(&new_deploy(stage, 1, 10)).await;
-    shop.run("UPDATE deploys SET updated_at = '2000-01-01'")
-        .await
-        .unwrap();
+    shop.run("UPDATE deploys SET updated_at = '2000-01-01'").await.unwrap();
     shop.walk(deploy, &WAY[..1]).await;
     let touched = "SELECT count(*) FROM deploys WHERE updated_at > now() - interval '1 hour'";
     assert_eq!(shop.number(touched).await, 1);
@@ -230,9 +180,5 @@ async fn changed_rows_know_when() {
         WHERE column_name = 'updated_at' AND NOT EXISTS (
             SELECT FROM information_schema.triggers AS t
             WHERE t.event_object_table = c.table_name AND t.trigger_name = c.table_name || '_updated_at')";
-    assert_eq!(
-        shop.number(untouched).await,
-        0,
-        "a table without its trigger"
-    );
+    assert_eq!(shop.number(untouched).await, 0, "a table without its trigger");
 }

@@ -28,16 +28,8 @@ impl Empty {
         let database = TestDatabase::new().await;
         database.store.migrate_down(0).await.unwrap();
         let sql = PgPool::connect(&database.url).await.unwrap();
-        sqlx::raw_sql("DROP TABLE _sqlx_migrations")
-            .execute(&sql)
-            .await
-            .unwrap();
-        Self {
-            store: database.store.clone(),
-            sql,
-            url: database.url.clone(),
-            _database: database,
-        }
+        sqlx::raw_sql("DROP TABLE _sqlx_migrations").execute(&sql).await.unwrap();
+        Self { store: database.store.clone(), sql, url: database.url.clone(), _database: database }
     }
 }
 
@@ -56,48 +48,27 @@ impl Server {
         let folder = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Self { folder, port };
         if is_root() {
             run(Command::new("chown").arg("postgres").arg(&server.folder));
         }
         run(server
             .program("initdb")
-            .args([
-                "-A",
-                "trust",
-                "-U",
-                "postgres",
-                "--no-sync",
-                "-E",
-                "UTF8",
-                "--locale",
-                "C.UTF-8",
-                "-D",
-            ])
+            .args(["-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale", "C.UTF-8", "-D"])
             .arg(server.data()));
         server.resume();
         server
     }
 
     pub(crate) fn url(&self) -> String {
-        format!(
-            "postgres://postgres:hunter2@127.0.0.1:{}/postgres",
-            self.port
-        )
+        format!("postgres://postgres:hunter2@127.0.0.1:{}/postgres", self.port)
     }
 
     /// Starts it again.
     pub(crate) fn resume(&self) {
-        let options = format!(
-            "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off",
-            self.port,
-            self.folder.display()
-        );
+        let options =
+            format!("-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off", self.port, self.folder.display());
         run(self
             .program("pg_ctl")
             .args(["start", "-w", "-s", "-o", &options, "-l"])
@@ -116,26 +87,18 @@ impl Server {
         self.stop("fast");
         fs::write(self.data().join("standby.signal"), "").unwrap();
         if is_root() {
-            run(Command::new("chown")
-                .arg("postgres")
-                .arg(self.data().join("standby.signal")));
+            run(Command::new("chown").arg("postgres").arg(self.data().join("standby.signal")));
         }
         self.resume();
     }
 
     /// Makes it the primary again, without a restart.
     pub(crate) fn promote(&self) {
-        run(self
-            .program("pg_ctl")
-            .args(["promote", "-w", "-s", "-D"])
-            .arg(self.data()));
+        run(self.program("pg_ctl").args(["promote", "-w", "-s", "-D"]).arg(self.data()));
     }
 
     fn stop(&self, mode: &str) {
-        run(self
-            .program("pg_ctl")
-            .args(["stop", "-w", "-s", "-m", mode, "-D"])
-            .arg(self.data()));
+        run(self.program("pg_ctl").args(["stop", "-w", "-s", "-m", mode, "-D"]).arg(self.data()));
     }
 
     fn data(&self) -> PathBuf {
@@ -159,11 +122,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self
-            .program("pg_ctl")
-            .args(["stop", "-w", "-s", "-m", "immediate", "-D"])
-            .arg(self.data())
-            .output();
+        let _ = self.program("pg_ctl").args(["stop", "-w", "-s", "-m", "immediate", "-D"]).arg(self.data()).output();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -181,9 +140,7 @@ fn programs() -> PathBuf {
         .filter(|folder| folder.join("initdb").is_file())
         .collect();
     found.sort();
-    found
-        .pop()
-        .expect("Postgres is not installed: hack/deps installs it")
+    found.pop().expect("Postgres is not installed: hack/deps installs it")
 }
 
 fn run(command: &mut Command) {
@@ -200,10 +157,5 @@ fn run(command: &mut Command) {
 
 /// Limits under which a test need not wait long.
 pub(crate) fn quick() -> ConnectOptions {
-    ConnectOptions {
-        pauses: [Duration::from_millis(1); 2],
-        min_idle: 1,
-        max: 4,
-        ..ConnectOptions::default()
-    }
+    ConnectOptions { pauses: [Duration::from_millis(1); 2], min_idle: 1, max: 4, ..ConnectOptions::default() }
 }

@@ -44,21 +44,13 @@ async fn a_stage_that_moves_to_another_project_leaves_its_history_there() {
     let stage = shop.stage(2, "dev").await;
     shop.success(&new_deploy(stage, 1, 10)).await;
     let other = shop.project_upsert(id(5), "acme", "blog").await.unwrap();
-    let moved = NewStage {
-        id: id(6),
-        project_id: other.id,
-        namespace: "acme".into(),
-        name: "dev".into(),
-        uid: "uid-2".into(),
-    };
+    let moved =
+        NewStage { id: id(6), project_id: other.id, namespace: "acme".into(), name: "dev".into(), uid: "uid-2".into() };
     let moved = shop.stage_upsert(&moved).await.unwrap();
     assert_ne!(moved, stage);
     let targets = shop.targets_load(None).await.unwrap();
     assert_eq!(targets.len(), 1);
-    assert_eq!(
-        (targets[0].id, targets[0].project.as_str()),
-        (moved, "blog")
-    );
+    assert_eq!((targets[0].id, targets[0].project.as_str()), (moved, "blog"));
     let seen = shop.target_state_load(moved).await.unwrap().unwrap();
     assert_eq!(seen.latest, None);
     // And back again: the first life goes on.
@@ -72,13 +64,8 @@ async fn many_who_record_the_same_stage_record_one() {
     let stages = join_all((20..28).map(|number| shop.stage(number, "dev"))).await;
     assert!(stages.iter().all(|stage| *stage == stages[0]), "{stages:?}");
     assert_eq!(shop.number("SELECT count(*) FROM targets").await, 1);
-    let orphan = NewStage {
-        id: id(30),
-        project_id: id(99),
-        namespace: "acme".into(),
-        name: "live".into(),
-        uid: "u".into(),
-    };
+    let orphan =
+        NewStage { id: id(30), project_id: id(99), namespace: "acme".into(), name: "live".into(), uid: "u".into() };
     let error = shop.stage_upsert(&orphan).await.unwrap_err();
     assert_eq!(error.class(), Class::NotFound, "{error}");
 }
@@ -92,18 +79,12 @@ async fn a_starting_leader_reads_everything_about_every_stage() {
     shop.success(&new_deploy(dev, 1, 10)).await;
     let good = shop.success(&new_deploy(dev, 2, 11)).await;
     let failing = shop.pending(&new_deploy(dev, 3, 12)).await;
-    shop.walk(failing, &[WAY[0], (State::Failed, "HookFailed")])
-        .await;
+    shop.walk(failing, &[WAY[0], (State::Failed, "HookFailed")]).await;
     let waiting = shop.pending(&new_deploy(dev, 4, 13)).await;
     let only = shop.success(&new_deploy(live, 1, 14)).await;
 
     let states = shop.targets_state_load(None).await.unwrap();
-    let of = |target| {
-        states
-            .iter()
-            .find(|state| state.target.id == target)
-            .unwrap()
-    };
+    let of = |target| states.iter().find(|state| state.target.id == target).unwrap();
     assert_eq!(states.len(), 3);
     let dev = of(dev);
     assert_eq!(dev.target.project, "shop");
@@ -118,10 +99,7 @@ async fn a_starting_leader_reads_everything_about_every_stage() {
     let live = of(live);
     assert_eq!(live.open, []);
     assert_eq!(live.latest.as_ref().unwrap().deploy.id, only);
-    assert_eq!(
-        live.good.as_ref().unwrap().stored,
-        *live.latest.as_ref().unwrap()
-    );
+    assert_eq!(live.good.as_ref().unwrap().stored, *live.latest.as_ref().unwrap());
     let fresh = of(fresh);
     assert_eq!((&fresh.latest, &fresh.good), (&None, &None));
 
@@ -132,8 +110,5 @@ async fn a_starting_leader_reads_everything_about_every_stage() {
     let here = ["acme".to_owned()];
     assert_eq!(shop.targets_state_load(Some(&here)).await.unwrap(), states);
     let elsewhere = ["other".to_owned()];
-    assert_eq!(
-        shop.targets_state_load(Some(&elsewhere)).await,
-        Ok(Vec::new())
-    );
+    assert_eq!(shop.targets_state_load(Some(&elsewhere)).await, Ok(Vec::new()));
 }

@@ -4,10 +4,7 @@
 //! let database = TestDatabase::new().await;
 //! database.store.ping().await.unwrap();
 //! ```
-#![expect(
-    clippy::expect_used,
-    reason = "a test stops where its ground is missing"
-)]
+#![expect(clippy::expect_used, reason = "a test stops where its ground is missing")]
 
 use std::{
     env, fs,
@@ -38,27 +35,15 @@ impl TestDatabase {
         let name = fresh_name();
         let mut admin = admin().await;
         // A killed test may have left one of the same name.
-        run(
-            &mut admin,
-            &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
-        )
-        .await;
-        run(
-            &mut admin,
-            &format!("CREATE DATABASE {name} TEMPLATE {template}"),
-        )
-        .await;
+        run(&mut admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        run(&mut admin, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
         Self::open(name).await
     }
 
     async fn open(name: String) -> Self {
         let url = url_of(&name);
         let store = Store::connect_with(&url, &limits()).await;
-        Self {
-            store: store.expect("the database that was just made"),
-            url,
-            name,
-        }
+        Self { store: store.expect("the database that was just made"), url, name }
     }
 }
 
@@ -71,10 +56,7 @@ impl Drop for TestDatabase {
         let name = self.name.clone();
         // `drop` cannot wait for futures, and the test's runtime must not be blocked on.
         let dropped = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let mut admin = admin().await;
                 run(&mut admin, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
@@ -114,9 +96,7 @@ fn fresh_name() -> String {
 }
 
 async fn admin() -> PgConnection {
-    PgConnection::connect(&server())
-        .await
-        .expect("the server that STAGEKEEPER_TEST_POSTGRES names")
+    PgConnection::connect(&server()).await.expect("the server that STAGEKEEPER_TEST_POSTGRES names")
 }
 
 async fn run(connection: &mut PgConnection, sql: &str) {
@@ -132,35 +112,20 @@ async fn template() -> String {
     let name = format!("stagekeeper_template_{}", migrations_hash());
     let mut admin = admin().await;
     run(&mut admin, "SELECT pg_advisory_lock(7254183390)").await;
-    let exists: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-            .bind(&name)
-            .fetch_one(&mut admin)
-            .await
-            .expect("the list of databases");
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+        .bind(&name)
+        .fetch_one(&mut admin)
+        .await
+        .expect("the list of databases");
     if !exists {
         let half = format!("{name}_half");
-        run(
-            &mut admin,
-            &format!("DROP DATABASE IF EXISTS {half} WITH (FORCE)"),
-        )
-        .await;
+        run(&mut admin, &format!("DROP DATABASE IF EXISTS {half} WITH (FORCE)")).await;
         run(&mut admin, &format!("CREATE DATABASE {half}")).await;
-        let store = Store::connect_with(&url_of(&half), &limits())
-            .await
-            .expect("the template");
+        let store = Store::connect_with(&url_of(&half), &limits()).await.expect("the template");
         store.migrate_up().await.expect("the migrations");
         store.close().await;
-        run(
-            &mut admin,
-            &format!("ALTER DATABASE {half} RENAME TO {name}"),
-        )
-        .await;
-        run(
-            &mut admin,
-            &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"),
-        )
-        .await;
+        run(&mut admin, &format!("ALTER DATABASE {half} RENAME TO {name}")).await;
+        run(&mut admin, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
     }
     admin.close().await.expect("closing frees the lock");
     name
@@ -168,10 +133,8 @@ async fn template() -> String {
 
 fn migrations_hash() -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .expect("the migrations")
-        .map(|entry| entry.expect("a file").path())
-        .collect();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).expect("the migrations").map(|entry| entry.expect("a file").path()).collect();
     files.sort();
     let mut hash = Sha256::new();
     for file in files {

@@ -27,15 +27,7 @@ fn at(second: i64) -> Timestamp {
 type Shown<'a> = (&'a str, &'a str, i64);
 
 fn shown(list: &[Condition]) -> Vec<Shown<'_>> {
-    list.iter()
-        .map(|c| {
-            (
-                c.type_.as_str(),
-                c.status.as_str(),
-                c.last_transition_time.0.as_second(),
-            )
-        })
-        .collect()
+    list.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.last_transition_time.0.as_second())).collect()
 }
 
 fn progress(list: &[Condition], generation: i64) -> Progress {
@@ -49,39 +41,18 @@ fn progress(list: &[Condition], generation: i64) -> Progress {
 fn a_deploy_that_fails_and_is_mended_moves_the_conditions() {
     let mut list = Vec::new();
     let steps: [(Outcome, &[Shown]); 6] = [
-        (
-            Outcome::reconciling("Pulling", "pulls web"),
-            &[("Reconciling", "True", 10), ("Ready", "Unknown", 10)],
-        ),
-        (
-            Outcome::reconciling("Starting", "starts web"),
-            &[("Reconciling", "True", 10), ("Ready", "Unknown", 10)],
-        ),
-        (
-            Outcome::stalled("HealthCheckFailed", "web answers 500"),
-            &[("Stalled", "True", 12), ("Ready", "False", 12)],
-        ),
-        (
-            Outcome::reconciling("Pulling", "pulls web"),
-            &[("Reconciling", "True", 13), ("Ready", "Unknown", 13)],
-        ),
-        (
-            Outcome::ready("Deployed", "runs 1.4.2"),
-            &[("Ready", "True", 14)],
-        ),
-        (
-            Outcome::ready("Deployed", "runs 1.4.2"),
-            &[("Ready", "True", 14)],
-        ),
+        (Outcome::reconciling("Pulling", "pulls web"), &[("Reconciling", "True", 10), ("Ready", "Unknown", 10)]),
+        (Outcome::reconciling("Starting", "starts web"), &[("Reconciling", "True", 10), ("Ready", "Unknown", 10)]),
+        (Outcome::stalled("HealthCheckFailed", "web answers 500"), &[("Stalled", "True", 12), ("Ready", "False", 12)]),
+        (Outcome::reconciling("Pulling", "pulls web"), &[("Reconciling", "True", 13), ("Ready", "Unknown", 13)]),
+        (Outcome::ready("Deployed", "runs 1.4.2"), &[("Ready", "True", 14)]),
+        (Outcome::ready("Deployed", "runs 1.4.2"), &[("Ready", "True", 14)]),
     ];
     for (second, (outcome, wanted)) in (10..).zip(&steps) {
         list = conditions(&list, outcome, 1, at(second));
         assert_eq!(shown(&list), *wanted, "at {second}");
         let ready = get(&list, READY).unwrap();
-        assert_eq!(
-            (ready.reason.as_str(), ready.message.as_str()),
-            (outcome.reason(), outcome.message())
-        );
+        assert_eq!((ready.reason.as_str(), ready.message.as_str()), (outcome.reason(), outcome.message()));
     }
 }
 
@@ -95,12 +66,7 @@ fn conditions_of_other_types_stay_where_they_are() {
     let list = conditions(&list, &Outcome::stalled("NoSuchProject", ""), 1, at(6));
     assert_eq!(
         shown(&list),
-        [
-            ("Stalled", "True", 6),
-            ("Ready", "False", 6),
-            ("Held", "True", 2),
-            ("TagListShrank", "False", 5)
-        ]
+        [("Stalled", "True", 6), ("Ready", "False", 6), ("Held", "True", 2), ("TagListShrank", "False", 5)]
     );
 }
 
@@ -112,11 +78,7 @@ fn long_messages_are_cut_and_fractions_of_seconds_dropped() {
         assert!(condition.message.len() <= MAX_TEXT);
         assert_eq!(condition.last_transition_time, Time(at(5)));
         let written = serde_json::to_string(&condition).unwrap();
-        assert_eq!(
-            serde_json::from_str::<Condition>(&written).unwrap(),
-            condition,
-            "survives the API server"
-        );
+        assert_eq!(serde_json::from_str::<Condition>(&written).unwrap(), condition, "survives the API server");
     }
 }
 
@@ -132,14 +94,9 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
 /// Any list that an older version or another program may have left, each type at most once.
 fn any_list() -> impl Strategy<Value = Vec<Condition>> {
     let status = prop::sample::select(vec!["True", "False", "Unknown", "Maybe"]);
-    let types =
-        prop::sample::subsequence(vec!["Held", STALLED, READY, RECONCILING], 0..=4).prop_shuffle();
+    let types = prop::sample::subsequence(vec!["Held", STALLED, READY, RECONCILING], 0..=4).prop_shuffle();
     (types, prop::collection::vec((status, 0..50_i64), 4)).prop_map(|(types, rest)| {
-        types
-            .into_iter()
-            .zip(rest)
-            .map(|(type_, (status, second))| foreign(type_, status, second))
-            .collect()
+        types.into_iter().zip(rest).map(|(type_, (status, second))| foreign(type_, status, second)).collect()
     })
 }
 

@@ -60,11 +60,7 @@ fn judge(migrations: &[MigrationStatus]) -> Result<String, (String, String)> {
         ));
     }
     let newer = files(MigrationState::Newer).len();
-    let note = if newer == 0 {
-        String::new()
-    } else {
-        format!(", {newer} of a newer version, which do no harm")
-    };
+    let note = if newer == 0 { String::new() } else { format!(", {newer} of a newer version, which do no harm") };
     Ok(format!("{} applied{note}", migrations.len() - newer))
 }
 
@@ -77,10 +73,7 @@ mod tests {
         use MigrationState::{Applied, Modified, Newer, Pending};
         let cases: &[(&[MigrationState], Result<&str, &str>)] = &[
             (&[Applied, Applied], Ok("2 applied")),
-            (
-                &[Applied, Newer],
-                Ok("1 applied, 1 of a newer version, which do no harm"),
-            ),
+            (&[Applied, Newer], Ok("1 applied, 1 of a newer version, which do no harm")),
             (&[Applied, Pending], Err("1 of 2 are pending")),
             (&[Modified, Pending], Err("m1 changed after it was run")),
         ];

@@ -24,11 +24,7 @@ pub async fn check(report: &mut Report, client: &Client) {
             }
             Err(error) => {
                 let next = "run doctor again when the cluster answers";
-                report.failed(
-                    CHECK,
-                    format!("{name} cannot be read: {}", chain(&error)),
-                    next,
-                );
+                report.failed(CHECK, format!("{name} cannot be read: {}", chain(&error)), next);
             }
         }
     }
@@ -69,10 +65,7 @@ fn version_of(crd: &CustomResourceDefinition) -> Option<&CustomResourceDefinitio
 }
 
 /// For those who may not read definitions: whether the kind is served at all.
-async fn served(
-    client: &Client,
-    ours: &CustomResourceDefinition,
-) -> Result<String, (String, String)> {
+async fn served(client: &Client, ours: &CustomResourceDefinition) -> Result<String, (String, String)> {
     let plural = &ours.spec.names.plural;
     let name = ours.name_any();
     let served = client
@@ -80,15 +73,9 @@ async fn served(
         .await
         .is_ok_and(|list| list.resources.iter().any(|found| found.name == *plural));
     if served {
-        Ok(format!(
-            "{name} serves {}; its schema could not be compared, reading it is not allowed to us",
-            api::VERSION
-        ))
+        Ok(format!("{name} serves {}; its schema could not be compared, reading it is not allowed to us", api::VERSION))
     } else {
-        Err((
-            format!("{name} is not served in {}", api::VERSION),
-            APPLY.to_owned(),
-        ))
+        Err((format!("{name} is not served in {}", api::VERSION), APPLY.to_owned()))
     }
 }
 
@@ -118,21 +105,9 @@ mod tests {
         type Change = fn(&mut CustomResourceDefinition);
         let cases: &[(&str, Change, &str)] = &[
             ("as it is", |_| {}, ""),
-            (
-                "other version",
-                |crd| crd.spec.versions[0].name = "v1beta1".into(),
-                "does not serve v1alpha1",
-            ),
-            (
-                "not served",
-                |crd| crd.spec.versions[0].served = false,
-                "does not serve v1alpha1",
-            ),
-            (
-                "other schema",
-                |crd| crd.spec.versions[0].schema = None,
-                "has the schema of another release",
-            ),
+            ("other version", |crd| crd.spec.versions[0].name = "v1beta1".into(), "does not serve v1alpha1"),
+            ("not served", |crd| crd.spec.versions[0].served = false, "does not serve v1alpha1"),
+            ("other schema", |crd| crd.spec.versions[0].schema = None, "has the schema of another release"),
             ("name taken", |crd| crd.status = None, "is not established"),
         ];
         let ours = &api::crds()[0];

@@ -1,9 +1,7 @@
 //! What the operator may do, asked of the API server verb by verb for whoever runs `doctor`.
 
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, Client, api::PostParams};
 
 use super::{Place, report::Report};
@@ -35,17 +33,8 @@ pub enum Where {
     Lease,
 }
 
-const fn watched(
-    group: &'static str,
-    resource: &'static str,
-    verbs: &'static [&'static str],
-) -> Grant {
-    Grant {
-        group,
-        resource,
-        verbs,
-        place: Where::Watched,
-    }
+const fn watched(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Grant {
+    Grant { group, resource, verbs, place: Where::Watched }
 }
 
 /// What is done to objects that the operator makes and watches: server-side apply needs `create` and `patch`.
@@ -119,18 +108,13 @@ impl Grant {
 
 /// Asks for every grant, in every namespace where it is needed.
 pub async fn check(report: &mut Report, client: &Client, place: &Place) {
-    let lease =
-        [Some(place.lease.clone().unwrap_or_else(|| {
-            client.default_namespace().to_owned()
-        }))];
+    let lease = [Some(place.lease.clone().unwrap_or_else(|| client.default_namespace().to_owned()))];
     let questions = GRANTS.iter().flat_map(|grant| {
         let namespaces = match grant.place {
             Where::Watched => place.namespaces.as_slice(),
             Where::Lease => lease.as_slice(),
         };
-        namespaces
-            .iter()
-            .map(move |namespace| (grant, namespace.as_deref()))
+        namespaces.iter().map(move |namespace| (grant, namespace.as_deref()))
     });
     let answers: Vec<_> = stream::iter(questions)
         .map(async |(grant, namespace)| (grant, namespace, missing(client, grant, namespace).await))
@@ -143,17 +127,11 @@ pub async fn check(report: &mut Report, client: &Client, place: &Place) {
 }
 
 /// The verbs that are not allowed.
-async fn missing(
-    client: &Client,
-    grant: &Grant,
-    namespace: Option<&str>,
-) -> kube::Result<Vec<&'static str>> {
+async fn missing(client: &Client, grant: &Grant, namespace: Option<&str>) -> kube::Result<Vec<&'static str>> {
     let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
     let mut missing = Vec::new();
     for verb in grant.verbs {
-        let answer = reviews
-            .create(&PostParams::default(), &grant.review(verb, namespace))
-            .await?;
+        let answer = reviews.create(&PostParams::default(), &grant.review(verb, namespace)).await?;
         if !answer.status.is_some_and(|status| status.allowed) {
             missing.push(*verb);
         }
@@ -167,14 +145,9 @@ fn judge(
     answer: kube::Result<Vec<&'static str>>,
 ) -> Result<String, (String, String)> {
     let name = grant.name();
-    let place = namespace.map_or_else(
-        || "in all namespaces".to_owned(),
-        |name| format!("in namespace {name}"),
-    );
+    let place = namespace.map_or_else(|| "in all namespaces".to_owned(), |name| format!("in namespace {name}"));
     match answer {
-        Ok(missing) if missing.is_empty() => {
-            Ok(format!("may {} {name} {place}", grant.verbs.join(", ")))
-        }
+        Ok(missing) if missing.is_empty() => Ok(format!("may {} {name} {place}", grant.verbs.join(", "))),
         Ok(missing) => {
             let group = match grant.group {
                 "" => "the core group",
@@ -187,18 +160,11 @@ fn judge(
             };
             Err((
                 format!("may not {} {name} {place}", missing.join(", ")),
-                format!(
-                    "allow {} on {} of {group} in {kind}",
-                    missing.join(", "),
-                    grant.resource
-                ),
+                format!("allow {} on {} of {group} in {kind}", missing.join(", "), grant.resource),
             ))
         }
         Err(error) => Err((
-            format!(
-                "whether {name} may be used {place} is not known: {}",
-                chain(&error)
-            ),
+            format!("whether {name} may be used {place} is not known: {}", chain(&error)),
             "run doctor again when the cluster answers".into(),
         )),
     }
@@ -237,10 +203,8 @@ mod tests {
 
     #[test]
     fn a_missing_verb_is_named_with_the_way_out() {
-        let grant = GRANTS
-            .iter()
-            .find(|grant| grant.resource == "stages/status")
-            .expect("a grant for the status of stages");
+        let grant =
+            GRANTS.iter().find(|grant| grant.resource == "stages/status").expect("a grant for the status of stages");
         assert_eq!(
             judge(grant, Some("shop"), Ok(Vec::new())),
             Ok("may patch stages.stagekeeper.dev/status in namespace shop".into())

@@ -25,19 +25,14 @@ const AT_ONCE: usize = 4;
 pub async fn check(report: &mut Report, client: &Client, place: &Place) {
     let mut projects = Vec::new();
     for namespace in &place.namespaces {
-        let api = namespace.as_ref().map_or_else(
-            || Api::<Project>::all(client.clone()),
-            |name| Api::namespaced(client.clone(), name),
-        );
+        let api = namespace
+            .as_ref()
+            .map_or_else(|| Api::<Project>::all(client.clone()), |name| Api::namespaced(client.clone(), name));
         match api.list(&ListParams::default()).await {
             Ok(list) => projects.extend(list.items),
             Err(error) => {
                 let why = unread::<Project>("list", namespace.as_deref(), "", &error);
-                report.failed(
-                    CHECK,
-                    why.summary(),
-                    "run doctor again when the cluster answers",
-                );
+                report.failed(CHECK, why.summary(), "run doctor again when the cluster answers");
                 return;
             }
         }
@@ -63,9 +58,7 @@ pub async fn check(report: &mut Report, client: &Client, place: &Place) {
         report.failed(CHECK, what, "correct it in the Project");
     }
     let answers: Vec<_> = stream::iter(&registries)
-        .map(async |(door, repositories)| {
-            (door, repositories, ask(&registry, door, repositories).await)
-        })
+        .map(async |(door, repositories)| (door, repositories, ask(&registry, door, repositories).await))
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -99,42 +92,27 @@ fn registries(projects: &[Project]) -> (Registries, Vec<String>) {
             let image = &service.image;
             match image.repository.parse::<Repository>() {
                 Ok(repository) => {
-                    let door = Door {
-                        host: repository.registry().to_owned(),
-                        insecure: image.insecure,
-                    };
+                    let door = Door { host: repository.registry().to_owned(), insecure: image.insecure };
                     let known = registries.entry(door).or_default();
                     known.insert(image.repository.clone());
                 }
-                Err(error) => unreadable.push(format!(
-                    "service {} of Project {}: {error}",
-                    service.name,
-                    project.name_any()
-                )),
+                Err(error) => {
+                    unreadable.push(format!("service {} of Project {}: {error}", service.name, project.name_any()))
+                }
             }
         }
     }
     (registries, unreadable)
 }
 
-async fn ask(
-    registry: &Registry,
-    door: &Door,
-    repositories: &BTreeSet<String>,
-) -> Result<(), String> {
-    let access = Access {
-        insecure: door.insecure,
-        ..Access::default()
-    };
+async fn ask(registry: &Registry, door: &Door, repositories: &BTreeSet<String>) -> Result<(), String> {
+    let access = Access { insecure: door.insecure, ..Access::default() };
     // One stands for all: the door is the same.
     let Some(repository) = repositories.first() else {
         return Ok(());
     };
     let repository: Repository = repository.parse().map_err(|error| format!("{error}"))?;
-    registry
-        .ping(&repository, &access)
-        .await
-        .map_err(|error| error.to_string())
+    registry.ping(&repository, &access).await.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -161,16 +139,10 @@ mod tests {
         };
         let (found, unreadable) = registries(&[
             project(&[("ghcr.io/acme/a", false), ("ghcr.io/acme/b", false)]),
-            project(&[
-                ("ghcr.io/acme/b", false),
-                ("localhost:5000/c", true),
-                ("UPPER/x", false),
-            ]),
+            project(&[("ghcr.io/acme/b", false), ("localhost:5000/c", true), ("UPPER/x", false)]),
         ]);
-        let found: Vec<(&str, bool, usize)> = found
-            .iter()
-            .map(|(door, names)| (door.host.as_str(), door.insecure, names.len()))
-            .collect();
+        let found: Vec<(&str, bool, usize)> =
+            found.iter().map(|(door, names)| (door.host.as_str(), door.insecure, names.len())).collect();
         assert_eq!(found, [("ghcr.io", false, 2), ("localhost:5000", true, 1)]);
         assert_eq!(unreadable.len(), 1, "{unreadable:?}");
         assert!(unreadable[0].starts_with("service web of Project shop: "));

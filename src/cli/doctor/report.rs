@@ -51,12 +51,7 @@ impl Report {
     }
 
     /// Adds a failure with what to do; the empty text when `detail` says that already.
-    pub fn failed(
-        &mut self,
-        check: &'static str,
-        detail: impl Into<String>,
-        next: impl Into<String>,
-    ) {
+    pub fn failed(&mut self, check: &'static str, detail: impl Into<String>, next: impl Into<String>) {
         self.add(check, Verdict::Fail, detail, next);
     }
 
@@ -65,19 +60,8 @@ impl Report {
         self.add(check, Verdict::Skipped, why, "");
     }
 
-    fn add(
-        &mut self,
-        check: &'static str,
-        result: Verdict,
-        detail: impl Into<String>,
-        next: impl Into<String>,
-    ) {
-        self.0.push(Finding {
-            check,
-            result,
-            detail: detail.into(),
-            next: next.into(),
-        });
+    fn add(&mut self, check: &'static str, result: Verdict, detail: impl Into<String>, next: impl Into<String>) {
+        self.0.push(Finding { check, result, detail: detail.into(), next: next.into() });
     }
 
     /// What was found.
@@ -94,11 +78,7 @@ impl Report {
     pub fn table(&self) -> String {
         let mut columns = Columns::new(&["RESULT", "CHECK", "FOUND"]);
         for finding in &self.0 {
-            columns.row([
-                finding.result.word().into(),
-                finding.check.into(),
-                finding.detail.clone(),
-            ]);
+            columns.row([finding.result.word().into(), finding.check.into(), finding.detail.clone()]);
             if !finding.next.is_empty() {
                 let next = format!("-> {}", finding.next);
                 columns.row([String::new(), String::new(), next]);

@@ -118,11 +118,7 @@ impl From<&StoredDeploy> for DeployFact {
 impl Facts {
     /// Nothing but where it is about.
     pub fn new(namespace: &str, stage: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            stage: stage.into(),
-            ..Self::default()
-        }
+        Self { namespace: namespace.into(), stage: stage.into(), ..Self::default() }
     }
 
     /// Adds what the resources say.
@@ -142,13 +138,10 @@ impl Facts {
         };
         let generation = stage.metadata.generation.unwrap_or_default();
         self.unobserved = status.observed_generation < generation;
-        let is_true = |kind: &&str| {
-            conditions::get(&status.conditions, kind).is_some_and(|found| found.status == "True")
-        };
-        let kind = [conditions::STALLED, conditions::RECONCILING]
-            .into_iter()
-            .find(is_true)
-            .unwrap_or(conditions::READY);
+        let is_true =
+            |kind: &&str| conditions::get(&status.conditions, kind).is_some_and(|found| found.status == "True");
+        let kind =
+            [conditions::STALLED, conditions::RECONCILING].into_iter().find(is_true).unwrap_or(conditions::READY);
         self.condition = conditions::get(&status.conditions, kind).map(|found| ConditionFact {
             kind: kind.into(),
             reason: found.reason.clone(),
@@ -170,52 +163,28 @@ impl Facts {
     pub fn describe(&self, now: Timestamp) -> String {
         let mut lines: Vec<(&str, String)> = Vec::new();
         let project = self.project.as_deref().unwrap_or("?");
-        lines.push((
-            "Stage",
-            format!("{project}/{} in namespace {}", self.stage, self.namespace),
-        ));
+        lines.push(("Stage", format!("{project}/{} in namespace {}", self.stage, self.namespace)));
         if let Some(condition) = &self.condition {
-            let ConditionFact {
-                kind,
-                reason,
-                message,
-            } = condition;
+            let ConditionFact { kind, reason, message } = condition;
             lines.push(("Now", format!("{kind} ({reason}): {message}")));
         }
         if let Some(serving) = &self.serving {
             let since = ago(serving.since, now);
-            lines.push((
-                "Serves",
-                format!(
-                    "{} since {since} ago, deploy {}",
-                    serving.summary, serving.id
-                ),
-            ));
+            lines.push(("Serves", format!("{} since {since} ago, deploy {}", serving.summary, serving.id)));
         }
         for deploy in &self.open {
             let since = ago(deploy.since, now);
-            lines.push((
-                "Under way",
-                format!(
-                    "{}: {} for {since}, deploy {}",
-                    deploy.summary, deploy.state, deploy.id
-                ),
-            ));
+            lines
+                .push(("Under way", format!("{}: {} for {since}, deploy {}", deploy.summary, deploy.state, deploy.id)));
         }
         if let Some(waiting) = &self.waiting {
-            lines.push((
-                "Waits for",
-                format!("{}: {}", waiting.reason, waiting.message),
-            ));
+            lines.push(("Waits for", format!("{}: {}", waiting.reason, waiting.message)));
         }
         if let Some(failed) = &self.last_failure {
             let when = ago(failed.since, now);
             lines.push((
                 "Last failure",
-                format!(
-                    "{} {when} ago ({}), deploy {}: {}",
-                    failed.summary, failed.state, failed.id, failed.why
-                ),
+                format!("{} {when} ago ({}), deploy {}: {}", failed.summary, failed.state, failed.id, failed.why),
             ));
         }
         for veto in &self.vetoed {

@@ -5,9 +5,7 @@ use crate::domain::deploy::State;
 
 /// What a person can do, the most certain first. Empty when nothing stands in the way.
 pub fn openings(facts: &Facts) -> Vec<String> {
-    let Facts {
-        namespace, stage, ..
-    } = facts;
+    let Facts { namespace, stage, .. } = facts;
     let mut opens = Vec::new();
     if facts.unobserved {
         opens.push(
@@ -35,9 +33,7 @@ pub fn openings(facts: &Facts) -> Vec<String> {
         ));
     }
     if let Some(why) = &facts.images_stale {
-        opens.push(format!(
-            "a registry does not answer, so newer images are not seen: {why}"
-        ));
+        opens.push(format!("a registry does not answer, so newer images are not seen: {why}"));
     }
     if !facts.vetoed.is_empty() && facts.open.is_empty() {
         opens.push(format!(
@@ -45,15 +41,8 @@ pub fn openings(facts: &Facts) -> Vec<String> {
              --overwrite stagekeeper.dev/retry=\"$(date +%s)\""
         ));
     }
-    if let Some(failed) = facts
-        .last_failure
-        .as_ref()
-        .filter(|_| facts.open.is_empty())
-    {
-        opens.push(format!(
-            "what was seen then: stagekeeper logs {}",
-            failed.id
-        ));
+    if let Some(failed) = facts.last_failure.as_ref().filter(|_| facts.open.is_empty()) {
+        opens.push(format!("what was seen then: stagekeeper logs {}", failed.id));
     }
     for (service, to) in &facts.pinned {
         opens.push(format!(
@@ -65,10 +54,7 @@ pub fn openings(facts: &Facts) -> Vec<String> {
 
 /// The deploy that has the stage's one place, or is being rolled back.
 fn running(facts: &Facts) -> Option<&DeployFact> {
-    facts
-        .open
-        .iter()
-        .find(|deploy| deploy.state != State::Pending)
+    facts.open.iter().find(|deploy| deploy.state != State::Pending)
 }
 
 #[cfg(test)]
@@ -103,46 +89,22 @@ mod tests {
         type Obstruct = fn(&mut Facts);
         let cases: &[(&str, Obstruct, &[&str])] = &[
             ("nothing", |_| {}, &[]),
-            (
-                "operator away",
-                |f| f.unobserved = true,
-                &["stagekeeper doctor"],
-            ),
-            (
-                "no project",
-                |f| f.project_missing = true,
-                &["create Project shop in namespace ns"],
-            ),
+            ("operator away", |f| f.unobserved = true, &["stagekeeper doctor"]),
+            ("no project", |f| f.project_missing = true, &["create Project shop in namespace ns"]),
             (
                 "suspended stage",
                 |f| f.suspended = vec!["stage"],
                 &[r#"kubectl patch stage prod -n ns --type merge -p '{"spec":{"suspend":false}}'"#],
             ),
-            (
-                "suspended project",
-                |f| f.suspended = vec!["project"],
-                &["kubectl patch project shop -n ns"],
-            ),
+            ("suspended project", |f| f.suspended = vec!["project"], &["kubectl patch project shop -n ns"]),
             (
                 "earlier deploy",
                 |f| f.open = vec![deploy("d1", State::Starting), deploy("d2", State::Pending)],
                 &["stagekeeper logs -f d1"],
             ),
-            (
-                "only pending",
-                |f| f.open = vec![deploy("d2", State::Pending)],
-                &[],
-            ),
-            (
-                "registry away",
-                |f| f.images_stale = Some("timeout".into()),
-                &["timeout"],
-            ),
-            (
-                "veto",
-                |f| f.vetoed = vec![veto()],
-                &["stagekeeper.dev/retry="],
-            ),
+            ("only pending", |f| f.open = vec![deploy("d2", State::Pending)], &[]),
+            ("registry away", |f| f.images_stale = Some("timeout".into()), &["timeout"]),
+            ("veto", |f| f.vetoed = vec![veto()], &["stagekeeper.dev/retry="]),
             (
                 "veto, but another is under way",
                 |f| {
@@ -151,16 +113,8 @@ mod tests {
                 },
                 &[],
             ),
-            (
-                "failure",
-                |f| f.last_failure = Some(deploy("d1", State::Failed)),
-                &["stagekeeper logs d1"],
-            ),
-            (
-                "pin",
-                |f| f.pinned = [("web".to_owned(), "1.0.0".to_owned())].into(),
-                &["spec.pin.web"],
-            ),
+            ("failure", |f| f.last_failure = Some(deploy("d1", State::Failed)), &["stagekeeper logs d1"]),
+            ("pin", |f| f.pinned = [("web".to_owned(), "1.0.0".to_owned())].into(), &["spec.pin.web"]),
         ];
         for (name, obstruct, expected) in cases {
             let mut facts = Facts::new("ns", "prod");

@@ -53,17 +53,12 @@ impl CallCounts {
     /// Counts one call.
     pub fn add(&self, call: &Call) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts
-            .entry((call.verb, call.resource.clone(), call.code))
-            .or_default() += 1;
+        *counts.entry((call.verb, call.resource.clone(), call.code)).or_default() += 1;
     }
 
     /// All counts so far.
     pub fn snapshot(&self) -> BTreeMap<(&'static str, String, u16), u64> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Calls that asked to change something, leases aside: renewals are the price of standing by.
@@ -71,9 +66,7 @@ impl CallCounts {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts
             .iter()
-            .filter(|((verb, resource, _), _)| {
-                !matches!(*verb, "get" | "list" | "watch") && resource != "leases"
-            })
+            .filter(|((verb, resource, _), _)| !matches!(*verb, "get" | "list" | "watch") && resource != "leases")
             .map(|(_, n)| n)
             .sum()
     }
@@ -112,10 +105,7 @@ impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CallService {
-            inner,
-            layer: self.clone(),
-        }
+        CallService { inner, layer: self.clone() }
     }
 }
 
@@ -141,11 +131,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (verb, resource) = classify(&request);
         let deadlines = self.layer.deadlines;
-        let after = if verb == "watch" {
-            deadlines.watch_open
-        } else {
-            deadlines.answer
-        };
+        let after = if verb == "watch" { deadlines.watch_open } else { deadlines.answer };
         let on_call = self.layer.on_call.clone();
         let started = Instant::now();
         let answer = self.inner.call(request);
@@ -155,12 +141,7 @@ where
                 Err(_) => Err(NoAnswer { after }.into()),
             };
             let code = answer.as_ref().map_or(0, |r| r.status().as_u16());
-            on_call(&Call {
-                verb,
-                resource,
-                code,
-                elapsed: started.elapsed(),
-            });
+            on_call(&Call { verb, resource, code, elapsed: started.elapsed() });
             answer
         })
     }
@@ -169,12 +150,7 @@ where
 /// Reads verb and resource off a request. The path is `/api/v1/…` or `/apis/GROUP/VERSION/…`, then optionally
 /// `namespaces/NS`, then `PLURAL[/NAME[/SUBRESOURCE]]`.
 fn classify<B>(request: &Request<B>) -> (&'static str, String) {
-    let mut path = request
-        .uri()
-        .path()
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .peekable();
+    let mut path = request.uri().path().split('/').filter(|part| !part.is_empty()).peekable();
     let skip = match path.next() {
         Some("api") => 1,
         Some("apis") => 2,
@@ -192,16 +168,10 @@ fn classify<B>(request: &Request<B>) -> (&'static str, String) {
     };
     let watching = || {
         let query = request.uri().query().unwrap_or_default();
-        query
-            .split('&')
-            .any(|pair| matches!(pair, "watch=true" | "watch=1"))
+        query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"))
     };
-    let applying = || {
-        request
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|v| v.as_bytes().starts_with(b"application/apply-patch"))
-    };
+    let applying =
+        || request.headers().get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/apply-patch"));
     let verb = match *request.method() {
         Method::GET if watching() => "watch",
         Method::GET if named => "get",
@@ -230,72 +200,18 @@ mod tests {
             content_type: &'static str,
             want: (&'static str, &'static str),
         }
-        let case = |name, method, uri, content_type, want| Case {
-            name,
-            method,
-            uri,
-            content_type,
-            want,
-        };
+        let case = |name, method, uri, content_type, want| Case { name, method, uri, content_type, want };
         let json = "application/json";
         let apply = "application/apply-patch+yaml";
         let cases = [
-            case(
-                "list all",
-                "GET",
-                "/api/v1/pods?limit=5",
-                json,
-                ("list", "pods"),
-            ),
-            case(
-                "list in one",
-                "GET",
-                "/api/v1/namespaces/shop/pods",
-                json,
-                ("list", "pods"),
-            ),
-            case(
-                "get",
-                "GET",
-                "/apis/apps/v1/namespaces/shop/deployments/web",
-                json,
-                ("get", "deployments"),
-            ),
-            case(
-                "watch",
-                "GET",
-                "/api/v1/pods?&watch=true&timeoutSeconds=25",
-                json,
-                ("watch", "pods"),
-            ),
-            case(
-                "logs",
-                "GET",
-                "/api/v1/namespaces/shop/pods/web/log?tailLines=5",
-                json,
-                ("get", "pods/log"),
-            ),
-            case(
-                "a namespace",
-                "GET",
-                "/api/v1/namespaces/shop",
-                json,
-                ("get", "namespaces"),
-            ),
-            case(
-                "create",
-                "POST",
-                "/api/v1/namespaces/shop/services",
-                json,
-                ("create", "services"),
-            ),
-            case(
-                "apply",
-                "PATCH",
-                "/api/v1/namespaces/shop/services/web?force=true",
-                apply,
-                ("apply", "services"),
-            ),
+            case("list all", "GET", "/api/v1/pods?limit=5", json, ("list", "pods")),
+            case("list in one", "GET", "/api/v1/namespaces/shop/pods", json, ("list", "pods")),
+            case("get", "GET", "/apis/apps/v1/namespaces/shop/deployments/web", json, ("get", "deployments")),
+            case("watch", "GET", "/api/v1/pods?&watch=true&timeoutSeconds=25", json, ("watch", "pods")),
+            case("logs", "GET", "/api/v1/namespaces/shop/pods/web/log?tailLines=5", json, ("get", "pods/log")),
+            case("a namespace", "GET", "/api/v1/namespaces/shop", json, ("get", "namespaces")),
+            case("create", "POST", "/api/v1/namespaces/shop/services", json, ("create", "services")),
+            case("apply", "PATCH", "/api/v1/namespaces/shop/services/web?force=true", apply, ("apply", "services")),
             case(
                 "status",
                 "PATCH",
@@ -317,29 +233,12 @@ mod tests {
                 json,
                 ("update", "leases"),
             ),
-            case(
-                "delete",
-                "DELETE",
-                "/api/v1/namespaces/shop/services/web",
-                json,
-                ("delete", "services"),
-            ),
+            case("delete", "DELETE", "/api/v1/namespaces/shop/services/web", json, ("delete", "services")),
             case("version", "GET", "/version", json, ("get", "other")),
         ];
-        for Case {
-            name,
-            method,
-            uri,
-            content_type,
-            want,
-        } in cases
-        {
-            let request = Request::builder()
-                .method(method)
-                .uri(uri)
-                .header(CONTENT_TYPE, content_type)
-                .body(())
-                .unwrap();
+        for Case { name, method, uri, content_type, want } in cases {
+            let request =
+                Request::builder().method(method).uri(uri).header(CONTENT_TYPE, content_type).body(()).unwrap();
             let (verb, resource) = classify(&request);
             assert_eq!((verb, resource.as_str()), want, "{name}");
         }
@@ -348,12 +247,8 @@ mod tests {
     #[test]
     fn writes_are_counted_without_leases() {
         let counts = CallCounts::default();
-        let call = |verb, resource: &str, code| Call {
-            verb,
-            resource: resource.to_owned(),
-            code,
-            elapsed: Duration::ZERO,
-        };
+        let call =
+            |verb, resource: &str, code| Call { verb, resource: resource.to_owned(), code, elapsed: Duration::ZERO };
         for call in [
             call("apply", "deployments", 200),
             call("apply", "deployments", 200),
@@ -364,9 +259,6 @@ mod tests {
             counts.add(&call);
         }
         assert_eq!(counts.writes(), 3);
-        assert_eq!(
-            counts.snapshot()[&("apply", "deployments".to_owned(), 200)],
-            2
-        );
+        assert_eq!(counts.snapshot()[&("apply", "deployments".to_owned(), 200)], 2);
     }
 }

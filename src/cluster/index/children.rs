@@ -86,10 +86,7 @@ impl StageChildren {
         names.extend(self.services().filter_map(|v| v.meta.instance.as_deref()));
         names.extend(self.jobs().filter_map(|v| v.meta.instance.as_deref()));
         names.extend(self.ingresses().filter_map(|v| v.meta.instance.as_deref()));
-        names.extend(
-            self.http_routes()
-                .filter_map(|v| v.meta.instance.as_deref()),
-        );
+        names.extend(self.http_routes().filter_map(|v| v.meta.instance.as_deref()));
         names
     }
 
@@ -191,8 +188,7 @@ pub struct InstanceChildren<'a> {
 
 impl<'a> InstanceChildren<'a> {
     fn of<V: View + 'a>(self, set: &'a Set<V>) -> impl Iterator<Item = &'a V> {
-        set.iter()
-            .filter(move |v| v.meta().instance.as_deref() == Some(self.name))
+        set.iter().filter(move |v| v.meta().instance.as_deref() == Some(self.name))
     }
 
     /// Its Deployments.
@@ -259,8 +255,7 @@ impl<V: View> Set<V> {
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
-        self.0
-            .binary_search_by(|entry| (*entry.view.meta().name).cmp(name))
+        self.0.binary_search_by(|entry| (*entry.view.meta().name).cmp(name))
     }
 
     fn get(&self, name: &str) -> Option<&V> {
@@ -281,13 +276,7 @@ impl<V: View> Set<V> {
             }
             Err(at) => {
                 self.0.reserve_exact(1);
-                self.0.insert(
-                    at,
-                    Entry {
-                        version,
-                        view: Arc::new(view),
-                    },
-                );
+                self.0.insert(at, Entry { version, view: Arc::new(view) });
             }
         }
     }
@@ -299,10 +288,6 @@ impl<V: View> Set<V> {
     }
 
     fn not_after(&self, version: u64) -> Vec<Box<str>> {
-        self.0
-            .iter()
-            .filter(|e| e.version <= version)
-            .map(|e| e.view.meta().name.clone())
-            .collect()
+        self.0.iter().filter(|e| e.version <= version).map(|e| e.view.meta().name.clone()).collect()
     }
 }

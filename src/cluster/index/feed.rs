@@ -62,14 +62,8 @@ enum Next {
 impl Feed {
     pub(super) fn new(index: Index, client: Client, at: usize, coverage: Coverage) -> Self {
         let Coverage { kind, namespace } = coverage;
-        let group = if kind.group().is_empty() {
-            "/api".to_owned()
-        } else {
-            format!("/apis/{}", kind.group())
-        };
-        let place = namespace
-            .as_ref()
-            .map_or(String::new(), |ns| format!("namespaces/{ns}/"));
+        let group = if kind.group().is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group()) };
+        let place = namespace.as_ref().map_or(String::new(), |ns| format!("namespaces/{ns}/"));
         let path = format!("{group}/v1/{place}{}", kind.plural());
         Self {
             index,
@@ -105,8 +99,7 @@ impl Feed {
             let mut version = match self.list::<W>().await {
                 Ok((version, list)) => {
                     self.heard();
-                    self.index
-                        .listed(self.at, version.parse().unwrap_or(0), list);
+                    self.index.listed(self.at, version.parse().unwrap_or(0), list);
                     version
                 }
                 Err(err) if err.class() == Class::NotServed && self.kind.is_optional() => {
@@ -142,16 +135,11 @@ impl Feed {
         let mut list = Vec::new();
         loop {
             let page = async {
-                let request = self
-                    .request
-                    .list(&params)
-                    .map_err(kube::Error::BuildRequest)?;
+                let request = self.request.list(&params).map_err(kube::Error::BuildRequest)?;
                 let text = self.client.request_text(request).await?;
                 serde_json::from_str::<ObjectList<W>>(&text).map_err(kube::Error::SerdeError)
             };
-            let page = timeout(PAGE, page)
-                .await
-                .map_err(|_| ApiError::timed_out(&self.target, PAGE))?;
+            let page = timeout(PAGE, page).await.map_err(|_| ApiError::timed_out(&self.target, PAGE))?;
             let page = page.map_err(|err| ApiError::new(&self.target, &err))?;
             list.extend(page.items.into_iter().filter_map(W::reduce));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -166,14 +154,8 @@ impl Feed {
     /// One watch call, until it ends.
     async fn watch<W: Wire>(&mut self, version: &mut String) -> Next {
         let seconds = u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX);
-        let params = WatchParams::default()
-            .labels(labels::STAGE)
-            .timeout(seconds);
-        let opened = match self
-            .request
-            .watch(&params, version)
-            .map_err(kube::Error::BuildRequest)
-        {
+        let params = WatchParams::default().labels(labels::STAGE).timeout(seconds);
+        let opened = match self.request.watch(&params, version).map_err(kube::Error::BuildRequest) {
             Ok(request) => self.client.request_events::<W>(request).await,
             Err(err) => Err(err),
         };
@@ -194,10 +176,7 @@ impl Feed {
     ) -> Next {
         loop {
             let Ok(event) = timeout(WATCH + WATCH_GRACE, events.next()).await else {
-                tracing::warn!(
-                    kind = self.kind.name(),
-                    "a watch fell silent: opening a new one"
-                );
+                tracing::warn!(kind = self.kind.name(), "a watch fell silent: opening a new one");
                 return Next::Watch;
             };
             match event {
@@ -234,10 +213,7 @@ impl Feed {
         let next = match err.code() {
             // The version is too old. Normal after a restart of the API server.
             410 => {
-                tracing::debug!(
-                    kind = self.kind.name(),
-                    "the watched version is too old: listing anew"
-                );
+                tracing::debug!(kind = self.kind.name(), "the watched version is too old: listing anew");
                 return Next::List;
             }
             // No answer, or one that says: later.
@@ -277,10 +253,7 @@ impl Backoff {
     fn new(path: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
-        Self {
-            seed: hasher.finish(),
-            failures: 0,
-        }
+        Self { seed: hasher.finish(), failures: 0 }
     }
 
     async fn pause(&mut self) {
@@ -288,9 +261,7 @@ impl Backoff {
     }
 
     fn next(&mut self) -> Duration {
-        let pause = Self::FIRST
-            .saturating_mul(1 << self.failures.min(10))
-            .min(Self::LONGEST);
+        let pause = Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::LONGEST);
         self.failures += 1;
         let mut hasher = DefaultHasher::new();
         (self.seed, self.failures).hash(&mut hasher);

@@ -41,10 +41,7 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(feeds: impl IntoIterator<Item = Coverage>) -> Self {
-        Self {
-            feeds: feeds.into_iter().map(|coverage| (coverage, 0)).collect(),
-            ..Self::default()
-        }
+        Self { feeds: feeds.into_iter().map(|coverage| (coverage, 0)).collect(), ..Self::default() }
     }
 
     pub(super) fn coverages(&self) -> impl Iterator<Item = &Coverage> {
@@ -78,9 +75,7 @@ impl Memory {
         let kind = self.feeds[feed].0.kind;
         let meta = seen.view.meta();
         self.deleted.remove(&(kind, meta.uid.clone()));
-        self.take_out_older(kind, &seen.stage.namespace, &meta.name, seen.version)
-            .into_iter()
-            .collect()
+        self.take_out_older(kind, &seen.stage.namespace, &meta.name, seen.version).into_iter().collect()
     }
 
     /// Replaces everything that the feed covers by a complete list, except what is newer than the list.
@@ -105,10 +100,8 @@ impl Memory {
     fn replace(&mut self, feed: usize, version: u64, list: Vec<Seen>) -> Vec<StageKey> {
         let coverage = self.feeds[feed].0.clone();
         let kind = coverage.kind;
-        let listed: HashSet<(&str, &str)> = list
-            .iter()
-            .map(|seen| (&*seen.stage.namespace, &*seen.view.meta().name))
-            .collect();
+        let listed: HashSet<(&str, &str)> =
+            list.iter().map(|seen| (&*seen.stage.namespace, &*seen.view.meta().name)).collect();
         let mut missing = Vec::new();
         for (key, children) in &self.stages {
             if coverage.covers(kind, &key.namespace) {
@@ -118,8 +111,7 @@ impl Memory {
             }
         }
         let uids: HashSet<&str> = list.iter().map(|seen| &*seen.view.meta().uid).collect();
-        self.deleted
-            .retain(|(k, uid)| *k != kind || uids.contains(&**uid));
+        self.deleted.retain(|(k, uid)| *k != kind || uids.contains(&**uid));
 
         let mut changed = HashSet::new();
         for (key, name) in missing {
@@ -137,11 +129,7 @@ impl Memory {
         let Some((_, position)) = self.feeds.iter().find(|(c, _)| c.covers(kind, namespace)) else {
             return Vec::new();
         };
-        if seen.version <= *position
-            && self
-                .place(kind, namespace, &seen.view.meta().name)
-                .is_none()
-        {
+        if seen.version <= *position && self.place(kind, namespace, &seen.view.meta().name).is_none() {
             // The feed is past this write and the object is not there: it was deleted since.
             return Vec::new();
         }
@@ -149,13 +137,7 @@ impl Memory {
     }
 
     /// Takes out an object that the API server says is gone.
-    pub(super) fn deleted(
-        &mut self,
-        kind: Kind,
-        namespace: &str,
-        name: &str,
-        uid: &str,
-    ) -> Vec<StageKey> {
+    pub(super) fn deleted(&mut self, kind: Kind, namespace: &str, name: &str, uid: &str) -> Vec<StageKey> {
         match self.place(kind, namespace, name) {
             Some((key, children)) if children.uid(kind, name) == Some(uid) => {
                 let key = key.clone();
@@ -168,22 +150,14 @@ impl Memory {
 
     /// Puts an object in its stage if it is newer than what is known of it.
     fn merge(&mut self, kind: Kind, seen: Seen) -> Vec<StageKey> {
-        let Seen {
-            stage,
-            version,
-            view,
-        } = seen;
+        let Seen { stage, version, view } = seen;
         let mut changed = Vec::new();
         let name = view.meta().name.clone();
         if self.deleted.contains(&(kind, view.meta().uid.clone())) {
             return changed;
         }
         let key = match self.place(kind, &stage.namespace, &name) {
-            Some((_, children))
-                if children
-                    .version(kind, &name)
-                    .is_some_and(|known| known >= version) =>
-            {
+            Some((_, children)) if children.version(kind, &name).is_some_and(|known| known >= version) => {
                 return changed;
             }
             Some((key, _)) if **key == stage => key.clone(),
@@ -191,13 +165,9 @@ impl Memory {
                 // Somebody gave it another stage's label: the stage that had it must let go.
                 let elsewhere = elsewhere.map(|(key, _)| key.clone());
                 changed.extend(elsewhere.map(|other| self.take_out(kind, &other, &name)));
-                let key = self
-                    .stages
-                    .get_key_value(&stage)
-                    .map(|(key, _)| key.clone());
+                let key = self.stages.get_key_value(&stage).map(|(key, _)| key.clone());
                 let key = key.unwrap_or_else(|| Arc::new(stage));
-                self.places
-                    .insert(self.hash(kind, &key.namespace, &name), key.clone());
+                self.places.insert(self.hash(kind, &key.namespace, &name), key.clone());
                 key
             }
         };
@@ -214,24 +184,13 @@ impl Memory {
     }
 
     /// The stage that has an object, and its children.
-    fn place(
-        &self,
-        kind: Kind,
-        namespace: &str,
-        name: &str,
-    ) -> Option<(&Arc<StageKey>, &StageChildren)> {
+    fn place(&self, kind: Kind, namespace: &str, name: &str) -> Option<(&Arc<StageKey>, &StageChildren)> {
         let key = self.places.get(&self.hash(kind, namespace, name))?;
         let children = self.stages.get(key)?;
         children.version(kind, name).map(|_| (key, &**children))
     }
 
-    fn take_out_older(
-        &mut self,
-        kind: Kind,
-        namespace: &str,
-        name: &str,
-        version: u64,
-    ) -> Option<StageKey> {
+    fn take_out_older(&mut self, kind: Kind, namespace: &str, name: &str, version: u64) -> Option<StageKey> {
         let (key, children) = self.place(kind, namespace, name)?;
         let key = key.clone();
         (children.version(kind, name)? <= version).then(|| self.take_out(kind, &key, name))

@@ -11,10 +11,7 @@ use crate::cluster::index::wire::AnyView;
 const SERVICES: usize = 0;
 
 fn memory() -> Memory {
-    Memory::new([Coverage {
-        kind: Kind::Service,
-        namespace: None,
-    }])
+    Memory::new([Coverage { kind: Kind::Service, namespace: None }])
 }
 
 fn service(stage: &str, name: &str, uid: u64, version: u64, selects: &str) -> Seen {
@@ -22,11 +19,7 @@ fn service(stage: &str, name: &str, uid: u64, version: u64, selects: &str) -> Se
         stage: StageKey::new("shop", stage),
         version,
         view: AnyView::Service(ServiceView {
-            meta: Meta {
-                name: name.into(),
-                uid: uid.to_string().into(),
-                ..Meta::default()
-            },
+            meta: Meta { name: name.into(), uid: uid.to_string().into(), ..Meta::default() },
             selects: Some(selects.into()),
             ..ServiceView::default()
         }),
@@ -45,27 +38,11 @@ fn selects(memory: &Memory, stage: &StageKey, name: &str) -> Option<String> {
 #[test]
 fn only_what_readers_can_see_counts_as_a_change() {
     let mut memory = memory();
-    assert_eq!(
-        memory.saw(SERVICES, service("dev", "web", 1, 10, "blue")),
-        [dev()]
-    );
-    assert_eq!(
-        memory.saw(SERVICES, service("dev", "web", 1, 11, "blue")),
-        [],
-        "only its version moved"
-    );
-    assert_eq!(
-        memory.saw(SERVICES, service("dev", "web", 1, 12, "green")),
-        [dev()]
-    );
-    assert_eq!(
-        memory.saw_deleted(SERVICES, &service("dev", "web", 1, 13, "green")),
-        [dev()]
-    );
-    assert!(
-        memory.stage(&dev()).is_none(),
-        "a stage without children takes no room"
-    );
+    assert_eq!(memory.saw(SERVICES, service("dev", "web", 1, 10, "blue")), [dev()]);
+    assert_eq!(memory.saw(SERVICES, service("dev", "web", 1, 11, "blue")), [], "only its version moved");
+    assert_eq!(memory.saw(SERVICES, service("dev", "web", 1, 12, "green")), [dev()]);
+    assert_eq!(memory.saw_deleted(SERVICES, &service("dev", "web", 1, 13, "green")), [dev()]);
+    assert!(memory.stage(&dev()).is_none(), "a stage without children takes no room");
     assert!(memory.places.is_empty());
 }
 
@@ -73,20 +50,10 @@ fn only_what_readers_can_see_counts_as_a_change() {
 fn an_older_event_never_overwrites_a_newer_reply() {
     let mut memory = memory();
     memory.saw(SERVICES, service("dev", "web", 1, 10, "blue"));
-    assert_eq!(
-        memory.wrote(Kind::Service, service("dev", "web", 1, 12, "green")),
-        [dev()]
-    );
-    assert_eq!(
-        memory.saw(SERVICES, service("dev", "web", 1, 11, "blue")),
-        []
-    );
+    assert_eq!(memory.wrote(Kind::Service, service("dev", "web", 1, 12, "green")), [dev()]);
+    assert_eq!(memory.saw(SERVICES, service("dev", "web", 1, 11, "blue")), []);
     assert_eq!(selects(&memory, &dev(), "web").as_deref(), Some("green"));
-    assert_eq!(
-        memory.saw(SERVICES, service("dev", "web", 1, 12, "green")),
-        [],
-        "the echo of our own write"
-    );
+    assert_eq!(memory.saw(SERVICES, service("dev", "web", 1, 12, "green")), [], "the echo of our own write");
 }
 
 #[test]
@@ -94,10 +61,7 @@ fn a_late_reply_does_not_bring_back_what_was_deleted_since() {
     let mut memory = memory();
     memory.saw(SERVICES, service("dev", "web", 1, 10, "blue"));
     memory.saw_deleted(SERVICES, &service("dev", "web", 1, 11, "blue"));
-    assert_eq!(
-        memory.wrote(Kind::Service, service("dev", "web", 1, 10, "blue")),
-        []
-    );
+    assert_eq!(memory.wrote(Kind::Service, service("dev", "web", 1, 10, "blue")), []);
     assert!(memory.stage(&dev()).is_none());
 }
 
@@ -106,22 +70,11 @@ fn a_late_event_does_not_bring_back_what_we_deleted() {
     let mut memory = memory();
     memory.saw(SERVICES, service("dev", "web", 1, 10, "blue"));
     assert_eq!(memory.deleted(Kind::Service, "shop", "web", "1"), [dev()]);
-    assert_eq!(
-        memory.saw(SERVICES, service("dev", "web", 1, 11, "blue")),
-        [],
-        "an event from before the deletion"
-    );
+    assert_eq!(memory.saw(SERVICES, service("dev", "web", 1, 11, "blue")), [], "an event from before the deletion");
     assert!(memory.stage(&dev()).is_none());
-    assert_eq!(
-        memory.saw_deleted(SERVICES, &service("dev", "web", 1, 12, "blue")),
-        []
-    );
+    assert_eq!(memory.saw_deleted(SERVICES, &service("dev", "web", 1, 12, "blue")), []);
     assert!(memory.deleted.is_empty(), "nothing more to wait for");
-    assert_eq!(
-        memory.saw(SERVICES, service("dev", "web", 2, 13, "blue")),
-        [dev()],
-        "another of that name"
-    );
+    assert_eq!(memory.saw(SERVICES, service("dev", "web", 2, 13, "blue")), [dev()], "another of that name");
 }
 
 #[test]
@@ -140,45 +93,24 @@ fn a_list_replaces_everything_but_what_is_newer() {
     memory.saw(SERVICES, service("dev", "kept", 1, 10, "blue"));
     memory.saw(SERVICES, service("dev", "missed", 2, 11, "blue"));
     memory.wrote(Kind::Service, service("dev", "newer", 3, 30, "blue"));
-    let list = vec![
-        service("dev", "kept", 1, 10, "blue"),
-        service("test", "new", 4, 15, "blue"),
-    ];
+    let list = vec![service("dev", "kept", 1, 10, "blue"), service("test", "new", 4, 15, "blue")];
     let mut changed = memory.listed(SERVICES, 20, list);
     changed.sort();
     assert_eq!(changed, [dev(), StageKey::new("shop", "test")]);
-    let names: Vec<_> = memory
-        .stage(&dev())
-        .unwrap()
-        .services()
-        .map(|s| s.meta.name.to_string())
-        .collect();
+    let names: Vec<_> = memory.stage(&dev()).unwrap().services().map(|s| s.meta.name.to_string()).collect();
     assert_eq!(names, ["kept", "newer"]);
 }
 
 #[test]
 fn a_list_concerns_only_its_own_namespace_and_kind() {
-    let coverage = |kind, ns: &str| Coverage {
-        kind,
-        namespace: Some(ns.into()),
-    };
-    let mut memory = Memory::new([
-        coverage(Kind::Service, "shop"),
-        coverage(Kind::Service, "bank"),
-    ]);
+    let coverage = |kind, ns: &str| Coverage { kind, namespace: Some(ns.into()) };
+    let mut memory = Memory::new([coverage(Kind::Service, "shop"), coverage(Kind::Service, "bank")]);
     memory.saw(0, service("dev", "web", 1, 10, "blue"));
     assert_eq!(memory.listed(1, 20, Vec::new()), []);
     assert!(memory.stage(&dev()).is_some());
     assert_eq!(memory.listed(0, 20, Vec::new()), [dev()]);
-    let elsewhere = Seen {
-        stage: StageKey::new("elsewhere", "dev"),
-        ..service("dev", "web", 1, 30, "blue")
-    };
-    assert_eq!(
-        memory.wrote(Kind::Service, elsewhere),
-        [],
-        "nobody would tell us of its end"
-    );
+    let elsewhere = Seen { stage: StageKey::new("elsewhere", "dev"), ..service("dev", "web", 1, 30, "blue") };
+    assert_eq!(memory.wrote(Kind::Service, elsewhere), [], "nobody would tell us of its end");
 }
 
 #[test]
@@ -189,11 +121,7 @@ fn a_restored_backup_is_believed() {
     memory.listed(SERVICES, 50, vec![service("dev", "web", 1, 40, "blue")]);
     assert_eq!(selects(&memory, &dev(), "web").as_deref(), Some("blue"));
     assert_eq!(selects(&memory, &dev(), "gone"), None);
-    assert_eq!(
-        memory.saw(SERVICES, service("dev", "web", 1, 51, "green")),
-        [dev()],
-        "time goes on from there"
-    );
+    assert_eq!(memory.saw(SERVICES, service("dev", "web", 1, 51, "green")), [dev()], "time goes on from there");
 }
 
 #[test]
@@ -212,10 +140,7 @@ fn what_was_handed_out_does_not_change() {
     memory.saw(SERVICES, service("dev", "web", 1, 10, "blue"));
     let before = memory.stage(&dev()).unwrap().clone();
     memory.saw(SERVICES, service("dev", "web", 1, 11, "green"));
-    assert_eq!(
-        before.service("web").unwrap().selects.as_deref(),
-        Some("blue")
-    );
+    assert_eq!(before.service("web").unwrap().selects.as_deref(), Some("blue"));
     assert_eq!(selects(&memory, &dev(), "web").as_deref(), Some("green"));
 }
 
@@ -265,13 +190,7 @@ impl Server {
             Some(seen) => seen.view.meta().uid.parse().unwrap(),
             None => self.version,
         };
-        let seen = service(
-            "dev",
-            &name.to_string(),
-            uid,
-            self.version,
-            &value.to_string(),
-        );
+        let seen = service("dev", &name.to_string(), uid, self.version, &value.to_string());
         self.objects.insert(name, seen.clone());
         if ours {
             self.replies.push_back(News::Saw(seen.clone()));
@@ -284,10 +203,7 @@ impl Server {
             return;
         };
         self.version += 1;
-        let seen = Seen {
-            version: self.version,
-            ..seen
-        };
+        let seen = Seen { version: self.version, ..seen };
         if ours {
             self.replies.push_back(News::Deleted(seen.clone()));
         }
@@ -314,9 +230,7 @@ fn deliver_reply(memory: &mut Memory, news: News) {
             let position = memory.feeds[SERVICES].1;
             let deleted = memory.deleted.contains(&(Kind::Service, uid));
             memory.wrote(Kind::Service, seen);
-            let known = memory
-                .stage(&dev())
-                .and_then(|c| c.version(Kind::Service, &name));
+            let known = memory.stage(&dev()).and_then(|c| c.version(Kind::Service, &name));
             assert!(
                 known.is_some_and(|known| known >= version) || position >= version || deleted,
                 "what was written is what is read: {known:?} after {version}"

@@ -57,9 +57,7 @@ impl Stream for Triggers {
         }
         self.0.reader.register(cx.waker());
         // Something may have been pushed between the look and the registration.
-        self.0
-            .pop()
-            .map_or(Poll::Pending, |key| Poll::Ready(Some(key)))
+        self.0.pop().map_or(Poll::Pending, |key| Poll::Ready(Some(key)))
     }
 }
 
@@ -81,11 +79,7 @@ mod tests {
         assert_eq!(triggers.next().await, Some(b));
         assert_eq!(triggers.next().now_or_never(), None, "nothing is left");
         queue.push(&a);
-        assert_eq!(
-            triggers.next().await,
-            Some(a),
-            "after it was read it counts again"
-        );
+        assert_eq!(triggers.next().await, Some(a), "after it was read it counts again");
     }
 
     #[tokio::test]

@@ -15,10 +15,7 @@ pub struct StageKey {
 impl StageKey {
     /// A key from its parts.
     pub fn new(namespace: impl Into<Box<str>>, name: impl Into<Box<str>>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
@@ -53,14 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Deployment,
-        Self::Service,
-        Self::Pod,
-        Self::Job,
-        Self::Ingress,
-        Self::HttpRoute,
-    ];
+    pub const ALL: [Self; 6] = [Self::Deployment, Self::Service, Self::Pod, Self::Job, Self::Ingress, Self::HttpRoute];
 
     /// The API group; empty for the core group.
     pub const fn group(self) -> &'static str {
@@ -104,9 +94,7 @@ impl Kind {
 
     /// Finds a watched kind by group and name.
     pub fn find(group: &str, name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.group() == group && kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.group() == group && kind.name() == name)
     }
 }
 

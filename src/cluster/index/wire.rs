@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::view::{
-    Because, Condition, ContainerView, Exit, JobView, Kind, MESSAGE_CHARS, Meta, PodPhase, PodView,
-    RouteView, ServiceView, StageKey, WorkloadView,
+    Because, Condition, ContainerView, Exit, JobView, Kind, MESSAGE_CHARS, Meta, PodPhase, PodView, RouteView,
+    ServiceView, StageKey, WorkloadView,
 };
 use crate::cluster::cut;
 
@@ -54,16 +54,9 @@ pub(super) trait Wire: DeserializeOwned + Clone + Send + 'static {
     fn reduce(self) -> Option<Seen> {
         let head = self.head();
         let stage = head.labels.as_ref()?.stage.clone()?;
-        let stage = StageKey {
-            namespace: head.namespace.clone()?,
-            name: stage,
-        };
+        let stage = StageKey { namespace: head.namespace.clone()?, name: stage };
         let version = head.version();
-        Some(Seen {
-            stage,
-            version,
-            view: self.view(),
-        })
+        Some(Seen { stage, version, view: self.view() })
     }
 }
 
@@ -232,15 +225,9 @@ impl Wire for Deployment {
             updated: count(status.updated_replicas),
             ready: count(status.ready_replicas),
             available: count(status.available_replicas),
-            progressing: condition("Progressing").map(|c| {
-                Box::new(Condition {
-                    holds: c.holds(),
-                    because: c.because(),
-                })
-            }),
-            replica_failure: condition("ReplicaFailure")
-                .filter(|c| c.holds())
-                .map(|c| Box::new(c.because())),
+            progressing: condition("Progressing")
+                .map(|c| Box::new(Condition { holds: c.holds(), because: c.because() })),
+            replica_failure: condition("ReplicaFailure").filter(|c| c.holds()).map(|c| Box::new(c.because())),
         })
     }
 }
@@ -317,10 +304,7 @@ struct Terminated {
 
 impl Terminated {
     fn exit(&self) -> Exit {
-        Exit {
-            code: self.exit_code,
-            reason: self.reason.clone().unwrap_or_default(),
-        }
+        Exit { code: self.exit_code, reason: self.reason.clone().unwrap_or_default() }
     }
 }
 
@@ -328,16 +312,12 @@ impl ContainerStatus {
     fn view(self, init: bool) -> ContainerView {
         let state = self.state.unwrap_or_default();
         let last = self.last_state.unwrap_or_default();
-        let waiting = state
-            .waiting
-            .map(|w| because(w.reason.as_deref(), w.message.as_deref()));
+        let waiting = state.waiting.map(|w| because(w.reason.as_deref(), w.message.as_deref()));
         let pulled = self.image_id.is_some_and(|id| !id.is_empty())
             || state.running.is_some()
             || state.terminated.is_some()
             || last.terminated.is_some()
-            || waiting
-                .as_ref()
-                .is_some_and(|w| comes_after_the_pull(&w.reason));
+            || waiting.as_ref().is_some_and(|w| comes_after_the_pull(&w.reason));
         ContainerView {
             name: self.name,
             init,
@@ -367,11 +347,7 @@ fn comes_after_the_pull(reason: &str) -> bool {
 }
 
 /// The node reports containers in an order of its own.
-fn containers(
-    spec: Option<Vec<Named>>,
-    mut status: Vec<ContainerStatus>,
-    init: bool,
-) -> Vec<ContainerView> {
+fn containers(spec: Option<Vec<Named>>, mut status: Vec<ContainerStatus>, init: bool) -> Vec<ContainerView> {
     let order: Vec<Named> = spec.unwrap_or_default();
     status.sort_by_key(|s| order.iter().position(|named| named.name == s.name));
     status.into_iter().map(|s| s.view(init)).collect()
@@ -395,16 +371,8 @@ impl Wire for Pod {
             .filter(|c| !c.holds() && c.reason.as_deref() == Some("Unschedulable"))
             .map(|c| cut(c.message.as_deref().unwrap_or_default(), MESSAGE_CHARS).into());
         let ready = condition("Ready").is_some_and(WireCondition::holds);
-        let mut views = containers(
-            self.spec.init_containers,
-            status.init_container_statuses.unwrap_or_default(),
-            true,
-        );
-        views.extend(containers(
-            self.spec.containers,
-            status.container_statuses.unwrap_or_default(),
-            false,
-        ));
+        let mut views = containers(self.spec.init_containers, status.init_container_statuses.unwrap_or_default(), true);
+        views.extend(containers(self.spec.containers, status.container_statuses.unwrap_or_default(), false));
         let failure = (phase == PodPhase::Failed && status.reason.is_some())
             .then(|| Box::new(because(status.reason.as_deref(), status.message.as_deref())));
         AnyView::Pod(PodView {
@@ -461,10 +429,7 @@ impl Wire for Service {
             meta: self.metadata.meta(),
             selects: self.spec.selector.and_then(|s| s.instance),
             cluster_ip: ip(self.spec.cluster_ip.as_deref()),
-            ports: ports
-                .into_iter()
-                .map(|p| (p.name.unwrap_or_default(), p.port))
-                .collect(),
+            ports: ports.into_iter().map(|p| (p.name.unwrap_or_default(), p.port)).collect(),
         })
     }
 }
@@ -495,8 +460,7 @@ impl Wire for Job {
         let status = self.status.unwrap_or_default();
         let condition = |name| find(status.conditions.as_ref(), name).filter(|c| c.holds());
         let labels = self.metadata.labels.as_mut();
-        let (hook, hook_name) =
-            labels.map_or((None, None), |l| (l.hook.take(), l.hook_name.take()));
+        let (hook, hook_name) = labels.map_or((None, None), |l| (l.hook.take(), l.hook_name.take()));
         AnyView::Job(JobView {
             meta: self.metadata.meta(),
             hook,
@@ -536,10 +500,7 @@ impl Wire for Ingress {
     }
 
     fn view(self) -> AnyView {
-        let addresses = self
-            .status
-            .and_then(|s| s.load_balancer)
-            .and_then(|lb| lb.ingress);
+        let addresses = self.status.and_then(|s| s.load_balancer).and_then(|lb| lb.ingress);
         AnyView::Ingress(RouteView {
             meta: self.metadata.meta(),
             accepted: addresses.is_some_and(|a| !a.is_empty()),
@@ -602,10 +563,7 @@ impl Wire for HttpRoute {
                     && p.verdicts(generation).all(WireCondition::holds)
             })
             .count();
-        let refusal = parents
-            .iter()
-            .flat_map(|p| p.verdicts(generation))
-            .find(|c| !c.holds());
+        let refusal = parents.iter().flat_map(|p| p.verdicts(generation)).find(|c| !c.holds());
         AnyView::HttpRoute(RouteView {
             meta: self.metadata.meta(),
             accepted: accepting > 0 && accepting >= asked,

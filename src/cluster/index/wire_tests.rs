@@ -29,25 +29,15 @@ fn metadata() -> ObjectMeta {
         uid: Some("u1".into()),
         resource_version: Some("42".into()),
         generation: Some(3),
-        labels: Some(
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-        ),
+        labels: Some(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()),
         annotations: Some([(labels::RENDERED.to_owned(), "r1".to_owned())].into()),
-        managed_fields: Some(vec![ManagedFieldsEntry {
-            manager: Some("m".into()),
-            ..Default::default()
-        }]),
+        managed_fields: Some(vec![ManagedFieldsEntry { manager: Some("m".into()), ..Default::default() }]),
         ..ObjectMeta::default()
     }
 }
 
 fn seen(kind: Kind, object: &impl Serialize) -> Seen {
-    read(kind, &serde_json::to_string(object).unwrap())
-        .unwrap()
-        .expect("it belongs to a stage")
+    read(kind, &serde_json::to_string(object).unwrap()).unwrap().expect("it belongs to a stage")
 }
 
 fn meta() -> Meta {
@@ -64,21 +54,12 @@ fn meta() -> Meta {
 }
 
 fn why(reason: &str, message: &str) -> Because {
-    Because {
-        reason: reason.into(),
-        message: message.into(),
-    }
+    Because { reason: reason.into(), message: message.into() }
 }
 
 #[test]
 fn identity_and_marks_are_read_by_the_keys_that_are_written() {
-    let seen = seen(
-        Kind::Service,
-        &core::Service {
-            metadata: metadata(),
-            ..Default::default()
-        },
-    );
+    let seen = seen(Kind::Service, &core::Service { metadata: metadata(), ..Default::default() });
     assert_eq!(seen.stage, StageKey::new("shop", "dev"));
     assert_eq!(seen.version, 42);
     assert_eq!(*seen.view.meta(), meta());
@@ -86,33 +67,18 @@ fn identity_and_marks_are_read_by_the_keys_that_are_written() {
 
 #[test]
 fn what_belongs_to_no_stage_is_not_remembered() {
-    let object = core::Service {
-        metadata: ObjectMeta {
-            labels: None,
-            ..metadata()
-        },
-        ..Default::default()
-    };
-    assert!(
-        read(Kind::Service, &serde_json::to_string(&object).unwrap())
-            .unwrap()
-            .is_none()
-    );
+    let object = core::Service { metadata: ObjectMeta { labels: None, ..metadata() }, ..Default::default() };
+    assert!(read(Kind::Service, &serde_json::to_string(&object).unwrap()).unwrap().is_none());
 }
 
 #[test]
 fn a_bare_object_of_any_kind_can_be_read() {
-    let bare =
-        json!({"metadata": {"name": "x", "namespace": "shop", "labels": {labels::STAGE: "dev"}}})
-            .to_string();
+    let bare = json!({"metadata": {"name": "x", "namespace": "shop", "labels": {labels::STAGE: "dev"}}}).to_string();
     for kind in Kind::ALL {
         assert!(read(kind, &bare).unwrap().is_some(), "{kind:?}");
         let hollow = json!({"metadata": {"name": "x", "namespace": "shop", "labels": {labels::STAGE: "dev"},
             "annotations": null, "deletionTimestamp": null}, "spec": {}, "status": {"conditions": null}});
-        assert!(
-            read(kind, &hollow.to_string()).unwrap().is_some(),
-            "{kind:?}"
-        );
+        assert!(read(kind, &hollow.to_string()).unwrap().is_some(), "{kind:?}");
     }
 }
 
@@ -126,14 +92,8 @@ fn deployment() {
         ..Default::default()
     };
     let object = apps::Deployment {
-        metadata: ObjectMeta {
-            deletion_timestamp: Some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)),
-            ..metadata()
-        },
-        spec: Some(apps::DeploymentSpec {
-            replicas: Some(2),
-            ..Default::default()
-        }),
+        metadata: ObjectMeta { deletion_timestamp: Some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)), ..metadata() },
+        spec: Some(apps::DeploymentSpec { replicas: Some(2), ..Default::default() }),
         status: Some(apps::DeploymentStatus {
             observed_generation: Some(3),
             replicas: Some(3),
@@ -148,10 +108,7 @@ fn deployment() {
         }),
     };
     let want = WorkloadView {
-        meta: Meta {
-            deleting: true,
-            ..meta()
-        },
+        meta: Meta { deleting: true, ..meta() },
         generation: 3,
         observed_generation: 3,
         desired: 2,
@@ -165,10 +122,7 @@ fn deployment() {
         })),
         replica_failure: Some(Box::new(why("FailedCreate", "FailedCreate!"))),
     };
-    assert_eq!(
-        seen(Kind::Deployment, &object).view,
-        AnyView::Workload(want)
-    );
+    assert_eq!(seen(Kind::Deployment, &object).view, AnyView::Workload(want));
 }
 
 #[test]
@@ -184,54 +138,21 @@ fn a_workload_is_ready_when_the_newest_spec_runs_everywhere_and_nothing_else_doe
     };
     assert!(ready.is_ready());
     let not = [
-        (
-            "the status is about an older spec",
-            WorkloadView {
-                observed_generation: 1,
-                ..ready.clone()
-            },
-        ),
-        (
-            "a pod of an older revision is left",
-            WorkloadView {
-                replicas: 3,
-                ..ready.clone()
-            },
-        ),
-        (
-            "a pod is not of the newest revision",
-            WorkloadView {
-                updated: 1,
-                ..ready.clone()
-            },
-        ),
-        (
-            "a pod is not ready",
-            WorkloadView {
-                ready: 1,
-                ..ready.clone()
-            },
-        ),
+        ("the status is about an older spec", WorkloadView { observed_generation: 1, ..ready.clone() }),
+        ("a pod of an older revision is left", WorkloadView { replicas: 3, ..ready.clone() }),
+        ("a pod is not of the newest revision", WorkloadView { updated: 1, ..ready.clone() }),
+        ("a pod is not ready", WorkloadView { ready: 1, ..ready.clone() }),
     ];
     for (name, view) in not {
         assert!(!view.is_ready(), "{name}");
     }
-    assert!(
-        WorkloadView::default().is_ready(),
-        "nothing is asked for and nothing runs"
-    );
+    assert!(WorkloadView::default().is_ready(), "nothing is asked for and nothing runs");
 }
 
 #[test]
 fn pod() {
-    let container = |name: &str| core::Container {
-        name: name.into(),
-        ..Default::default()
-    };
-    let status = |name: &str| core::ContainerStatus {
-        name: name.into(),
-        ..Default::default()
-    };
+    let container = |name: &str| core::Container { name: name.into(), ..Default::default() };
+    let status = |name: &str| core::ContainerStatus { name: name.into(), ..Default::default() };
     let object = core::Pod {
         metadata: metadata(),
         spec: Some(core::PodSpec {
@@ -305,12 +226,7 @@ fn pod() {
             ..Default::default()
         }),
     };
-    let exit = |code, reason: &str| {
-        Some(Exit {
-            code,
-            reason: reason.into(),
-        })
-    };
+    let exit = |code, reason: &str| Some(Exit { code, reason: reason.into() });
     let want = PodView {
         meta: meta(),
         job: Some("migrate-d1".into()),
@@ -357,11 +273,7 @@ fn pod() {
 
 #[test]
 fn a_pod_that_fits_nowhere_or_was_evicted_says_why() {
-    let status = |status| core::Pod {
-        metadata: metadata(),
-        status: Some(status),
-        ..Default::default()
-    };
+    let status = |status| core::Pod { metadata: metadata(), status: Some(status), ..Default::default() };
     let AnyView::Pod(homeless) = seen(
         Kind::Pod,
         &status(core::PodStatus {
@@ -380,10 +292,7 @@ fn a_pod_that_fits_nowhere_or_was_evicted_says_why() {
     else {
         panic!("a pod")
     };
-    assert_eq!(
-        homeless.unschedulable.as_deref(),
-        Some("0/1 nodes are available")
-    );
+    assert_eq!(homeless.unschedulable.as_deref(), Some("0/1 nodes are available"));
     assert!(!homeless.scheduled && !homeless.is_pulled());
 
     let AnyView::Pod(evicted) = seen(
@@ -399,10 +308,7 @@ fn a_pod_that_fits_nowhere_or_was_evicted_says_why() {
     else {
         panic!("a pod")
     };
-    assert_eq!(
-        evicted.failure.as_deref(),
-        Some(&why("Evicted", "low on memory"))
-    );
+    assert_eq!(evicted.failure.as_deref(), Some(&why("Evicted", "low on memory")));
 }
 
 #[test]
@@ -413,15 +319,8 @@ fn service() {
             selector: Some([(labels::INSTANCE.to_owned(), "green".to_owned())].into()),
             cluster_ip: Some(ip.into()),
             ports: Some(vec![
-                core::ServicePort {
-                    name: Some("http".into()),
-                    port: 80,
-                    ..Default::default()
-                },
-                core::ServicePort {
-                    port: 9090,
-                    ..Default::default()
-                },
+                core::ServicePort { name: Some("http".into()), port: 80, ..Default::default() },
+                core::ServicePort { port: 9090, ..Default::default() },
             ]),
             ..Default::default()
         }),
@@ -433,18 +332,9 @@ fn service() {
         cluster_ip: Some([10, 96, 0, 7].into()),
         ports: [("http".into(), 80), ("".into(), 9090)].into(),
     };
-    assert_eq!(
-        seen(Kind::Service, &object("10.96.0.7")).view,
-        AnyView::Service(want.clone())
-    );
-    let headless = ServiceView {
-        cluster_ip: None,
-        ..want
-    };
-    assert_eq!(
-        seen(Kind::Service, &object("None")).view,
-        AnyView::Service(headless)
-    );
+    assert_eq!(seen(Kind::Service, &object("10.96.0.7")).view, AnyView::Service(want.clone()));
+    let headless = ServiceView { cluster_ip: None, ..want };
+    assert_eq!(seen(Kind::Service, &object("None")).view, AnyView::Service(headless));
 }
 
 #[test]
@@ -478,19 +368,9 @@ fn job() {
         failure: Some(Box::new(why("BackoffLimitExceeded", "too often"))),
     };
     let conditions = vec![condition("Complete", "False"), condition("Failed", "True")];
-    assert_eq!(
-        seen(Kind::Job, &object(conditions)).view,
-        AnyView::Job(failed.clone())
-    );
-    let complete = JobView {
-        complete: true,
-        failure: None,
-        ..failed
-    };
-    assert_eq!(
-        seen(Kind::Job, &object(vec![condition("Complete", "True")])).view,
-        AnyView::Job(complete)
-    );
+    assert_eq!(seen(Kind::Job, &object(conditions)).view, AnyView::Job(failed.clone()));
+    let complete = JobView { complete: true, failure: None, ..failed };
+    assert_eq!(seen(Kind::Job, &object(vec![condition("Complete", "True")])).view, AnyView::Job(complete));
 }
 
 #[test]
@@ -498,28 +378,14 @@ fn ingress() {
     let object = |addresses| networking::Ingress {
         metadata: metadata(),
         status: Some(networking::IngressStatus {
-            load_balancer: Some(networking::IngressLoadBalancerStatus {
-                ingress: Some(addresses),
-            }),
+            load_balancer: Some(networking::IngressLoadBalancerStatus { ingress: Some(addresses) }),
         }),
         ..Default::default()
     };
-    let accepted = |accepted| {
-        AnyView::Ingress(RouteView {
-            meta: meta(),
-            accepted,
-            problem: None,
-        })
-    };
+    let accepted = |accepted| AnyView::Ingress(RouteView { meta: meta(), accepted, problem: None });
     assert_eq!(seen(Kind::Ingress, &object(vec![])).view, accepted(false));
-    let address = networking::IngressLoadBalancerIngress {
-        ip: Some("10.0.0.1".into()),
-        ..Default::default()
-    };
-    assert_eq!(
-        seen(Kind::Ingress, &object(vec![address])).view,
-        accepted(true)
-    );
+    let address = networking::IngressLoadBalancerIngress { ip: Some("10.0.0.1".into()), ..Default::default() };
+    assert_eq!(seen(Kind::Ingress, &object(vec![address])).view, accepted(true));
 }
 
 #[test]
@@ -535,29 +401,11 @@ fn http_route() {
             "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"})
     };
     let parent = |conditions: &[serde_json::Value]| json!({"parentRef": {"name": "gw"}, "controllerName": "x/y", "conditions": conditions});
-    let good = [
-        condition("Accepted", "True", 3),
-        condition("ResolvedRefs", "True", 3),
-    ];
+    let good = [condition("Accepted", "True", 3), condition("ResolvedRefs", "True", 3)];
     let cases = [
-        Case {
-            name: "nobody answered",
-            parents: json!([]),
-            accepted: false,
-            problem: None,
-        },
-        Case {
-            name: "both agree",
-            parents: json!([parent(&good), parent(&good)]),
-            accepted: true,
-            problem: None,
-        },
-        Case {
-            name: "one is missing",
-            parents: json!([parent(&good)]),
-            accepted: false,
-            problem: None,
-        },
+        Case { name: "nobody answered", parents: json!([]), accepted: false, problem: None },
+        Case { name: "both agree", parents: json!([parent(&good), parent(&good)]), accepted: true, problem: None },
+        Case { name: "one is missing", parents: json!([parent(&good)]), accepted: false, problem: None },
         Case {
             name: "one refuses",
             parents: json!([parent(&good), parent(&[condition("Accepted", "False", 3)])]),
@@ -566,10 +414,7 @@ fn http_route() {
         },
         Case {
             name: "a backend is missing",
-            parents: json!([
-                parent(&good),
-                parent(&[good[0].clone(), condition("ResolvedRefs", "False", 3)])
-            ]),
+            parents: json!([parent(&good), parent(&[good[0].clone(), condition("ResolvedRefs", "False", 3)])]),
             accepted: false,
             problem: Some("ResolvedRefsFalse"),
         },
@@ -580,24 +425,12 @@ fn http_route() {
             problem: None,
         },
     ];
-    for Case {
-        name,
-        parents,
-        accepted,
-        problem,
-    } in cases
-    {
+    for Case { name, parents, accepted, problem } in cases {
         let object = json!({"metadata": metadata(), "spec": {"parentRefs": [{"name": "a"}, {"name": "b"}]},
             "status": {"parents": parents}});
-        let AnyView::HttpRoute(view) = seen(Kind::HttpRoute, &object).view else {
-            panic!("{name}: a route")
-        };
+        let AnyView::HttpRoute(view) = seen(Kind::HttpRoute, &object).view else { panic!("{name}: a route") };
         assert_eq!(view.accepted, accepted, "{name}");
-        assert_eq!(
-            view.problem.as_deref().map(|p| &*p.reason),
-            problem,
-            "{name}"
-        );
+        assert_eq!(view.problem.as_deref().map(|p| &*p.reason), problem, "{name}");
     }
 }
 
@@ -616,8 +449,6 @@ fn long_messages_are_cut() {
         }),
         ..Default::default()
     };
-    let AnyView::Job(view) = seen(Kind::Job, &object).view else {
-        panic!("a job")
-    };
+    let AnyView::Job(view) = seen(Kind::Job, &object).view else { panic!("a job") };
     assert_eq!(view.failure.unwrap().message.chars().count(), MESSAGE_CHARS);
 }

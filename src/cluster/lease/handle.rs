@@ -46,8 +46,7 @@ impl LeaseHandle {
     /// The epoch, while this process leads.
     pub fn epoch(&self) -> Option<u64> {
         let term = *self.0.term.lock().unwrap_or_else(PoisonError::into_inner);
-        term.filter(|(_, until)| Instant::now() < *until)
-            .map(|(epoch, _)| epoch)
+        term.filter(|(_, until)| Instant::now() < *until).map(|(epoch, _)| epoch)
     }
 
     /// The state and its changes.
@@ -72,9 +71,7 @@ impl LeaseHandle {
     /// Waits until the term of this epoch has ended: another leads, nobody does, or we do with another epoch.
     pub async fn ended(&self, epoch: u64) {
         let mut states = self.states();
-        let _ = states
-            .wait_for(|state| *state != Leadership::Leading { epoch })
-            .await;
+        let _ = states.wait_for(|state| *state != Leadership::Leading { epoch }).await;
     }
 
     /// Makes every epoch from now on greater than this one: the greatest that the journal has seen. Matters when the
@@ -97,9 +94,7 @@ impl LeaseHandle {
         self.publish(if leader.is_empty() {
             Leadership::Unknown
         } else {
-            Leadership::Following {
-                leader: leader.to_owned(),
-            }
+            Leadership::Following { leader: leader.to_owned() }
         });
     }
 

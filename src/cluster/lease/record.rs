@@ -25,15 +25,10 @@ impl Record {
     /// Reads a Lease, leniently: others may have written it.
     pub(super) fn of(lease: &Lease) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
-        let seconds = spec
-            .lease_duration_seconds
-            .and_then(|s| u64::try_from(s).ok());
+        let seconds = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok());
         Self {
             holder: spec.holder_identity.unwrap_or_default(),
-            epoch: spec
-                .lease_transitions
-                .and_then(|n| u64::try_from(n).ok())
-                .unwrap_or(0),
+            epoch: spec.lease_transitions.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
             duration: Duration::from_secs(seconds.unwrap_or(0)),
             at: spec.renew_time.map_or(Timestamp::UNIX_EPOCH, |at| at.0),
         }
@@ -42,9 +37,7 @@ impl Record {
     fn spec(&self) -> LeaseSpec {
         LeaseSpec {
             holder_identity: Some(self.holder.clone()),
-            lease_duration_seconds: Some(
-                i32::try_from(self.duration.as_secs().max(1)).unwrap_or(i32::MAX),
-            ),
+            lease_duration_seconds: Some(i32::try_from(self.duration.as_secs().max(1)).unwrap_or(i32::MAX)),
             lease_transitions: Some(i32::try_from(self.epoch).unwrap_or(i32::MAX)),
             acquire_time: Some(MicroTime(self.at)),
             renew_time: Some(MicroTime(self.at)),
@@ -54,51 +47,26 @@ impl Record {
 
     /// A Lease that does not exist yet.
     pub(super) fn create(&self, namespace: &str, name: &str) -> Lease {
-        let metadata = ObjectMeta {
-            namespace: Some(namespace.into()),
-            name: Some(name.into()),
-            ..ObjectMeta::default()
-        };
-        Lease {
-            metadata,
-            spec: Some(self.spec()),
-        }
+        let metadata =
+            ObjectMeta { namespace: Some(namespace.into()), name: Some(name.into()), ..ObjectMeta::default() };
+        Lease { metadata, spec: Some(self.spec()) }
     }
 
     /// The Lease in our hands. Carries the version that the decision was based on.
     pub(super) fn take_over(&self, lease: &Lease) -> Lease {
-        Lease {
-            metadata: lease.metadata.clone(),
-            spec: Some(self.spec()),
-        }
+        Lease { metadata: lease.metadata.clone(), spec: Some(self.spec()) }
     }
 
     /// The Lease in our hands for some more time.
     pub(super) fn renew(&self, lease: &Lease) -> Lease {
-        let acquired = lease
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.acquire_time.clone());
-        Lease {
-            metadata: lease.metadata.clone(),
-            spec: Some(LeaseSpec {
-                acquire_time: acquired,
-                ..self.spec()
-            }),
-        }
+        let acquired = lease.spec.as_ref().and_then(|spec| spec.acquire_time.clone());
+        Lease { metadata: lease.metadata.clone(), spec: Some(LeaseSpec { acquire_time: acquired, ..self.spec() }) }
     }
 
     /// The Lease in nobody's hands.
     pub(super) fn release(&self, lease: &Lease) -> Lease {
-        let free = Self {
-            holder: String::new(),
-            duration: Duration::ZERO,
-            ..self.clone()
-        };
-        Lease {
-            metadata: lease.metadata.clone(),
-            spec: Some(free.spec()),
-        }
+        let free = Self { holder: String::new(), duration: Duration::ZERO, ..self.clone() };
+        Lease { metadata: lease.metadata.clone(), spec: Some(free.spec()) }
     }
 }
 
@@ -111,21 +79,13 @@ pub(super) struct Observed {
 
 impl Observed {
     pub(super) fn update(before: Option<Self>, record: Record, now: Instant) -> Self {
-        before
-            .filter(|before| before.record == record)
-            .unwrap_or(Self { record, since: now })
+        before.filter(|before| before.record == record).unwrap_or(Self { record, since: now })
     }
 
     /// Nobody holds it, or we did in an earlier life, or its holder has not renewed it for as long as it asked for.
     pub(super) fn is_free_for(&self, identity: &str, duration: Duration, now: Instant) -> bool {
-        let Record {
-            holder,
-            duration: asked,
-            ..
-        } = &self.record;
-        holder.is_empty()
-            || holder == identity
-            || now.duration_since(self.since) >= duration.max(*asked)
+        let Record { holder, duration: asked, .. } = &self.record;
+        holder.is_empty() || holder == identity || now.duration_since(self.since) >= duration.max(*asked)
     }
 }
 

@@ -22,21 +22,14 @@ use crate::{
 ///
 /// Services come first, because pods are told their addresses; then, wave after wave, claims and files before the pods
 /// that mount them.
-pub async fn instance(
-    ctx: &Context,
-    planned: &Planned,
-    children: &StageChildren,
-) -> Result<bool, Error> {
+pub async fn instance(ctx: &Context, planned: &Planned, children: &StageChildren) -> Result<bool, Error> {
     let missing: Vec<_> = planned
         .manifests
         .services()
         .filter_map(|service| service.service.as_ref())
         .filter(|service| {
             let name = service.metadata.name.as_deref().unwrap_or_default();
-            children
-                .service(name)
-                .and_then(|view| view.meta.rendered.as_deref())
-                != render::rendered(*service)
+            children.service(name).and_then(|view| view.meta.rendered.as_deref()) != render::rendered(*service)
         })
         .collect();
     if !missing.is_empty() {
@@ -56,15 +49,8 @@ pub async fn instance(
         .take(frontier + 1)
         .flat_map(|wave| &wave.services)
         .filter(|service| {
-            let name = service
-                .workload
-                .metadata
-                .name
-                .as_deref()
-                .unwrap_or_default();
-            children
-                .workload(name)
-                .and_then(|view| view.meta.rendered.as_deref())
+            let name = service.workload.metadata.name.as_deref().unwrap_or_default();
+            children.workload(name).and_then(|view| view.meta.rendered.as_deref())
                 != render::rendered(&service.workload)
         })
         .collect();
@@ -76,16 +62,8 @@ pub async fn instance(
 }
 
 async fn workload(ctx: &Context, service: &ServiceManifests) -> Result<(), Error> {
-    let ServiceManifests {
-        name: _,
-        scope: _,
-        revision: _,
-        claims,
-        config,
-        service: _,
-        workload,
-        addresses: _,
-    } = service;
+    let ServiceManifests { name: _, scope: _, revision: _, claims, config, service: _, workload, addresses: _ } =
+        service;
     for claim in claims {
         ctx.writer.apply(claim).await?;
     }
@@ -118,21 +96,12 @@ pub async fn routes(
     children: &StageChildren,
 ) -> Result<bool, Error> {
     let at = observe::context(entry, &target.owner, children);
-    let wanted = routes::wanted(
-        target.route,
-        &entry.snapshot,
-        &[&entry.deploy.instance],
-        &at,
-    );
+    let wanted = routes::wanted(target.route, &entry.snapshot, &[&entry.deploy.instance], &at);
     if wanted.is_empty() {
         return Ok(false);
     }
     let mut stable = render::stage_services(&entry.snapshot, active, &at);
-    stable.retain(|service| {
-        children
-            .service(service.metadata.name.as_deref().unwrap_or_default())
-            .is_none()
-    });
+    stable.retain(|service| children.service(service.metadata.name.as_deref().unwrap_or_default()).is_none());
     let mut any = stable_services(ctx, &stable, children).await?;
     for one in &wanted {
         if !one.holds(children) {
@@ -143,19 +112,11 @@ pub async fn routes(
     Ok(any)
 }
 
-async fn stable_services(
-    ctx: &Context,
-    wanted: &[Service],
-    children: &StageChildren,
-) -> Result<bool, Error> {
+async fn stable_services(ctx: &Context, wanted: &[Service], children: &StageChildren) -> Result<bool, Error> {
     let mut any = false;
     for object in wanted {
         let name = object.metadata.name.as_deref().unwrap_or_default();
-        if children
-            .service(name)
-            .and_then(|view| view.meta.rendered.as_deref())
-            != render::rendered(object)
-        {
+        if children.service(name).and_then(|view| view.meta.rendered.as_deref()) != render::rendered(object) {
             ctx.writer.apply(object).await?;
             any = true;
         }
@@ -170,11 +131,7 @@ where
 {
     for meta in objects {
         if !meta.deleting {
-            let doomed = Doomed {
-                namespace: &key.namespace,
-                name: &meta.name,
-                uid: Some(&meta.uid),
-            };
+            let doomed = Doomed { namespace: &key.namespace, name: &meta.name, uid: Some(&meta.uid) };
             ctx.writer.delete::<K>(doomed).await?;
         }
     }
@@ -187,18 +144,10 @@ pub fn metas<'a, V: View + 'a>(views: impl Iterator<Item = &'a V>) -> Vec<&'a Me
 }
 
 /// Deletes claims and files of one instance, or of the whole stage.
-pub async fn delete_storage(
-    ctx: &Context,
-    key: &StageKey,
-    instance: Option<&str>,
-) -> Result<(), Error> {
+pub async fn delete_storage(ctx: &Context, key: &StageKey, instance: Option<&str>) -> Result<(), Error> {
     let mut of = vec![(labels::STAGE, &*key.name)];
     of.extend(instance.map(|name| (labels::INSTANCE, name)));
-    ctx.writer
-        .delete_labelled::<PersistentVolumeClaim>(&key.namespace, &of)
-        .await?;
-    ctx.writer
-        .delete_labelled::<ConfigMap>(&key.namespace, &of)
-        .await?;
+    ctx.writer.delete_labelled::<PersistentVolumeClaim>(&key.namespace, &of).await?;
+    ctx.writer.delete_labelled::<ConfigMap>(&key.namespace, &of).await?;
     Ok(())
 }

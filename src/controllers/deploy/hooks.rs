@@ -35,10 +35,7 @@ pub async fn run(
             Some(HookRun::Failed(_)) => return Ok(false),
             Some(HookRun::Running) => {}
             None => {
-                let begun = ctx
-                    .store
-                    .hook_begin(entry.deploy.id, phase, &hook.name, ctx.clock.now())
-                    .await?;
+                let begun = ctx.store.hook_begin(entry.deploy.id, phase, &hook.name, ctx.clock.now()).await?;
                 let run = match begun {
                     HookStart::Started | HookStart::AlreadyRunning => HookRun::Running,
                     HookStart::Finished { ok: true } => HookRun::Succeeded,
@@ -48,25 +45,13 @@ pub async fn run(
                 return Ok(true);
             }
         }
-        let name = names::job(
-            &snapshot.identity.stage,
-            &hook.name,
-            phase.word(),
-            &entry.deploy.id.to_string(),
-        );
+        let name = names::job(&snapshot.identity.stage, &hook.name, phase.word(), &entry.deploy.id.to_string());
         let Some(job) = children.job(&name) else {
             let at = observe::context(entry, owner, children);
-            let HookManifests {
-                claims,
-                config,
-                job,
-                addresses: _,
-            } = render::hook(&snapshot, &entry.deploy.instance, hook, phase, &at).map_err(
-                |problems| Error::Snapshot {
-                    snapshot: entry.deploy.snapshot.clone(),
-                    message: problems.to_string(),
-                },
-            )?;
+            let HookManifests { claims, config, job, addresses: _ } =
+                render::hook(&snapshot, &entry.deploy.instance, hook, phase, &at).map_err(|problems| {
+                    Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }
+                })?;
             for claim in &claims {
                 ctx.writer.apply(claim).await?;
             }
@@ -84,22 +69,9 @@ pub async fn run(
             HookRun::Failed(message) => (false, message.clone()),
             _ => (true, String::new()),
         };
-        ctx.store
-            .hook_finish(
-                entry.deploy.id,
-                phase,
-                &hook.name,
-                ok,
-                &message,
-                ctx.clock.now(),
-            )
-            .await?;
+        ctx.store.hook_finish(entry.deploy.id, phase, &hook.name, ok, &message, ctx.clock.now()).await?;
         entry.hooks.insert(key, ended);
-        let doomed = Doomed {
-            namespace: &snapshot.identity.namespace,
-            name: &name,
-            uid: Some(&job.meta.uid),
-        };
+        let doomed = Doomed { namespace: &snapshot.identity.namespace, name: &name, uid: Some(&job.meta.uid) };
         ctx.writer.delete::<Job>(doomed).await?;
         return Ok(true);
     }
@@ -111,8 +83,5 @@ fn ended(job: &JobView) -> Option<HookRun> {
         return Some(HookRun::Succeeded);
     }
     let failure = job.failure.as_ref()?;
-    Some(HookRun::Failed(format!(
-        "{}: {}",
-        failure.reason, failure.message
-    )))
+    Some(HookRun::Failed(format!("{}: {}", failure.reason, failure.message)))
 }

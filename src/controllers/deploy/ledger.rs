@@ -120,9 +120,7 @@ impl Ledger {
     pub fn latest(&self) -> Option<&Deploy> {
         let open = self.open.last().map(|entry| &entry.deploy);
         let closed = self.history.front().map(|finished| &finished.deploy);
-        open.into_iter()
-            .chain(closed)
-            .max_by_key(|deploy| deploy.sequence)
+        open.into_iter().chain(closed).max_by_key(|deploy| deploy.sequence)
     }
 
     /// The sequence of the next deploy.
@@ -160,17 +158,8 @@ impl Ledger {
     pub fn closed(&mut self, position: usize) -> Entry {
         let entry = self.open.remove(position);
         let images = entry.release().summary();
-        let after = self
-            .history
-            .iter()
-            .position(|other| other.deploy.sequence < entry.deploy.sequence);
-        self.history.insert(
-            after.unwrap_or(self.history.len()),
-            Finished {
-                deploy: entry.deploy.clone(),
-                images,
-            },
-        );
+        let after = self.history.iter().position(|other| other.deploy.sequence < entry.deploy.sequence);
+        self.history.insert(after.unwrap_or(self.history.len()), Finished { deploy: entry.deploy.clone(), images });
         self.history.truncate(HISTORY);
         entry
     }

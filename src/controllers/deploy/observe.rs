@@ -28,8 +28,7 @@ pub struct Planned {
 
 /// What rendering takes besides a snapshot: addresses as they are known now.
 pub fn context(entry: &Entry, owner: &OwnerReference, children: &StageChildren) -> render::Context {
-    let address =
-        |view: &ServiceView| Some((view.meta.name.to_string(), view.cluster_ip?.to_string()));
+    let address = |view: &ServiceView| Some((view.meta.name.to_string(), view.cluster_ip?.to_string()));
     render::Context {
         owner: owner.clone(),
         deploy: entry.deploy.id,
@@ -38,19 +37,11 @@ pub fn context(entry: &Entry, owner: &OwnerReference, children: &StageChildren) 
 }
 
 /// Renders the instance of `entry` with the addresses that are known.
-pub fn planned(
-    entry: &Entry,
-    owner: &OwnerReference,
-    children: &StageChildren,
-) -> Result<Planned, Error> {
+pub fn planned(entry: &Entry, owner: &OwnerReference, children: &StageChildren) -> Result<Planned, Error> {
     let ctx = context(entry, owner, children);
-    let manifests =
-        render::instance(&entry.snapshot, &entry.deploy.instance, &ctx).map_err(|problems| {
-            Error::Snapshot {
-                snapshot: entry.deploy.snapshot.clone(),
-                message: problems.to_string(),
-            }
-        })?;
+    let manifests = render::instance(&entry.snapshot, &entry.deploy.instance, &ctx).map_err(|problems| {
+        Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }
+    })?;
     let lacks_addresses = !manifests.missing_addresses(&ctx).is_empty();
     let expected = manifests
         .waves
@@ -60,27 +51,17 @@ pub fn planned(
         .map(|(wave, service)| Expected {
             service: service.name.clone(),
             workload: service.workload.metadata.name.clone().unwrap_or_default(),
-            rendered: render::rendered(&service.workload)
-                .unwrap_or_default()
-                .to_owned(),
+            rendered: render::rendered(&service.workload).unwrap_or_default().to_owned(),
             revision: service.revision.clone(),
             replicas: replicas(&service.workload),
             wave,
         })
         .collect();
-    Ok(Planned {
-        manifests,
-        expected,
-        lacks_addresses,
-    })
+    Ok(Planned { manifests, expected, lacks_addresses })
 }
 
 fn replicas(workload: &k8s_openapi::api::apps::v1::Deployment) -> u32 {
-    let declared = workload
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1);
+    let declared = workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     u32::try_from(declared).unwrap_or_default()
 }
 
@@ -106,9 +87,7 @@ pub struct Scene<'a> {
 
 /// Gathers the observation.
 pub fn observe(scene: &Scene<'_>) -> Observation {
-    let Scene {
-        entry, children, ..
-    } = scene;
+    let Scene { entry, children, .. } = scene;
     let deploy = &entry.deploy;
     let hooks = |phase| hooks(entry, phase);
     Observation {
@@ -130,17 +109,10 @@ fn last_good(scene: &Scene<'_>, deploy: &Deploy) -> Option<LastGood> {
     let good = scene.ledger.good.as_ref()?;
     let serving = deploy.state == State::Failed
         && scene.good.is_some_and(|planned| {
-            planned
-                .expected
-                .iter()
-                .all(|one| workloads::standing(one, scene.children) == Standing::Ready)
+            planned.expected.iter().all(|one| workloads::standing(one, scene.children) == Standing::Ready)
         })
         && traffic_points_at(&good.snapshot, &good.deploy.instance, scene.children);
-    Some(LastGood {
-        deploy: good.deploy.id,
-        summary: good.release().summary(),
-        serving,
-    })
+    Some(LastGood { deploy: good.deploy.id, summary: good.release().summary(), serving })
 }
 
 /// How far the hooks of a phase are, by what is stored about them.
@@ -160,31 +132,21 @@ pub fn hooks(entry: &Entry, phase: Phase) -> Hooks {
 
 /// Services of an instance that the target's stable Services lead to.
 pub fn routed(snapshot: &Snapshot) -> impl Iterator<Item = &render::ServiceSpec> {
-    snapshot
-        .services
-        .iter()
-        .filter(|service| service.scope == Scope::Instance && !service.ports.is_empty())
+    snapshot.services.iter().filter(|service| service.scope == Scope::Instance && !service.ports.is_empty())
 }
 
 /// Whether every stable Service was seen to select the instance. True when there is nothing to route.
 pub fn traffic_points_at(snapshot: &Snapshot, instance: &str, children: &StageChildren) -> bool {
     routed(snapshot).all(|service| {
         let name = names::stage_service(&snapshot.identity.stage, &service.name);
-        children
-            .service(&name)
-            .is_some_and(|view| view.selects.as_deref() == Some(instance))
+        children.service(&name).is_some_and(|view| view.selects.as_deref() == Some(instance))
     })
 }
 
 /// Whether the objects of the route exist and are accepted.
 fn route(scene: &Scene<'_>) -> Route {
     let at = context(scene.entry, &scene.target.owner, scene.children);
-    for one in routes::wanted(
-        scene.target.route,
-        &scene.entry.snapshot,
-        &[&scene.entry.deploy.instance],
-        &at,
-    ) {
+    for one in routes::wanted(scene.target.route, &scene.entry.snapshot, &[&scene.entry.deploy.instance], &at) {
         match one.view(scene.children) {
             None => return Route::Waiting(format!("{one} is being made")),
             Some(_) if !one.holds(scene.children) => {
@@ -192,14 +154,8 @@ fn route(scene: &Scene<'_>) -> Route {
             }
             Some(view) if view.accepted => {}
             Some(view) => {
-                let why = view
-                    .problem
-                    .as_ref()
-                    .map(|because| format!(": {}", because.message))
-                    .unwrap_or_default();
-                return Route::Waiting(format!(
-                    "{one} is not accepted yet{why}; does a controller serve its class?"
-                ));
+                let why = view.problem.as_ref().map(|because| format!(": {}", because.message)).unwrap_or_default();
+                return Route::Waiting(format!("{one} is not accepted yet{why}; does a controller serve its class?"));
             }
         }
     }

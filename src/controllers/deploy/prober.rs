@@ -73,9 +73,7 @@ impl Prober {
         let aims = aims(entry, planned, children);
         let decides = entry.deploy.state != State::Starting;
         match before {
-            Some(same)
-                if same.is_for(entry.deploy.id) && same.decides == decides && same.aims == aims =>
-            {
+            Some(same) if same.is_for(entry.deploy.id) && same.decides == decides && same.aims == aims => {
                 return same;
             }
             _ => {}
@@ -91,8 +89,7 @@ impl Prober {
                     let verdict = ask(&aim).await;
                     let worth_telling = {
                         let mut all = tallies.lock().unwrap_or_else(PoisonError::into_inner);
-                        all.get_mut(position)
-                            .is_some_and(|tally| count(tally, &aim, verdict))
+                        all.get_mut(position).is_some_and(|tally| count(tally, &aim, verdict))
                     };
                     if worth_telling {
                         trigger.stage(&key);
@@ -103,12 +100,7 @@ impl Prober {
         Self {
             deploy: entry.deploy.id,
             decides,
-            services: entry
-                .snapshot
-                .services
-                .iter()
-                .filter(|service| service.health.is_some())
-                .count(),
+            services: entry.snapshot.services.iter().filter(|service| service.health.is_some()).count(),
             _tasks: tasks.collect(),
             aims,
             tallies,
@@ -128,26 +120,15 @@ impl Prober {
         if self.decides && self.aims.len() == self.services {
             return health;
         }
-        Health {
-            successes: 0,
-            failures: 0,
-            ..health
-        }
+        Health { successes: 0, failures: 0, ..health }
     }
 }
 
 fn summary(aims: &[Aim], tallies: &[Tally], success: u32, failure: u32) -> Health {
-    let mut health = Health {
-        successes: success,
-        failures: 0,
-        last_failure: None,
-    };
+    let mut health = Health { successes: success, failures: 0, last_failure: None };
     for (aim, tally) in aims.iter().zip(tallies) {
         if tally.successes < aim.success_threshold {
-            health.successes = health
-                .successes
-                .min(tally.successes)
-                .min(success.saturating_sub(1));
+            health.successes = health.successes.min(tally.successes).min(success.saturating_sub(1));
         }
         let failures = match tally.failures >= aim.failure_threshold {
             true => failure.max(tally.failures),
@@ -192,25 +173,15 @@ fn aims(entry: &Entry, planned: &Planned, children: &StageChildren) -> Vec<Aim> 
     let aim = |service: &crate::render::ServiceSpec| {
         let health = service.health.as_ref()?;
         let ip = match entry.deploy.state {
-            State::Starting => workloads::unready(&planned.expected, &service.name, children)
-                .find_map(|pod| pod.ip)?,
+            State::Starting => workloads::unready(&planned.expected, &service.name, children).find_map(|pod| pod.ip)?,
             _ => {
                 let object = planned.manifests.service(&service.name)?.service.as_ref()?;
-                children
-                    .service(object.metadata.name.as_deref()?)?
-                    .cluster_ip?
+                children.service(object.metadata.name.as_deref()?)?.cluster_ip?
             }
         };
-        let port = service
-            .ports
-            .iter()
-            .find(|port| port.name == health.port)?
-            .port;
+        let port = service.ports.iter().find(|port| port.name == health.port)?.port;
         let asked = match &health.probe {
-            Asked::Http { path, expect } => Ask::Http {
-                path: path.clone(),
-                expect: expect.parse().ok()?,
-            },
+            Asked::Http { path, expect } => Ask::Http { path: path.clone(), expect: expect.parse().ok()? },
             Asked::Tcp {} => Ask::Tcp,
         };
         Some(Aim {
@@ -243,9 +214,7 @@ mod tests {
     }
 
     fn bad(reason: &str) -> Verdict {
-        Verdict::Bad {
-            reason: reason.into(),
-        }
+        Verdict::Bad { reason: reason.into() }
     }
 
     #[test]
@@ -271,17 +240,10 @@ mod tests {
     fn a_pass_is_asked_for_only_when_something_may_move() {
         let aim = aim("web", 2, 3);
         let mut tally = Tally::default();
-        let told: Vec<bool> = [
-            bad("a"),
-            bad("a"),
-            bad("a"),
-            Verdict::Good,
-            Verdict::Good,
-            Verdict::Good,
-        ]
-        .into_iter()
-        .map(|verdict| count(&mut tally, &aim, verdict))
-        .collect();
+        let told: Vec<bool> = [bad("a"), bad("a"), bad("a"), Verdict::Good, Verdict::Good, Verdict::Good]
+            .into_iter()
+            .map(|verdict| count(&mut tally, &aim, verdict))
+            .collect();
         assert_eq!(told, [true, false, true, false, true, false]);
     }
 }

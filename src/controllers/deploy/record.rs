@@ -43,10 +43,9 @@ pub async fn create(
         sequence: ledger.next_sequence(),
         release: snapshot.release.clone(),
         snapshot_hash: wanted.snapshot.clone(),
-        snapshot: snapshot.to_json().map_err(|error| Error::Snapshot {
-            snapshot: wanted.snapshot.clone(),
-            message: error.to_string(),
-        })?,
+        snapshot: snapshot
+            .to_json()
+            .map_err(|error| Error::Snapshot { snapshot: wanted.snapshot.clone(), message: error.to_string() })?,
         instance: snapshot.instance(),
         actor,
         cause,
@@ -83,13 +82,7 @@ pub async fn create(
     };
     tracing::info!(deploy = %deploy.id, stage = %target.key, cause = deploy.cause, actor = %deploy.actor, "deploy was asked for");
     if let (Some(veto), Some(bad)) = (new.veto, &ledger.good) {
-        ledger.vetoed.insert(
-            bad.deploy.release.clone(),
-            Veto {
-                deploy: bad.deploy.id,
-                reason: veto.reason,
-            },
-        );
+        ledger.vetoed.insert(bad.deploy.release.clone(), Veto { deploy: bad.deploy.id, reason: veto.reason });
     }
     if wanted.request.is_some() {
         ledger.vetoed.remove(&wanted.release);
@@ -119,15 +112,9 @@ pub async fn advance(
         return Ok(());
     };
     let before = entry.deploy.clone();
-    let to = taken
-        .last()
-        .map_or(before.state, |transition| transition.to);
+    let to = taken.last().map_or(before.state, |transition| transition.to);
     let closes = close.is_some() || to.is_terminal();
-    let actor = if to == State::Aborted {
-        before.actor.clone()
-    } else {
-        Actor::Controller
-    };
+    let actor = if to == State::Aborted { before.actor.clone() } else { Actor::Controller };
     let consequences = consequences(ctx, ledger, entry, taken, closes);
     let change = || Advance {
         id: before.id,
@@ -138,31 +125,19 @@ pub async fn advance(
         evidence: false,
         at: now,
         actor,
-        instances: consequences
-            .instances
-            .iter()
-            .map(|(change, _)| change.clone())
-            .collect(),
+        instances: consequences.instances.iter().map(|(change, _)| change.clone()).collect(),
         veto: consequences.veto.clone(),
     };
     let version = match &close {
         Some(why) if taken.is_empty() => {
-            ctx.store
-                .deploy_close(before.id, before.version, ctx.term.epoch, why, now)
-                .await?
+            ctx.store.deploy_close(before.id, before.version, ctx.term.epoch, why, now).await?
         }
         _ => ctx.store.deploy_advance(&change()).await?,
     };
-    let reason = taken
-        .last()
-        .map(|transition| (transition.reason, transition.message.as_str()));
+    let reason = taken.last().map(|transition| (transition.reason, transition.message.as_str()));
     tell(ctx, target, &before, to, reason, close.as_deref(), now);
 
-    let storage = entry
-        .snapshot
-        .services
-        .iter()
-        .any(|service| service.volumes.iter().any(keeps_objects));
+    let storage = entry.snapshot.services.iter().any(|service| service.volumes.iter().any(keeps_objects));
     let entry = &mut ledger.open[position];
     let deploy = &mut entry.deploy;
     deploy.version = version;
@@ -170,8 +145,7 @@ pub async fn advance(
     if !taken.is_empty() {
         deploy.since = now;
     }
-    if let Some((reason, message)) =
-        reason.filter(|_| matches!(to, State::Failed | State::Aborted | State::Superseded))
+    if let Some((reason, message)) = reason.filter(|_| matches!(to, State::Failed | State::Aborted | State::Superseded))
     {
         deploy.reason = Some(reason.to_owned());
         deploy.message = Some(message.to_owned());
@@ -180,28 +154,13 @@ pub async fn advance(
     let release = deploy.release.clone();
     for (change, failed) in consequences.instances {
         if let Some(made_by) = change.deploy {
-            let made = ledger
-                .instances
-                .get(&change.name)
-                .map_or(now, |row| row.made);
-            let row = Instance {
-                deploy: made_by,
-                release: release.clone(),
-                failed,
-                storage,
-                made,
-            };
+            let made = ledger.instances.get(&change.name).map_or(now, |row| row.made);
+            let row = Instance { deploy: made_by, release: release.clone(), failed, storage, made };
             ledger.instances.insert(change.name, row);
         }
     }
     if let Some(veto) = consequences.veto {
-        ledger.vetoed.insert(
-            release.clone(),
-            Veto {
-                deploy: before.id,
-                reason: veto.reason,
-            },
-        );
+        ledger.vetoed.insert(release.clone(), Veto { deploy: before.id, reason: veto.reason });
     }
     if closes {
         let closed = ledger.closed(position);
@@ -213,10 +172,7 @@ pub async fn advance(
 }
 
 fn keeps_objects(volume: &crate::render::snapshot::Volume) -> bool {
-    matches!(
-        volume.source,
-        VolumeSource::PerInstanceClaim(_) | VolumeSource::Files(_)
-    )
+    matches!(volume.source, VolumeSource::PerInstanceClaim(_) | VolumeSource::Files(_))
 }
 
 /// What goes into the same statement as the transitions.
@@ -226,42 +182,22 @@ struct Consequences {
     veto: Option<NewVeto>,
 }
 
-fn consequences(
-    ctx: &Context,
-    ledger: &Ledger,
-    entry: &Entry,
-    taken: &[Transition],
-    closes: bool,
-) -> Consequences {
+fn consequences(ctx: &Context, ledger: &Ledger, entry: &Entry, taken: &[Transition], closes: bool) -> Consequences {
     let deploy = &entry.deploy;
     let entered = |state: State| taken.iter().any(|transition| transition.to == state);
-    let change = |status| InstanceChange {
-        name: deploy.instance.clone(),
-        status,
-        deploy: Some(deploy.id),
-    };
-    let mut out = Consequences {
-        instances: Vec::new(),
-        veto: None,
-    };
+    let change = |status| InstanceChange { name: deploy.instance.clone(), status, deploy: Some(deploy.id) };
+    let mut out = Consequences { instances: Vec::new(), veto: None };
     let good = ledger.good.as_ref().map(|good| &good.deploy);
     let shared = good.is_some_and(|good| good.instance == deploy.instance);
     if entered(State::Pulling) {
         out.instances.push((change(InstanceStatus::Running), false));
-    } else if (entered(State::Failed)
-        || (entered(State::Aborted) && deploy.state != State::Pending))
-        && !shared
-    {
+    } else if (entered(State::Failed) || (entered(State::Aborted) && deploy.state != State::Pending)) && !shared {
         out.instances.push((change(InstanceStatus::Failed), true));
     }
     let other = good.is_some_and(|good| good.release != deploy.release);
-    if entered(State::RolledBack) && closes && other && !ledger.vetoed.contains_key(&deploy.release)
-    {
+    if entered(State::RolledBack) && closes && other && !ledger.vetoed.contains_key(&deploy.release) {
         let reason = deploy.message.clone().unwrap_or_else(|| "it failed".into());
-        out.veto = Some(NewVeto {
-            id: ctx.ids.next(),
-            reason,
-        });
+        out.veto = Some(NewVeto { id: ctx.ids.next(), reason });
     }
     out
 }
@@ -277,14 +213,8 @@ pub async fn instance_removed(
     let Some(row) = ledger.instances.get(name) else {
         return Ok(());
     };
-    let change = InstanceChange {
-        name: name.to_owned(),
-        status: InstanceStatus::Removed,
-        deploy: Some(row.deploy),
-    };
-    ctx.store
-        .instances_change(target.id, &[change], now)
-        .await?;
+    let change = InstanceChange { name: name.to_owned(), status: InstanceStatus::Removed, deploy: Some(row.deploy) };
+    ctx.store.instances_change(target.id, &[change], now).await?;
     ledger.instances.remove(name);
     Ok(())
 }
@@ -300,58 +230,26 @@ pub async fn roll_back(
     let Some(bad) = ledger.good.clone() else {
         return Ok(false);
     };
-    if ledger
-        .open
-        .iter()
-        .any(|entry| entry.deploy.rollback_of == Some(bad.deploy.id))
-    {
+    if ledger.open.iter().any(|entry| entry.deploy.rollback_of == Some(bad.deploy.id)) {
         return Ok(false);
     }
-    let previous = ctx
-        .store
-        .deploy_good_before(target.id, bad.deploy.sequence)
-        .await?;
-    let Some(previous) =
-        previous.filter(|previous| previous.stored.deploy.release != bad.deploy.release)
-    else {
+    let previous = ctx.store.deploy_good_before(target.id, bad.deploy.sequence).await?;
+    let Some(previous) = previous.filter(|previous| previous.stored.deploy.release != bad.deploy.release) else {
         return Ok(false);
     };
     let hash = previous.stored.deploy.snapshot;
     let snapshot = read_snapshot(&hash, &previous.snapshot)?;
-    let wanted = Wanted {
-        release: snapshot.release.id(),
-        snapshot: hash,
-        request: None,
-    };
+    let wanted = Wanted { release: snapshot.release.id(), snapshot: hash, request: None };
     let cause = format!("rollback of {}: {}", bad.release().summary(), collapse.0);
-    let undone = Undone {
-        snapshot: bad.deploy.snapshot.clone(),
-        request: bad.request.clone(),
-    };
-    let veto = NewVeto {
-        id: ctx.ids.next(),
-        reason: collapse.0.clone(),
-    };
-    create(
-        ctx,
-        target,
-        ledger,
-        snapshot,
-        &wanted,
-        Actor::Policy,
-        cause,
-        Some((undone, bad.deploy.id, veto)),
-    )
-    .await?;
+    let undone = Undone { snapshot: bad.deploy.snapshot.clone(), request: bad.request.clone() };
+    let veto = NewVeto { id: ctx.ids.next(), reason: collapse.0.clone() };
+    create(ctx, target, ledger, snapshot, &wanted, Actor::Policy, cause, Some((undone, bad.deploy.id, veto))).await?;
     Ok(true)
 }
 
 /// Reads a stored snapshot back.
 pub fn read_snapshot(hash: &str, text: &str) -> Result<Snapshot, Error> {
-    let unreadable = |message: String| Error::Snapshot {
-        snapshot: hash.to_owned(),
-        message,
-    };
+    let unreadable = |message: String| Error::Snapshot { snapshot: hash.to_owned(), message };
     let document = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
     Snapshot::from_json(&document).map_err(|error| unreadable(error.to_string()))
 }
@@ -369,14 +267,10 @@ fn tell(
     let (word, message) = reason.unwrap_or(("Closed", close.unwrap_or_default()));
     tracing::info!(deploy = %before.id, stage = %target.key, from = %before.state, %to, reason = word, message, "deploy moved");
     let spent = |since: Timestamp| now.duration_since(since).try_into().unwrap_or_default();
-    ctx.telemetry
-        .metrics
-        .deploy_left(before.state.word(), spent(before.since));
+    ctx.telemetry.metrics.deploy_left(before.state.word(), spent(before.since));
     let ends = to.is_terminal() || close.is_some();
     if ends {
-        ctx.telemetry
-            .metrics
-            .deploy_closed(to.word(), spent(before.created_at));
+        ctx.telemetry.metrics.deploy_closed(to.word(), spent(before.created_at));
     }
     let severity = match to {
         State::Success | State::Superseded => Severity::Normal,
@@ -389,17 +283,7 @@ fn tell(
         // Best effort, and nothing waits for it.
         tokio::spawn(async move {
             let action = format!("Deploy {id}");
-            events
-                .publish(
-                    &object,
-                    &Notice {
-                        severity,
-                        reason: to.camel(),
-                        action: &action,
-                        note: &note,
-                    },
-                )
-                .await;
+            events.publish(&object, &Notice { severity, reason: to.camel(), action: &action, note: &note }).await;
         });
     }
 }

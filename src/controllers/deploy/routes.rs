@@ -44,8 +44,7 @@ impl Wanted {
 
     /// Whether it exists as rendered.
     pub fn holds(&self, children: &StageChildren) -> bool {
-        self.view(children)
-            .is_some_and(|view| view.meta.rendered.as_deref() == self.rendered())
+        self.view(children).is_some_and(|view| view.meta.rendered.as_deref() == self.rendered())
     }
 
     /// Makes it so.
@@ -79,44 +78,29 @@ pub fn wanted(
         return Vec::new();
     };
     let own = render::stage_route(snapshot, route, at);
-    let theirs = instances
-        .iter()
-        .filter_map(|instance| render::instance_route(snapshot, route, instance, at));
+    let theirs = instances.iter().filter_map(|instance| render::instance_route(snapshot, route, instance, at));
     own.into_iter().chain(theirs).map(Wanted).collect()
 }
 
 /// Removes the target's routes that are no longer wanted: the declaration changed its kind or took it back. Routes of
 /// instances go with their instance.
-pub async fn prune(
-    ctx: &Context,
-    target: &Target<'_>,
-    entry: &Entry,
-    children: &StageChildren,
-) -> Result<(), Error> {
+pub async fn prune(ctx: &Context, target: &Target<'_>, entry: &Entry, children: &StageChildren) -> Result<(), Error> {
     if children.ingresses().next().is_none() && children.http_routes().next().is_none() {
         return Ok(());
     }
     let at = observe::context(entry, &target.owner, children);
     let wanted = wanted(target.route, &entry.snapshot, &[], &at);
-    let keep = |kind: fn(&RouteObject) -> bool, name: &str| {
-        wanted.iter().any(|one| kind(&one.0) && one.name() == name)
-    };
+    let keep = |kind: fn(&RouteObject) -> bool, name: &str| wanted.iter().any(|one| kind(&one.0) && one.name() == name);
     let ingresses = children
         .ingresses()
         .map(|view| view.meta())
-        .filter(|meta| {
-            meta.instance.is_none()
-                && !keep(|one| matches!(one, RouteObject::Ingress(_)), &meta.name)
-        })
+        .filter(|meta| meta.instance.is_none() && !keep(|one| matches!(one, RouteObject::Ingress(_)), &meta.name))
         .collect();
     apply::delete::<Ingress>(ctx, &target.key, ingresses).await?;
     let routes = children
         .http_routes()
         .map(|view| view.meta())
-        .filter(|meta| {
-            meta.instance.is_none()
-                && !keep(|one| matches!(one, RouteObject::HttpRoute(_)), &meta.name)
-        })
+        .filter(|meta| meta.instance.is_none() && !keep(|one| matches!(one, RouteObject::HttpRoute(_)), &meta.name))
         .collect();
     apply::delete::<HttpRoute>(ctx, &target.key, routes).await?;
     Ok(())

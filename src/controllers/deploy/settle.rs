@@ -46,23 +46,9 @@ pub async fn settle(
     driven: &mut Driven,
 ) -> Result<Option<Collapse>, Error> {
     let now = ctx.clock.now();
-    let collapse = serve(
-        ctx,
-        target,
-        ledger,
-        unready_since,
-        keeping.watch,
-        driven,
-        now,
-    )
-    .await?;
+    let collapse = serve(ctx, target, ledger, unready_since, keeping.watch, driven, now).await?;
     let children = ctx.index.stage(&target.key);
-    let retirement = retire(
-        &kept(ledger, &children),
-        keeping.keep_previous,
-        keeping.max_instances,
-        now,
-    );
+    let retirement = retire(&kept(ledger, &children), keeping.keep_previous, keeping.max_instances, now);
     remove(ctx, target, ledger, &retirement, &children, now).await?;
     if let Some(wake) = retirement.wake {
         driven.wake_at(wake);
@@ -82,22 +68,13 @@ async fn serve(
 ) -> Result<Option<Collapse>, Error> {
     let children = ctx.index.stage(&target.key);
     // A deploy in health checking moves the traffic as its last act, and one that is being undone gets it back by itself.
-    let moving = ledger
-        .open
-        .iter()
-        .any(|entry| matches!(entry.deploy.state, State::HealthChecking | State::Failed));
-    let quiet = ledger
-        .open
-        .iter()
-        .all(|entry| entry.deploy.state == State::Pending);
+    let moving = ledger.open.iter().any(|entry| matches!(entry.deploy.state, State::HealthChecking | State::Failed));
+    let quiet = ledger.open.iter().all(|entry| entry.deploy.state == State::Pending);
     let Some(good) = &mut ledger.good else {
         return Ok(None);
     };
     let planned = observe::planned(good, &target.owner, &children)?;
-    let ready = planned
-        .expected
-        .iter()
-        .all(|one| workloads::standing(one, &children) == Standing::Ready);
+    let ready = planned.expected.iter().all(|one| workloads::standing(one, &children) == Standing::Ready);
     if !moving {
         // Never away from what serves to what cannot.
         if ready {
@@ -111,15 +88,7 @@ async fn serve(
         return Ok(None);
     }
     if observe::hooks(good, Phase::AfterSuccess) != Hooks::Done {
-        while hooks::run(
-            ctx,
-            good,
-            Phase::AfterSuccess,
-            &target.owner,
-            &ctx.index.stage(&target.key),
-        )
-        .await?
-        {}
+        while hooks::run(ctx, good, Phase::AfterSuccess, &target.owner, &ctx.index.stage(&target.key)).await? {}
     }
     // Only what is gone is made again: what renders differently since an upgrade of this program is left as it is.
     let gone = |one: &workloads::Expected| children.workload(&one.workload).is_none();
@@ -127,66 +96,40 @@ async fn serve(
         apply::instance(ctx, &planned, &children).await?;
     }
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
-    *unready_since = if ready {
-        None
-    } else {
-        Some(unready_since.unwrap_or(now))
-    };
-    Ok(
-        match watch::watch(&good.deploy, &seen, *unready_since, length, now) {
-            watch::Watch::Over => None,
-            watch::Watch::Fine(wake) => {
-                driven.wake_at(wake);
-                None
-            }
-            watch::Watch::Rollback(why) => Some(Collapse(why)),
-        },
-    )
+    *unready_since = if ready { None } else { Some(unready_since.unwrap_or(now)) };
+    Ok(match watch::watch(&good.deploy, &seen, *unready_since, length, now) {
+        watch::Watch::Over => None,
+        watch::Watch::Fine(wake) => {
+            driven.wake_at(wake);
+            None
+        }
+        watch::Watch::Rollback(why) => Some(Collapse(why)),
+    })
 }
 
 /// Every instance that exists or is remembered, and why it exists.
 fn kept(ledger: &Ledger, children: &StageChildren) -> Vec<Kept> {
-    let mut names: Vec<&str> = children
-        .instances()
-        .into_iter()
-        .chain(ledger.instances.keys().map(String::as_str))
-        .collect();
+    let mut names: Vec<&str> =
+        children.instances().into_iter().chain(ledger.instances.keys().map(String::as_str)).collect();
     names.sort_unstable();
     names.dedup();
     let good = ledger.good.as_ref().map(|entry| &entry.deploy);
     let ended = |row: &Instance| {
-        let deploy = ledger
-            .history
-            .iter()
-            .find(|finished| finished.deploy.id == row.deploy);
-        deploy
-            .and_then(|finished| finished.deploy.finished_at)
-            .unwrap_or(row.made)
+        let deploy = ledger.history.iter().find(|finished| finished.deploy.id == row.deploy);
+        deploy.and_then(|finished| finished.deploy.finished_at).unwrap_or(row.made)
     };
     let kept = |name: &str| {
-        let open = ledger
-            .open
-            .iter()
-            .any(|entry| entry.deploy.instance == name);
+        let open = ledger.open.iter().any(|entry| entry.deploy.instance == name);
         let role = match (ledger.instances.get(name), good) {
             _ if open || good.is_some_and(|good| good.instance == name) => Role::Needed,
             (None, _) => Role::Unknown,
-            (Some(row), good) if row.failed => Role::Failed {
-                since: ended(row),
-                keep: good.is_none(),
-            },
+            (Some(row), good) if row.failed => Role::Failed { since: ended(row), keep: good.is_none() },
             (Some(row), good) => {
                 let since = good.and_then(|good| good.finished_at).unwrap_or(row.made);
-                Role::Previous {
-                    since,
-                    made: row.made,
-                }
+                Role::Previous { since, made: row.made }
             }
         };
-        Kept {
-            name: name.to_owned(),
-            role,
-        }
+        Kept { name: name.to_owned(), role }
     };
     names.into_iter().map(kept).collect()
 }

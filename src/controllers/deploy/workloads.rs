@@ -47,27 +47,15 @@ pub fn standing(expected: &Expected, children: &StageChildren) -> Standing {
 
 /// The first wave that is not ready, or the number of waves: services up to and including it may be applied.
 pub fn frontier(expected: &[Expected], children: &StageChildren) -> usize {
-    let unready = expected
-        .iter()
-        .filter(|one| standing(one, children) != Standing::Ready)
-        .map(|one| one.wave)
-        .min();
-    unready.unwrap_or_else(|| {
-        expected
-            .iter()
-            .map(|one| one.wave + 1)
-            .max()
-            .unwrap_or_default()
-    })
+    let unready = expected.iter().filter(|one| standing(one, children) != Standing::Ready).map(|one| one.wave).min();
+    unready.unwrap_or_else(|| expected.iter().map(|one| one.wave + 1).max().unwrap_or_default())
 }
 
 /// Summary for the machine. `snapshot` is what the expectation was rendered from.
 pub fn workloads(snapshot: &str, expected: &[Expected], children: &StageChildren) -> Workloads {
     let frontier = frontier(expected, children);
     let due: Vec<&Expected> = expected.iter().filter(|one| one.wave <= frontier).collect();
-    let applied = due
-        .iter()
-        .all(|one| standing(one, children) != Standing::Absent);
+    let applied = due.iter().all(|one| standing(one, children) != Standing::Absent);
     let mut progress = Vec::new();
     let mut problem: Option<Problem> = None;
     let mut pulled = applied;
@@ -78,21 +66,13 @@ pub fn workloads(snapshot: &str, expected: &[Expected], children: &StageChildren
         if is_ready(one, view) {
             continue;
         }
-        progress.push(format!(
-            "{} {}/{} ready",
-            one.service,
-            view.ready.min(one.replicas),
-            one.replicas
-        ));
+        progress.push(format!("{} {}/{} ready", one.service, view.ready.min(one.replicas), one.replicas));
         let pods: Vec<&PodView> = pods(one, view, children).collect();
         let with_images = pods.iter().filter(|pod| pod.is_pulled()).count();
         if u32::try_from(with_images).unwrap_or(u32::MAX) < one.replicas {
             pulled = false;
         }
-        let found = pods
-            .iter()
-            .filter_map(|pod| pod_problem(pod))
-            .max_by_key(|found| found.fatal);
+        let found = pods.iter().filter_map(|pod| pod_problem(pod)).max_by_key(|found| found.fatal);
         let found = found.or_else(|| {
             view.replica_failure.as_ref().map(|failure| Problem {
                 reason: failure.reason.to_string(),
@@ -101,9 +81,7 @@ pub fn workloads(snapshot: &str, expected: &[Expected], children: &StageChildren
             })
         });
         if let Some(found) = found
-            && problem
-                .as_ref()
-                .is_none_or(|problem| found.fatal && !problem.fatal)
+            && problem.as_ref().is_none_or(|problem| found.fatal && !problem.fatal)
         {
             problem = Some(found);
         }
@@ -111,23 +89,15 @@ pub fn workloads(snapshot: &str, expected: &[Expected], children: &StageChildren
     Workloads {
         snapshot: applied.then(|| snapshot.to_owned()),
         pulled,
-        ready: applied
-            && expected
-                .iter()
-                .all(|one| standing(one, children) == Standing::Ready),
+        ready: applied && expected.iter().all(|one| standing(one, children) == Standing::Ready),
         progress: progress.join(", "),
         problem,
     }
 }
 
 /// Pods that are not well, for the evidence.
-pub fn unwell<'a>(
-    expected: &'a [Expected],
-    children: &'a StageChildren,
-) -> impl Iterator<Item = &'a PodView> {
-    expected
-        .iter()
-        .flat_map(|one| unready(expected, &one.service, children))
+pub fn unwell<'a>(expected: &'a [Expected], children: &'a StageChildren) -> impl Iterator<Item = &'a PodView> {
+    expected.iter().flat_map(|one| unready(expected, &one.service, children))
 }
 
 /// Pods of one service that are not ready.
@@ -168,38 +138,21 @@ fn pods<'a>(
 }
 
 fn pod_problem(pod: &PodView) -> Option<Problem> {
-    let soft = |reason: &str, message: String| Problem {
-        reason: reason.into(),
-        message,
-        fatal: false,
-    };
+    let soft = |reason: &str, message: String| Problem { reason: reason.into(), message, fatal: false };
     if let Some(message) = &pod.unschedulable {
-        return Some(soft(
-            "Unschedulable",
-            format!("pod {}: {message}", pod.meta.name),
-        ));
+        return Some(soft("Unschedulable", format!("pod {}: {message}", pod.meta.name)));
     }
     if let Some(failure) = &pod.failure {
-        return Some(soft(
-            &failure.reason,
-            format!("pod {}: {}", pod.meta.name, failure.message),
-        ));
+        return Some(soft(&failure.reason, format!("pod {}: {}", pod.meta.name, failure.message)));
     }
-    pod.containers
-        .iter()
-        .filter_map(|container| container_problem(pod, container))
-        .max_by_key(|found| found.fatal)
+    pod.containers.iter().filter_map(|container| container_problem(pod, container)).max_by_key(|found| found.fatal)
 }
 
 fn container_problem(pod: &PodView, container: &ContainerView) -> Option<Problem> {
     let place = format!("pod {}, container {}", pod.meta.name, container.name);
     let exit = container.exit.as_ref().or(container.last_exit.as_ref());
-    let exit = exit.map(|exit| {
-        format!(
-            "exited with code {} ({}), {} restarts",
-            exit.code, exit.reason, container.restarts
-        )
-    });
+    let exit =
+        exit.map(|exit| format!("exited with code {} ({}), {} restarts", exit.code, exit.reason, container.restarts));
     let looping = container.restarts >= RESTARTS_OF_A_CRASH_LOOP && !container.ready;
     if let Some(waiting) = &container.waiting {
         let reason = &*waiting.reason;
@@ -211,13 +164,9 @@ fn container_problem(pod: &PodView, container: &ContainerView) -> Option<Problem
             None if waiting.message.is_empty() => reason.to_owned(),
             None => waiting.message.to_string(),
         };
-        let fatal = matches!(reason, "InvalidImageName" | "ErrImageNeverPull")
-            || (reason == "CrashLoopBackOff" && looping);
-        return Some(Problem {
-            reason: reason.to_owned(),
-            message: format!("{place}: {detail}"),
-            fatal,
-        });
+        let fatal =
+            matches!(reason, "InvalidImageName" | "ErrImageNeverPull") || (reason == "CrashLoopBackOff" && looping);
+        return Some(Problem { reason: reason.to_owned(), message: format!("{place}: {detail}"), fatal });
     }
     if container.running
         || container.ready
@@ -227,16 +176,8 @@ fn container_problem(pod: &PodView, container: &ContainerView) -> Option<Problem
         return None;
     }
     let exit = exit?;
-    let reason = if looping {
-        "CrashLoopBackOff"
-    } else {
-        "ContainerExited"
-    };
-    Some(Problem {
-        reason: reason.into(),
-        message: format!("{place}: {exit}"),
-        fatal: looping,
-    })
+    let reason = if looping { "CrashLoopBackOff" } else { "ContainerExited" };
+    Some(Problem { reason: reason.into(), message: format!("{place}: {exit}"), fatal: looping })
 }
 
 #[cfg(test)]

@@ -16,12 +16,7 @@ struct Script {
 impl Asker for Script {
     fn ask(&self, _: Question) -> BoxFuture<'static, Result<Answer, Refusal>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let answer = self
-            .answers
-            .lock()
-            .unwrap()
-            .pop_front()
-            .expect("asked more often than scripted");
+        let answer = self.answers.lock().unwrap().pop_front().expect("asked more often than scripted");
         async move { answer }.boxed()
     }
 }
@@ -31,20 +26,11 @@ fn tags(list: &[&str]) -> Answer {
 }
 
 fn refusal() -> Refusal {
-    Refusal {
-        reason: "RegistryUnreachable",
-        message: "registry is away".into(),
-        transient: true,
-        retry_after: None,
-    }
+    Refusal { reason: "RegistryUnreachable", message: "registry is away".into(), transient: true, retry_after: None }
 }
 
 fn question() -> Question {
-    Question {
-        repository: "r.test/shop/web".parse().unwrap(),
-        insecure: false,
-        about: About::Tags,
-    }
+    Question { repository: "r.test/shop/web".parse().unwrap(), insecure: false, about: About::Tags }
 }
 
 fn stage(name: &str) -> Subscriber {
@@ -54,56 +40,31 @@ fn stage(name: &str) -> Subscriber {
 #[tokio::test(start_paused = true)]
 async fn one_question_serves_all_stages_and_a_failure_keeps_the_last_answer() {
     let (told_tx, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let book = Arc::new(ImageBook::new(move |subscriber: &Subscriber| {
-        told_tx.send(subscriber.clone()).unwrap()
-    }));
+    let book = Arc::new(ImageBook::new(move |subscriber: &Subscriber| told_tx.send(subscriber.clone()).unwrap()));
     let script = Arc::new(Script {
-        answers: Mutex::new(VecDeque::from([
-            Ok(tags(&["1.0.0"])),
-            Err(refusal()),
-            Ok(tags(&["1.0.0", "1.1.0"])),
-        ])),
+        answers: Mutex::new(VecDeque::from([Ok(tags(&["1.0.0"])), Err(refusal()), Ok(tags(&["1.0.0", "1.1.0"]))])),
         asked: AtomicUsize::new(0),
     });
     for name in ["dev", "prod"] {
-        book.subscribe(
-            &stage(name),
-            &BTreeMap::from([(question(), Some(Duration::from_mins(5)))]),
-        );
+        book.subscribe(&stage(name), &BTreeMap::from([(question(), Some(Duration::from_mins(5)))]));
     }
     let stop = CancellationToken::new();
-    let worker = tokio::spawn(book.clone().run(
-        script.clone(),
-        Arc::new(SystemClock),
-        Arc::new(|_| {}),
-        4,
-        stop.clone(),
-    ));
+    let worker =
+        tokio::spawn(book.clone().run(script.clone(), Arc::new(SystemClock), Arc::new(|_| {}), 4, stop.clone()));
     let mut both = BTreeSet::from([told.recv().await.unwrap(), told.recv().await.unwrap()]);
     assert_eq!(both.len(), 2, "each subscriber is told once");
-    assert_eq!(
-        script.asked.load(Ordering::SeqCst),
-        1,
-        "two stages, one question"
-    );
+    assert_eq!(script.asked.load(Ordering::SeqCst), 1, "two stages, one question");
     assert_eq!(book.known(&question()).answer, Some(tags(&["1.0.0"])));
 
     both = BTreeSet::from([told.recv().await.unwrap(), told.recv().await.unwrap()]);
     assert_eq!(both.len(), 2);
     let known = book.known(&question());
     assert_eq!(known.refusal, Some(refusal()));
-    assert_eq!(
-        known.answer,
-        Some(tags(&["1.0.0"])),
-        "an outage does not look like an empty repository"
-    );
+    assert_eq!(known.answer, Some(tags(&["1.0.0"])), "an outage does not look like an empty repository");
 
     told.recv().await.unwrap();
     let known = book.known(&question());
-    assert_eq!(
-        (known.refusal, known.answer),
-        (None, Some(tags(&["1.0.0", "1.1.0"])))
-    );
+    assert_eq!((known.refusal, known.answer), (None, Some(tags(&["1.0.0", "1.1.0"]))));
     stop.cancel();
     worker.await.unwrap();
 }

@@ -59,25 +59,15 @@ pub struct Refusal {
 impl Decided {
     /// The project does not exist, or is not seen yet.
     pub fn without_project(ctx: &Context, stage: &Stage, key: &StageKey) -> Self {
-        let created = stage
-            .creation_timestamp()
-            .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let created = stage.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
         let limit = created.saturating_add(PROJECT_GRACE).unwrap_or(created);
         let passing = ctx.clock.now() < limit;
         let message = format!(
             "there is no Project `{}` in namespace {}: create it there, or delete this Stage and make one whose spec.project names an existing Project",
             stage.spec.project, key.namespace
         );
-        let refused = Some(Refusal {
-            reason: "ProjectNotFound",
-            message,
-            passing,
-        });
-        Self {
-            refused,
-            wake: passing.then_some(limit),
-            ..Self::default()
-        }
+        let refused = Some(Refusal { reason: "ProjectNotFound", message, passing });
+        Self { refused, wake: passing.then_some(limit), ..Self::default() }
     }
 }
 
@@ -90,75 +80,40 @@ pub async fn decide(
     ledger: &mut Ledger,
     handled_retry: Option<String>,
 ) -> Result<Decided, Error> {
-    let subscriber = (
-        target.key.namespace.to_string(),
-        target.key.name.to_string(),
-    );
-    let mut decided = Decided {
-        handled_retry,
-        ..Decided::default()
-    };
+    let subscriber = (target.key.namespace.to_string(), target.key.name.to_string());
+    let mut decided = Decided { handled_retry, ..Decided::default() };
     let sources = match usable(stage, project, &target.key) {
         Ok(sources) => sources,
         Err(message) => {
-            ctx.images
-                .subscribe(&subscriber, &std::collections::BTreeMap::new());
-            decided.refused = Some(Refusal {
-                reason: "InvalidSpec",
-                message,
-                passing: false,
-            });
+            ctx.images.subscribe(&subscriber, &std::collections::BTreeMap::new());
+            decided.refused = Some(Refusal { reason: "InvalidSpec", message, passing: false });
             return Ok(decided);
         }
     };
-    let resolution = wanted::resolve(&sources, ledger.current_release(), |question| {
-        ctx.images.known(question)
-    });
+    let resolution = wanted::resolve(&sources, ledger.current_release(), |question| ctx.images.known(question));
     ctx.images.subscribe(&subscriber, &resolution.questions);
     decided.stale = resolution.stale;
     decided.missing = resolution.missing;
     if !decided.missing.is_empty() {
         return Ok(decided);
     }
-    let retry = stage
-        .annotations()
-        .get(labels::RETRY)
-        .filter(|value| decided.handled_retry.as_ref() != Some(*value));
+    let retry = stage.annotations().get(labels::RETRY).filter(|value| decided.handled_retry.as_ref() != Some(*value));
     let generation = stage.metadata.generation.unwrap_or_default();
     let request = match retry {
         Some(value) => Some(format!("retry:{value}")),
-        None => sources
-            .iter()
-            .any(|source| source.pinned)
-            .then(|| format!("pin:{generation}")),
+        None => sources.iter().any(|source| source.pinned).then(|| format!("pin:{generation}")),
     };
     let found = build(stage, project, &target.key, resolution.release)?;
-    let Some((snapshot, hash)) = choose(
-        stage,
-        project,
-        target,
-        ledger,
-        found,
-        request.as_deref(),
-        &mut decided,
-    )?
+    let Some((snapshot, hash)) = choose(stage, project, target, ledger, found, request.as_deref(), &mut decided)?
     else {
         return Ok(decided);
     };
-    let wanted = Wanted {
-        release: snapshot.release.id(),
-        snapshot: hash,
-        request,
-    };
+    let wanted = Wanted { release: snapshot.release.id(), snapshot: hash, request };
     let vetoed = ledger.vetoed_ids();
     if plan::needs_deploy(&wanted, ledger.known(&vetoed)) {
         let cause = match retry {
             Some(value) => format!("retry {value} was asked for"),
-            None => wanted::cause(
-                ledger.good.as_ref().map(|good| good.release()),
-                &snapshot.release,
-                &sources,
-            ),
+            None => wanted::cause(ledger.good.as_ref().map(|good| good.release()), &snapshot.release, &sources),
         };
         let actor = actor(stage, &sources, ledger, &snapshot.release);
         record::create(ctx, target, ledger, snapshot, &wanted, actor, cause, None).await?;
@@ -180,26 +135,17 @@ fn choose(
     request: Option<&str>,
     decided: &mut Decided,
 ) -> Result<Option<(Snapshot, String)>, Error> {
-    let undone = ledger
-        .undone
-        .as_ref()
-        .filter(|undone| undone.snapshot == found.1);
+    let undone = ledger.undone.as_ref().filter(|undone| undone.snapshot == found.1);
     if undone.is_some_and(|undone| request.is_none() || undone.request.as_deref() == request) {
         decided.held_back = Some(found.0.release.summary());
         return Ok(None);
     }
     let vetoed = ledger.vetoed_ids();
-    if !plan::is_held_back(
-        &found.0.release.id(),
-        request.is_some(),
-        ledger.known(&vetoed),
-    ) {
+    if !plan::is_held_back(&found.0.release.id(), request.is_some(), ledger.known(&vetoed)) {
         return Ok(Some(found));
     }
     decided.held_back = Some(found.0.release.summary());
-    let tried = ledger
-        .latest()
-        .is_some_and(|latest| latest.snapshot == found.1);
+    let tried = ledger.latest().is_some_and(|latest| latest.snapshot == found.1);
     match (&ledger.good, tried) {
         (Some(good), false) => build(stage, project, &target.key, good.release().clone()).map(Some),
         _ => Ok(None),
@@ -212,62 +158,35 @@ fn usable(stage: &Stage, project: &Project, key: &StageKey) -> Result<Vec<Source
     match sources::sources(&project.spec, &stage.spec) {
         Ok(sources) if said.is_empty() => return Ok(sources),
         Ok(_) => {}
-        Err(refused) => said.extend(
-            refused
-                .iter()
-                .map(|one| format!("{}: {}", one.field, one.message)),
-        ),
+        Err(refused) => said.extend(refused.iter().map(|one| format!("{}: {}", one.field, one.message))),
     }
     Err(said.join("; "))
 }
 
-fn build(
-    stage: &Stage,
-    project: &Project,
-    key: &StageKey,
-    release: Release,
-) -> Result<(Snapshot, String), Error> {
+fn build(stage: &Stage, project: &Project, key: &StageKey, release: Release) -> Result<(Snapshot, String), Error> {
     let snapshot = Snapshot::build(identity(stage, key), &project.spec, &stage.spec, release)
-        .map_err(|problems| Error::Snapshot {
-            snapshot: "new".into(),
-            message: problems.to_string(),
-        })?;
+        .map_err(|problems| Error::Snapshot { snapshot: "new".into(), message: problems.to_string() })?;
     let hash = snapshot.hash();
     Ok((snapshot, hash))
 }
 
 fn identity(stage: &Stage, key: &StageKey) -> Identity {
-    Identity {
-        namespace: key.namespace.to_string(),
-        project: stage.spec.project.clone(),
-        stage: key.name.to_string(),
-    }
+    Identity { namespace: key.namespace.to_string(), project: stage.spec.project.clone(), stage: key.name.to_string() }
 }
 
 /// Who is behind a deploy: policy where only followed images changed, else whoever last changed the spec. The API
 /// server tells the tool that did (`managedFields`), not the person; the person is in its audit log.
 fn actor(stage: &Stage, sources: &[Source], ledger: &Ledger, release: &Release) -> Actor {
     let before = ledger.good.as_ref().map(|good| good.release());
-    let changed = |source: &&Source| {
-        before.and_then(|before| before.0.get(&source.service)) != release.0.get(&source.service)
-    };
+    let changed =
+        |source: &&Source| before.and_then(|before| before.0.get(&source.service)) != release.0.get(&source.service);
     let mut changed = sources.iter().filter(changed).peekable();
     if changed.peek().is_some() && changed.all(Source::is_followed) {
         return Actor::Policy;
     }
-    let edits = stage
-        .metadata
-        .managed_fields
-        .iter()
-        .flatten()
-        .filter(|edit| edit.subresource.is_none());
+    let edits = stage.metadata.managed_fields.iter().flatten().filter(|edit| edit.subresource.is_none());
     let last = edits
-        .filter(|edit| {
-            edit.manager
-                .as_deref()
-                .is_some_and(|manager| manager != labels::FIELD_MANAGER)
-        })
+        .filter(|edit| edit.manager.as_deref().is_some_and(|manager| manager != labels::FIELD_MANAGER))
         .max_by_key(|edit| edit.time.as_ref().map(|time| time.0));
-    last.and_then(|edit| edit.manager.clone())
-        .map_or(Actor::Controller, Actor::User)
+    last.and_then(|edit| edit.manager.clone()).map_or(Actor::Controller, Actor::User)
 }

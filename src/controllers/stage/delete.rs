@@ -1,8 +1,6 @@
 //! Deleting a stage: what it made goes, its history stays.
 
-use k8s_openapi::api::{
-    apps::v1::Deployment, batch::v1::Job, core::v1::Service, networking::v1::Ingress,
-};
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Service, networking::v1::Ingress};
 use kube::{ResourceExt as _, runtime::controller::Action};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,17 +17,10 @@ const RECHECK: Duration = Duration::from_secs(5);
 /// Removes the children, closes what is open, marks the row, and lets the object go. Needs only the stage's identity,
 /// never a valid spec; "already gone" is done.
 pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Action, Error> {
-    if !stage
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == FINALIZER)
-    {
+    if !stage.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
         return Ok(Action::await_change());
     }
-    ctx.images.subscribe(
-        &(key.namespace.to_string(), key.name.to_string()),
-        &BTreeMap::new(),
-    );
+    ctx.images.subscribe(&(key.namespace.to_string(), key.name.to_string()), &BTreeMap::new());
     drop(ctx.memories.take(key));
     let children = ctx.index.stage(key);
     apply::delete::<HttpRoute>(ctx, key, apply::metas(children.http_routes())).await?;
@@ -38,16 +29,9 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
     apply::delete::<Service>(ctx, key, apply::metas(children.services())).await?;
     apply::delete::<Job>(ctx, key, apply::metas(children.jobs())).await?;
     apply::delete_storage(ctx, key, None).await?;
-    ctx.store
-        .stage_soft_delete(&key.namespace, &key.name)
-        .await?;
+    ctx.store.stage_soft_delete(&key.namespace, &key.name).await?;
     if ctx.index.stage(key).is_empty() {
-        let others: Vec<&str> = stage
-            .finalizers()
-            .iter()
-            .map(String::as_str)
-            .filter(|one| *one != FINALIZER)
-            .collect();
+        let others: Vec<&str> = stage.finalizers().iter().map(String::as_str).filter(|one| *one != FINALIZER).collect();
         ctx.writer.set_finalizers(stage, &others).await?;
         return Ok(Action::await_change());
     }

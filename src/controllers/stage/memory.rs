@@ -47,12 +47,7 @@ pub struct Memory {
 impl Memory {
     /// The retry request that was acted on last: by this process, or by one before it as the status tells.
     pub fn handled_retry(&self, stage: &Stage) -> Option<String> {
-        let told = || {
-            stage
-                .status
-                .as_ref()
-                .and_then(|status| status.last_handled_retry.clone())
-        };
+        let told = || stage.status.as_ref().and_then(|status| status.last_handled_retry.clone());
         self.handled_retry.clone().or_else(told)
     }
 
@@ -74,10 +69,7 @@ impl Memory {
 
 /// The memory of a stage that was not known yet: its rows are made, or revived with their history.
 pub async fn open(ctx: &Context, stage: &Stage, key: &StageKey) -> Result<Memory, Error> {
-    let project = ctx
-        .store
-        .project_upsert(ctx.ids.next(), &key.namespace, &stage.spec.project)
-        .await?;
+    let project = ctx.store.project_upsert(ctx.ids.next(), &key.namespace, &stage.spec.project).await?;
     let uid = stage.uid().unwrap_or_default();
     let new = NewStage {
         id: ctx.ids.next(),
@@ -110,10 +102,7 @@ async fn read(ctx: &Context, target: Uuid) -> Result<Memory, Error> {
 
 /// What is stored about a stage, as the leader remembers it.
 pub fn remember(state: TargetState) -> Result<Memory, Error> {
-    let good_snapshot = state
-        .good
-        .as_ref()
-        .map(|good| good.stored.deploy.snapshot.clone());
+    let good_snapshot = state.good.as_ref().map(|good| good.stored.deploy.snapshot.clone());
     let mut hooks: BTreeMap<Uuid, BTreeMap<_, _>> = BTreeMap::new();
     for hook in state.hooks {
         let run = match hook.ok {
@@ -121,32 +110,17 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
             Some(true) => HookRun::Succeeded,
             Some(false) => HookRun::Failed(hook.message.unwrap_or_default()),
         };
-        hooks
-            .entry(hook.deploy)
-            .or_default()
-            .insert((hook.phase, hook.name), run);
+        hooks.entry(hook.deploy).or_default().insert((hook.phase, hook.name), run);
     }
     let mut entry = |stored: GoodDeploy| {
         let deploy = stored.stored.deploy;
         let snapshot = record::read_snapshot(&deploy.snapshot, &stored.snapshot)?;
         let hooks = hooks.remove(&deploy.id).unwrap_or_default();
-        Ok::<_, Error>(Entry {
-            deploy,
-            snapshot: snapshot.into(),
-            request: stored.stored.request,
-            hooks,
-        })
+        Ok::<_, Error>(Entry { deploy, snapshot: snapshot.into(), request: stored.stored.request, hooks })
     };
     let good = state.good.map(&mut entry).transpose()?;
-    let open = state
-        .open
-        .into_iter()
-        .map(entry)
-        .collect::<Result<_, _>>()?;
-    let finished = |stored: StoredDeploy| Finished {
-        images: stored.release.summary(),
-        deploy: stored.deploy,
-    };
+    let open = state.open.into_iter().map(entry).collect::<Result<_, _>>()?;
+    let finished = |stored: StoredDeploy| Finished { images: stored.release.summary(), deploy: stored.deploy };
     let instance = |row: crate::store::Instance| {
         let instance = Instance {
             deploy: row.deploy,
@@ -157,31 +131,15 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         };
         (row.name, instance)
     };
-    let veto = |row: crate::store::Veto| {
-        (
-            row.release,
-            Veto {
-                deploy: row.deploy,
-                reason: row.reason,
-            },
-        )
-    };
+    let veto = |row: crate::store::Veto| (row.release, Veto { deploy: row.deploy, reason: row.reason });
     let ledger = Ledger {
         open,
         history: state.finished.into_iter().map(finished).collect(),
         latest_request: state.latest.and_then(|latest| latest.request),
         good,
-        undone: state.undone.map(|stored| Undone {
-            snapshot: stored.deploy.snapshot,
-            request: stored.request,
-        }),
+        undone: state.undone.map(|stored| Undone { snapshot: stored.deploy.snapshot, request: stored.request }),
         vetoed: state.vetoes.into_iter().map(veto).collect(),
         instances: state.instances.into_iter().map(instance).collect(),
     };
-    Ok(Memory::new(
-        state.target.id,
-        state.target.project_id,
-        state.target.uid,
-        ledger,
-    ))
+    Ok(Memory::new(state.target.id, state.target.project_id, state.target.uid, ledger))
 }

@@ -42,9 +42,7 @@ pub struct Situation<'a> {
 /// The outcome for the conditions. The first of these that applies: declarations that cannot be used, a deploy under
 /// way, images that are not known, a failure that needs a person, a serving release.
 pub fn outcome(situation: &Situation<'_>) -> Outcome {
-    let Situation {
-        ledger, decided, ..
-    } = situation;
+    let Situation { ledger, decided, .. } = situation;
     if let Some(refused) = &decided.refused {
         return match refused.passing {
             true => Outcome::reconciling(refused.reason, &refused.message),
@@ -54,21 +52,14 @@ pub fn outcome(situation: &Situation<'_>) -> Outcome {
     if let Some(open) = ledger.open.last() {
         let images = open.release().summary();
         let (word, sentence) = match situation.waiting {
-            Some(waiting) if open.deploy.state == State::Pending => {
-                ("DeployPending", &waiting.message)
-            }
+            Some(waiting) if open.deploy.state == State::Pending => ("DeployPending", &waiting.message),
             Some(waiting) => ("Deploying", &waiting.message),
             None => ("Deploying", &open.deploy.cause),
         };
         return Outcome::reconciling(word, format!("{images}: {}: {sentence}", open.deploy.state));
     }
     if let Some(missing) = decided.missing.first() {
-        let message = decided
-            .missing
-            .iter()
-            .map(|one| one.message.as_str())
-            .collect::<Vec<_>>()
-            .join("; ");
+        let message = decided.missing.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; ");
         return match missing.transient {
             true => Outcome::reconciling(missing.reason, message),
             false => Outcome::stalled(missing.reason, message),
@@ -79,39 +70,27 @@ pub fn outcome(situation: &Situation<'_>) -> Outcome {
 
 /// Nothing is under way: what runs, and whether that is what is wanted.
 fn settled(situation: &Situation<'_>) -> Outcome {
-    let Situation {
-        ledger, decided, ..
-    } = situation;
-    let way_out = "push a newer image, change the spec, or ask again with the annotation stagekeeper.dev/retry=<any new value>";
-    let failure = ledger
-        .history
-        .iter()
-        .find(|finished| matches!(finished.deploy.state, State::Failed | State::RolledBack));
-    let why = failure
-        .and_then(|finished| finished.deploy.message.as_deref())
-        .unwrap_or("it failed before");
+    let Situation { ledger, decided, .. } = situation;
+    let way_out =
+        "push a newer image, change the spec, or ask again with the annotation stagekeeper.dev/retry=<any new value>";
+    let failure =
+        ledger.history.iter().find(|finished| matches!(finished.deploy.state, State::Failed | State::RolledBack));
+    let why = failure.and_then(|finished| finished.deploy.message.as_deref()).unwrap_or("it failed before");
     let serves = ledger.good.as_ref().map(|good| good.release().summary());
     let latest = ledger.latest();
-    let failed =
-        latest.is_some_and(|latest| matches!(latest.state, State::Failed | State::RolledBack));
+    let failed = latest.is_some_and(|latest| matches!(latest.state, State::Failed | State::RolledBack));
     match (serves, &decided.held_back) {
-        (Some(serves), Some(held)) => Outcome::stalled(
-            "RolledBack",
-            format!("{held} failed: {why}; {serves} serves; {way_out}"),
-        ),
-        (Some(serves), None) if failed => {
-            Outcome::stalled("RolledBack", format!("{why}; {serves} serves; {way_out}"))
+        (Some(serves), Some(held)) => {
+            Outcome::stalled("RolledBack", format!("{held} failed: {why}; {serves} serves; {way_out}"))
         }
+        (Some(serves), None) if failed => Outcome::stalled("RolledBack", format!("{why}; {serves} serves; {way_out}")),
         (Some(serves), None) if situation.unready => {
             Outcome::reconciling("Unready", format!("{serves}: not all pods are ready"))
         }
         (Some(serves), None) => Outcome::ready("Serving", format!("{serves} serves")),
         (None, _) => match latest {
             Some(latest) => {
-                let why = latest
-                    .message
-                    .as_deref()
-                    .unwrap_or("the first deploy did not succeed");
+                let why = latest.message.as_deref().unwrap_or("the first deploy did not succeed");
                 Outcome::stalled(
                     "DeployFailed",
                     format!(
@@ -143,27 +122,13 @@ pub fn status(
     children: &StageChildren,
     now: Timestamp,
 ) -> StageStatus {
-    let Situation {
-        stage,
-        ledger,
-        decided,
-        ..
-    } = situation;
+    let Situation { stage, ledger, decided, .. } = situation;
     let route = stage.spec.route.as_ref();
-    let snapshot = ledger
-        .good
-        .as_ref()
-        .or(ledger.open.last())
-        .map(|entry| &entry.snapshot);
+    let snapshot = ledger.good.as_ref().or(ledger.open.last()).map(|entry| &entry.snapshot);
     let instances: Vec<(String, Option<String>)> = children
         .instances()
         .into_iter()
-        .map(|name| {
-            (
-                name.to_owned(),
-                snapshot.and_then(|snapshot| render::instance_url(snapshot, route, name)),
-            )
-        })
+        .map(|name| (name.to_owned(), snapshot.and_then(|snapshot| render::instance_url(snapshot, route, name))))
         .collect();
     let outcome = outcome(situation);
     let facts = Facts {
@@ -172,10 +137,7 @@ pub fn status(
         outcome: &outcome,
         waiting: situation.waiting,
         instances: &instances,
-        url: ledger
-            .good
-            .as_ref()
-            .and_then(|good| render::stage_url(&good.snapshot, route)),
+        url: ledger.good.as_ref().and_then(|good| render::stage_url(&good.snapshot, route)),
         handled_retry: decided.handled_retry.clone(),
     };
     let mut status = status::status(before, &facts, now);
@@ -190,12 +152,7 @@ fn images_current(list: &mut Vec<Condition>, decided: &Decided, generation: i64,
         return;
     }
     let message = match trouble {
-        Some(_) => decided
-            .stale
-            .iter()
-            .map(|one| one.message.as_str())
-            .collect::<Vec<_>>()
-            .join("; "),
+        Some(_) => decided.stale.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; "),
         None => "every registry answers".to_owned(),
     };
     conditions::set(

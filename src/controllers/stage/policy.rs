@@ -11,21 +11,9 @@ use crate::{
 /// The policy of one deploy: deadlines from the stage as it is now, thresholds and hooks from the deploy's snapshot,
 /// `waves` from the order of its dependencies.
 pub fn policy(spec: &StageSpec, snapshot: &Snapshot, waves: usize) -> Policy {
-    let health = || {
-        snapshot
-            .services
-            .iter()
-            .filter_map(|service| service.health.as_ref())
-    };
+    let health = || snapshot.services.iter().filter_map(|service| service.health.as_ref());
     let threshold = |value: i32| u32::try_from(value).unwrap_or_default().max(1);
-    let budget = |phase: Phase| {
-        snapshot
-            .hooks
-            .of(phase)
-            .iter()
-            .map(|hook| hook.timeout.as_std())
-            .sum::<Duration>()
-    };
+    let budget = |phase: Phase| snapshot.hooks.of(phase).iter().map(|hook| hook.timeout.as_std()).sum::<Duration>();
     Policy {
         pull: spec.timeouts.pull.as_std(),
         start: spec.timeouts.start.as_std(),
@@ -37,14 +25,8 @@ pub fn policy(spec: &StageSpec, snapshot: &Snapshot, waves: usize) -> Policy {
             before_traffic: budget(Phase::BeforeTraffic),
             verify: budget(Phase::Verify),
         },
-        success_threshold: health()
-            .map(|health| threshold(health.success_threshold))
-            .max()
-            .unwrap_or_default(),
-        failure_threshold: health()
-            .map(|health| threshold(health.failure_threshold))
-            .max()
-            .unwrap_or(1),
+        success_threshold: health().map(|health| threshold(health.success_threshold)).max().unwrap_or_default(),
+        failure_threshold: health().map(|health| threshold(health.failure_threshold)).max().unwrap_or(1),
         rollback_on_failure: spec.rollback.on_failure,
         watch: spec.rollback.watch.as_std(),
         ..Policy::default()

@@ -60,83 +60,54 @@ pub fn sources(project: &ProjectSpec, stage: &StageSpec) -> Result<Vec<Source>, 
             Err(problem) => refused.push(problem),
         }
     }
-    if refused.is_empty() {
-        Ok(sources)
-    } else {
-        Err(refused)
-    }
+    if refused.is_empty() { Ok(sources) } else { Err(refused) }
 }
 
 fn source(service: &crate::api::Service, stage: &StageSpec) -> Result<Source, Refused> {
     let image = &service.image;
     let own = format!("project spec.services[{}].image", service.name);
     let refuse = |field: String| move |message: String| Refused { field, message };
-    let repository: Repository =
-        image
-            .repository
-            .parse()
-            .map_err(|error: crate::domain::image::ImageError| {
-                refuse(format!("{own}.repository"))(error.to_string())
-            })?;
+    let repository: Repository = image
+        .repository
+        .parse()
+        .map_err(|error: crate::domain::image::ImageError| refuse(format!("{own}.repository"))(error.to_string()))?;
     let platform = match &image.platform {
-        Some(text) => Some(
-            text.parse::<Platform>()
-                .map_err(|error| refuse(format!("{own}.platform"))(error.to_string()))?,
-        ),
+        Some(text) => {
+            Some(text.parse::<Platform>().map_err(|error| refuse(format!("{own}.platform"))(error.to_string()))?)
+        }
         None => None,
     };
     let over = stage.services.get(&service.name);
     let interval = image.interval.as_std();
     let (which, pinned) = if let Some(pin) = stage.pin.get(&service.name) {
-        (
-            fixed(pin).map_err(refuse(format!("spec.pin.{}", service.name)))?,
-            true,
-        )
+        (fixed(pin).map_err(refuse(format!("spec.pin.{}", service.name)))?, true)
     } else if let Some(tag) = over.and_then(|over| over.tag.as_ref()) {
         (Which::Tag(tag.clone()), true)
     } else if let Some(digest) = over.and_then(|over| over.digest.as_ref()) {
-        (
-            fixed(digest).map_err(refuse(format!("spec.services.{}.digest", service.name)))?,
-            true,
-        )
+        (fixed(digest).map_err(refuse(format!("spec.services.{}.digest", service.name)))?, true)
     } else if let Some(policy) = over.and_then(|over| over.policy.as_ref()) {
         let field = format!("spec.services.{}.policy", service.name);
-        (
-            followed(policy, &image.ignore_tags, interval).map_err(refuse(field))?,
-            false,
-        )
+        (followed(policy, &image.ignore_tags, interval).map_err(refuse(field))?, false)
     } else {
         let which = match image.source() {
-            Some(ImageSource::Policy(policy)) => followed(policy, &image.ignore_tags, interval)
-                .map_err(refuse(format!("{own}.policy")))?,
-            Some(ImageSource::Tag(tag)) => Which::Tag(tag.to_owned()),
-            Some(ImageSource::Digest(digest)) => {
-                fixed(digest).map_err(refuse(format!("{own}.digest")))?
+            Some(ImageSource::Policy(policy)) => {
+                followed(policy, &image.ignore_tags, interval).map_err(refuse(format!("{own}.policy")))?
             }
+            Some(ImageSource::Tag(tag)) => Which::Tag(tag.to_owned()),
+            Some(ImageSource::Digest(digest)) => fixed(digest).map_err(refuse(format!("{own}.digest")))?,
             None => {
-                return Err(refuse(own)(
-                    "give exactly one of policy, tag and digest".into(),
-                ));
+                return Err(refuse(own)("give exactly one of policy, tag and digest".into()));
             }
         };
         (which, false)
     };
-    Ok(Source {
-        service: service.name.clone(),
-        repository,
-        insecure: image.insecure,
-        platform,
-        which,
-        pinned,
-    })
+    Ok(Source { service: service.name.clone(), repository, insecure: image.insecure, platform, which, pinned })
 }
 
 /// A tag or a digest, told apart by the digest's prefix: a tag holds no colon.
 fn fixed(text: &str) -> Result<Which, String> {
     if text.contains(':') {
-        text.parse()
-            .map(Which::Digest)
-            .map_err(|error: crate::domain::image::ImageError| error.to_string())
+        text.parse().map(Which::Digest).map_err(|error: crate::domain::image::ImageError| error.to_string())
     } else {
         Ok(Which::Tag(text.to_owned()))
     }

@@ -43,18 +43,10 @@ pub fn status(before: &StageStatus, facts: &Facts<'_>, now: Timestamp) -> StageS
     let active = good.map(|entry| entry.deploy.instance.clone());
     StageStatus {
         observed_generation: facts.generation,
-        conditions: conditions::conditions(
-            &before.conditions,
-            facts.outcome,
-            facts.generation,
-            now,
-        ),
+        conditions: conditions::conditions(&before.conditions, facts.outcome, facts.generation, now),
         release: good.map(|entry| entry.deploy.release.to_string()),
         url: facts.url.clone(),
-        deploy: facts
-            .ledger
-            .latest()
-            .map(|deploy| deploy_status(deploy, facts.waiting)),
+        deploy: facts.ledger.latest().map(|deploy| deploy_status(deploy, facts.waiting)),
         instances: facts
             .instances
             .iter()
@@ -85,10 +77,7 @@ pub fn status(before: &StageStatus, facts: &Facts<'_>, now: Timestamp) -> StageS
 
 fn deploy_status(deploy: &Deploy, waiting: Option<&Waiting>) -> DeployStatus {
     let waiting = waiting.filter(|_| !deploy.is_closed());
-    let message = waiting
-        .map(|waiting| &waiting.message)
-        .or(deploy.message.as_ref())
-        .unwrap_or(&deploy.cause);
+    let message = waiting.map(|waiting| &waiting.message).or(deploy.message.as_ref()).unwrap_or(&deploy.cause);
     DeployStatus {
         id: deploy.id.to_string(),
         state: deploy.state.camel().into(),
@@ -101,12 +90,7 @@ fn deploy_status(deploy: &Deploy, waiting: Option<&Waiting>) -> DeployStatus {
     }
 }
 
-fn instance(
-    name: &str,
-    url: Option<String>,
-    active: Option<&str>,
-    facts: &Facts<'_>,
-) -> InstanceStatus {
+fn instance(name: &str, url: Option<String>, active: Option<&str>, facts: &Facts<'_>) -> InstanceStatus {
     let row = facts.ledger.instances.get(name);
     let is_active = active == Some(name);
     let word = match row {
@@ -133,12 +117,7 @@ fn history(deploy: &Deploy, images: &str) -> HistoryEntry {
         images: Some(bounded(images)),
         finished_at: deploy.finished_at.map(time),
         actor: Some(deploy.actor.to_string()),
-        reason: Some(bounded(
-            deploy
-                .message
-                .clone()
-                .unwrap_or_else(|| deploy.cause.clone()),
-        )),
+        reason: Some(bounded(deploy.message.clone().unwrap_or_else(|| deploy.cause.clone()))),
     }
 }
 
@@ -149,34 +128,16 @@ fn time(at: Timestamp) -> Time {
 
 /// When a changed status is written: at once if it tells an end, a beginning or trouble, else when the changes of a
 /// running deploy have settled. `None` when nothing changed. `pending_since` is when the first unwritten change was made.
-pub fn due(
-    before: &StageStatus,
-    after: &StageStatus,
-    pending_since: Timestamp,
-) -> Option<Timestamp> {
+pub fn due(before: &StageStatus, after: &StageStatus, pending_since: Timestamp) -> Option<Timestamp> {
     if before == after {
         return None;
     }
-    let state = |status: &StageStatus| {
-        status
-            .deploy
-            .as_ref()
-            .map(|deploy| (deploy.id.clone(), deploy.state.clone()))
-    };
+    let state = |status: &StageStatus| status.deploy.as_ref().map(|deploy| (deploy.id.clone(), deploy.state.clone()));
     let passing = state(after).is_some_and(|(_, word)| {
-        State::ALL
-            .iter()
-            .any(|known| known.camel() == word && (known.is_active() || *known == State::Pending))
+        State::ALL.iter().any(|known| known.camel() == word && (known.is_active() || *known == State::Pending))
     });
-    let stalled = |status: &StageStatus| {
-        conditions::get(&status.conditions, conditions::STALLED).map(|c| c.reason.clone())
-    };
+    let stalled =
+        |status: &StageStatus| conditions::get(&status.conditions, conditions::STALLED).map(|c| c.reason.clone());
     let urgent = !passing && state(before) != state(after) || stalled(before) != stalled(after);
-    Some(if urgent {
-        pending_since
-    } else {
-        pending_since
-            .saturating_add(SETTLE)
-            .unwrap_or(pending_since)
-    })
+    Some(if urgent { pending_since } else { pending_since.saturating_add(SETTLE).unwrap_or(pending_since) })
 }

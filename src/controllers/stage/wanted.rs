@@ -36,11 +36,7 @@ pub struct Missing {
 
 /// Resolves. `current` is what serves (or was tried last), so that what is fixed stays fixed while registries are
 /// away, and so that no policy moves below it. `known` reads the image book.
-pub fn resolve(
-    sources: &[Source],
-    current: Option<&Release>,
-    known: impl Fn(&Question) -> Known,
-) -> Resolution {
+pub fn resolve(sources: &[Source], current: Option<&Release>, known: impl Fn(&Question) -> Known) -> Resolution {
     let mut out = Resolution::default();
     for source in sources {
         let held = current
@@ -100,9 +96,7 @@ fn one(
             }
             let verdict = policy.choose(tags, held.and_then(|held| held.tag.as_deref()));
             match (verdict.newer(), held) {
-                (Some(tag), _) => {
-                    lookup(source, tag, None, known, out).map(|digest| image(Some(tag), digest))
-                }
+                (Some(tag), _) => lookup(source, tag, None, known, out).map(|digest| image(Some(tag), digest)),
                 (None, Some(held)) => Ok(held.clone()),
                 (None, None) => Err(Missing {
                     service: source.service.clone(),
@@ -132,11 +126,7 @@ fn lookup(
 }
 
 fn ask(source: &Source, about: About) -> Question {
-    Question {
-        repository: source.repository.clone(),
-        insecure: source.insecure,
-        about,
-    }
+    Question { repository: source.repository.clone(), insecure: source.insecure, about }
 }
 
 fn unanswered(source: &Source, what: &str, refusal: Option<&Refusal>) -> Missing {
@@ -145,10 +135,7 @@ fn unanswered(source: &Source, what: &str, refusal: Option<&Refusal>) -> Missing
         None => Missing {
             service: source.service.clone(),
             reason: "AskingRegistry",
-            message: format!(
-                "service {}: asking {} for {what}",
-                source.service, source.repository
-            ),
+            message: format!("service {}: asking {} for {what}", source.service, source.repository),
             transient: true,
         },
     }
@@ -173,30 +160,18 @@ pub fn cause(before: Option<&Release>, after: &Release, sources: &[Source]) -> S
         .iter()
         .filter_map(|(service, image)| {
             let old = before.0.get(service);
-            if old
-                .is_some_and(|old| old.digest == image.digest && old.repository == image.repository)
-            {
+            if old.is_some_and(|old| old.digest == image.digest && old.repository == image.repository) {
                 return None;
             }
-            let pinned = sources
-                .iter()
-                .any(|source| source.service == *service && source.pinned);
-            let version = |image: &ReleaseImage| {
-                image
-                    .tag
-                    .clone()
-                    .unwrap_or_else(|| image.digest.chars().take(19).collect())
-            };
+            let pinned = sources.iter().any(|source| source.service == *service && source.pinned);
+            let version =
+                |image: &ReleaseImage| image.tag.clone().unwrap_or_else(|| image.digest.chars().take(19).collect());
             let from = old.map_or_else(|| "nothing".to_owned(), version);
             let how = if pinned { " (pinned)" } else { "" };
             Some(format!("{service} {from} → {}{how}", version(image)))
         })
         .collect();
-    if changed.is_empty() {
-        "configuration changed".into()
-    } else {
-        changed.join(", ")
-    }
+    if changed.is_empty() { "configuration changed".into() } else { changed.join(", ") }
 }
 
 #[cfg(test)]

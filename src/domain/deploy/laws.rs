@@ -7,8 +7,8 @@ use proptest::{collection::vec, option, prelude::*};
 use uuid::Uuid;
 
 use super::{
-    Decision, Deploy, Effect, Health, Hooks, LastGood, Observation, Policy, Problem, Queue, Route,
-    State, Step, Waiting, Workloads, follow, next, table::EDGES,
+    Decision, Deploy, Effect, Health, Hooks, LastGood, Observation, Policy, Problem, Queue, Route, State, Step,
+    Waiting, Workloads, follow, next, table::EDGES,
 };
 use crate::domain::{actor::Actor, release::ReleaseId};
 

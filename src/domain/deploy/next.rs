@@ -72,21 +72,12 @@ pub enum Effect {
 /// The next step of `deploy`, given what is known at `now`. Deterministic and without side effects.
 pub fn next(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) -> Decision {
     if deploy.is_closed() || deploy.state.is_terminal() {
-        return Decision {
-            step: Step::Stay,
-            effects: Vec::new(),
-            wake: None,
-            waiting: None,
-        };
+        return Decision { step: Step::Stay, effects: Vec::new(), wake: None, waiting: None };
     }
     if let Some(actor) = &seen.abort
         && deploy.state != State::Failed
     {
-        return advance(
-            deploy,
-            &table::ABORTED,
-            format!("{actor} asked to stop it in {}", deploy.state),
-        );
+        return advance(deploy, &table::ABORTED, format!("{actor} asked to stop it in {}", deploy.state));
     }
     match deploy.state {
         State::Pending => pending(deploy, seen, policy, now),
@@ -99,21 +90,13 @@ fn pending(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp)
     let waiting = match &seen.queue {
         Queue::Clear => return advance(deploy, &table::STARTED, deploy.cause.clone()),
         Queue::SupersededBy(id) => {
-            return advance(
-                deploy,
-                &table::SUPERSEDED,
-                format!("deploy {id} is newer and takes its place"),
-            );
+            return advance(deploy, &table::SUPERSEDED, format!("deploy {id} is newer and takes its place"));
         }
         Queue::Wait(waiting) => waiting,
     };
     let deadline = after(deploy.since, policy.pending);
     if now >= deadline {
-        let message = format!(
-            "it could not begin within {}: {}",
-            human(policy.pending),
-            waiting.message
-        );
+        let message = format!("it could not begin within {}: {}", human(policy.pending), waiting.message);
         return advance(deploy, &table::PENDING_TOO_LONG, message);
     }
     let wake = waiting.until.map_or(deadline, |until| until.min(deadline));
@@ -135,26 +118,14 @@ fn active(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
         }
         Look::Outstanding(effects, waiting) => (effects, waiting),
     };
-    let fatal = seen
-        .workloads
-        .problem
-        .as_ref()
-        .filter(|problem| problem.fatal && runs_this(deploy, seen));
+    let fatal = seen.workloads.problem.as_ref().filter(|problem| problem.fatal && runs_this(deploy, seen));
     if let Some(problem) = fatal {
-        return advance(
-            deploy,
-            &table::WORKLOAD_FAILED,
-            format!("{}: {}", problem.reason, problem.message),
-        );
+        return advance(deploy, &table::WORKLOAD_FAILED, format!("{}: {}", problem.reason, problem.message));
     }
     let (limit, edge) = deadline(deploy.state, policy);
     let deadline = after(deploy.since, limit);
     if now >= deadline {
-        return advance(
-            deploy,
-            edge,
-            format!("not done within {}: {}", human(limit), waiting.message),
-        );
+        return advance(deploy, edge, format!("not done within {}: {}", human(limit), waiting.message));
     }
     stay(effects, deadline, waiting)
 }
@@ -176,10 +147,7 @@ fn pulling(deploy: &Deploy, seen: &Observation) -> Look {
     if runs_this(deploy, seen) && seen.workloads.pulled {
         return Look::Done(&table::PULLED, "every pod has its images".into());
     }
-    Look::Outstanding(
-        vec![Effect::ApplyInstance],
-        workloads_waiting(seen, "PullingImages"),
-    )
+    Look::Outstanding(vec![Effect::ApplyInstance], workloads_waiting(seen, "PullingImages"))
 }
 
 fn starting(deploy: &Deploy, seen: &Observation) -> Look {
@@ -194,9 +162,7 @@ fn starting(deploy: &Deploy, seen: &Observation) -> Look {
     }
     match &seen.before_traffic {
         Hooks::Failed(message) => Look::Broken(&table::HOOK_FAILED, message.clone()),
-        Hooks::Outstanding(which) => {
-            hooks_outstanding(vec![Effect::ApplyInstance], Phase::BeforeTraffic, which)
-        }
+        Hooks::Outstanding(which) => hooks_outstanding(vec![Effect::ApplyInstance], Phase::BeforeTraffic, which),
         Hooks::Done => Look::Done(&table::READY, "every replica is ready".into()),
     }
 }
@@ -220,20 +186,11 @@ fn health_checking(deploy: &Deploy, seen: &Observation, policy: &Policy) -> Look
     if policy.success_threshold > 0 {
         let health = &seen.health;
         if health.failures >= policy.failure_threshold.max(1) {
-            let last = health
-                .last_failure
-                .as_deref()
-                .unwrap_or("no answer was good");
-            return Look::Broken(
-                &table::UNHEALTHY,
-                format!("{} bad probes in a row: {last}", health.failures),
-            );
+            let last = health.last_failure.as_deref().unwrap_or("no answer was good");
+            return Look::Broken(&table::UNHEALTHY, format!("{} bad probes in a row: {last}", health.failures));
         }
         if health.successes < policy.success_threshold {
-            let mut message = format!(
-                "{} of {} good probes",
-                health.successes, policy.success_threshold
-            );
+            let mut message = format!("{} of {} good probes", health.successes, policy.success_threshold);
             if let Some(last) = &health.last_failure {
                 message.push_str("; last bad one: ");
                 message.push_str(last);
@@ -249,27 +206,17 @@ fn health_checking(deploy: &Deploy, seen: &Observation, policy: &Policy) -> Look
     if seen.traffic_here {
         return Look::Done(&table::HEALTHY, "traffic points at the new instance".into());
     }
-    Look::Outstanding(
-        with(Effect::SwitchTraffic),
-        waiting("SwitchingTraffic", "traffic is being switched".into()),
-    )
+    Look::Outstanding(with(Effect::SwitchTraffic), waiting("SwitchingTraffic", "traffic is being switched".into()))
 }
 
 fn failed(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) -> Decision {
-    let limit = policy
-        .start
-        .saturating_mul(policy.waves.max(1))
-        .saturating_add(policy.proxy);
+    let limit = policy.start.saturating_mul(policy.waves.max(1)).saturating_add(policy.proxy);
     let deadline = after(deploy.since, limit);
     let mut effects = Vec::new();
     if !seen.evidence_collected {
         effects.push(Effect::CollectEvidence);
     }
-    let Some(good) = seen
-        .last_good
-        .as_ref()
-        .filter(|_| policy.rollback_on_failure)
-    else {
+    let Some(good) = seen.last_good.as_ref().filter(|_| policy.rollback_on_failure) else {
         if seen.evidence_collected || now >= deadline {
             let why = if policy.rollback_on_failure {
                 "no earlier release to go back to"
@@ -278,56 +225,28 @@ fn failed(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
             };
             return close(why.into());
         }
-        return stay(
-            effects,
-            deadline,
-            waiting(
-                "CollectingEvidence",
-                "pod events and logs are being stored".into(),
-            ),
-        );
+        return stay(effects, deadline, waiting("CollectingEvidence", "pod events and logs are being stored".into()));
     };
     if good.serving && (seen.evidence_collected || now >= deadline) {
-        return advance(
-            deploy,
-            &table::ROLLED_BACK,
-            format!("{} serves again", good.summary),
-        );
+        return advance(deploy, &table::ROLLED_BACK, format!("{} serves again", good.summary));
     }
     if now >= deadline {
-        return close(format!(
-            "rollback to {} did not serve within {}",
-            good.summary,
-            human(limit)
-        ));
+        return close(format!("rollback to {} did not serve within {}", good.summary, human(limit)));
     }
     effects.push(Effect::Restore(good.deploy));
-    stay(
-        effects,
-        deadline,
-        waiting("RollingBack", format!("going back to {}", good.summary)),
-    )
+    stay(effects, deadline, waiting("RollingBack", format!("going back to {}", good.summary)))
 }
 
 /// How long a state may last and which edge ends it.
 fn deadline(state: State, policy: &Policy) -> (Duration, &'static Edge) {
     match state {
-        State::Pulling => (
-            policy.pull.saturating_add(policy.hooks.before_start),
-            &table::PULL_TOO_LONG,
-        ),
+        State::Pulling => (policy.pull.saturating_add(policy.hooks.before_start), &table::PULL_TOO_LONG),
         State::Starting => {
             let waves = policy.start.saturating_mul(policy.waves.max(1));
-            (
-                waves.saturating_add(policy.hooks.before_traffic),
-                &table::START_TOO_LONG,
-            )
+            (waves.saturating_add(policy.hooks.before_traffic), &table::START_TOO_LONG)
         }
         State::ConfiguringProxy => (policy.proxy, &table::PROXY_TOO_LONG),
-        _ => (
-            policy.health.saturating_add(policy.hooks.verify),
-            &table::HEALTH_TOO_LONG,
-        ),
+        _ => (policy.health.saturating_add(policy.hooks.verify), &table::HEALTH_TOO_LONG),
     }
 }
 
@@ -339,61 +258,31 @@ fn runs_this(deploy: &Deploy, seen: &Observation) -> bool {
 fn workloads_waiting(seen: &Observation, reason: &str) -> Waiting {
     match &seen.workloads.problem {
         Some(problem) => waiting(&problem.reason, problem.message.clone()),
-        None if seen.workloads.progress.is_empty() => {
-            waiting(reason, "workloads are being applied".into())
-        }
+        None if seen.workloads.progress.is_empty() => waiting(reason, "workloads are being applied".into()),
         None => waiting(reason, seen.workloads.progress.clone()),
     }
 }
 
 fn hooks_outstanding(mut held: Vec<Effect>, phase: Phase, which: &str) -> Look {
     held.push(Effect::RunHooks(phase));
-    Look::Outstanding(
-        held,
-        waiting("RunningHooks", format!("{} hooks: {which}", phase.word())),
-    )
+    Look::Outstanding(held, waiting("RunningHooks", format!("{} hooks: {which}", phase.word())))
 }
 
 fn waiting(reason: &str, message: String) -> Waiting {
-    Waiting {
-        reason: reason.into(),
-        message,
-        blocker: None,
-        until: None,
-    }
+    Waiting { reason: reason.into(), message, blocker: None, until: None }
 }
 
 fn advance(deploy: &Deploy, edge: &'static Edge, message: String) -> Decision {
-    let transition = Transition {
-        from: deploy.state,
-        to: edge.to,
-        reason: edge.reason,
-        message,
-    };
-    Decision {
-        step: Step::Advance(transition),
-        effects: Vec::new(),
-        wake: None,
-        waiting: None,
-    }
+    let transition = Transition { from: deploy.state, to: edge.to, reason: edge.reason, message };
+    Decision { step: Step::Advance(transition), effects: Vec::new(), wake: None, waiting: None }
 }
 
 fn close(message: String) -> Decision {
-    Decision {
-        step: Step::Close { message },
-        effects: Vec::new(),
-        wake: None,
-        waiting: None,
-    }
+    Decision { step: Step::Close { message }, effects: Vec::new(), wake: None, waiting: None }
 }
 
 fn stay(effects: Vec<Effect>, wake: Timestamp, waiting: Waiting) -> Decision {
-    Decision {
-        step: Step::Stay,
-        effects,
-        wake: Some(wake),
-        waiting: Some(waiting),
-    }
+    Decision { step: Step::Stay, effects, wake: Some(wake), waiting: Some(waiting) }
 }
 
 fn after(since: Timestamp, limit: Duration) -> Timestamp {
@@ -402,19 +291,13 @@ fn after(since: Timestamp, limit: Duration) -> Timestamp {
 
 /// A duration as people write it: `5m`, `1h 30m`.
 fn human(limit: Duration) -> String {
-    jiff::SignedDuration::try_from(limit)
-        .map_or_else(|_| "a very long time".into(), |limit| format!("{limit:#}"))
+    jiff::SignedDuration::try_from(limit).map_or_else(|_| "a very long time".into(), |limit| format!("{limit:#}"))
 }
 
 /// Follows [`next`] as far as one observation carries: the transitions that come after each other without anything
 /// to do between them, and the decision that stays. They are stored together, so that states passed through in a
 /// moment cost one write.
-pub fn follow(
-    deploy: &Deploy,
-    seen: &Observation,
-    policy: &Policy,
-    now: Timestamp,
-) -> (Vec<Transition>, Decision) {
+pub fn follow(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) -> (Vec<Transition>, Decision) {
     let mut at = deploy.clone();
     let mut taken = Vec::new();
     loop {

@@ -4,12 +4,7 @@ use super::{Deploy, Queue, QueuePolicy, State, Waiting};
 
 /// Whether `deploy`, which is pending, may begin beside the target's other `open` deploys (any order, itself included).
 /// `suspended` names what is suspended, if anything is.
-pub fn queue(
-    deploy: &Deploy,
-    open: &[Deploy],
-    policy: QueuePolicy,
-    suspended: Option<&str>,
-) -> Queue {
+pub fn queue(deploy: &Deploy, open: &[Deploy], policy: QueuePolicy, suspended: Option<&str>) -> Queue {
     let pending = || open.iter().filter(|other| other.state == State::Pending);
     if policy == QueuePolicy::Latest
         && let Some(newest) = pending().max_by_key(|other| other.sequence)
@@ -18,15 +13,10 @@ pub fn queue(
         return Queue::SupersededBy(newest.id);
     }
     if let Some(what) = suspended {
-        return wait(
-            "Suspended",
-            format!("{what} is suspended; set spec.suspend to false to go on"),
-            what.to_owned(),
-        );
+        return wait("Suspended", format!("{what} is suspended; set spec.suspend to false to go on"), what.to_owned());
     }
-    let running = open
-        .iter()
-        .find(|other| other.id != deploy.id && other.state != State::Pending && !other.is_closed());
+    let running =
+        open.iter().find(|other| other.id != deploy.id && other.state != State::Pending && !other.is_closed());
     if let Some(other) = running {
         let (reason, what) = match other.state {
             State::Failed => ("RollingBack", "is being rolled back"),
@@ -35,26 +25,14 @@ pub fn queue(
         let message = format!("deploy {} {what} ({})", other.id, other.state);
         return wait(reason, message, other.id.to_string());
     }
-    match pending()
-        .filter(|other| other.sequence < deploy.sequence)
-        .min_by_key(|other| other.sequence)
-    {
-        Some(first) => wait(
-            "Queued",
-            format!("deploy {} is before it", first.id),
-            first.id.to_string(),
-        ),
+    match pending().filter(|other| other.sequence < deploy.sequence).min_by_key(|other| other.sequence) {
+        Some(first) => wait("Queued", format!("deploy {} is before it", first.id), first.id.to_string()),
         None => Queue::Clear,
     }
 }
 
 fn wait(reason: &str, message: String, blocker: String) -> Queue {
-    Queue::Wait(Waiting {
-        reason: reason.into(),
-        message,
-        blocker: Some(blocker),
-        until: None,
-    })
+    Queue::Wait(Waiting { reason: reason.into(), message, blocker: Some(blocker), until: None })
 }
 
 #[cfg(test)]
@@ -102,22 +80,8 @@ mod tests {
         use State::{Failed, Pending, Pulling};
         let cases: [(&str, &[(i64, State)], i64, QueuePolicy, Option<&str>, &str); 9] = [
             ("alone", &[(1, Pending)], 1, Latest, None, "clear"),
-            (
-                "suspended",
-                &[(1, Pending)],
-                1,
-                Latest,
-                Some("stage dev"),
-                "Suspended",
-            ),
-            (
-                "a newer one waits",
-                &[(1, Pending), (2, Pending)],
-                1,
-                Latest,
-                None,
-                "superseded",
-            ),
+            ("suspended", &[(1, Pending)], 1, Latest, Some("stage dev"), "Suspended"),
+            ("a newer one waits", &[(1, Pending), (2, Pending)], 1, Latest, None, "superseded"),
             (
                 "a newer one waits, even suspended",
                 &[(1, Pending), (2, Pending)],
@@ -126,58 +90,16 @@ mod tests {
                 Some("stage dev"),
                 "superseded",
             ),
-            (
-                "the newest",
-                &[(1, Pending), (2, Pending)],
-                2,
-                Fifo,
-                None,
-                "Queued",
-            ),
-            (
-                "the oldest in turn",
-                &[(1, Pending), (2, Pending)],
-                1,
-                Fifo,
-                None,
-                "clear",
-            ),
-            (
-                "one runs",
-                &[(1, Pulling), (2, Pending)],
-                2,
-                Latest,
-                None,
-                "EarlierDeploy",
-            ),
-            (
-                "one is rolled back",
-                &[(1, Failed), (2, Pending)],
-                2,
-                Latest,
-                None,
-                "RollingBack",
-            ),
-            (
-                "one runs, fifo",
-                &[(1, Pulling), (2, Pending), (3, Pending)],
-                3,
-                Fifo,
-                None,
-                "EarlierDeploy",
-            ),
+            ("the newest", &[(1, Pending), (2, Pending)], 2, Fifo, None, "Queued"),
+            ("the oldest in turn", &[(1, Pending), (2, Pending)], 1, Fifo, None, "clear"),
+            ("one runs", &[(1, Pulling), (2, Pending)], 2, Latest, None, "EarlierDeploy"),
+            ("one is rolled back", &[(1, Failed), (2, Pending)], 2, Latest, None, "RollingBack"),
+            ("one runs, fifo", &[(1, Pulling), (2, Pending), (3, Pending)], 3, Fifo, None, "EarlierDeploy"),
         ];
         for (name, open, which, policy, suspended, want) in cases {
-            let open: Vec<Deploy> = open
-                .iter()
-                .map(|(sequence, state)| deploy(*sequence, *state))
-                .collect();
+            let open: Vec<Deploy> = open.iter().map(|(sequence, state)| deploy(*sequence, *state)).collect();
             let this = open.iter().find(|deploy| deploy.sequence == which).unwrap();
-            assert_eq!(
-                reason(&queue(this, &open, policy, suspended)),
-                want,
-                "{name}"
-            );
+            assert_eq!(reason(&queue(this, &open, policy, suspended)), want, "{name}");
         }
     }
 }

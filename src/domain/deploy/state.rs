@@ -79,18 +79,12 @@ impl State {
 
     /// Whether the deploy holds its target's one place: from pulling to health checking.
     pub const fn is_active(self) -> bool {
-        matches!(
-            self,
-            Self::Pulling | Self::Starting | Self::ConfiguringProxy | Self::HealthChecking
-        )
+        matches!(self, Self::Pulling | Self::Starting | Self::ConfiguringProxy | Self::HealthChecking)
     }
 
     /// Whether no other state may follow. `Failed` may still become `RolledBack`.
     pub const fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Success | Self::RolledBack | Self::Superseded | Self::Aborted
-        )
+        matches!(self, Self::Success | Self::RolledBack | Self::Superseded | Self::Aborted)
     }
 
     /// The states that may follow this one.
@@ -129,9 +123,6 @@ impl FromStr for State {
     type Err = UnknownState;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.word() == word)
-            .ok_or_else(|| UnknownState(word.into()))
+        Self::ALL.into_iter().find(|state| state.word() == word).ok_or_else(|| UnknownState(word.into()))
     }
 }

@@ -16,12 +16,7 @@ pub struct Edge {
     pub when: &'static str,
 }
 
-const ACTIVE: &[State] = &[
-    State::Pulling,
-    State::Starting,
-    State::ConfiguringProxy,
-    State::HealthChecking,
-];
+const ACTIVE: &[State] = &[State::Pulling, State::Starting, State::ConfiguringProxy, State::HealthChecking];
 
 macro_rules! edges {
     ($($name:ident: $from:expr => $to:ident, $reason:literal, $when:literal;)*) => {
@@ -55,12 +50,7 @@ pub fn markdown() -> String {
     let mut text = String::from("| from | to | reason | when |\n|---|---|---|---|\n");
     for edge in EDGES {
         let from: Vec<&str> = edge.from.iter().map(|state| state.word()).collect();
-        let cells = [
-            from.join(", "),
-            edge.to.to_string(),
-            format!("`{}`", edge.reason),
-            edge.when.into(),
-        ];
+        let cells = [from.join(", "), edge.to.to_string(), format!("`{}`", edge.reason), edge.when.into()];
         text.push_str("| ");
         text.push_str(&cells.join(" | "));
         text.push_str(" |\n");
@@ -76,9 +66,7 @@ mod tests {
     fn edges_and_successors_are_the_same_relation() {
         for from in State::ALL {
             for to in State::ALL {
-                let in_table = EDGES
-                    .iter()
-                    .any(|edge| edge.from.contains(&from) && edge.to == to);
+                let in_table = EDGES.iter().any(|edge| edge.from.contains(&from) && edge.to == to);
                 assert_eq!(in_table, from.may_become(to), "{from} → {to}");
             }
         }
@@ -87,11 +75,7 @@ mod tests {
     #[test]
     fn terminal_states_have_no_edge() {
         for edge in EDGES {
-            assert!(
-                edge.from.iter().all(|state| !state.is_terminal()),
-                "{}",
-                edge.reason
-            );
+            assert!(edge.from.iter().all(|state| !state.is_terminal()), "{}", edge.reason);
         }
     }
 }

@@ -29,10 +29,7 @@ pub fn watch(
     length: Duration,
     now: Timestamp,
 ) -> Watch {
-    let Some(end) = deploy
-        .finished_at
-        .and_then(|at| at.saturating_add(length).ok())
-    else {
+    let Some(end) = deploy.finished_at.and_then(|at| at.saturating_add(length).ok()) else {
         return Watch::Over;
     };
     if deploy.state != State::Success || now >= end {
@@ -44,15 +41,10 @@ pub fn watch(
     if let Some(problem) = workloads.problem.as_ref().filter(|problem| problem.fatal) {
         return Watch::Rollback(format!("{}: {}", problem.reason, problem.message));
     }
-    match unready_since.map(|since| {
-        since
-            .saturating_add(LOST_READINESS)
-            .unwrap_or(Timestamp::MAX)
-    }) {
-        Some(limit) if now >= limit => Watch::Rollback(format!(
-            "readiness was lost after success: {}",
-            workloads.progress
-        )),
+    match unready_since.map(|since| since.saturating_add(LOST_READINESS).unwrap_or(Timestamp::MAX)) {
+        Some(limit) if now >= limit => {
+            Watch::Rollback(format!("readiness was lost after success: {}", workloads.progress))
+        }
         Some(limit) => Watch::Fine(limit.min(end)),
         None => Watch::Fine(end),
     }

@@ -40,28 +40,18 @@ impl FromStr for Digest {
     type Err = ImageError;
 
     fn from_str(text: &str) -> Result<Self, ImageError> {
-        let wrong = |why| ImageError::Digest {
-            digest: excerpt(text),
-            why,
-        };
+        let wrong = |why| ImageError::Digest { digest: excerpt(text), why };
         let Some((algorithm, digits)) = text.split_once(':') else {
             return Err(wrong("write `sha256:` and 64 hexadecimal digits"));
         };
         if algorithm != "sha256" {
             return Err(wrong("only sha256 digests are supported"));
         }
-        if digits.len() != 64
-            || !digits
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
-            return Err(wrong(
-                "64 lower-case hexadecimal digits must follow `sha256:`",
-            ));
+        if digits.len() != 64 || !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(wrong("64 lower-case hexadecimal digits must follow `sha256:`"));
         }
         let mut bytes = [0; 32];
-        hex::decode_to_slice(digits, &mut bytes)
-            .map_err(|_| wrong("64 hexadecimal digits must follow `sha256:`"))?;
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| wrong("64 hexadecimal digits must follow `sha256:`"))?;
         Ok(Self(bytes))
     }
 }

@@ -9,17 +9,13 @@ pub enum ImageError {
     #[error("the image name is empty: write it as `host/path`, for example `ghcr.io/acme/shop`")]
     Empty,
     /// The name starts as a URL does.
-    #[error(
-        "an image name has no `{scheme}://`: write only `host/path`, for example `ghcr.io/acme/shop`"
-    )]
+    #[error("an image name has no `{scheme}://`: write only `host/path`, for example `ghcr.io/acme/shop`")]
     Scheme {
         /// What stood before `://`.
         scheme: String,
     },
     /// A repository was expected, and a tag or digest follows it.
-    #[error(
-        "`{repository}` is followed by a {part}: name only the repository here and the {part} in its own field"
-    )]
+    #[error("`{repository}` is followed by a {part}: name only the repository here and the {part} in its own field")]
     NotOnlyARepository {
         /// The text before the tag or digest.
         repository: String,
@@ -43,9 +39,7 @@ pub enum ImageError {
         why: &'static str,
     },
     /// The tag.
-    #[error(
-        "`{tag}` is not a tag: up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`"
-    )]
+    #[error("`{tag}` is not a tag: up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`")]
     Tag {
         /// The tag as given, cut to a sensible length.
         tag: String,

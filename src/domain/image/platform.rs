@@ -22,29 +22,17 @@ impl Platform {
         let variant = variant.filter(|v| !v.is_empty());
         let wrong = || {
             let variant = variant.map(|v| format!("/{v}")).unwrap_or_default();
-            ImageError::Platform {
-                platform: excerpt(&format!("{os}/{architecture}{variant}")),
-            }
+            ImageError::Platform { platform: excerpt(&format!("{os}/{architecture}{variant}")) }
         };
         let word = |text: &str| {
             let legal = (1..=32).contains(&text.len())
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-            if legal {
-                Ok(text.to_ascii_lowercase())
-            } else {
-                Err(wrong())
-            }
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+            if legal { Ok(text.to_ascii_lowercase()) } else { Err(wrong()) }
         };
         let (os, architecture) = (word(os)?, word(architecture)?);
         let variant = variant.map(word).transpose()?;
         let (architecture, variant) = normalised(architecture, variant);
-        Ok(Self {
-            os,
-            architecture,
-            variant,
-        })
+        Ok(Self { os, architecture, variant })
     }
 
     /// The operating system, for example `linux`.
@@ -90,9 +78,7 @@ fn normalised(architecture: String, variant: Option<String>) -> (String, Option<
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant
-            .as_ref()
-            .map_or(Ok(()), |variant| write!(f, "/{variant}"))
+        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
     }
 }
 
@@ -100,9 +86,7 @@ impl FromStr for Platform {
     type Err = ImageError;
 
     fn from_str(text: &str) -> Result<Self, ImageError> {
-        let wrong = || ImageError::Platform {
-            platform: excerpt(text),
-        };
+        let wrong = || ImageError::Platform { platform: excerpt(text) };
         let mut parts = text.split('/');
         let (os, architecture) = parts.next().zip(parts.next()).ok_or_else(wrong)?;
         let variant = parts.next();
@@ -137,26 +121,14 @@ mod tests {
             ("windows/amd64", "windows/amd64"),
         ];
         for (text, want) in cases {
-            assert_eq!(
-                text.parse::<Platform>().unwrap().to_string(),
-                want,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), want, "{text}");
         }
     }
 
     #[test]
     fn what_is_not_a_platform_is_refused() {
-        for text in [
-            "",
-            "linux",
-            "linux/",
-            "/amd64",
-            "linux/amd64/",
-            "linux/amd64/v1/x",
-            "linux/am d64",
-            "linux/ämd64",
-        ] {
+        for text in ["", "linux", "linux/", "/amd64", "linux/amd64/", "linux/amd64/v1/x", "linux/am d64", "linux/ämd64"]
+        {
             let error = text.parse::<Platform>().unwrap_err().to_string();
             assert!(error.contains("linux/amd64`"), "{text}: {error}");
         }
@@ -173,8 +145,7 @@ mod tests {
             ("linux/amd64", "linux/arm64", false),
         ];
         for (wanted, offered, want) in cases {
-            let (wanted, offered): (Platform, Platform) =
-                (wanted.parse().unwrap(), offered.parse().unwrap());
+            let (wanted, offered): (Platform, Platform) = (wanted.parse().unwrap(), offered.parse().unwrap());
             assert_eq!(wanted.accepts(&offered), want, "{wanted} from {offered}");
         }
     }

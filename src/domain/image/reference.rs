@@ -10,9 +10,7 @@ use super::{Digest, MAX_TAG_LENGTH, Repository};
 pub fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let mut bytes = text.bytes();
-    text.len() <= MAX_TAG_LENGTH
-        && bytes.next().is_some_and(word)
-        && bytes.all(|b| word(b) || b == b'.' || b == b'-')
+    text.len() <= MAX_TAG_LENGTH && bytes.next().is_some_and(word) && bytes.all(|b| word(b) || b == b'.' || b == b'-')
 }
 
 /// An image: `repository[:tag][@digest]`. With both, the digest decides and the tag is there for people.
@@ -26,11 +24,7 @@ pub struct Reference {
 impl Reference {
     /// The repository alone; add a tag or digest with [`Reference::with_tag`] and [`Reference::with_digest`].
     pub fn new(repository: Repository) -> Self {
-        Self {
-            repository,
-            tag: None,
-            digest: None,
-        }
+        Self { repository, tag: None, digest: None }
     }
 
     /// The same image reference with this tag.
@@ -73,9 +67,7 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Self, ImageError> {
         if let Some((scheme, _)) = text.split_once("://") {
-            return Err(ImageError::Scheme {
-                scheme: excerpt(scheme),
-            });
+            return Err(ImageError::Scheme { scheme: excerpt(scheme) });
         }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse::<Digest>()?)),
@@ -84,10 +76,7 @@ impl FromStr for Reference {
         // A colon after the last slash starts the tag; one before it belongs to the registry's port.
         let path_start = name.rfind('/').map_or(0, |slash| slash + 1);
         let (repository, tag) = match name[path_start..].find(':') {
-            Some(colon) => (
-                &name[..path_start + colon],
-                Some(&name[path_start + colon + 1..]),
-            ),
+            Some(colon) => (&name[..path_start + colon], Some(&name[path_start + colon + 1..])),
             None => (name, None),
         };
         let mut reference = Self::new(repository.parse()?);
@@ -124,25 +113,10 @@ mod tests {
             ("nginx", "docker.io/library/nginx", None, false),
             ("nginx:1.25", "docker.io/library/nginx", Some("1.25"), false),
             ("localhost:5000/shop", "localhost:5000/shop", None, false),
-            (
-                "localhost:5000/shop:v1",
-                "localhost:5000/shop",
-                Some("v1"),
-                false,
-            ),
-            (
-                "ghcr.io/acme/shop:1.0_x-y@DIGEST",
-                "ghcr.io/acme/shop",
-                Some("1.0_x-y"),
-                true,
-            ),
+            ("localhost:5000/shop:v1", "localhost:5000/shop", Some("v1"), false),
+            ("ghcr.io/acme/shop:1.0_x-y@DIGEST", "ghcr.io/acme/shop", Some("1.0_x-y"), true),
             ("ghcr.io/acme/shop@DIGEST", "ghcr.io/acme/shop", None, true),
-            (
-                "[::1]:5000/shop:v1@DIGEST",
-                "[::1]:5000/shop",
-                Some("v1"),
-                true,
-            ),
+            ("[::1]:5000/shop:v1@DIGEST", "[::1]:5000/shop", Some("v1"), true),
         ];
         for (text, repository, tag, pinned) in cases {
             let reference: Reference = text.replace("DIGEST", DIGEST).parse().unwrap();

@@ -40,27 +40,17 @@ impl FromStr for Repository {
             return Err(ImageError::Empty);
         }
         if let Some((scheme, _)) = text.split_once("://") {
-            return Err(ImageError::Scheme {
-                scheme: excerpt(scheme),
-            });
+            return Err(ImageError::Scheme { scheme: excerpt(scheme) });
         }
         if let Some((repository, _)) = text.split_once('@') {
-            return Err(ImageError::NotOnlyARepository {
-                repository: without_secret(repository),
-                part: "digest",
-            });
+            return Err(ImageError::NotOnlyARepository { repository: without_secret(repository), part: "digest" });
         }
         let (registry, path) = match text.split_once('/') {
-            Some((first, rest)) if first == "localhost" || first.contains(['.', ':', '[']) => {
-                (registry(first)?, rest)
-            }
+            Some((first, rest)) if first == "localhost" || first.contains(['.', ':', '[']) => (registry(first)?, rest),
             _ => (DEFAULT_REGISTRY.to_owned(), text),
         };
         if let Some((name, _)) = path.split_once(':') {
-            return Err(ImageError::NotOnlyARepository {
-                repository: excerpt(name),
-                part: "tag",
-            });
+            return Err(ImageError::NotOnlyARepository { repository: excerpt(name), part: "tag" });
         }
         let path = if registry == DEFAULT_REGISTRY && !path.contains('/') && !path.is_empty() {
             format!("{DEFAULT_NAMESPACE}{path}")
@@ -79,30 +69,17 @@ fn without_secret(text: &str) -> String {
 
 /// Checks and normalises `host[:port]`.
 fn registry(text: &str) -> Result<String, ImageError> {
-    let wrong = |why| ImageError::Host {
-        host: excerpt(text),
-        why,
-    };
+    let wrong = |why| ImageError::Host { host: excerpt(text), why };
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (address, after) = rest
-            .split_once(']')
-            .ok_or_else(|| wrong("the IPv6 address lacks its `]`"))?;
-        let address: Ipv6Addr = address
-            .parse()
-            .map_err(|_| wrong("between `[` and `]` must stand an IPv6 address"))?;
+        let (address, after) = rest.split_once(']').ok_or_else(|| wrong("the IPv6 address lacks its `]`"))?;
+        let address: Ipv6Addr = address.parse().map_err(|_| wrong("between `[` and `]` must stand an IPv6 address"))?;
         let port = match after {
             "" => None,
-            _ => Some(
-                after
-                    .strip_prefix(':')
-                    .ok_or_else(|| wrong("after `]` may stand only `:port`"))?,
-            ),
+            _ => Some(after.strip_prefix(':').ok_or_else(|| wrong("after `]` may stand only `:port`"))?),
         };
         (format!("[{address}]"), port)
     } else {
-        let (host, port) = text
-            .split_once(':')
-            .map_or((text, None), |(host, port)| (host, Some(port)));
+        let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
         if host.len() > MAX_HOST_LENGTH {
             return Err(wrong("a host has at most 253 characters"));
         }
@@ -119,9 +96,7 @@ fn registry(text: &str) -> Result<String, ImageError> {
     };
     let Some(port) = port else { return Ok(host) };
     match port.parse::<u16>() {
-        Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => {
-            Ok(format!("{host}:{number}"))
-        }
+        Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok(format!("{host}:{number}")),
         _ => Err(wrong("the port must be a number from 1 to 65535")),
     }
 }
@@ -130,20 +105,13 @@ fn registry(text: &str) -> Result<String, ImageError> {
 fn is_label(label: &str) -> bool {
     !label.is_empty()
         && label.len() <= 63
-        && label
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && !label.starts_with('-')
         && !label.ends_with('-')
 }
 
 fn check_path(path: &str) -> Result<(), ImageError> {
-    let wrong = |why| {
-        Err(ImageError::Path {
-            path: excerpt(path),
-            why,
-        })
-    };
+    let wrong = |why| Err(ImageError::Path { path: excerpt(path), why });
     if path.is_empty() {
         return wrong("it is empty");
     }
@@ -167,9 +135,9 @@ fn is_component(part: &str) -> bool {
     let bytes = part.as_bytes();
     let framed = bytes.first().is_some_and(alphanumeric) && bytes.last().is_some_and(alphanumeric);
     framed
-        && bytes.split(alphanumeric).all(|separator| {
-            matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-')
-        })
+        && bytes
+            .split(alphanumeric)
+            .all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-'))
 }
 
 impl fmt::Display for Repository {
@@ -205,11 +173,7 @@ mod tests {
             ("registry/shop", "docker.io/registry/shop"),
         ];
         for (text, want) in cases {
-            assert_eq!(
-                text.parse::<Repository>().unwrap().to_string(),
-                want,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Repository>().unwrap().to_string(), want, "{text}");
         }
     }
 
@@ -253,16 +217,9 @@ mod tests {
 
     #[test]
     fn a_password_in_the_name_is_not_repeated() {
-        for text in [
-            "https://bob:hunter2@ghcr.io/a",
-            "bob:hunter2@ghcr.io/a",
-            "bob:hunter2@ghcr.io/a:1",
-        ] {
+        for text in ["https://bob:hunter2@ghcr.io/a", "bob:hunter2@ghcr.io/a", "bob:hunter2@ghcr.io/a:1"] {
             let error = text.parse::<Repository>().unwrap_err();
-            assert!(
-                !error.to_string().contains("hunter2") && !format!("{error:?}").contains("hunter2"),
-                "{error}"
-            );
+            assert!(!error.to_string().contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{error}");
         }
     }
 

@@ -22,14 +22,8 @@ impl Template {
         }
         let group = |name: &str| {
             let by_name = regex.capture_names().position(|known| known == Some(name));
-            let by_number = name
-                .parse()
-                .ok()
-                .filter(|number| *number < regex.captures_len());
-            by_name
-                .or(by_number)
-                .map(Part::Group)
-                .ok_or_else(|| format!("the pattern has no group `{name}`"))
+            let by_number = name.parse().ok().filter(|number| *number < regex.captures_len());
+            by_name.or(by_number).map(Part::Group).ok_or_else(|| format!("the pattern has no group `{name}`"))
         };
         let mut parts = Vec::new();
         let mut rest = text;
@@ -43,14 +37,9 @@ impl Template {
                 parts.push(group(name)?);
                 rest = after;
             } else {
-                let end = after
-                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                    .unwrap_or(after.len());
+                let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
                 if end == 0 {
-                    return Err(
-                        "after `$` must stand the name or number of a group; `$$` is a dollar sign"
-                            .into(),
-                    );
+                    return Err("after `$` must stand the name or number of a group; `$$` is a dollar sign".into());
                 }
                 parts.push(group(&after[..end])?);
                 rest = &after[end..];
@@ -59,7 +48,9 @@ impl Template {
         parts.push(Part::Literal(rest.to_owned()));
         parts.retain(|part| *part != Part::Literal(String::new()));
         if !parts.iter().any(|part| matches!(part, Part::Group(_))) {
-            return Err("it names no group of the pattern, so that all tags would be equal: write for example `$1`".into());
+            return Err(
+                "it names no group of the pattern, so that all tags would be equal: write for example `$1`".into()
+            );
         }
         Ok(Self(parts))
     }
@@ -96,19 +87,12 @@ mod tests {
             ("", Err("names no group")),
         ];
         for (text, want) in cases {
-            match (
-                Template::parse(text, &regex).map(|template| template.expand(&captures)),
-                want,
-            ) {
+            match (Template::parse(text, &regex).map(|template| template.expand(&captures)), want) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want, "{text}"),
                 (Err(got), Err(want)) => assert!(got.contains(want), "{text}: {got}"),
                 (got, want) => panic!("{text}: {got:?}, wanted {want:?}"),
             }
         }
-        assert!(
-            Template::parse(&"$2".repeat(200), &regex)
-                .unwrap_err()
-                .contains("longer")
-        );
+        assert!(Template::parse(&"$2".repeat(200), &regex).unwrap_err().contains("longer"));
     }
 }

@@ -53,9 +53,7 @@ const PRE_RELEASES: [&str; 7] = ["dev", "snapshot", "alpha", "beta", "pre", "pre
 
 impl<'t> Natural<'t> {
     pub(super) fn of(tag: &'t str) -> Self {
-        let versioned = tag
-            .strip_prefix(['v', 'V'])
-            .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let versioned = tag.strip_prefix(['v', 'V']).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
         let mut rest = versioned.unwrap_or(tag);
         let mut tokens = Vec::with_capacity(8);
         while let Some(first) = rest.chars().next() {
@@ -69,9 +67,7 @@ impl<'t> Natural<'t> {
             if let Some(number) = Digits::parse(run.into()) {
                 tokens.push(Token::Number(number));
             } else if first.is_alphabetic() {
-                let announced = PRE_RELEASES
-                    .iter()
-                    .position(|word| run.eq_ignore_ascii_case(word));
+                let announced = PRE_RELEASES.iter().position(|word| run.eq_ignore_ascii_case(word));
                 tokens.push(announced.map_or(Token::Word(run), Token::PreRelease));
             }
         }
@@ -108,12 +104,7 @@ mod tests {
             "100000000000000000000000000000000000000000",
         ];
         for pair in ascending.windows(2) {
-            assert!(
-                Natural::of(pair[0]) < Natural::of(pair[1]),
-                "{} < {}",
-                pair[0],
-                pair[1]
-            );
+            assert!(Natural::of(pair[0]) < Natural::of(pair[1]), "{} < {}", pair[0], pair[1]);
         }
         for (left, right) in [("1.2", "v1-2"), ("1.2", "01_02"), ("1.2-RC1", "1.2rc1")] {
             assert_eq!(Natural::of(left), Natural::of(right), "{left} = {right}");

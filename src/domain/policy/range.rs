@@ -51,14 +51,8 @@ impl Range {
         if text.len() > MAX_LENGTH {
             return Err(format!("the range is longer than {MAX_LENGTH} bytes"));
         }
-        let alternatives = text
-            .split("||")
-            .map(Alternative::parse)
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            text: text.trim().to_owned(),
-            alternatives,
-        })
+        let alternatives = text.split("||").map(Alternative::parse).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.trim().to_owned(), alternatives })
     }
 
     /// The range as it was written.
@@ -69,11 +63,7 @@ impl Range {
     pub(super) fn fit(&self, version: &Version) -> Fit {
         let mut fit = Fit::Outside;
         for alternative in &self.alternatives {
-            if alternative
-                .conditions
-                .iter()
-                .all(|condition| condition.holds(version))
-            {
+            if alternative.conditions.iter().all(|condition| condition.holds(version)) {
                 if version.pre.is_empty() || alternative.pre_releases {
                     return Fit::Within;
                 }
@@ -99,10 +89,7 @@ impl Condition {
 
 impl Alternative {
     fn parse(text: &str) -> Result<Self, String> {
-        let mut alternative = Self {
-            conditions: Vec::new(),
-            pre_releases: false,
-        };
+        let mut alternative = Self { conditions: Vec::new(), pre_releases: false };
         if let Some((from, to)) = text.split_once(" - ") {
             alternative.add(">=", from.trim())?;
             alternative.add("<=", to.trim())?;
@@ -110,18 +97,13 @@ impl Alternative {
         }
         let mut rest = text.trim_start_matches(separates);
         if rest.is_empty() {
-            return Err(
-                "a range is missing: `*` accepts every release, `>=1.2 <2` those from 1.2 up to 2"
-                    .into(),
-            );
+            return Err("a range is missing: `*` accepts every release, `>=1.2 <2` those from 1.2 up to 2".into());
         }
         while !rest.is_empty() {
             let operator = rest.find(|c| !"<>=!~^".contains(c)).unwrap_or(rest.len());
             let (operator, after) = rest.split_at(operator);
             let after = after.trim_start();
-            let end = after
-                .find(|c| separates(c) || "<>=!~^".contains(c))
-                .unwrap_or(after.len());
+            let end = after.find(|c| separates(c) || "<>=!~^".contains(c)).unwrap_or(after.len());
             alternative.add(operator, &after[..end])?;
             rest = after[end..].trim_start_matches(separates);
         }
@@ -155,12 +137,8 @@ impl FromStr for Partial {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("`{text}` in the range is not a version: {why}");
         let plain = text.strip_prefix(['v', 'V']).unwrap_or(text);
-        let plain = plain
-            .split_once('+')
-            .map_or(plain, |(version, _build)| version);
-        let (core, pre) = plain
-            .split_once('-')
-            .map_or((plain, None), |(core, pre)| (core, Some(pre)));
+        let plain = plain.split_once('+').map_or(plain, |(version, _build)| version);
+        let (core, pre) = plain.split_once('-').map_or((plain, None), |(core, pre)| (core, Some(pre)));
         let mut numbers = [None; 3];
         for (index, part) in core.split('.').enumerate() {
             if index == 3 {
@@ -184,16 +162,9 @@ impl FromStr for Partial {
                 return Err(wrong("a pre-release needs all three numbers before it"));
             }
             Some("") => return Err(wrong("the pre-release after `-` is empty")),
-            Some(pre) => Prerelease::new(pre)
-                .map_err(|_| wrong("the pre-release has letters that are not allowed"))?,
+            Some(pre) => Prerelease::new(pre).map_err(|_| wrong("the pre-release has letters that are not allowed"))?,
         };
-        Ok(Self {
-            text: text.to_owned(),
-            major,
-            minor,
-            patch,
-            pre,
-        })
+        Ok(Self { text: text.to_owned(), major, minor, patch, pre })
     }
 }
 
@@ -220,12 +191,7 @@ impl Partial {
     }
 
     fn next(&self, number: u64) -> Result<u64, String> {
-        number.checked_add(1).ok_or_else(|| {
-            format!(
-                "`{}` in the range has a number that is too large",
-                self.text
-            )
-        })
+        number.checked_add(1).ok_or_else(|| format!("`{}` in the range has a number that is too large", self.text))
     }
 
     fn conditions(&self, operator: &str) -> Result<Vec<Condition>, String> {
@@ -233,12 +199,7 @@ impl Partial {
         let floor = self.floor();
         let nothing = || format!("`{operator}{}` accepts nothing", self.text);
         let before = |release: Option<Release>| release.map(Before);
-        let from = |end: Option<Release>| {
-            [AtLeast(self.floor())]
-                .into_iter()
-                .chain(end.map(Before))
-                .collect()
-        };
+        let from = |end: Option<Release>| [AtLeast(self.floor())].into_iter().chain(end.map(Before)).collect();
         Ok(match operator {
             "" | "=" | "==" if self.is_exact() => vec![AtLeast(floor.clone()), AtMost(floor)],
             "" | "=" | "==" => from(self.after()?),
@@ -265,9 +226,7 @@ impl Partial {
                 (None, _, _) => from(None),
             },
             other => {
-                return Err(format!(
-                    "`{other}` is not an operator of a range: use =, !=, >, >=, <, <=, ~ or ^"
-                ));
+                return Err(format!("`{other}` is not an operator of a range: use =, !=, >, >=, <, <=, ~ or ^"));
             }
         })
     }
@@ -321,25 +280,11 @@ mod tests {
             Case { range: "<2.0.0-rc.2 >=1", within: &["2.0.0-rc.1"], pre_release: &[], outside: &["2.0.0-rc.2", "2.0.0"] },
             Case { range: ">=1.0.0-0 <1.1 || 2.x", within: &["1.0.1-a"], pre_release: &["2.1.0-a"], outside: &[] },
         ];
-        for Case {
-            range,
-            within,
-            pre_release,
-            outside,
-        } in cases
-        {
+        for Case { range, within, pre_release, outside } in cases {
             let parsed = Range::parse(range).unwrap_or_else(|error| panic!("{range}: {error}"));
-            for (versions, want) in [
-                (within, Fit::Within),
-                (pre_release, Fit::PreRelease),
-                (outside, Fit::Outside),
-            ] {
+            for (versions, want) in [(within, Fit::Within), (pre_release, Fit::PreRelease), (outside, Fit::Outside)] {
                 for version in versions {
-                    assert_eq!(
-                        parsed.fit(&version.parse().unwrap()),
-                        want,
-                        "{range}: {version}"
-                    );
+                    assert_eq!(parsed.fit(&version.parse().unwrap()), want, "{range}: {version}");
                 }
             }
         }

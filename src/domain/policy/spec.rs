@@ -78,12 +78,7 @@ pub(super) fn regex(pattern: &str) -> Result<Regex, PolicyError> {
         .size_limit(MAX_REGEX_SIZE)
         .dfa_size_limit(MAX_REGEX_SIZE)
         .build()
-        .map_err(|error| {
-            wrong(format!(
-                "`{pattern}` does not compile: {}",
-                last_line(&error.to_string())
-            ))
-        })
+        .map_err(|error| wrong(format!("`{pattern}` does not compile: {}", last_line(&error.to_string()))))
 }
 
 /// The regex crate draws a picture over several lines; its last line is the sentence.
@@ -104,9 +99,6 @@ pub struct PolicyError {
 
 impl PolicyError {
     pub(super) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            reason: reason.into(),
-        }
+        Self { field: field.into(), reason: reason.into() }
     }
 }

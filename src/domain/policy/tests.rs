@@ -6,17 +6,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn semver(range: &str) -> PolicySpec {
-    PolicySpec {
-        semver: Some(range.into()),
-        ..PolicySpec::default()
-    }
+    PolicySpec { semver: Some(range.into()), ..PolicySpec::default() }
 }
 
 fn glob(pattern: &str) -> PolicySpec {
-    PolicySpec {
-        glob: Some(pattern.into()),
-        ..PolicySpec::default()
-    }
+    PolicySpec { glob: Some(pattern.into()), ..PolicySpec::default() }
 }
 
 fn regex(pattern: &str, extract: Option<&str>, order: Order) -> PolicySpec {
@@ -29,17 +23,11 @@ fn regex(pattern: &str, extract: Option<&str>, order: Order) -> PolicySpec {
 }
 
 fn numeric() -> PolicySpec {
-    PolicySpec {
-        numeric: true,
-        ..PolicySpec::default()
-    }
+    PolicySpec { numeric: true, ..PolicySpec::default() }
 }
 
 fn digest(tag: &str) -> PolicySpec {
-    PolicySpec {
-        digest: Some(tag.into()),
-        ..PolicySpec::default()
-    }
+    PolicySpec { digest: Some(tag.into()), ..PolicySpec::default() }
 }
 
 fn ignoring(mut spec: PolicySpec, patterns: &[&str]) -> PolicySpec {
@@ -102,15 +90,7 @@ fn policies_choose_what_they_promise() {
         Case { name: "digest names its tag, patterns do not unname it", policy: ignoring(digest("latest"), &["*"]), tags: &["latest"], current: None, newer: Some("latest"), says: "" },
         Case { name: "texts that are no tags", policy: glob("*"), tags: &["a b", "a\nb", "", ".x"], current: None, newer: None, says: "4 not legal tags" },
     ];
-    for Case {
-        name,
-        policy,
-        tags,
-        current,
-        newer,
-        says,
-    } in cases
-    {
+    for Case { name, policy, tags, current, newer, says } in cases {
         let policy = TagPolicy::parse(&policy).unwrap_or_else(|error| panic!("{name}: {error}"));
         let verdict = policy.choose(tags, current);
         assert_eq!(verdict.newer(), newer, "{name}: {verdict:?}");
@@ -122,110 +102,57 @@ fn policies_choose_what_they_promise() {
 #[test]
 fn each_rejected_tag_says_why() {
     let signature = format!("sha256-{}.sig", "0".repeat(64));
-    let tags = [
-        "1.0.0",
-        "1.2.0",
-        "2.0.0",
-        "1.3.0-rc.1",
-        "1.1.0-x86",
-        "latest",
-        &signature,
-        "a b",
-    ];
+    let tags = ["1.0.0", "1.2.0", "2.0.0", "1.3.0-rc.1", "1.1.0-x86", "latest", &signature, "a b"];
     let policy = TagPolicy::parse(&ignoring(semver(">=1.0 <2"), &["*-x86"])).unwrap();
     let said: Vec<(String, String)> = policy
         .candidates(&tags)
         .iter()
-        .map(|c| {
-            (
-                c.tag.to_owned(),
-                c.rejection.map_or("accepted".to_owned(), |r| r.to_string()),
-            )
-        })
+        .map(|c| (c.tag.to_owned(), c.rejection.map_or("accepted".to_owned(), |r| r.to_string())))
         .collect();
     let want = [
         ("1.2.0", "accepted"),
         ("1.0.0", "accepted"),
         ("1.1.0-x86", "ignored by `*-x86`"),
-        (
-            "1.3.0-rc.1",
-            "a pre-release, which `>=1.0 <2` does not ask for (a bound such as `>=1.2.0-0` does)",
-        ),
+        ("1.3.0-rc.1", "a pre-release, which `>=1.0 <2` does not ask for (a bound such as `>=1.2.0-0` does)"),
         ("2.0.0", "outside `>=1.0 <2`"),
         ("a b", "not a legal tag"),
         ("latest", "not a version such as 1.2.3 or v1.2"),
         (&signature, "a signature, attestation or SBOM, not an image"),
     ];
-    assert_eq!(
-        said,
-        want.map(|(tag, why)| (tag.to_owned(), why.to_owned()))
-    );
+    assert_eq!(said, want.map(|(tag, why)| (tag.to_owned(), why.to_owned())));
 }
 
 #[test]
 fn a_wrong_policy_names_its_field() {
-    let two = PolicySpec {
-        numeric: true,
-        ..semver("1.x")
-    };
+    let two = PolicySpec { numeric: true, ..semver("1.x") };
     let cases = [
         (PolicySpec::default(), "policy: name one of"),
         (two, "policy: semver and numeric are given"),
-        (
-            PolicySpec {
-                extract: Some("$1".into()),
-                ..numeric()
-            },
-            "extract: it takes",
-        ),
-        (
-            PolicySpec {
-                order: Some(Order::Numeric),
-                ..semver("1.x")
-            },
-            "order: it sorts",
-        ),
+        (PolicySpec { extract: Some("$1".into()), ..numeric() }, "extract: it takes"),
+        (PolicySpec { order: Some(Order::Numeric), ..semver("1.x") }, "order: it sorts"),
         (semver(">=banana"), "semver: `banana`"),
         (semver(""), "semver: a range is missing"),
         (glob("[a"), "glob: `[a`: "),
         (glob(""), "glob: it is empty"),
         (glob(&"*".repeat(257)), "glob: it is longer"),
-        (
-            regex("(", None, Order::Semver),
-            "regex: `(` does not compile: unclosed group",
-        ),
+        (regex("(", None, Order::Semver), "regex: `(` does not compile: unclosed group"),
         (regex("", None, Order::Semver), "regex: it is empty"),
-        (
-            regex(&"a".repeat(513), None, Order::Semver),
-            "regex: it is longer",
-        ),
-        (
-            regex("(((a{1,999}){1,999}){1,999})", None, Order::Semver),
-            "regex: ",
-        ),
-        (
-            regex("a", Some("$b"), Order::Semver),
-            "extract: the pattern has no group `b`",
-        ),
+        (regex(&"a".repeat(513), None, Order::Semver), "regex: it is longer"),
+        (regex("(((a{1,999}){1,999}){1,999})", None, Order::Semver), "regex: "),
+        (regex("a", Some("$b"), Order::Semver), "extract: the pattern has no group `b`"),
         (digest("a b"), "digest: name one tag"),
         (ignoring(numeric(), &["ok", "{"]), "ignoreTags[1]: `{`: "),
         (ignoring(numeric(), &["x"; 65]), "ignoreTags: more than 64"),
     ];
     for (spec, want) in cases {
         let error = TagPolicy::parse(&spec).unwrap_err().to_string();
-        assert!(
-            error.starts_with(want) && !error.contains('\n'),
-            "{want}: {error:?}"
-        );
+        assert!(error.starts_with(want) && !error.contains('\n'), "{want}: {error:?}");
     }
 }
 
 #[test]
 fn the_tag_to_follow_is_known_without_a_listing() {
-    assert_eq!(
-        TagPolicy::parse(&digest("latest")).unwrap().followed_tag(),
-        Some("latest")
-    );
+    assert_eq!(TagPolicy::parse(&digest("latest")).unwrap().followed_tag(), Some("latest"));
     assert_eq!(TagPolicy::parse(&numeric()).unwrap().followed_tag(), None);
 }
 
@@ -237,20 +164,15 @@ fn policies() -> impl Strategy<Value = TagPolicy> {
         semver(">=0.0.0-0"),
         glob("*"),
         glob("*1*"),
-        PolicySpec {
-            order: Some(Order::Alphabetical),
-            ..glob("*")
-        },
+        PolicySpec { order: Some(Order::Alphabetical), ..glob("*") },
         regex(r"^(?:[a-z]+-)?(\d+)", Some("$1"), Order::Numeric),
         regex(r"^v?(\d+)\.(\d+)", Some("$1.$2.0"), Order::Semver),
         regex(".", None, Order::Alphabetical),
         numeric(),
         digest("latest"),
     ];
-    let policies: Vec<TagPolicy> = specs
-        .into_iter()
-        .map(|spec| TagPolicy::parse(&ignoring(spec, &["*-x*"])).unwrap())
-        .collect();
+    let policies: Vec<TagPolicy> =
+        specs.into_iter().map(|spec| TagPolicy::parse(&ignoring(spec, &["*-x*"])).unwrap()).collect();
     proptest::sample::select(policies)
 }
 

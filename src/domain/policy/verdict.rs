@@ -46,9 +46,7 @@ impl Verdict {
     /// Why, in one sentence.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Newer { reason, .. }
-            | Self::Current { reason, .. }
-            | Self::Nothing { reason } => reason,
+            Self::Newer { reason, .. } | Self::Current { reason, .. } | Self::Nothing { reason } => reason,
         }
     }
 }
@@ -109,10 +107,7 @@ impl fmt::Display for Rejection<'_> {
             Self::NotAVersion => f.write_str("not a version such as 1.2.3 or v1.2"),
             Self::OutsideRange { range } => write!(f, "outside `{range}`"),
             Self::PreRelease { range } => {
-                write!(
-                    f,
-                    "a pre-release, which `{range}` does not ask for (a bound such as `>=1.2.0-0` does)"
-                )
+                write!(f, "a pre-release, which `{range}` does not ask for (a bound such as `>=1.2.0-0` does)")
             }
             Self::NoMatch { pattern } => write!(f, "does not match `{pattern}`"),
             Self::NotANumber => f.write_str("not a whole number"),
@@ -166,24 +161,14 @@ impl Tally {
     pub(super) fn nothing(&self) -> String {
         match self.rejected.iter().sum::<usize>() {
             0 => "the repository lists no tags".into(),
-            1 => format!(
-                "the repository's only tag is not acceptable: {}",
-                self.rejections()
-            ),
+            1 => format!("the repository's only tag is not acceptable: {}", self.rejections()),
             total => format!("none of {total} tags is acceptable: {}", self.rejections()),
         }
     }
 
     fn rejections(&self) -> String {
-        let counted = self
-            .rejected
-            .iter()
-            .zip(KINDS)
-            .filter(|(count, _)| **count > 0);
-        counted
-            .map(|(count, kind)| format!("{count} {kind}"))
-            .collect::<Vec<_>>()
-            .join(", ")
+        let counted = self.rejected.iter().zip(KINDS).filter(|(count, _)| **count > 0);
+        counted.map(|(count, kind)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
     }
 }
 

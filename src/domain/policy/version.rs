@@ -47,11 +47,7 @@ mod tests {
             ("1.2.99999999999999999999", None),
         ];
         for (text, want) in cases {
-            assert_eq!(
-                version(text).map(|v| v.to_string()).as_deref(),
-                want,
-                "{text}"
-            );
+            assert_eq!(version(text).map(|v| v.to_string()).as_deref(), want, "{text}");
         }
     }
 }

@@ -11,9 +11,7 @@ fn digest(text: &str) -> Digest {
 }
 
 fn image(config_type: &str) -> String {
-    format!(
-        r#"{{"schemaVersion":2,"config":{{"mediaType":"{config_type}","digest":"{A}","size":2}},"layers":[]}}"#
-    )
+    format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"{config_type}","digest":"{A}","size":2}},"layers":[]}}"#)
 }
 
 #[test]
@@ -28,18 +26,9 @@ fn an_index_lists_its_images_and_nothing_else() {
             {{"mediaType":"{OCI_MANIFEST}","digest":"{A}","size":1,"platform":null}}
         ]}}"#
     );
-    let want = vec![
-        ("linux/amd64".parse().unwrap(), digest(A)),
-        ("linux/arm64".parse().unwrap(), digest(B)),
-    ];
+    let want = vec![("linux/amd64".parse().unwrap(), digest(A)), ("linux/arm64".parse().unwrap(), digest(B))];
     let manifest = parse(index.as_bytes(), Some(OCI_INDEX)).unwrap();
-    assert_eq!(
-        manifest,
-        Manifest {
-            media_type: OCI_INDEX,
-            content: Content::Index(want)
-        }
-    );
+    assert_eq!(manifest, Manifest { media_type: OCI_INDEX, content: Content::Index(want) });
 }
 
 #[test]
@@ -81,21 +70,13 @@ fn what_no_node_can_run_is_named() {
     );
     let cases = [
         (&*chart, "application/vnd.cncf.helm.config.v1+json"),
-        (
-            &*artifact,
-            "application/vnd.dev.cosign.artifact.sig.v1+json",
-        ),
+        (&*artifact, "application/vnd.dev.cosign.artifact.sig.v1+json"),
         (r#"{"schemaVersion":1,"fsLayers":[]}"#, "schema 1"),
-        (
-            r#"{"mediaType":"application/vnd.example+json"}"#,
-            "application/vnd.example+json",
-        ),
+        (r#"{"mediaType":"application/vnd.example+json"}"#, "application/vnd.example+json"),
         ("{}", "unknown"),
     ];
     for (body, want) in cases {
-        let Err(ManifestError::Unsupported(media_type)) = parse(body.as_bytes(), None) else {
-            panic!("{body}")
-        };
+        let Err(ManifestError::Unsupported(media_type)) = parse(body.as_bytes(), None) else { panic!("{body}") };
         assert!(media_type.contains(want), "{body}: {media_type}");
     }
 }
@@ -105,31 +86,16 @@ fn what_is_not_a_manifest_is_malformed() {
     let whole = image(OCI_CONFIG);
     let both = whole.replacen('{', r#"{"manifests":[],"#, 1);
     let no_digest = whole.replace(A, "sha512:00");
-    for body in [
-        "",
-        "[]",
-        "null",
-        "<html>",
-        &whole[..whole.len() - 1],
-        &both,
-        &no_digest,
-        r#"{"manifests":[{}]}"#,
-    ] {
+    for body in ["", "[]", "null", "<html>", &whole[..whole.len() - 1], &both, &no_digest, r#"{"manifests":[{}]}"#] {
         let got = parse(body.as_bytes(), None);
-        assert!(
-            matches!(got, Err(ManifestError::Malformed(_))),
-            "{body}: {got:?}"
-        );
+        assert!(matches!(got, Err(ManifestError::Malformed(_))), "{body}: {got:?}");
     }
 }
 
 #[test]
 fn a_configuration_names_the_platform() {
     let read = |text: &str| config_platform(text.as_bytes()).map(|platform| platform.to_string());
-    assert_eq!(
-        read(r#"{"os":"linux","architecture":"arm","variant":"v7"}"#).as_deref(),
-        Some("linux/arm/v7")
-    );
+    assert_eq!(read(r#"{"os":"linux","architecture":"arm","variant":"v7"}"#).as_deref(), Some("linux/arm/v7"));
     for text in [
         r#"{"os":"linux"}"#,
         r#"{"os":null,"architecture":"amd64"}"#,

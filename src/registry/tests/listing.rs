@@ -9,8 +9,7 @@ use super::*;
 const LIST: &str = "/v2/shop/web/tags/list";
 
 fn page(tags: &[&str]) -> ResponseTemplate {
-    ResponseTemplate::new(200)
-        .set_body_json(serde_json::json!({ "name": "shop/web", "tags": tags }))
+    ResponseTemplate::new(200).set_body_json(serde_json::json!({ "name": "shop/web", "tags": tags }))
 }
 
 async fn list(server: &MockServer) -> Result<Tags, RegistryError> {
@@ -39,38 +38,17 @@ async fn linked(server: &MockServer, last: Option<&str>, tags: &[&str], next: Op
 #[tokio::test]
 async fn tags_come_sorted_and_each_once() {
     let server = MockServer::start().await;
-    answers(
-        &server,
-        LIST,
-        page(&["b", "1.0.0", "a", "b", "not a tag", "../x"]),
-    )
-    .await;
+    answers(&server, LIST, page(&["b", "1.0.0", "a", "b", "not a tag", "../x"])).await;
     let tags = list(&server).await.unwrap();
-    assert_eq!(
-        tags,
-        Tags {
-            names: ["1.0.0", "a", "b"].map(Into::into).into(),
-            illegal: 2,
-            pages: 1
-        }
-    );
+    assert_eq!(tags, Tags { names: ["1.0.0", "a", "b"].map(Into::into).into(), illegal: 2, pages: 1 });
 }
 
 #[tokio::test]
 async fn a_repository_without_tags_is_not_an_error() {
     for body in [r#"{"name":"shop/web","tags":null}"#, r#"{"tags":[]}"#] {
         let server = MockServer::start().await;
-        answers(
-            &server,
-            LIST,
-            ResponseTemplate::new(200).set_body_string(body),
-        )
-        .await;
-        assert_eq!(
-            list(&server).await.unwrap().names,
-            Vec::<String>::new(),
-            "{body}"
-        );
+        answers(&server, LIST, ResponseTemplate::new(200).set_body_string(body)).await;
+        assert_eq!(list(&server).await.unwrap().names, Vec::<String>::new(), "{body}");
     }
 }
 
@@ -89,11 +67,7 @@ async fn pages_are_followed_whatever_their_links_look_like() {
         linked(&server, None, &["a", "b"], Some(link.clone())).await;
         linked(&server, Some("b"), &["c", "d"], None).await;
         let tags = list(&server).await.unwrap();
-        assert_eq!(
-            (tags.names.join(" "), tags.pages),
-            ("a b c d".into(), 2),
-            "{link}"
-        );
+        assert_eq!((tags.names.join(" "), tags.pages), ("a b c d".into(), 2), "{link}");
     }
 }
 
@@ -103,10 +77,7 @@ async fn a_listing_never_goes_on_at_another_host() {
     let elsewhere = format!("http://localhost:{}{LIST}?last=b", foreign.address().port());
     linked(&server, None, &["a", "b"], Some(elsewhere)).await;
     let error = list(&server).await.unwrap_err();
-    assert!(
-        matches!(&error, RegistryError::Malformed { what, .. } if what.contains("another host")),
-        "{error}"
-    );
+    assert!(matches!(&error, RegistryError::Malformed { what, .. } if what.contains("another host")), "{error}");
     assert_eq!(asked(&foreign).await, 0);
 }
 
@@ -117,10 +88,7 @@ async fn pages_that_go_in_a_circle_are_an_error() {
     linked(&server, Some("a"), &["b"], Some(format!("{LIST}?last=b"))).await;
     linked(&server, Some("b"), &["a"], Some(format!("{LIST}?last=a"))).await;
     let error = list(&server).await.unwrap_err();
-    assert!(
-        matches!(&error, RegistryError::Malformed { what, .. } if what.contains("circle")),
-        "{error}"
-    );
+    assert!(matches!(&error, RegistryError::Malformed { what, .. } if what.contains("circle")), "{error}");
     assert_eq!(asked(&server).await, 3);
 }
 
@@ -128,30 +96,15 @@ async fn pages_that_go_in_a_circle_are_an_error() {
 async fn endless_pages_are_an_error() {
     let server = MockServer::start().await;
     let endless = |request: &Request| {
-        let last = request
-            .url
-            .query_pairs()
-            .find(|(key, _)| key == "last")
-            .map_or(0, |(_, last)| last.parse().unwrap());
+        let last =
+            request.url.query_pairs().find(|(key, _)| key == "last").map_or(0, |(_, last)| last.parse().unwrap());
         let next = format!(r#"<{LIST}?last={}>; rel="next""#, last + 1);
         page(&[&last.to_string()]).append_header("Link", next.as_str())
     };
-    Mock::given(method("GET"))
-        .respond_with(endless)
-        .mount(&server)
-        .await;
-    let registry = small(Limits {
-        listing_pages: 7,
-        ..Limits::default()
-    });
-    let error = registry
-        .list_tags(&shop(&server), &anonymous())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, RegistryError::TooLarge { limit, .. } if limit == "7 pages"),
-        "{error}"
-    );
+    Mock::given(method("GET")).respond_with(endless).mount(&server).await;
+    let registry = small(Limits { listing_pages: 7, ..Limits::default() });
+    let error = registry.list_tags(&shop(&server), &anonymous()).await.unwrap_err();
+    assert!(matches!(&error, RegistryError::TooLarge { limit, .. } if limit == "7 pages"), "{error}");
     assert_eq!(asked(&server).await, 7);
 }
 
@@ -163,18 +116,12 @@ async fn the_bytes_of_all_pages_are_counted_together() {
     linked(&server, Some("a"), &[&long], None).await;
     let repository = shop(&server);
     for (listing_bytes, fits) in [(400, true), (200, false), (50, false)] {
-        let registry = small(Limits {
-            listing_bytes,
-            ..Limits::default()
-        });
+        let registry = small(Limits { listing_bytes, ..Limits::default() });
         let result = registry.list_tags(&repository, &anonymous()).await;
         match result {
             Ok(_) => assert!(fits, "{listing_bytes}"),
             Err(error) => {
-                assert!(
-                    !fits && error.reason() == "RegistryAnswerTooLarge",
-                    "{listing_bytes}: {error}"
-                );
+                assert!(!fits && error.reason() == "RegistryAnswerTooLarge", "{listing_bytes}: {error}");
                 assert!(!error.is_transient());
             }
         }
@@ -185,43 +132,21 @@ async fn the_bytes_of_all_pages_are_counted_together() {
 async fn a_full_page_without_a_link_is_not_believed_to_be_all() {
     let names: Vec<String> = (0..1500).map(|number| format!("t{number:04}")).collect();
     // A registry that cuts at `n` and sends no links, one that ignores `last`, and one that ignores `n`.
-    for (heeds_n, heeds_last, want, pages) in [
-        (true, true, 1500, 2),
-        (true, false, 1000, 2),
-        (false, true, 1500, 1),
-    ] {
+    for (heeds_n, heeds_last, want, pages) in [(true, true, 1500, 2), (true, false, 1000, 2), (false, true, 1500, 1)] {
         let server = MockServer::start().await;
         let all = names.clone();
         let cut = move |request: &Request| {
-            let query = |name| {
-                request
-                    .url
-                    .query_pairs()
-                    .find(|(key, _)| key == name)
-                    .map(|(_, value)| value.into_owned())
-            };
+            let query =
+                |name| request.url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
             let last = query("last").filter(|_| heeds_last).unwrap_or_default();
-            let count = query("n")
-                .filter(|_| heeds_n)
-                .map_or(usize::MAX, |n| n.parse().unwrap());
-            let tags: Vec<&str> = all
-                .iter()
-                .map(String::as_str)
-                .filter(|tag| *tag > last.as_str())
-                .take(count)
-                .collect();
+            let count = query("n").filter(|_| heeds_n).map_or(usize::MAX, |n| n.parse().unwrap());
+            let tags: Vec<&str> =
+                all.iter().map(String::as_str).filter(|tag| *tag > last.as_str()).take(count).collect();
             page(&tags)
         };
-        Mock::given(method("GET"))
-            .respond_with(cut)
-            .mount(&server)
-            .await;
+        Mock::given(method("GET")).respond_with(cut).mount(&server).await;
         let tags = list(&server).await.unwrap();
-        assert_eq!(
-            (tags.names.len(), tags.pages),
-            (want, pages),
-            "n {heeds_n}, last {heeds_last}"
-        );
+        assert_eq!((tags.names.len(), tags.pages), (want, pages), "n {heeds_n}, last {heeds_last}");
     }
 }
 
@@ -233,11 +158,7 @@ async fn a_registry_that_refuses_large_pages_is_asked_without_a_number() {
         .respond_with(ResponseTemplate::new(400))
         .mount(&server)
         .await;
-    Mock::given(method("GET"))
-        .and(query_param_is_missing("n"))
-        .respond_with(page(&["a"]))
-        .mount(&server)
-        .await;
+    Mock::given(method("GET")).and(query_param_is_missing("n")).respond_with(page(&["a"])).mount(&server).await;
     assert_eq!(list(&server).await.unwrap().names, ["a"]);
 }
 
@@ -259,12 +180,7 @@ async fn what_is_not_a_listing_never_looks_like_no_tags() {
     ];
     for body in bodies {
         let server = MockServer::start().await;
-        answers(
-            &server,
-            LIST,
-            ResponseTemplate::new(200).set_body_string(body),
-        )
-        .await;
+        answers(&server, LIST, ResponseTemplate::new(200).set_body_string(body)).await;
         let error = list(&server).await.unwrap_err();
         assert_eq!(error.reason(), "RegistryAnswerMalformed", "{body}: {error}");
         assert!(error.is_transient());
@@ -297,16 +213,7 @@ async fn statuses_say_what_went_wrong() {
         Case { status: 418, retry_after: None, body: "", reason: "RegistryAnswerUnexpected", transient: false, rest: None, says: "answered 418" },
         Case { status: 302, retry_after: None, body: "", reason: "RegistryAnswerUnexpected", transient: false, rest: None, says: "answered 302" },
     ];
-    for Case {
-        status,
-        retry_after,
-        body,
-        reason,
-        transient,
-        rest,
-        says,
-    } in cases
-    {
+    for Case { status, retry_after, body, reason, transient, rest, says } in cases {
         let server = MockServer::start().await;
         let mut response = ResponseTemplate::new(status).set_body_string(body);
         if let Some(retry_after) = retry_after {
@@ -315,16 +222,8 @@ async fn statuses_say_what_went_wrong() {
         answers(&server, LIST, response).await;
         let error = list(&server).await.unwrap_err();
         let text = error.to_string();
-        assert_eq!(
-            (error.reason(), error.is_transient()),
-            (reason, transient),
-            "{status}: {text}"
-        );
-        assert_eq!(
-            error.retry_after(),
-            rest.map(Duration::from_secs),
-            "{status}: {text}"
-        );
+        assert_eq!((error.reason(), error.is_transient()), (reason, transient), "{status}: {text}");
+        assert_eq!(error.retry_after(), rest.map(Duration::from_secs), "{status}: {text}");
         assert!(text.contains(says), "{status}: {text}");
     }
 }

@@ -28,10 +28,7 @@ fn index(platforms: &[(&str, Digest)]) -> String {
         )
     };
     let entries: Vec<String> = platforms.iter().map(entry).collect();
-    format!(
-        r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#,
-        entries.join(",")
-    )
+    format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#, entries.join(","))
 }
 
 fn manifest(body: &str, media_type: &str) -> ResponseTemplate {
@@ -43,10 +40,7 @@ fn manifest(body: &str, media_type: &str) -> ResponseTemplate {
 
 /// To HEAD and GET.
 async fn serves(server: &MockServer, at: &str, response: ResponseTemplate) {
-    Mock::given(path(at))
-        .respond_with(response)
-        .mount(server)
-        .await;
+    Mock::given(path(at)).respond_with(response).mount(server).await;
 }
 
 async fn resolve(
@@ -56,9 +50,7 @@ async fn resolve(
 ) -> Result<Resolved, RegistryError> {
     let repository = shop(server);
     let platform = platform.map(|text| text.parse::<Platform>().unwrap());
-    let result = client()
-        .resolve(&repository, selector, platform.as_ref(), &anonymous())
-        .await;
+    let result = client().resolve(&repository, selector, platform.as_ref(), &anonymous()).await;
     if let Err(error) = &result {
         well_said(error, &repository);
     }
@@ -74,24 +66,12 @@ async fn a_tag_alone_costs_one_head() {
     serves(&server, MANIFEST, manifest(&body, OCI_INDEX)).await;
     let resolved = resolve(&server, TAG, None).await.unwrap();
     assert_eq!(resolved.digest, Digest::of(body.as_bytes()));
-    assert_eq!(
-        (
-            resolved.media_type.as_str(),
-            resolved.platform_manifest_digest
-        ),
-        (OCI_INDEX, None)
-    );
+    assert_eq!((resolved.media_type.as_str(), resolved.platform_manifest_digest), (OCI_INDEX, None));
     let requests = server.received_requests().await.unwrap();
-    let said: Vec<String> = requests
-        .iter()
-        .map(|request| request.method.to_string())
-        .collect();
+    let said: Vec<String> = requests.iter().map(|request| request.method.to_string()).collect();
     assert_eq!(said, ["HEAD"]);
     let accept = requests[0].headers["accept"].to_str().unwrap();
-    assert!(
-        accept.contains(OCI_INDEX) && accept.contains("docker.distribution.manifest.list.v2+json"),
-        "{accept}"
-    );
+    assert!(accept.contains(OCI_INDEX) && accept.contains("docker.distribution.manifest.list.v2+json"), "{accept}");
 }
 
 #[tokio::test]
@@ -102,29 +82,15 @@ async fn where_head_does_not_tell_get_does() {
         ResponseTemplate::new(404),
         ResponseTemplate::new(200),
         ResponseTemplate::new(200).set_body_raw("", OCI_MANIFEST),
-        ResponseTemplate::new(200).append_header(
-            "Docker-Content-Digest",
-            Digest::of(b"x").to_string().as_str(),
-        ),
+        ResponseTemplate::new(200).append_header("Docker-Content-Digest", Digest::of(b"x").to_string().as_str()),
     ];
     for head in heads {
         let server = MockServer::start().await;
-        Mock::given(method("HEAD"))
-            .respond_with(head)
-            .mount(&server)
+        Mock::given(method("HEAD")).respond_with(head).mount(&server).await;
+        answers(&server, MANIFEST, ResponseTemplate::new(200).set_body_raw(body.as_bytes().to_vec(), OCI_MANIFEST))
             .await;
-        answers(
-            &server,
-            MANIFEST,
-            ResponseTemplate::new(200).set_body_raw(body.as_bytes().to_vec(), OCI_MANIFEST),
-        )
-        .await;
         let resolved = resolve(&server, TAG, None).await.unwrap();
-        assert_eq!(
-            resolved.digest,
-            Digest::of(body.as_bytes()),
-            "computed from the bytes"
-        );
+        assert_eq!(resolved.digest, Digest::of(body.as_bytes()), "computed from the bytes");
     }
 }
 
@@ -132,39 +98,15 @@ async fn where_head_does_not_tell_get_does() {
 async fn the_platform_is_found_in_an_index() {
     let server = MockServer::start().await;
     let (amd, arm) = (Digest::of(b"amd"), Digest::of(b"arm"));
-    let body = index(&[
-        ("linux/amd64", amd),
-        ("linux/arm64", arm),
-        ("unknown/unknown", amd),
-    ]);
+    let body = index(&[("linux/amd64", amd), ("linux/arm64", arm), ("unknown/unknown", amd)]);
     serves(&server, MANIFEST, manifest(&body, OCI_INDEX)).await;
     let resolved = resolve(&server, TAG, Some("linux/arm64")).await.unwrap();
-    assert_eq!(
-        (resolved.digest, resolved.platform_manifest_digest),
-        (Digest::of(body.as_bytes()), Some(arm))
-    );
-    assert_eq!(
-        resolved
-            .platforms
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
-        ["linux/amd64", "linux/arm64"]
-    );
+    assert_eq!((resolved.digest, resolved.platform_manifest_digest), (Digest::of(body.as_bytes()), Some(arm)));
+    assert_eq!(resolved.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
 
-    let error = resolve(&server, TAG, Some("linux/s390x"))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (error.reason(), error.is_transient()),
-        ("PlatformMissing", false)
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("not made for linux/s390x, only for linux/amd64, linux/arm64;"),
-        "{error}"
-    );
+    let error = resolve(&server, TAG, Some("linux/s390x")).await.unwrap_err();
+    assert_eq!((error.reason(), error.is_transient()), ("PlatformMissing", false));
+    assert!(error.to_string().contains("not made for linux/s390x, only for linux/amd64, linux/arm64;"), "{error}");
 }
 
 #[tokio::test]
@@ -175,39 +117,17 @@ async fn the_platform_of_a_single_image_is_in_its_configuration() {
     serves(&server, MANIFEST, manifest(&body, OCI_MANIFEST)).await;
     let away = format!("http://localhost:{}/blob", storage.address().port());
     let blob = format!("/v2/shop/web/blobs/{}", Digest::of(config.as_bytes()));
-    answers(
-        &server,
-        &blob,
-        ResponseTemplate::new(307).append_header("Location", away.as_str()),
-    )
-    .await;
-    answers(
-        &storage,
-        "/blob",
-        ResponseTemplate::new(200).set_body_string(config),
-    )
-    .await;
+    answers(&server, &blob, ResponseTemplate::new(307).append_header("Location", away.as_str())).await;
+    answers(&storage, "/blob", ResponseTemplate::new(200).set_body_string(config)).await;
 
     let resolved = resolve(&server, TAG, Some("linux/amd64")).await.unwrap();
     assert_eq!(resolved.platform_manifest_digest, Some(resolved.digest));
-    let error = resolve(&server, TAG, Some("linux/arm64"))
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("only for linux/amd64;"),
-        "{error}"
-    );
+    let error = resolve(&server, TAG, Some("linux/arm64")).await.unwrap_err();
+    assert!(error.to_string().contains("only for linux/amd64;"), "{error}");
 
     let seen = asked(&server).await;
-    assert_eq!(
-        resolve(&server, TAG, None).await.unwrap().digest,
-        resolved.digest
-    );
-    assert_eq!(
-        asked(&server).await,
-        seen + 1,
-        "no configuration unless it matters"
-    );
+    assert_eq!(resolve(&server, TAG, None).await.unwrap().digest, resolved.digest);
+    assert_eq!(asked(&server).await, seen + 1, "no configuration unless it matters");
 }
 
 #[tokio::test]
@@ -215,8 +135,7 @@ async fn a_digest_is_checked_against_the_bytes() {
     let body = image(&config("amd64"));
     let (right, wrong) = (Digest::of(body.as_bytes()), Digest::of(b"something else"));
     let announcing = |digest: Digest| {
-        let response =
-            ResponseTemplate::new(200).set_body_raw(body.as_bytes().to_vec(), OCI_MANIFEST);
+        let response = ResponseTemplate::new(200).set_body_raw(body.as_bytes().to_vec(), OCI_MANIFEST);
         response.append_header("Docker-Content-Digest", digest.to_string().as_str())
     };
     let plain = ResponseTemplate::new(200).set_body_raw(body.as_bytes().to_vec(), OCI_MANIFEST);
@@ -225,55 +144,21 @@ async fn a_digest_is_checked_against_the_bytes() {
         (TAG, announcing(right), Some("linux/amd64"), true),
         (TAG, announcing(wrong), Some("linux/amd64"), false),
         (TAG, plain.clone(), Some("linux/amd64"), true),
-        (
-            Selector::Digest(right),
-            announcing(right),
-            Some("linux/amd64"),
-            true,
-        ),
+        (Selector::Digest(right), announcing(right), Some("linux/amd64"), true),
         (Selector::Digest(right), announcing(right), None, true),
-        (
-            Selector::Digest(wrong),
-            announcing(right),
-            Some("linux/amd64"),
-            false,
-        ),
+        (Selector::Digest(wrong), announcing(right), Some("linux/amd64"), false),
         (Selector::Digest(wrong), announcing(right), None, false),
-        (
-            Selector::Digest(wrong),
-            announcing(wrong),
-            Some("linux/amd64"),
-            false,
-        ),
+        (Selector::Digest(wrong), announcing(wrong), Some("linux/amd64"), false),
         (Selector::Digest(wrong), plain.clone(), None, false),
     ];
     for (selector, answer, platform, believed) in cases {
         let server = MockServer::start().await;
-        serves(
-            &server,
-            &format!("/v2/shop/web/manifests/{selector}"),
-            answer,
-        )
-        .await;
-        let blob = format!(
-            "/v2/shop/web/blobs/{}",
-            Digest::of(config("amd64").as_bytes())
-        );
-        answers(
-            &server,
-            &blob,
-            ResponseTemplate::new(200).set_body_string(config("amd64")),
-        )
-        .await;
+        serves(&server, &format!("/v2/shop/web/manifests/{selector}"), answer).await;
+        let blob = format!("/v2/shop/web/blobs/{}", Digest::of(config("amd64").as_bytes()));
+        answers(&server, &blob, ResponseTemplate::new(200).set_body_string(config("amd64"))).await;
         match resolve(&server, selector, platform).await {
-            Ok(resolved) => assert!(
-                believed && resolved.digest == right,
-                "{selector} {platform:?}"
-            ),
-            Err(error) => assert!(
-                !believed && error.reason() == "DigestMismatch",
-                "{selector} {platform:?}: {error}"
-            ),
+            Ok(resolved) => assert!(believed && resolved.digest == right, "{selector} {platform:?}"),
+            Err(error) => assert!(!believed && error.reason() == "DigestMismatch", "{selector} {platform:?}: {error}"),
         }
     }
 }
@@ -281,25 +166,10 @@ async fn a_digest_is_checked_against_the_bytes() {
 #[tokio::test]
 async fn a_configuration_is_checked_too() {
     let server = MockServer::start().await;
-    serves(
-        &server,
-        MANIFEST,
-        manifest(&image(&config("amd64")), OCI_MANIFEST),
-    )
-    .await;
-    let blob = format!(
-        "/v2/shop/web/blobs/{}",
-        Digest::of(config("amd64").as_bytes())
-    );
-    answers(
-        &server,
-        &blob,
-        ResponseTemplate::new(200).set_body_string(config("arm64")),
-    )
-    .await;
-    let error = resolve(&server, TAG, Some("linux/amd64"))
-        .await
-        .unwrap_err();
+    serves(&server, MANIFEST, manifest(&image(&config("amd64")), OCI_MANIFEST)).await;
+    let blob = format!("/v2/shop/web/blobs/{}", Digest::of(config("amd64").as_bytes()));
+    answers(&server, &blob, ResponseTemplate::new(200).set_body_string(config("arm64"))).await;
+    let error = resolve(&server, TAG, Some("linux/amd64")).await.unwrap_err();
     assert_eq!(error.reason(), "DigestMismatch", "{error}");
 }
 
@@ -307,29 +177,16 @@ async fn a_configuration_is_checked_too() {
 async fn what_is_missing_is_named() {
     let cases = [
         ("MANIFEST_UNKNOWN", "TagNotFound", "has no image `1.0.0`"),
-        (
-            "NAME_UNKNOWN",
-            "RepositoryNotFound",
-            "there is no repository",
-        ),
+        ("NAME_UNKNOWN", "RepositoryNotFound", "there is no repository"),
         ("", "TagNotFound", "has no image `1.0.0`"),
     ];
     for (code, reason, says) in cases {
         let server = MockServer::start().await;
         let body = serde_json::json!({ "errors": [{ "code": code }] });
-        serves(
-            &server,
-            MANIFEST,
-            ResponseTemplate::new(404).set_body_json(body),
-        )
-        .await;
+        serves(&server, MANIFEST, ResponseTemplate::new(404).set_body_json(body)).await;
         for platform in [None, Some("linux/amd64")] {
             let error = resolve(&server, TAG, platform).await.unwrap_err();
-            assert_eq!(
-                (error.reason(), error.is_transient()),
-                (reason, false),
-                "{code}"
-            );
+            assert_eq!((error.reason(), error.is_transient()), (reason, false), "{code}");
             assert!(error.to_string().contains(says), "{error}");
         }
     }
@@ -339,9 +196,7 @@ async fn what_is_missing_is_named() {
 async fn a_text_that_is_no_tag_is_not_asked_for() {
     let server = MockServer::start().await;
     for tag in ["../../_catalog", "a b", "", "1.0.0?x=y", "1.0.0\n"] {
-        let error = resolve(&server, Selector::Tag(tag), None)
-            .await
-            .unwrap_err();
+        let error = resolve(&server, Selector::Tag(tag), None).await.unwrap_err();
         assert_eq!(error.reason(), "TagNotFound", "{tag:?}");
     }
     assert_eq!(asked(&server).await, 0);
@@ -349,21 +204,13 @@ async fn a_text_that_is_no_tag_is_not_asked_for() {
 
 #[tokio::test]
 async fn statuses_keep_their_class() {
-    let cases = [
-        (429, "RegistryRateLimited"),
-        (503, "RegistryUnavailable"),
-        (403, "RegistryDenied"),
-        (401, "RegistryDenied"),
-    ];
+    let cases =
+        [(429, "RegistryRateLimited"), (503, "RegistryUnavailable"), (403, "RegistryDenied"), (401, "RegistryDenied")];
     for (status, reason) in cases {
         let server = MockServer::start().await;
         serves(&server, MANIFEST, ResponseTemplate::new(status)).await;
         for platform in [None, Some("linux/amd64")] {
-            assert_eq!(
-                resolve(&server, TAG, platform).await.unwrap_err().reason(),
-                reason,
-                "{status}"
-            );
+            assert_eq!(resolve(&server, TAG, platform).await.unwrap_err().reason(), reason, "{status}");
         }
     }
 }
@@ -373,47 +220,28 @@ async fn manifests_are_bounded() {
     let server = MockServer::start().await;
     let body = image(&config("amd64"));
     serves(&server, MANIFEST, manifest(&body, OCI_MANIFEST)).await;
-    let registry = small(Limits {
-        manifest_bytes: body.len() - 1,
-        ..Limits::default()
-    });
+    let registry = small(Limits { manifest_bytes: body.len() - 1, ..Limits::default() });
     let platform = "linux/amd64".parse().unwrap();
-    let error = registry
-        .resolve(&shop(&server), TAG, Some(&platform), &anonymous())
-        .await
-        .unwrap_err();
+    let error = registry.resolve(&shop(&server), TAG, Some(&platform), &anonymous()).await.unwrap_err();
     assert_eq!(error.reason(), "RegistryAnswerTooLarge", "{error}");
     assert_eq!(Limits::default().manifest_bytes, 4 << 20);
 }
 
 #[tokio::test]
 async fn what_is_no_runnable_image_is_said() {
-    let chart = image("{}").replace(
-        "application/vnd.oci.image.config.v1+json",
-        "application/vnd.cncf.helm.config.v1+json",
-    );
+    let chart =
+        image("{}").replace("application/vnd.oci.image.config.v1+json", "application/vnd.cncf.helm.config.v1+json");
     let cases = [
         (manifest(&chart, OCI_MANIFEST), "ImageUnsupported"),
-        (
-            manifest(
-                "{}",
-                "application/vnd.docker.distribution.manifest.v1+prettyjws",
-            ),
-            "ImageUnsupported",
-        ),
+        (manifest("{}", "application/vnd.docker.distribution.manifest.v1+prettyjws"), "ImageUnsupported"),
         (manifest("<html>", "text/html"), "RegistryAnswerMalformed"),
-        (
-            manifest(&image("{}")[..40], OCI_MANIFEST),
-            "RegistryAnswerMalformed",
-        ),
+        (manifest(&image("{}")[..40], OCI_MANIFEST), "RegistryAnswerMalformed"),
         (manifest(&image("{}"), OCI_INDEX), "RegistryAnswerMalformed"),
     ];
     for (answer, reason) in cases {
         let server = MockServer::start().await;
         serves(&server, MANIFEST, answer).await;
-        let error = resolve(&server, TAG, Some("linux/amd64"))
-            .await
-            .unwrap_err();
+        let error = resolve(&server, TAG, Some("linux/amd64")).await.unwrap_err();
         assert_eq!(error.reason(), reason, "{error}");
     }
 }
@@ -429,23 +257,12 @@ async fn a_token_serves_head_and_get_of_a_repository() {
         .await;
     let text = format!(r#"Bearer realm="{}/token""#, server.uri());
     let wants = ResponseTemplate::new(401).append_header("WWW-Authenticate", text.as_str());
-    Mock::given(path(MANIFEST))
-        .respond_with(wants)
-        .with_priority(9)
-        .mount(&server)
-        .await;
+    Mock::given(path(MANIFEST)).respond_with(wants).with_priority(9).mount(&server).await;
     let token = ResponseTemplate::new(200).set_body_string(r#"{"token":"t1","expires_in":300}"#);
-    Mock::given(path("/token"))
-        .respond_with(token)
-        .expect(1)
-        .mount(&server)
-        .await;
+    Mock::given(path("/token")).respond_with(token).expect(1).mount(&server).await;
     let registry = client();
     for _ in 0..2 {
-        registry
-            .resolve(&shop(&server), TAG, None, &anonymous())
-            .await
-            .unwrap();
+        registry.resolve(&shop(&server), TAG, None, &anonymous()).await.unwrap();
     }
     assert_eq!(asked(&server).await, 4);
 }

@@ -5,14 +5,8 @@ use std::time::Duration;
 use super::*;
 
 async fn fails(repository: &Repository, registry: &Registry) -> RegistryError {
-    let listing = registry
-        .list_tags(repository, &anonymous())
-        .await
-        .unwrap_err();
-    let resolution = registry
-        .resolve(repository, Selector::Tag("1.0.0"), None, &anonymous())
-        .await
-        .unwrap_err();
+    let listing = registry.list_tags(repository, &anonymous()).await.unwrap_err();
+    let resolution = registry.resolve(repository, Selector::Tag("1.0.0"), None, &anonymous()).await.unwrap_err();
     let ping = registry.ping(repository, &anonymous()).await.unwrap_err();
     for error in [&listing, &resolution, &ping] {
         well_said(error, repository);
@@ -24,15 +18,10 @@ async fn fails(repository: &Repository, registry: &Registry) -> RegistryError {
 #[tokio::test]
 async fn a_refused_connection_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let repository = format!("{}/shop/web", listener.local_addr().unwrap())
-        .parse()
-        .unwrap();
+    let repository = format!("{}/shop/web", listener.local_addr().unwrap()).parse().unwrap();
     drop(listener);
     let error = fails(&repository, &client()).await;
-    assert!(
-        matches!(&error, RegistryError::Unreachable { why, .. } if why.contains("refused")),
-        "{error}"
-    );
+    assert!(matches!(&error, RegistryError::Unreachable { why, .. } if why.contains("refused")), "{error}");
     assert!(error.is_transient());
 }
 
@@ -47,37 +36,20 @@ async fn an_unknown_host_is_unreachable() {
 async fn a_host_that_is_no_address_is_unreachable() {
     let repository = "1.2.3.4.5/shop/web".parse().unwrap();
     let error = fails(&repository, &client()).await;
-    assert!(
-        matches!(&error, RegistryError::Unreachable { .. }),
-        "{error}"
-    );
+    assert!(matches!(&error, RegistryError::Unreachable { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn silence_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let repository = format!("{}/shop/web", listener.local_addr().unwrap())
-        .parse()
-        .unwrap();
+    let repository = format!("{}/shop/web", listener.local_addr().unwrap()).parse().unwrap();
     let moment = Duration::from_millis(20);
-    let slow_request = RegistryOptions {
-        request_timeout: moment,
-        ..RegistryOptions::default()
-    };
+    let slow_request = RegistryOptions { request_timeout: moment, ..RegistryOptions::default() };
     let error = fails(&repository, &client_with(slow_request)).await;
-    assert!(
-        matches!(&error, RegistryError::Unreachable { why, .. } if why.contains("in time")),
-        "{error}"
-    );
-    let slow_operation = RegistryOptions {
-        total_timeout: moment,
-        ..RegistryOptions::default()
-    };
+    assert!(matches!(&error, RegistryError::Unreachable { why, .. } if why.contains("in time")), "{error}");
+    let slow_operation = RegistryOptions { total_timeout: moment, ..RegistryOptions::default() };
     let error = fails(&repository, &client_with(slow_operation)).await;
-    assert!(
-        matches!(&error, RegistryError::Unreachable { why, .. } if why.contains("was not done within")),
-        "{error}"
-    );
+    assert!(matches!(&error, RegistryError::Unreachable { why, .. } if why.contains("was not done within")), "{error}");
 }
 
 #[tokio::test]
@@ -90,50 +62,26 @@ async fn an_answer_that_breaks_off_is_unreachable() {
     ];
     for bytes in answers {
         let repository = raw(bytes).await;
-        let error = client()
-            .list_tags(&repository, &anonymous())
-            .await
-            .unwrap_err();
+        let error = client().list_tags(&repository, &anonymous()).await.unwrap_err();
         well_said(&error, &repository);
-        assert_eq!(
-            error.reason(),
-            "RegistryUnreachable",
-            "{}: {error}",
-            String::from_utf8_lossy(bytes)
-        );
+        assert_eq!(error.reason(), "RegistryUnreachable", "{}: {error}", String::from_utf8_lossy(bytes));
     }
 }
 
 #[tokio::test]
 async fn a_body_without_announced_length_is_bounded_too() {
     let repository = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n15\r\n{\"tags\":[\"1\",\"2\",\"3\"]\r\n1\r\n}\r\n0\r\n\r\n").await;
-    let registry = small(Limits {
-        listing_bytes: 20,
-        ..Limits::default()
-    });
-    let error = registry
-        .list_tags(&repository, &anonymous())
-        .await
-        .unwrap_err();
+    let registry = small(Limits { listing_bytes: 20, ..Limits::default() });
+    let error = registry.list_tags(&repository, &anonymous()).await.unwrap_err();
     assert_eq!(error.reason(), "RegistryAnswerTooLarge", "{error}");
-    assert_eq!(
-        client()
-            .list_tags(&repository, &anonymous())
-            .await
-            .unwrap()
-            .names,
-        ["1", "2", "3"]
-    );
+    assert_eq!(client().list_tags(&repository, &anonymous()).await.unwrap().names, ["1", "2", "3"]);
 }
 
 #[tokio::test]
 async fn plain_http_is_spoken_only_when_insecure() {
     let server = MockServer::start().await;
     let repository = shop(&server);
-    let error = client()
-        .list_tags(&repository, &Access::default())
-        .await
-        .unwrap_err();
+    let error = client().list_tags(&repository, &Access::default()).await.unwrap_err();
     well_said(&error, &repository);
     assert!(error.to_string().contains("insecure: true"), "{error}");
     assert_eq!(asked(&server).await, 0);

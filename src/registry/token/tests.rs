@@ -4,10 +4,7 @@ use super::*;
 use crate::registry::Access;
 
 fn basic() -> Credential {
-    Credential::Basic {
-        user: "bob".into(),
-        secret: "hunter2".into(),
-    }
+    Credential::Basic { user: "bob".into(), secret: "hunter2".into() }
 }
 
 #[test]
@@ -46,31 +43,15 @@ fn credentials_go_only_to_the_registry_or_a_token_service_of_its_own() {
         Case { registry: "r.test:5000/a", insecure: true, realm: "https://r.test/token", want: (true, true) },
         Case { registry: "r.test:5000/a", insecure: true, realm: "http://evil.test/token", want: (false, true) },
     ];
-    let allowed = [TokenRealm {
-        registry: "r.test".into(),
-        host: "sso.test".into(),
-    }];
-    for Case {
-        registry,
-        insecure,
-        realm,
-        want,
-    } in cases
-    {
+    let allowed = [TokenRealm { registry: "r.test".into(), host: "sso.test".into() }];
+    for Case { registry, insecure, realm, want } in cases {
         let repository = registry.parse().unwrap();
         let may = |credential| {
-            let access = Access {
-                credential,
-                insecure,
-            };
+            let access = Access { credential, insecure };
             let endpoint = Endpoint::new(&repository, &access).unwrap();
             check_realm(&endpoint, &Url::parse(realm).unwrap(), &allowed).is_ok()
         };
-        assert_eq!(
-            (may(basic()), may(Credential::Anonymous)),
-            want,
-            "{registry} to {realm}"
-        );
+        assert_eq!((may(basic()), may(Credential::Anonymous)), want, "{registry} to {realm}");
     }
 }
 
@@ -84,10 +65,7 @@ fn a_token_is_used_a_little_shorter_than_it_holds() {
         (r#"{"token":"t","expires_in":"300"}"#, Some(("t", 45))),
         (r#"{"token":"t","expires_in":-1}"#, Some(("t", 45))),
         (r#"{"token":"t","expires_in":0}"#, Some(("t", 0))),
-        (
-            r#"{"token":"t","expires_in":99999999999}"#,
-            Some(("t", 24 * 3600 - 30)),
-        ),
+        (r#"{"token":"t","expires_in":99999999999}"#, Some(("t", 24 * 3600 - 30))),
         (r#"{"token":"","access_token":"a"}"#, Some(("a", 45))),
         (r#"{"token":null,"access_token":"a"}"#, Some(("a", 45))),
         (r#"{"token":"a b"}"#, None),
@@ -100,11 +78,7 @@ fn a_token_is_used_a_little_shorter_than_it_holds() {
     ];
     for (body, want) in cases {
         let got = read_token(body.as_bytes()).map(|(token, lifetime)| (token, lifetime.as_secs()));
-        assert_eq!(
-            got,
-            want.map(|(token, seconds)| (token.to_owned(), seconds)),
-            "{body}"
-        );
+        assert_eq!(got, want.map(|(token, seconds)| (token.to_owned(), seconds)), "{body}");
     }
     let long = format!(r#"{{"token":"{}"}}"#, "a".repeat(MAX_TOKEN_LENGTH + 1));
     assert_eq!(read_token(long.as_bytes()).map(|_| ()), None);
@@ -115,43 +89,18 @@ fn a_token_is_never_used_for_another_credential_or_repository() {
     let kept = Authorizations::default();
     let (now, later) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(60).unwrap());
     let (a, b) = ("r.test/a".parse().unwrap(), "r.test/b".parse().unwrap());
-    let (bob, nobody) = (
-        Access {
-            credential: basic(),
-            insecure: false,
-        },
-        Access::default(),
-    );
-    let plain = Access {
-        credential: basic(),
-        insecure: true,
-    };
-    let other = Access {
-        credential: Credential::Basic {
-            user: "bobh".into(),
-            secret: "unter2".into(),
-        },
-        insecure: false,
-    };
+    let (bob, nobody) = (Access { credential: basic(), insecure: false }, Access::default());
+    let plain = Access { credential: basic(), insecure: true };
+    let other =
+        Access { credential: Credential::Basic { user: "bobh".into(), secret: "unter2".into() }, insecure: false };
     let endpoint = |repository, access| Endpoint::new(repository, access).unwrap();
-    kept.keep(
-        &endpoint(&a, &bob),
-        Authorization::Bearer("t".into()),
-        Some(later),
-        now,
-    );
+    kept.keep(&endpoint(&a, &bob), Authorization::Bearer("t".into()), Some(later), now);
     assert!(kept.current(&endpoint(&a, &bob), now).is_some());
     for (repository, access) in [(&a, &nobody), (&a, &other), (&a, &plain), (&b, &bob)] {
         assert!(kept.current(&endpoint(repository, access), now).is_none());
     }
-    assert!(
-        kept.current(&endpoint(&a, &bob).without_scope(), now)
-            .is_none()
-    );
-    assert!(
-        kept.current(&endpoint(&a, &bob), later).is_none(),
-        "expired"
-    );
+    assert!(kept.current(&endpoint(&a, &bob).without_scope(), now).is_none());
+    assert!(kept.current(&endpoint(&a, &bob), later).is_none(), "expired");
     kept.forget(&endpoint(&a, &bob));
     assert!(kept.current(&endpoint(&a, &bob), now).is_none());
 }

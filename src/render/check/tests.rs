@@ -44,11 +44,7 @@ fn broken(breaks: &[(&str, &str)]) -> Fixture {
 }
 
 const CASES: &[Case] = &[
-    Case {
-        name: "nothing is wrong",
-        breaks: &[],
-        want: &[],
-    },
+    Case { name: "nothing is wrong", breaks: &[], want: &[] },
     Case {
         name: "override of an unknown service",
         breaks: &[("#stage", "services: {wbe: {replicas: 2}}")],
@@ -79,10 +75,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "everything wrong is told at once",
-        breaks: &[
-            ("#stage", "services: {a: {}}\n  pin: {b: '1'}"),
-            ("[db] #needs", "[c]"),
-        ],
+        breaks: &[("#stage", "services: {a: {}}\n  pin: {b: '1'}"), ("[db] #needs", "[c]")],
         want: &[
             "Stage spec.services.a: project shop has no service `a`; it has web, db: correct the name, add the service to the Project, or remove this entry",
             "Stage spec.pin.b: project shop has no service `b`; it has web, db: correct the name, add the service to the Project, or remove this entry",
@@ -119,10 +112,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "health without any port",
-        breaks: &[
-            ("[{name: http, port: 8080}] #ports", "[]"),
-            ("#web", "health: {tcp: {}}"),
-        ],
+        breaks: &[("[{name: http, port: 8080}] #ports", "[]"), ("#web", "health: {tcp: {}}")],
         want: &[
             "Project spec.services[web].health.tcp.port: service web has no port to probe: add one to ports, or remove health",
         ],
@@ -131,10 +121,7 @@ const CASES: &[Case] = &[
         name: "our own variables",
         breaks: &[
             ("#web", "env: [{name: STAGEKEEPER_STAGE, value: x}]"),
-            (
-                "#stage",
-                "services: {db: {env: [{name: STAGEKEEPER_X, value: x}]}}",
-            ),
+            ("#stage", "services: {db: {env: [{name: STAGEKEEPER_X, value: x}]}}"),
         ],
         want: &[
             "Project spec.services[web].env[STAGEKEEPER_STAGE]: variables that begin with STAGEKEEPER_ are set by Stagekeeper: choose another name",
@@ -143,10 +130,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "a shared claim for one node under two instances",
-        breaks: &[(
-            "#web",
-            "scope: Instance\n    volumes: [{name: data, mountPath: /data, sharedClaim: {size: 1Gi}}]",
-        )],
+        breaks: &[("#web", "scope: Instance\n    volumes: [{name: data, mountPath: /data, sharedClaim: {size: 1Gi}}]")],
         want: &[
             "Project spec.services[web].volumes[data].sharedClaim.accessModes: service web has scope Instance and strategy BlueGreen runs two instances during a deploy, but ReadWriteOnce lets only one mount the claim: use ReadWriteMany where the storage class has it, perInstanceClaim, scope: Stage for the service, or strategy.type Rolling or Recreate in the Stage",
         ],
@@ -172,20 +156,14 @@ const CASES: &[Case] = &[
     Case {
         name: "a shared claim for one node under a single instance",
         breaks: &[
-            (
-                "#web",
-                "scope: Instance\n    volumes: [{name: data, mountPath: /data, sharedClaim: {size: 1Gi}}]",
-            ),
+            ("#web", "scope: Instance\n    volumes: [{name: data, mountPath: /data, sharedClaim: {size: 1Gi}}]"),
             ("#stage", "strategy: {type: Rolling}"),
         ],
         want: &[],
     },
     Case {
         name: "a claim per instance without an instance",
-        breaks: &[(
-            "#db",
-            "volumes: [{name: data, mountPath: /data, perInstanceClaim: {size: 1Gi}}]",
-        )],
+        breaks: &[("#db", "volumes: [{name: data, mountPath: /data, perInstanceClaim: {size: 1Gi}}]")],
         want: &[
             "Project spec.services[db].volumes[data].perInstanceClaim: service db has scope Stage and belongs to no instance: use sharedClaim, or set scope: Instance for the service",
         ],
@@ -202,10 +180,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "a route to a service without a port",
-        breaks: &[
-            ("[{name: http, port: 8080}] #ports", "[]"),
-            ("#stage", "route: {host: a.b, service: web}"),
-        ],
+        breaks: &[("[{name: http, port: 8080}] #ports", "[]"), ("#stage", "route: {host: a.b, service: web}")],
         want: &[
             "Stage spec.route.service: service web has no port: add one to it in the Project, or name another service",
         ],
@@ -219,70 +194,49 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "a route to nothing",
-        breaks: &[
-            ("[{name: http, port: 8080}] #ports", "[]"),
-            ("#stage", "route: {host: a.b}"),
-        ],
+        breaks: &[("[{name: http, port: 8080}] #ports", "[]"), ("#stage", "route: {host: a.b}")],
         want: &[
             "Stage spec.route.service: no service of project shop has scope Instance and a port: name the service that gets the traffic, or add a port to one",
         ],
     },
     Case {
         name: "our own annotations on a route",
-        breaks: &[(
-            "#stage",
-            "route: {host: a.b, annotations: {stagekeeper.dev/rendered: x}}",
-        )],
+        breaks: &[("#stage", "route: {host: a.b, annotations: {stagekeeper.dev/rendered: x}}")],
         want: &[
             "Stage spec.route.annotations[stagekeeper.dev/rendered]: begins with stagekeeper.dev/, which is Stagekeeper's own: choose another key",
         ],
     },
     Case {
         name: "a pod template that changes the image",
-        breaks: &[(
-            "#web",
-            "podTemplate: {spec: {containers: [{name: web, image: evil}]}}",
-        )],
+        breaks: &[("#web", "podTemplate: {spec: {containers: [{name: web, image: evil}]}}")],
         want: &[
             "Project spec.services[web].podTemplate.spec.containers[web].image: changes the image, which comes from the release: remove it and set the service's image in the Project, or pin it in the Stage",
         ],
     },
     Case {
         name: "a pod template of the stage that removes the container",
-        breaks: &[(
-            "#stage",
-            "services: {web: {podTemplate: {spec: {containers: [{name: web, $patch: delete}]}}}}",
-        )],
+        breaks: &[("#stage", "services: {web: {podTemplate: {spec: {containers: [{name: web, $patch: delete}]}}}}")],
         want: &[
             "Stage spec.services[web].podTemplate.spec.containers[web]: removes the service's own container: keep the container with the service's name",
         ],
     },
     Case {
         name: "a pod template that replaces every container",
-        breaks: &[(
-            "#web",
-            "podTemplate: {spec: {$patch: replace, containers: [{name: other, image: i}]}}",
-        )],
+        breaks: &[("#web", "podTemplate: {spec: {$patch: replace, containers: [{name: other, image: i}]}}")],
         want: &[
             "Project spec.services[web].podTemplate.spec.containers[web]: removes the service's own container: keep the container with the service's name",
         ],
     },
     Case {
         name: "a pod template that sets our labels",
-        breaks: &[(
-            "#web",
-            "podTemplate: {metadata: {labels: {stagekeeper.dev/service: db}}}",
-        )],
+        breaks: &[("#web", "podTemplate: {metadata: {labels: {stagekeeper.dev/service: db}}}")],
         want: &[
             "Project spec.services[web].podTemplate.metadata.labels[stagekeeper.dev/service]: begins with stagekeeper.dev/, which is Stagekeeper's own: choose another key",
         ],
     },
     Case {
         name: "a misspelt field",
-        breaks: &[(
-            "#web",
-            "podTemplate: {spec: {nodeSelecter: {a: b}, containers: [{name: web, liveness: {}}]}}",
-        )],
+        breaks: &[("#web", "podTemplate: {spec: {nodeSelecter: {a: b}, containers: [{name: web, liveness: {}}]}}")],
         want: &[
             "Project spec.services[web].podTemplate.spec.containers[web].liveness: is not a field of a pod template: correct its name or remove it",
             "Project spec.services[web].podTemplate.spec.nodeSelecter: is not a field of a pod template: correct its name or remove it",
@@ -306,11 +260,7 @@ fn each_rule_names_the_field_and_the_way_out() {
             Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
         };
         assert_eq!(got, *want, "{name}");
-        let early = super::Snapshot::problems(
-            fixture.identity(),
-            &fixture.project.spec,
-            &fixture.stage.spec,
-        );
+        let early = super::Snapshot::problems(fixture.identity(), &fixture.project.spec, &fixture.stage.spec);
         let early: Vec<String> = early.iter().map(ToString::to_string).collect();
         assert_eq!(early, *want, "{name}, before the images are known");
     }
@@ -320,31 +270,16 @@ fn each_rule_names_the_field_and_the_way_out() {
 fn a_wrong_type_in_a_pod_template_is_named() {
     let fixture = broken(&[("#web", "podTemplate: {spec: {hostNetwork: maybe}}")]);
     let problem = fixture.build().expect_err("wrong").to_string();
-    assert!(
-        problem.starts_with("Project spec.services[web].podTemplate: invalid type"),
-        "{problem}"
-    );
+    assert!(problem.starts_with("Project spec.services[web].podTemplate: invalid type"), "{problem}");
 }
 
 #[test]
 fn no_pod_template_goes_above_the_ceiling() {
     let cases = [
-        (
-            "{hostNetwork: true}",
-            "spec.hostNetwork: shares the node's namespace",
-        ),
-        (
-            "{hostPID: true}",
-            "spec.hostPID: shares the node's namespace",
-        ),
-        (
-            "{hostIPC: true}",
-            "spec.hostIPC: shares the node's namespace",
-        ),
-        (
-            "{volumes: [{name: x, hostPath: {path: /}}]}",
-            "spec.volumes[x].hostPath: mounts files of the node",
-        ),
+        ("{hostNetwork: true}", "spec.hostNetwork: shares the node's namespace"),
+        ("{hostPID: true}", "spec.hostPID: shares the node's namespace"),
+        ("{hostIPC: true}", "spec.hostIPC: shares the node's namespace"),
+        ("{volumes: [{name: x, hostPath: {path: /}}]}", "spec.volumes[x].hostPath: mounts files of the node"),
         (
             "{securityContext: {sysctls: [{name: kernel.msgmax, value: '1'}]}}",
             "spec.securityContext.sysctls[kernel.msgmax]: changes a setting of the node's kernel",
@@ -408,10 +343,7 @@ fn no_pod_template_goes_above_the_ceiling() {
     ];
     for (spec, want) in cases {
         let overlay = format!("podTemplate: {{spec: {spec}}}");
-        let problem = broken(&[("#web", &overlay)])
-            .build()
-            .expect_err(spec)
-            .to_string();
+        let problem = broken(&[("#web", &overlay)]).build().expect_err(spec).to_string();
         let want = format!(
             "Project spec.services[web].podTemplate.{want}: remove it; pods stay within the baseline Pod Security level"
         );
@@ -442,10 +374,7 @@ fn too_many_files_are_refused() {
     let volumes = format!(
         "volumes: [{{name: a, mountPath: /a, files: {{f: '{text}'}}}}, {{name: b, mountPath: /b, files: {{f: '{text}'}}}}]"
     );
-    let problem = broken(&[("#web", &volumes)])
-        .build()
-        .expect_err("too many")
-        .to_string();
+    let problem = broken(&[("#web", &volumes)]).build().expect_err("too many").to_string();
     assert_eq!(
         problem,
         "Project spec.services[web].volumes: the files of all its volumes have 1200000 bytes together, and 1000000 is the most: put large files into the image"

@@ -40,18 +40,10 @@ fn what_a_newer_program_wrote_is_refused_and_damage_is_named() {
     let mut newer = stored();
     newer["version"] = json!(2);
     let error = Snapshot::from_json(&newer).expect_err("newer").to_string();
-    assert!(
-        error.contains("version 2") && error.contains("upgrade Stagekeeper"),
-        "{error}"
-    );
+    assert!(error.contains("version 2") && error.contains("upgrade Stagekeeper"), "{error}");
     let mut damaged = stored();
-    damaged
-        .as_object_mut()
-        .expect("an object")
-        .remove("release");
-    let error = Snapshot::from_json(&damaged)
-        .expect_err("damaged")
-        .to_string();
+    damaged.as_object_mut().expect("an object").remove("release");
+    let error = Snapshot::from_json(&damaged).expect_err("damaged").to_string();
     assert!(error.contains("missing field `release`"), "{error}");
 }
 
@@ -105,8 +97,7 @@ fn everything_else_takes_part() {
             Value::Object(_) | Value::Null => continue,
             Value::Array(_) => json!(["x"]),
         };
-        let changed =
-            Snapshot::from_json(&document).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let changed = Snapshot::from_json(&document).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_ne!(changed.hash(), STORED_HASH, "{path}");
     }
 }
@@ -129,10 +120,7 @@ fn canonical_json_is_valid_and_sorted() {
     let value = json!({"b": [1, {"z": null, "a": "q\"\n\u{e9}"}], "a": 1.5, "": true});
     let mut text = String::new();
     canonical(&value, &mut text);
-    assert_eq!(
-        text,
-        "{\"\":true,\"a\":1.5,\"b\":[1,{\"a\":\"q\\\"\\n\u{e9}\",\"z\":null}]}"
-    );
+    assert_eq!(text, "{\"\":true,\"a\":1.5,\"b\":[1,{\"a\":\"q\\\"\\n\u{e9}\",\"z\":null}]}");
 }
 
 /// Writes an object with its keys in the order that `keys` gives, as another writer might.
@@ -140,13 +128,8 @@ fn shuffled(value: &Value, keys: &mut impl FnMut(Vec<String>) -> Vec<String>) ->
     match value {
         Value::Object(map) => {
             let order = keys(map.keys().cloned().collect());
-            let fields = order.iter().map(|key| {
-                format!(
-                    "{} : {}",
-                    Value::from(key.as_str()),
-                    shuffled(&map[key], keys)
-                )
-            });
+            let fields =
+                order.iter().map(|key| format!("{} : {}", Value::from(key.as_str()), shuffled(&map[key], keys)));
             let fields: Vec<String> = fields.collect();
             format!("{{ {} }}", fields.join(" , "))
         }

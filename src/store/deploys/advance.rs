@@ -62,10 +62,7 @@ impl Store {
     /// again); a newer leader wrote it; it does not exist.
     pub async fn deploy_advance(&self, advance: &Advance) -> Result<i64, StoreError> {
         let (Some(first), Some(last)) = (advance.steps.first(), advance.steps.last()) else {
-            return Err(StoreError::Other(format!(
-                "deploy {}: an advance without a step",
-                advance.id
-            )));
+            return Err(StoreError::Other(format!("deploy {}: an advance without a step", advance.id)));
         };
         let broken = advance.steps.windows(2).find(|pair| match pair {
             [before, after] => before.to != after.from,
@@ -103,11 +100,7 @@ impl Store {
         why: &str,
         at: Timestamp,
     ) -> Result<i64, StoreError> {
-        self.deploy_write(&Write {
-            close: Some(why),
-            ..Write::on_failed(id, version, epoch, at)
-        })
-        .await
+        self.deploy_write(&Write { close: Some(why), ..Write::on_failed(id, version, epoch, at) }).await
     }
 
     /// Records that the evidence of a failed deploy is in the log.
@@ -118,19 +111,12 @@ impl Store {
         epoch: i64,
         at: Timestamp,
     ) -> Result<i64, StoreError> {
-        self.deploy_write(&Write {
-            evidence: true,
-            ..Write::on_failed(id, version, epoch, at)
-        })
-        .await
+        self.deploy_write(&Write { evidence: true, ..Write::on_failed(id, version, epoch, at) }).await
     }
 
     async fn deploy_write(&self, write: &Write<'_>) -> Result<i64, StoreError> {
-        let explained = write
-            .steps
-            .iter()
-            .rev()
-            .find(|step| matches!(step.to, State::Failed | State::Aborted | State::Superseded));
+        let explained =
+            write.steps.iter().rev().find(|step| matches!(step.to, State::Failed | State::Aborted | State::Superseded));
         let steps = StepColumns::from(write.steps);
         let instances = ChangeColumns::from(write.instances);
         let message = explained.map(|step| storable(&step.message));
@@ -210,11 +196,9 @@ impl Store {
         .ok_or_else(|| StoreError::not_found("deploy", &write.id))?;
         match row.version {
             Some(version) => Ok(version),
-            None if row.epoch > write.epoch => Err(StoreError::Fenced {
-                id: write.id,
-                mine: write.epoch,
-                theirs: row.epoch,
-            }),
+            None if row.epoch > write.epoch => {
+                Err(StoreError::Fenced { id: write.id, mine: write.epoch, theirs: row.epoch })
+            }
             None => Err(StoreError::Conflict(format!(
                 "deploy {} is no longer {} in version {}: observe it again",
                 write.id, write.from, write.version
@@ -257,10 +241,7 @@ impl From<&[Transition]> for StepColumns {
             from: steps.iter().map(|step| step.from.word()).collect(),
             to: steps.iter().map(|step| step.to.word()).collect(),
             reasons: steps.iter().map(|step| step.reason).collect(),
-            messages: steps
-                .iter()
-                .map(|step| storable(&step.message).into_owned())
-                .collect(),
+            messages: steps.iter().map(|step| storable(&step.message).into_owned()).collect(),
         }
     }
 }

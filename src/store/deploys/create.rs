@@ -130,11 +130,7 @@ impl Store {
         match row.epoch_before {
             _ if row.created || row.untouched => Ok(Creation::Created),
             _ if !row.target_exists => Err(StoreError::not_found("target", &new.target)),
-            Some(theirs) if theirs > new.epoch => Err(StoreError::Fenced {
-                id: new.id,
-                mine: new.epoch,
-                theirs,
-            }),
+            Some(theirs) if theirs > new.epoch => Err(StoreError::Fenced { id: new.id, mine: new.epoch, theirs }),
             _ => Ok(Creation::Conflict),
         }
     }

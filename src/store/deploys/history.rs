@@ -166,23 +166,18 @@ impl Store {
             .fetch_all(&self.pool)
             .await
         } else {
-            page!(filter, "deploys AS d WHERE ", "")
-                .fetch_all(&self.pool)
-                .await
+            page!(filter, "deploys AS d WHERE ", "").fetch_all(&self.pool).await
         };
         let mut rows = rows.map_err(|error| self.fault(error))?;
         let limit = usize::try_from(filter.limit.max(1)).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);
         let entries = self.entries_of(rows).await?;
-        let last = entries.last().filter(|_| more).map(|entry| HistoryCursor {
-            created_at: entry.stored.deploy.created_at,
-            id: entry.stored.deploy.id,
-        });
-        Ok(HistoryPage {
-            entries,
-            next: last,
-        })
+        let last = entries
+            .last()
+            .filter(|_| more)
+            .map(|entry| HistoryCursor { created_at: entry.stored.deploy.created_at, id: entry.stored.deploy.id });
+        Ok(HistoryPage { entries, next: last })
     }
 
     /// A deploy with its steps and the deploy before it.
@@ -213,14 +208,10 @@ impl Store {
         let Some((first, last)) = id_range(prefix) else {
             return Ok(Vec::new());
         };
-        sqlx::query_scalar!(
-            "SELECT id FROM deploys WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 10",
-            first,
-            last
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))
+        sqlx::query_scalar!("SELECT id FROM deploys WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 10", first, last)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.fault(error))
     }
 
     async fn history_targets(&self, filter: &HistoryFilter) -> Result<Vec<Uuid>, StoreError> {
@@ -278,11 +269,7 @@ impl Store {
         let places: BTreeMap<Uuid, Place> = places
             .into_iter()
             .map(|row| {
-                let place = Place {
-                    namespace: row.namespace,
-                    project: row.project,
-                    stage: row.stage,
-                };
+                let place = Place { namespace: row.namespace, project: row.project, stage: row.stage };
                 (row.id, place)
             })
             .collect();
@@ -290,14 +277,11 @@ impl Store {
             .map(|row| {
                 let stored = StoredDeploy::try_from(row)?;
                 let deploy = &stored.deploy;
-                let place = places.get(&deploy.target).cloned().ok_or_else(|| {
-                    StoreError::corrupt("deploy", &deploy.id, "its stage has no row")
-                })?;
-                Ok(HistoryEntry {
-                    transitions: steps.remove(&deploy.id).unwrap_or_default(),
-                    place,
-                    stored,
-                })
+                let place = places
+                    .get(&deploy.target)
+                    .cloned()
+                    .ok_or_else(|| StoreError::corrupt("deploy", &deploy.id, "its stage has no row"))?;
+                Ok(HistoryEntry { transitions: steps.remove(&deploy.id).unwrap_or_default(), place, stored })
             })
             .collect()
     }
@@ -316,8 +300,7 @@ fn id_range(prefix: &str) -> Option<(Uuid, Uuid)> {
     if digits.is_empty() || digits.len() > 32 || !digits.is_ascii() {
         return None;
     }
-    let filled =
-        |fill: &str| Uuid::try_parse(&format!("{digits}{}", fill.repeat(32 - digits.len())));
+    let filled = |fill: &str| Uuid::try_parse(&format!("{digits}{}", fill.repeat(32 - digits.len())));
     Some((filled("0").ok()?, filled("f").ok()?))
 }
 
@@ -348,10 +331,7 @@ mod tests {
         let (pending, pulling, failed) = (State::Pending, State::Pulling, State::Failed);
         let steps = steps(&[(pending, 10), (pulling, 70), (failed, 75)]);
         let seconds = |finished, now| -> Vec<i64> {
-            time_in_states(&steps, finished, now)
-                .into_iter()
-                .map(|(_, time)| time.as_secs())
-                .collect()
+            time_in_states(&steps, finished, now).into_iter().map(|(_, time)| time.as_secs()).collect()
         };
         assert_eq!(seconds(None, at(80)), [60, 5, 5]);
         assert_eq!(seconds(Some(at(77)), at(80)), [60, 5, 2]);

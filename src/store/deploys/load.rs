@@ -49,10 +49,7 @@ pub struct GoodDeploy {
 impl Store {
     /// Every stage that is not deleted, in these namespaces or in all, with its deploys: for the start of a leader. One
     /// consistent view.
-    pub async fn targets_state_load(
-        &self,
-        namespaces: Option<&[String]>,
-    ) -> Result<Vec<TargetState>, StoreError> {
+    pub async fn targets_state_load(&self, namespaces: Option<&[String]>) -> Result<Vec<TargetState>, StoreError> {
         let targets = self.targets_load(namespaces).await?;
         self.states_of(targets).await
     }
@@ -65,11 +62,7 @@ impl Store {
 
     /// The last deploy of a target that succeeded before `sequence` and whose release is not vetoed: what to go back to
     /// from a deploy that went bad after its success.
-    pub async fn deploy_good_before(
-        &self,
-        target: Uuid,
-        sequence: i64,
-    ) -> Result<Option<GoodDeploy>, StoreError> {
+    pub async fn deploy_good_before(&self, target: Uuid, sequence: i64) -> Result<Option<GoodDeploy>, StoreError> {
         let good = super::deploys!(
             "deploys AS d
              WHERE d.target_id = $1 AND d.sequence < $2 AND d.state = 'success' AND NOT EXISTS (
@@ -127,9 +120,7 @@ impl Store {
                 let good = last_good(&deploys, &vetoes);
                 Ok(TargetState {
                     good: good.map(with_snapshot).transpose()?,
-                    open: open(&deploys)
-                        .map(with_snapshot)
-                        .collect::<Result<_, _>>()?,
+                    open: open(&deploys).map(with_snapshot).collect::<Result<_, _>>()?,
                     hooks: open(&deploys)
                         .chain(good)
                         .flat_map(|stored| hooks.remove(&stored.deploy.id).unwrap_or_default())
@@ -227,21 +218,14 @@ fn undone(deploys: &[StoredDeploy]) -> Option<&StoredDeploy> {
 
 fn last_good<'a>(deploys: &'a [StoredDeploy], vetoes: &[Veto]) -> Option<&'a StoredDeploy> {
     let is_vetoed = |release: &ReleaseId| vetoes.iter().any(|veto| veto.release == *release);
-    deploys
-        .iter()
-        .rev()
-        .find(|stored| stored.deploy.state == State::Success && !is_vetoed(&stored.deploy.release))
+    deploys.iter().rev().find(|stored| stored.deploy.state == State::Success && !is_vetoed(&stored.deploy.release))
 }
 
-fn with_snapshot(
-    stored: &StoredDeploy,
-    snapshots: &BTreeMap<Uuid, String>,
-) -> Result<GoodDeploy, StoreError> {
+fn with_snapshot(stored: &StoredDeploy, snapshots: &BTreeMap<Uuid, String>) -> Result<GoodDeploy, StoreError> {
     let id = stored.deploy.id;
     let snapshot = snapshots.get(&id).cloned();
     Ok(GoodDeploy {
-        snapshot: snapshot
-            .ok_or_else(|| StoreError::corrupt("deploy", &id, "its snapshot is missing"))?,
+        snapshot: snapshot.ok_or_else(|| StoreError::corrupt("deploy", &id, "its snapshot is missing"))?,
         stored: stored.clone(),
     })
 }

@@ -11,9 +11,7 @@ impl Store {
     /// and the releases and snapshots that nothing else uses; says how many deploys went. What stays however old it is:
     /// the latest deploy of a target, what it could go back to, and what an instance runs.
     pub async fn deploys_prune(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
-        self.prune(before, limit)
-            .await
-            .map_err(|error| self.fault(error))
+        self.prune(before, limit).await.map_err(|error| self.fault(error))
     }
 
     async fn prune(&self, before: Timestamp, limit: i64) -> Result<u64, sqlx::Error> {

@@ -75,9 +75,7 @@ fn quoted(rest: &str) -> Option<usize> {
         return None;
     }
     let tag_end = rest[1..].find(|letter: char| !letter.is_alphanumeric() && letter != '_')? + 1;
-    if !rest[tag_end..].starts_with('$')
-        || rest[1..].starts_with(|letter: char| letter.is_ascii_digit())
-    {
+    if !rest[tag_end..].starts_with('$') || rest[1..].starts_with(|letter: char| letter.is_ascii_digit()) {
         return None;
     }
     let tag = &rest[..=tag_end];

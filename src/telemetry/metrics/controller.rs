@@ -14,13 +14,11 @@ use super::{
 
 /// controller-runtime's bounds for one reconcile, seconds, thinned out above half a second.
 const RECONCILE_SECONDS: Bounds = Bounds(&[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0,
-    10.0, 20.0, 30.0, 60.0,
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0,
+    60.0,
 ]);
 /// controller-runtime's bounds for work queues, seconds: powers of ten.
-const QUEUE_SECONDS: Bounds = Bounds(&[
-    1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0,
-]);
+const QUEUE_SECONDS: Bounds = Bounds(&[1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0]);
 
 /// How one reconcile ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,50 +65,22 @@ pub(super) struct ControllerFamilies {
 impl ControllerFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let mut counter = |name, help| add(registry, name, help, Family::default());
-        let errors = counter(
-            "controller_runtime_reconcile_errors",
-            "Reconciles that failed",
-        );
+        let errors = counter("controller_runtime_reconcile_errors", "Reconciles that failed");
         let terminal_errors = counter(
             "controller_runtime_terminal_reconcile_errors",
             "Reconciles that failed for good: only a change of their input helps",
         );
-        let panics = counter(
-            "controller_runtime_reconcile_panics",
-            "Reconciles that panicked",
-        );
+        let panics = counter("controller_runtime_reconcile_panics", "Reconciles that panicked");
         let mut queue_counter = |name, help| add(registry, name, help, Family::default());
-        let queue_adds =
-            queue_counter("workqueue_adds", "Objects that were queued for a reconcile");
-        let queue_retries = queue_counter(
-            "workqueue_retries",
-            "Objects that were queued again after a failure",
-        );
+        let queue_adds = queue_counter("workqueue_adds", "Objects that were queued for a reconcile");
+        let queue_retries = queue_counter("workqueue_retries", "Objects that were queued again after a failure");
         let mut gauge = |name, help| add(registry, name, help, Family::default());
-        let active_workers = gauge(
-            "controller_runtime_active_workers",
-            "Reconciles that run now",
-        );
-        let max_concurrent = gauge(
-            "controller_runtime_max_concurrent_reconciles",
-            "Reconciles that may run at once",
-        );
-        let mut queue_time = |name, help| {
-            add(
-                registry,
-                name,
-                help,
-                Family::new_with_constructor(QUEUE_SECONDS),
-            )
-        };
-        let queue_waited = queue_time(
-            "workqueue_queue_duration_seconds",
-            "Time that an object waited before its reconcile",
-        );
-        let queue_worked = queue_time(
-            "workqueue_work_duration_seconds",
-            "Time that the reconcile of an object took",
-        );
+        let active_workers = gauge("controller_runtime_active_workers", "Reconciles that run now");
+        let max_concurrent = gauge("controller_runtime_max_concurrent_reconciles", "Reconciles that may run at once");
+        let mut queue_time = |name, help| add(registry, name, help, Family::new_with_constructor(QUEUE_SECONDS));
+        let queue_waited =
+            queue_time("workqueue_queue_duration_seconds", "Time that an object waited before its reconcile");
+        let queue_worked = queue_time("workqueue_work_duration_seconds", "Time that the reconcile of an object took");
         Self {
             reconciles: add(
                 registry,
@@ -124,12 +94,7 @@ impl ControllerFamilies {
                 "Time per reconcile",
                 Family::new_with_constructor(RECONCILE_SECONDS),
             ),
-            queue_depth: add(
-                registry,
-                "workqueue_depth",
-                "Objects that wait for a reconcile",
-                Family::default(),
-            ),
+            queue_depth: add(registry, "workqueue_depth", "Objects that wait for a reconcile", Family::default()),
             errors,
             terminal_errors,
             panics,
@@ -152,14 +117,7 @@ impl ControllerFamilies {
         for family in [&self.errors, &self.terminal_errors, &self.panics] {
             drop(family.get_or_create(&label));
         }
-        ControllerMetrics {
-            families: self.clone(),
-            label,
-            queue: QueueLabels {
-                name: controller,
-                controller,
-            },
-        }
+        ControllerMetrics { families: self.clone(), label, queue: QueueLabels { name: controller, controller } }
     }
 }
 
@@ -174,18 +132,12 @@ pub struct ControllerMetrics {
 impl ControllerMetrics {
     /// Reports how many reconciles may run at once.
     pub fn max_concurrent(&self, number: u16) {
-        self.families
-            .max_concurrent
-            .get_or_create(&self.label)
-            .set(number.into());
+        self.families.max_concurrent.get_or_create(&self.label).set(number.into());
     }
 
     /// Counts one more running reconcile until the result is dropped, also by a panic or a cancelled task.
     pub fn started(&self) -> ActiveWorker {
-        let gauge = self
-            .families
-            .active_workers
-            .get_or_create_owned(&self.label);
+        let gauge = self.families.active_workers.get_or_create_owned(&self.label);
         gauge.inc();
         ActiveWorker(gauge)
     }
@@ -193,29 +145,17 @@ impl ControllerMetrics {
     /// Counts a reconcile that has ended.
     pub fn finished(&self, result: ReconcileResult, took: Duration) {
         let families = &self.families;
-        let labels = ControllerResultLabels {
-            controller: self.label.controller,
-            result: result.word(),
-        };
+        let labels = ControllerResultLabels { controller: self.label.controller, result: result.word() };
         families.reconciles.get_or_create(&labels).inc();
-        if matches!(
-            result,
-            ReconcileResult::Error | ReconcileResult::TerminalError
-        ) {
+        if matches!(result, ReconcileResult::Error | ReconcileResult::TerminalError) {
             families.errors.get_or_create(&self.label).inc();
         }
         if result == ReconcileResult::TerminalError {
             families.terminal_errors.get_or_create(&self.label).inc();
         }
         let seconds = took.as_secs_f64();
-        families
-            .reconcile_time
-            .get_or_create(&self.label)
-            .observe(seconds);
-        families
-            .queue_worked
-            .get_or_create(&self.queue)
-            .observe(seconds);
+        families.reconcile_time.get_or_create(&self.label).observe(seconds);
+        families.queue_worked.get_or_create(&self.queue).observe(seconds);
     }
 
     /// Counts a reconcile that panicked.
@@ -233,18 +173,12 @@ impl ControllerMetrics {
 
     /// Reports how long an object waited in the queue before its reconcile.
     pub fn waited(&self, time: Duration) {
-        self.families
-            .queue_waited
-            .get_or_create(&self.queue)
-            .observe(time.as_secs_f64());
+        self.families.queue_waited.get_or_create(&self.queue).observe(time.as_secs_f64());
     }
 
     /// Reports how many objects wait.
     pub fn depth(&self, number: u32) {
-        self.families
-            .queue_depth
-            .get_or_create(&self.queue)
-            .set(number.into());
+        self.families.queue_depth.get_or_create(&self.queue).set(number.into());
     }
 }
 

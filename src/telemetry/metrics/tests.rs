@@ -30,10 +30,7 @@ fn samples() -> Vec<String> {
     let text = metrics.render().expect("all labels can be written");
     drop(worker);
     assert!(text.ends_with("# EOF\n"), "{text}");
-    text.lines()
-        .filter(|line| !line.starts_with('#') && !line.contains("_bucket{"))
-        .map(str::to_owned)
-        .collect()
+    text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{")).map(str::to_owned).collect()
 }
 
 #[test]
@@ -72,10 +69,7 @@ fn names_and_labels_are_those_of_the_dashboards() {
     .into_iter()
     .map(str::to_owned)
     .collect::<Vec<_>>();
-    expected.push(format!(
-        "stagekeeper_build_info{{version=\"{}\"}} 1",
-        env!("CARGO_PKG_VERSION")
-    ));
+    expected.push(format!("stagekeeper_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")));
     expected.sort();
     let mut found = samples();
     found.sort();

@@ -24,31 +24,19 @@ fn source(which: Which, pinned: bool) -> Source {
 }
 
 fn semver(range: &str) -> Which {
-    let spec = PolicySpec {
-        semver: Some(range.into()),
-        ..PolicySpec::default()
-    };
-    Which::Policy(
-        Box::new(TagPolicy::parse(&spec).unwrap()),
-        Duration::from_mins(5),
-    )
+    let spec = PolicySpec { semver: Some(range.into()), ..PolicySpec::default() };
+    Which::Policy(Box::new(TagPolicy::parse(&spec).unwrap()), Duration::from_mins(5))
 }
 
 fn serving(tag: &str) -> Release {
-    let image = ReleaseImage {
-        repository: "r.test/shop/web".into(),
-        tag: Some(tag.into()),
-        digest: digest(tag).to_string(),
-    };
+    let image =
+        ReleaseImage { repository: "r.test/shop/web".into(), tag: Some(tag.into()), digest: digest(tag).to_string() };
     Release(BTreeMap::from([("web".to_owned(), image)]))
 }
 
 fn tags(list: &[&str]) -> Known {
     let tags = list.iter().map(|tag| (*tag).to_owned()).collect();
-    Known {
-        answer: Some(Answer::Tags(tags)),
-        ..Known::default()
-    }
+    Known { answer: Some(Answer::Tags(tags)), ..Known::default() }
 }
 
 fn away() -> Refusal {
@@ -64,14 +52,8 @@ fn away() -> Refusal {
 fn registry(listing: Known, unknown: &'static [&'static str]) -> impl Fn(&Question) -> Known {
     move |question| match &question.about {
         About::Tags => listing.clone(),
-        About::Tag(tag, _) if unknown.contains(&tag.as_str()) => Known {
-            refusal: Some(away()),
-            ..Known::default()
-        },
-        About::Tag(tag, _) => Known {
-            answer: Some(Answer::Digest(digest(tag))),
-            ..Known::default()
-        },
+        About::Tag(tag, _) if unknown.contains(&tag.as_str()) => Known { refusal: Some(away()), ..Known::default() },
+        About::Tag(tag, _) => Known { answer: Some(Answer::Digest(digest(tag))), ..Known::default() },
     }
 }
 
@@ -98,27 +80,15 @@ fn each_source_finds_its_image() {
         stale: false,
     };
     let cases = [
-        Case {
-            name: "a newer tag",
-            ..base()
-        },
-        Case {
-            name: "the first one",
-            current: None,
-            ..base()
-        },
+        Case { name: "a newer tag", ..base() },
+        Case { name: "the first one", current: None, ..base() },
         Case {
             name: "a listing that lost the newest never moves back",
             current: Some("1.2.0"),
             want: Ok("1.2.0"),
             ..base()
         },
-        Case {
-            name: "an empty listing keeps what serves",
-            listing: tags(&[]),
-            want: Ok("1.0.0"),
-            ..base()
-        },
+        Case { name: "an empty listing keeps what serves", listing: tags(&[]), want: Ok("1.0.0"), ..base() },
         Case {
             name: "an empty listing and nothing that serves",
             current: None,
@@ -128,10 +98,7 @@ fn each_source_finds_its_image() {
         },
         Case {
             name: "a registry that is away keeps what serves",
-            listing: Known {
-                refusal: Some(away()),
-                ..Known::default()
-            },
+            listing: Known { refusal: Some(away()), ..Known::default() },
             want: Ok("1.0.0"),
             stale: true,
             ..base()
@@ -139,10 +106,7 @@ fn each_source_finds_its_image() {
         Case {
             name: "a registry that is away at the start",
             current: None,
-            listing: Known {
-                refusal: Some(away()),
-                ..Known::default()
-            },
+            listing: Known { refusal: Some(away()), ..Known::default() },
             want: Err("RegistryUnreachable"),
             ..base()
         },
@@ -160,13 +124,7 @@ fn each_source_finds_its_image() {
             stale: true,
             ..base()
         },
-        Case {
-            name: "a pin goes back",
-            which: Which::Tag("0.9.0".into()),
-            pinned: true,
-            want: Ok("0.9.0"),
-            ..base()
-        },
+        Case { name: "a pin goes back", which: Which::Tag("0.9.0".into()), pinned: true, want: Ok("0.9.0"), ..base() },
         Case {
             name: "a pin that does not exist is an error, not what served before",
             which: Which::Tag("9.9.9".into()),
@@ -186,20 +144,11 @@ fn each_source_finds_its_image() {
     for case in cases {
         let current = case.current.map(serving);
         let sources = [source(case.which, case.pinned)];
-        let got = resolve(
-            &sources,
-            current.as_ref(),
-            registry(case.listing, case.unknown),
-        );
+        let got = resolve(&sources, current.as_ref(), registry(case.listing, case.unknown));
         match case.want {
             Ok(tag) => {
                 assert_eq!(got.missing, [], "{}", case.name);
-                assert_eq!(
-                    got.release.0["web"].digest,
-                    digest(tag).to_string(),
-                    "{}",
-                    case.name
-                );
+                assert_eq!(got.release.0["web"].digest, digest(tag).to_string(), "{}", case.name);
             }
             Err(reason) => assert_eq!(got.missing[0].reason, reason, "{}", case.name),
         }
@@ -211,35 +160,18 @@ fn each_source_finds_its_image() {
 fn a_followed_tag_is_looked_at_again_and_a_fixed_one_is_not() {
     let known = HashMap::from([("latest", digest("new"))]);
     let answers = |question: &Question| match &question.about {
-        About::Tag(tag, _) => Known {
-            answer: known.get(tag.as_str()).cloned().map(Answer::Digest),
-            ..Known::default()
-        },
+        About::Tag(tag, _) => {
+            Known { answer: known.get(tag.as_str()).cloned().map(Answer::Digest), ..Known::default() }
+        }
         About::Tags => Known::default(),
     };
     let current = serving("latest");
-    let followed = resolve(
-        &[source(
-            Which::Follow("latest".into(), Duration::from_secs(5)),
-            false,
-        )],
-        Some(&current),
-        answers,
-    );
+    let followed =
+        resolve(&[source(Which::Follow("latest".into(), Duration::from_secs(5)), false)], Some(&current), answers);
     assert_eq!(followed.release.0["web"].digest, digest("new").to_string());
-    assert_eq!(
-        followed.questions.values().collect::<Vec<_>>(),
-        [&Some(Duration::from_secs(5))]
-    );
-    let fixed = resolve(
-        &[source(Which::Tag("latest".into()), false)],
-        Some(&current),
-        answers,
-    );
-    assert_eq!(
-        fixed.release, current,
-        "a moved tag does not move a fixed image"
-    );
+    assert_eq!(followed.questions.values().collect::<Vec<_>>(), [&Some(Duration::from_secs(5))]);
+    let fixed = resolve(&[source(Which::Tag("latest".into()), false)], Some(&current), answers);
+    assert_eq!(fixed.release, current, "a moved tag does not move a fixed image");
     assert!(fixed.questions.is_empty());
 }
 
@@ -247,20 +179,8 @@ fn a_followed_tag_is_looked_at_again_and_a_fixed_one_is_not() {
 fn a_cause_names_what_differs() {
     let sources = [source(semver(">=1.0"), false)];
     let pinned = [source(Which::Tag("1.0.0".into()), true)];
-    assert_eq!(
-        cause(None, &serving("1.0.0"), &sources),
-        "first deploy: web 1.0.0"
-    );
-    assert_eq!(
-        cause(Some(&serving("1.0.0")), &serving("1.1.0"), &sources),
-        "web 1.0.0 → 1.1.0"
-    );
-    assert_eq!(
-        cause(Some(&serving("1.1.0")), &serving("1.0.0"), &pinned),
-        "web 1.1.0 → 1.0.0 (pinned)"
-    );
-    assert_eq!(
-        cause(Some(&serving("1.0.0")), &serving("1.0.0"), &sources),
-        "configuration changed"
-    );
+    assert_eq!(cause(None, &serving("1.0.0"), &sources), "first deploy: web 1.0.0");
+    assert_eq!(cause(Some(&serving("1.0.0")), &serving("1.1.0"), &sources), "web 1.0.0 → 1.1.0");
+    assert_eq!(cause(Some(&serving("1.1.0")), &serving("1.0.0"), &pinned), "web 1.1.0 → 1.0.0 (pinned)");
+    assert_eq!(cause(Some(&serving("1.0.0")), &serving("1.0.0"), &sources), "configuration changed");
 }
