@@ -12,5 +12,8 @@ mod postgres;
 #[path = "support/shop.rs"]
 mod shop;
 
+#[path = "support/visitors.rs"]
+mod visitors;
+
 #[path = "e2e/story.rs"]
 mod story;
