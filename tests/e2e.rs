@@ -15,5 +15,9 @@ mod shop;
 #[path = "support/visitors.rs"]
 mod visitors;
 
+#[path = "e2e/instances.rs"]
+mod instances;
 #[path = "e2e/story.rs"]
 mod story;
+#[path = "e2e/strategies.rs"]
+mod strategies;
