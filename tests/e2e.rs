@@ -11,11 +11,15 @@ mod operator;
 mod postgres;
 #[path = "support/shop.rs"]
 mod shop;
+#[path = "support/visitors.rs"]
+mod visitors;
 
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/inputs.rs"]
 mod inputs;
+#[path = "e2e/instances.rs"]
+mod instances;
 #[path = "e2e/lab.rs"]
 mod lab;
 #[path = "e2e/lifecycle.rs"]
@@ -28,3 +32,5 @@ mod recorder;
 mod rollback;
 #[path = "e2e/story.rs"]
 mod story;
+#[path = "e2e/strategies.rs"]
+mod strategies;
