@@ -21,7 +21,9 @@ pub const WEB: &str = "
 /// A Project of that name with [`WEB`], whose image is REGISTRY/`image`.
 pub fn project(name: &str, image: &str) -> String {
     let services = WEB.replace("IMAGE", image);
-    format!("---\napiVersion: stagekeeper.dev/v1alpha1\nkind: Project\nmetadata: {{name: {name}}}\nspec:\n  services:{services}\n")
+    format!(
+        "---\napiVersion: stagekeeper.dev/v1alpha1\nkind: Project\nmetadata: {{name: {name}}}\nspec:\n  services:{services}\n"
+    )
 }
 
 /// A Stage of that name. `more` is added to its spec, each line indented by two spaces. No traffic leaves the cluster,
