@@ -134,42 +134,71 @@ impl Cluster {
     {
         let kind = Kind::find(&K::group(&()), &K::kind(&())).expect("a watched kind");
         let mut stored = serde_json::to_value(object).expect("JSON");
+        let name = stored["metadata"]["name"].as_str().expect("a name").to_owned();
         if kind == Kind::Service {
             stored["spec"]["clusterIP"] = json!(format!("10.96.0.{}", self.objects.len() + 1));
         }
+        let generation = match self.objects.get(&(kind, name)) {
+            Some(before) => {
+                stored["status"] = before["status"].clone();
+                let known = before["metadata"]["generation"].as_i64().unwrap_or_default();
+                known + i64::from(before["spec"] != stored["spec"])
+            }
+            None => 1,
+        };
+        stored["metadata"]["generation"] = json!(generation);
         self.put(kind, stored);
     }
 
-    /// Changes an object, or makes one out of nothing.
+    /// Stores an object as it is, in a new version.
     pub fn put(&mut self, kind: Kind, mut object: Value) {
         self.version += 1;
         let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
-        let meta = &mut object["metadata"];
-        meta["uid"] = json!(format!("uid-{name}"));
-        meta["resourceVersion"] = json!(self.version.to_string());
-        if meta["generation"].is_null() {
-            meta["generation"] = json!(1);
-        }
+        object["metadata"]["uid"] = json!(format!("uid-{name}"));
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.objects.insert((kind, name), object);
     }
 
-    /// Gives a workload its pods, of which `ready` are ready, and the numbers that go with them.
-    pub fn run(&mut self, workload: &str, ready: u64, status: impl Fn(u64) -> Value) {
-        let object = &self.objects[&(Kind::Deployment, workload.to_owned())];
-        let replicas = object["spec"]["replicas"].as_u64().expect("a number of pods");
-        let (mut object, template) = (object.clone(), object["spec"]["template"]["metadata"]["labels"].clone());
-        object["status"] = json!({
-            "observedGeneration": object["metadata"]["generation"],
-            "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": ready, "availableReplicas": ready,
-        });
-        self.put(Kind::Deployment, object);
-        for number in 0..replicas {
+    /// Sets the status of an object.
+    pub fn report(&mut self, kind: Kind, name: &str, status: Value) {
+        let mut object = self.objects[&(kind, name.to_owned())].clone();
+        object["status"] = status;
+        self.put(kind, object);
+    }
+
+    /// Brings the pods of a workload to its current revision, one for each status, and its numbers along.
+    pub fn run(&mut self, workload: &str, pods: &[Value]) {
+        let object = self.objects[&(Kind::Deployment, workload.to_owned())].clone();
+        let is_ready = |status: &&Value| status["conditions"][0] == json!({"type": "Ready", "status": "True"});
+        let ready = pods.iter().filter(is_ready).count();
+        self.report(
+            Kind::Deployment,
+            workload,
+            json!({
+                "observedGeneration": object["metadata"]["generation"],
+                "replicas": pods.len(), "updatedReplicas": pods.len(),
+                "readyReplicas": ready, "availableReplicas": ready,
+            }),
+        );
+        let labels = &object["spec"]["template"]["metadata"]["labels"];
+        for (number, status) in pods.iter().enumerate() {
             let name = format!("{workload}-{number}");
-            let meta = json!({"name": name, "namespace": "acme", "labels": template});
-            let container = json!({"name": "app"});
-            let status = if number < ready { running() } else { status(number) };
-            let spec = json!({"nodeName": "n1", "containers": [container]});
+            let meta = json!({"name": name, "namespace": "acme", "labels": labels});
+            let spec = json!({"nodeName": "n1", "containers": [{"name": "app"}]});
             self.put(Kind::Pod, json!({"metadata": meta, "spec": spec, "status": status}));
+        }
+    }
+
+    /// Applies everything of an instance, with all pods ready.
+    pub fn settle(&mut self, entry: &Entry) {
+        for service in self.planned(entry).manifests.services().filter_map(|service| service.service.as_ref()) {
+            self.apply(service);
+        }
+        for service in self.planned(entry).manifests.services() {
+            self.apply(&service.workload);
+            let replicas = service.workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
+            let name = service.workload.name_any();
+            self.run(&name, &vec![running(); usize::try_from(replicas).unwrap_or_default()]);
         }
     }
 

@@ -84,7 +84,7 @@ async fn pass(
         Some(project) => decide::decide(ctx, stage, project, &target, &mut ledger, memory.handled_retry(stage)).await,
         None => Ok(Decided::without_project(ctx, stage, key)),
     };
-    let numbers = |snapshot: &_, waves| policy::policy(&stage.spec, snapshot, waves);
+    let numbers = |snapshot: &_, manifests: &_| policy::policy(&stage.spec, snapshot, manifests);
     let moved = match decided {
         Ok(decided) => {
             let driven = deploy::drive(ctx, &target, &mut ledger, &mut memory.prober, &numbers).await;

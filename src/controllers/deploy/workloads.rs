@@ -23,6 +23,8 @@ pub struct Expected {
     pub replicas: u32,
     /// Position in the order of dependencies, from 0.
     pub wave: usize,
+    /// Whether all instances share it.
+    pub shared: bool,
 }
 
 /// How one service stands.
