@@ -14,6 +14,8 @@ mod shop;
 #[path = "support/visitors.rs"]
 mod visitors;
 
+#[path = "e2e/gate.rs"]
+mod gate;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/inputs.rs"]
