@@ -99,6 +99,8 @@ impl Env {
         let judge = tokio::spawn(judge(client.clone(), namespace.clone(), wrong.clone()));
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
+            // A connection that is kept would stay with the pod that it first met.
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
