@@ -12,5 +12,18 @@ mod postgres;
 #[path = "support/shop.rs"]
 mod shop;
 
+#[path = "support/visitors.rs"]
+mod visitors;
+
+#[path = "e2e/discovery.rs"]
+mod discovery;
+#[path = "e2e/instances.rs"]
+mod instances;
+#[path = "e2e/routes.rs"]
+mod routes;
 #[path = "e2e/story.rs"]
 mod story;
+#[path = "e2e/strategies.rs"]
+mod strategies;
+#[path = "e2e/volumes.rs"]
+mod volumes;
