@@ -4,6 +4,8 @@ pub mod backoff;
 pub mod context;
 pub mod deploy;
 pub mod error;
+#[cfg(test)]
+mod fixture;
 pub mod images;
 pub mod project;
 mod run;

@@ -33,7 +33,7 @@ edges! {
     PULLED: &[State::Pulling] => Starting, "ImagesPulled", "`beforeStart` hooks succeeded and every applied pod has its images";
     PULL_TOO_LONG: &[State::Pulling] => Failed, "PullDeadlineExceeded", "`timeouts.pull` passed; the message names the pod or registry answer";
     READY: &[State::Starting] => ConfiguringProxy, "InstanceReady", "all replicas are ready and `beforeTraffic` hooks succeeded";
-    START_TOO_LONG: &[State::Starting] => Failed, "StartDeadlineExceeded", "`timeouts.start` passed for every wave of dependencies";
+    START_TOO_LONG: &[State::Pulling, State::Starting] => Failed, "StartDeadlineExceeded", "`timeouts.start` passed for every wave of dependencies, or of the shared services that `beforeStart` hooks need";
     ROUTED: &[State::ConfiguringProxy] => HealthChecking, "RouteReady", "services and route are accepted by whatever serves them";
     PROXY_TOO_LONG: &[State::ConfiguringProxy] => Failed, "ProxyDeadlineExceeded", "`timeouts.proxy` passed";
     HEALTHY: &[State::HealthChecking] => Success, "TrafficSwitched", "enough good probes, `verify` hooks succeeded, and traffic was seen at the instance";

@@ -1,0 +1,16 @@
+//! The whole product on a real node: the operator as a process, a real registry, real pods, and Postgres.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/images.rs"]
+mod images;
+#[path = "support/operator.rs"]
+mod operator;
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/shop.rs"]
+mod shop;
+
+#[path = "e2e/story.rs"]
+mod story;
