@@ -85,6 +85,16 @@ pub enum Namespaces {
     Only(BTreeSet<String>),
 }
 
+impl Namespaces {
+    /// Their names; `None` means every one.
+    pub fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::All => None,
+            Self::Only(names) => Some(names.iter().cloned().collect()),
+        }
+    }
+}
+
 /// Identity of the leadership Lease and of this process in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {

@@ -187,7 +187,7 @@ pub fn error_policy(stage: &Stage, error: &Error, ctx: &Context) -> Action {
     match error.class() {
         Class::Conflict => tracing::debug!(stage = key, %error, "lost a race; observing again"),
         Class::Stalled | Class::StoreAway | Class::Transient => {
-            tracing::warn!(stage = key, %error, "pass failed")
+            tracing::warn!(stage = key, %error, "pass failed");
         }
     }
     match error.class() {

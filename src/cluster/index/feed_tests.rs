@@ -139,7 +139,7 @@ impl World {
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let waited = timeout(Duration::from_secs(600), async {
+        let waited = timeout(Duration::from_mins(10), async {
             while !holds(self) {
                 sleep(Duration::from_millis(10)).await;
             }
@@ -208,7 +208,7 @@ async fn nothing_is_synced_before_the_first_list() {
     let world = watch([Answer::Hang, Answer::Refusal(500, "broken"), Answer::List(10, Vec::new())]);
     sleep(Duration::from_secs(9)).await;
     assert!(!world.index.is_synced());
-    timeout(Duration::from_secs(60), world.index.synced()).await.expect("in the end");
+    timeout(Duration::from_mins(1), world.index.synced()).await.expect("in the end");
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,7 +271,7 @@ async fn pages_are_put_together() {
     let index = Index::new(&Scope::Cluster);
     let watched = index.clone();
     let _watching = AbortOnDropHandle::new(tokio::spawn(async move { watched.run(client).await }));
-    timeout(Duration::from_secs(60), index.synced()).await.expect("synced");
+    timeout(Duration::from_mins(1), index.synced()).await.expect("synced");
     assert_eq!(index.stage(&StageKey::new("shop", "dev")).len(Kind::Service), 2);
 }
 

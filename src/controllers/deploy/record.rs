@@ -92,7 +92,7 @@ pub async fn create(
         deploy,
         snapshot: snapshot.into(),
         request: wanted.request.clone(),
-        hooks: Default::default(),
+        hooks: std::collections::BTreeMap::default(),
     });
     Ok(())
 }

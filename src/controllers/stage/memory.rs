@@ -84,12 +84,11 @@ pub async fn open(ctx: &Context, stage: &Stage, key: &StageKey) -> Result<Memory
 
 /// The ledger, read again if it was dropped. It is taken out: whoever ends well puts it back.
 pub async fn ledger(ctx: &Context, memory: &mut Memory) -> Result<Ledger, Error> {
-    match memory.ledger.take() {
-        Some(ledger) => Ok(ledger),
-        None => {
-            let read = read(ctx, memory.target).await?;
-            Ok(read.ledger.unwrap_or_default())
-        }
+    if let Some(ledger) = memory.ledger.take() {
+        Ok(ledger)
+    } else {
+        let read = read(ctx, memory.target).await?;
+        Ok(read.ledger.unwrap_or_default())
     }
 }
 

@@ -44,9 +44,10 @@ pub struct Situation<'a> {
 pub fn outcome(situation: &Situation<'_>) -> Outcome {
     let Situation { ledger, decided, .. } = situation;
     if let Some(refused) = &decided.refused {
-        return match refused.passing {
-            true => Outcome::reconciling(refused.reason, &refused.message),
-            false => Outcome::stalled(refused.reason, &refused.message),
+        return if refused.passing {
+            Outcome::reconciling(refused.reason, &refused.message)
+        } else {
+            Outcome::stalled(refused.reason, &refused.message)
         };
     }
     if let Some(open) = ledger.open.last() {
@@ -60,9 +61,10 @@ pub fn outcome(situation: &Situation<'_>) -> Outcome {
     }
     if let Some(missing) = decided.missing.first() {
         let message = decided.missing.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; ");
-        return match missing.transient {
-            true => Outcome::reconciling(missing.reason, message),
-            false => Outcome::stalled(missing.reason, message),
+        return if missing.transient {
+            Outcome::reconciling(missing.reason, message)
+        } else {
+            Outcome::stalled(missing.reason, message)
         };
     }
     settled(situation)

@@ -161,7 +161,7 @@ fn a_followed_tag_is_looked_at_again_and_a_fixed_one_is_not() {
     let known = HashMap::from([("latest", digest("new"))]);
     let answers = |question: &Question| match &question.about {
         About::Tag(tag, _) => {
-            Known { answer: known.get(tag.as_str()).cloned().map(Answer::Digest), ..Known::default() }
+            Known { answer: known.get(tag.as_str()).copied().map(Answer::Digest), ..Known::default() }
         }
         About::Tags => Known::default(),
     };
