@@ -5,6 +5,8 @@ pub mod context;
 pub mod count;
 pub mod deploy;
 pub mod error;
+#[cfg(test)]
+mod fixture;
 pub mod images;
 pub mod project;
 mod run;

@@ -10,6 +10,7 @@
 //! Every status of a Stage that appears in the namespace is judged by the rules of kstatus, from beginning to end.
 
 use std::{
+    collections::BTreeMap,
     env,
     fmt::Debug,
     sync::{Arc, Mutex, PoisonError},
@@ -24,9 +25,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, ResourceExt as _,
-    api::{
-        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
-    },
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::NamespaceResourceScope,
     runtime::{
@@ -60,17 +59,14 @@ const LABEL: &str = "stagekeeper.dev/test";
 
 /// The kubeconfig of the test cluster.
 pub fn kubeconfig() -> String {
-    env::var("STAGEKEEPER_TEST_KUBECONFIG").expect(
-        "STAGEKEEPER_TEST_KUBECONFIG is not set: this test needs a cluster, `make test` starts one and sets it",
-    )
+    env::var("STAGEKEEPER_TEST_KUBECONFIG")
+        .expect("STAGEKEEPER_TEST_KUBECONFIG is not set: this test needs a cluster, `make test` starts one and sets it")
 }
 
 /// A client for the test cluster.
 pub async fn client() -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig()).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .expect("a cluster");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
     Client::try_from(config).expect("a client")
 }
 
@@ -95,30 +91,21 @@ impl Env {
         install(&client).await;
         let id = SystemIds.next().simple().to_string();
         let namespace = format!("e2e-{name}-{}", &id[id.len() - 8..]);
-        let object: Namespace = serde_json::from_value(
-            json!({"metadata": {"name": namespace, "labels": {LABEL: name}}}),
-        )
-        .expect("a namespace");
-        Api::all(client.clone())
-            .create(&Default::default(), &object)
-            .await
-            .expect("the namespace is made");
+        let object: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": namespace, "labels": {LABEL: name}}}))
+                .expect("a namespace");
+        Api::all(client.clone()).create(&Default::default(), &object).await.expect("the namespace is made");
         let wrong = Arc::new(Mutex::new(Vec::new()));
         let judge = tokio::spawn(judge(client.clone(), namespace.clone(), wrong.clone()));
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
+            // A connection that is kept would stay with the pod that it first met.
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
             .expect("an HTTP client");
-        Self {
-            namespace,
-            client,
-            database: TestDatabase::new().await,
-            http,
-            judge,
-            wrong,
-        }
+        Self { namespace, client, database: TestDatabase::new().await, http, judge, wrong }
     }
 
     /// Repository of an image in this test's folder, such as `127.0.0.1:5000/e2e-first-…/web`.
@@ -144,15 +131,12 @@ impl Env {
         let folder = self.repository("");
         let text = yaml.replace("REGISTRY/", &folder);
         for document in serde_yaml::Deserializer::from_str(&text) {
-            let object: DynamicObject = serde::Deserialize::deserialize(document)
-                .unwrap_or_else(|error| panic!("{error}:\n{text}"));
+            let object: DynamicObject =
+                serde::Deserialize::deserialize(document).unwrap_or_else(|error| panic!("{error}:\n{text}"));
             let types = object.types.clone().expect("apiVersion and kind");
             let gvk = GroupVersionKind::try_from(&types).expect("a kind");
-            let api: Api<DynamicObject> = Api::namespaced_with(
-                self.client.clone(),
-                &self.namespace,
-                &ApiResource::from_gvk(&gvk),
-            );
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&gvk));
             let params = PatchParams::apply(MANAGER).force();
             api.patch(&object.name_any(), &params, &Patch::Apply(&object))
                 .await
@@ -163,15 +147,9 @@ impl Env {
     /// Merges a patch into an object.
     pub async fn patch<K>(&self, name: &str, patch: Value)
     where
-        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + DeserializeOwned,
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        self.api::<K>()
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .expect("patched");
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
     }
 
     /// A Stage.
@@ -180,13 +158,9 @@ impl Env {
     }
 
     /// Waits until the status of a Stage is as wanted, and gives it.
-    pub async fn until(
-        &self,
-        stage: &str,
-        what: &str,
-        holds: impl Fn(&StageStatus) -> bool,
-    ) -> StageStatus {
-        let status = self.wait(&format!("{stage}: {what}"), DEADLINE, async || {
+    pub async fn until(&self, stage: &str, what: &str, holds: impl Fn(&StageStatus) -> bool) -> StageStatus {
+        let what = format!("{stage}: {what}");
+        let status = self.wait(&what, DEADLINE, async || {
             let stage = self.stage(stage).await;
             stage.status.filter(|status| holds(status))
         });
@@ -194,12 +168,7 @@ impl Env {
     }
 
     /// Waits until `condition` gives something.
-    pub async fn wait<T>(
-        &self,
-        what: &str,
-        deadline: Duration,
-        mut condition: impl AsyncFnMut() -> Option<T>,
-    ) -> T {
+    pub async fn wait<T>(&self, what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
         let started = Instant::now();
         loop {
             if let Some(found) = condition().await {
@@ -235,12 +204,7 @@ impl Env {
 
     /// Log of a deploy.
     pub async fn log(&self, deploy: Uuid) -> Vec<StoredLine> {
-        let filter = LogFilter {
-            deploy,
-            search: None,
-            after: 0,
-            limit: 10_000,
-        };
+        let filter = LogFilter { deploy, search: None, after: 0, limit: 10_000 };
         self.database.store.logs_list(&filter).await.expect("the log")
     }
 
@@ -265,13 +229,25 @@ impl Env {
     /// All objects of one kind.
     pub async fn list<K>(&self) -> Vec<K>
     where
-        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + DeserializeOwned,
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let listed = self.api::<K>().list(&ListParams::default()).await;
         listed.expect("a list").items
+    }
+
+    /// What `kubectl get` shows of an object of ours, by column.
+    pub async fn columns(&self, plural: &str, name: &str) -> BTreeMap<String, String> {
+        let (group, version) = (stagekeeper::api::GROUP, stagekeeper::api::VERSION);
+        let path = format!("/apis/{group}/{version}/namespaces/{}/{plural}/{name}", self.namespace);
+        let request = http::Request::get(path)
+            .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+            .body(Vec::new())
+            .expect("a request");
+        let table: Value = self.client.request(request).await.expect("a table");
+        let names = table["columnDefinitions"].as_array().expect("columns").iter();
+        let cells = table["rows"][0]["cells"].as_array().expect("a row").iter();
+        let shown = |cell: &Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
+        names.zip(cells).map(|(name, cell)| (shown(&name["name"]), shown(cell))).collect()
     }
 
     /// What is in the namespace, for a test that failed.
@@ -304,36 +280,24 @@ async fn install(client: &Client) {
         let name = definition.name_any();
         // The same manager as in other tests: what several apply alike never conflicts.
         let params = PatchParams::apply("stagekeeper-tests").force();
-        api.patch(&name, &params, &Patch::Apply(&definition))
-            .await
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        api.patch(&name, &params, &Patch::Apply(&definition)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         let established = await_condition(api.clone(), &name, conditions::is_crd_established());
-        tokio::time::timeout(DEADLINE, established)
-            .await
-            .expect("served in time")
-            .expect("watched");
+        tokio::time::timeout(DEADLINE, established).await.expect("served in time").expect("watched");
     }
 }
 
 /// Watches every status of every Stage in the namespace and collects what generic tools would misread.
 async fn judge(client: Client, namespace: String, wrong: Arc<Mutex<Vec<String>>>) {
     let gvk = GroupVersionKind::gvk(stagekeeper::api::GROUP, stagekeeper::api::VERSION, "Stage");
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client, &namespace, &ApiResource::from_gvk(&gvk));
-    let watched = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .applied_objects()
-        .try_for_each(|stage| {
-            let found = misread(&serde_json::to_value(&stage).unwrap_or_default());
-            if let Some(found) = found {
-                let text = format!("{}: {found}: {}", stage.name_any(), stage.data["status"]);
-                wrong
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(text);
-            }
-            futures::future::ready(Ok(()))
-        });
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &ApiResource::from_gvk(&gvk));
+    let watched = watcher(api, watcher::Config::default()).default_backoff().applied_objects().try_for_each(|stage| {
+        let found = misread(&serde_json::to_value(&stage).unwrap_or_default());
+        if let Some(found) = found {
+            let text = format!("{}: {found}: {}", stage.name_any(), stage.data["status"]);
+            wrong.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+        futures::future::ready(Ok(()))
+    });
     // With a backoff the stream goes on after errors; it ends with the test.
     let _ = watched.await;
 }
@@ -377,10 +341,7 @@ impl Drop for Env {
         let namespace = self.namespace.clone();
         // `drop` cannot wait for futures, and the test's runtime must not be blocked on.
         let removed = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(remove(&namespace));
         });
         let removed = removed.join();
@@ -389,11 +350,7 @@ impl Drop for Env {
         }
         removed.expect("the namespace is removed");
         let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(
-            wrong.is_empty(),
-            "statuses that generic tools misread:\n{}",
-            wrong.join("\n")
-        );
+        assert!(wrong.is_empty(), "statuses that generic tools misread:\n{}", wrong.join("\n"));
     }
 }
 
@@ -401,27 +358,19 @@ impl Drop for Env {
 async fn remove(namespace: &str) {
     let client = client().await;
     let params = DeleteParams::background().grace_period(0);
-    Api::<Namespace>::all(client.clone())
-        .delete(namespace, &params)
-        .await
-        .expect("deleted");
+    Api::<Namespace>::all(client.clone()).delete(namespace, &params).await.expect("deleted");
     release::<Stage>(&client, namespace).await;
     release::<Project>(&client, namespace).await;
 }
 
 async fn release<K>(client: &Client, namespace: &str)
 where
-    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned,
+    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     for object in api.list(&ListParams::default()).await.expect("a list") {
         // Gone already is as good.
-        let _ = api
-            .patch(&object.name_any(), &PatchParams::default(), &free)
-            .await;
+        let _ = api.patch(&object.name_any(), &PatchParams::default(), &free).await;
     }
 }

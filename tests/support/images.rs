@@ -15,23 +15,13 @@ pub fn registry() -> String {
 pub async fn push(repository: &str, tag: &str, switches: &[(&str, &str)]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(root.join("hack/image"));
-    command
-        .arg("push")
-        .arg(format!("{repository}:{tag}"))
-        .stdin(Stdio::null());
+    command.arg("push").arg(format!("{repository}:{tag}")).stdin(Stdio::null());
     for (name, value) in switches {
         command.arg("--env").arg(format!("{name}={value}"));
     }
     let output = command.output().await.expect("hack/image starts");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "hack/image push {repository}:{tag}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let (_, digest) = said
-        .trim()
-        .rsplit_once('@')
-        .expect("hack/image prints a digest");
+    assert!(output.status.success(), "hack/image push {repository}:{tag}: {}", String::from_utf8_lossy(&output.stderr));
+    let (_, digest) = said.trim().rsplit_once('@').expect("hack/image prints a digest");
     digest.to_owned()
 }

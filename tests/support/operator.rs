@@ -53,10 +53,8 @@ impl Operator {
         fs::create_dir_all(&folder).expect("a folder for logs");
         let log = folder.join(format!("{}-{number}.log", env.namespace));
         let file = File::create(&log).expect("a log");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_stagekeeper"));
         command
             .arg("controller")
@@ -91,10 +89,7 @@ impl Operator {
         loop {
             match self.http.get(&url).send().await {
                 Ok(answer) if answer.status().is_success() => return,
-                outcome => assert!(
-                    started.elapsed() < PATIENCE,
-                    "the operator did not get ready: {outcome:?}"
-                ),
+                outcome => assert!(started.elapsed() < PATIENCE, "the operator did not get ready: {outcome:?}"),
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -112,10 +107,8 @@ impl Operator {
 
     /// Sends it a signal, such as `STOP`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -s {name} {}", self.pid())])
-            .status()
-            .expect("sh starts");
+        let sent =
+            Command::new("sh").args(["-c", &format!("kill -s {name} {}", self.pid())]).status().expect("sh starts");
         assert!(sent.success(), "signal {name} was not sent");
     }
 
@@ -153,13 +146,9 @@ impl Operator {
         let text = self.metrics().await;
         let writes = text.lines().filter(|line| {
             line.starts_with("rest_client_requests_total")
-                && ["PATCH", "POST", "DELETE"]
-                    .iter()
-                    .any(|method| line.contains(&format!("method=\"{method}\"")))
+                && ["PATCH", "POST", "DELETE"].iter().any(|method| line.contains(&format!("method=\"{method}\"")))
         });
-        writes
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
+        writes.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
     fn judge(&mut self) {
@@ -170,12 +159,7 @@ impl Operator {
             .filter(|line| line.contains("\"level\":\"ERROR\"") || line.contains("panicked at"))
             .filter(|line| !self.expected.iter().any(|text| line.contains(text)))
             .collect();
-        assert!(
-            bad.is_empty(),
-            "the operator's log {} holds errors:\n{}",
-            self.log.display(),
-            bad.join("\n")
-        );
+        assert!(bad.is_empty(), "the operator's log {} holds errors:\n{}", self.log.display(), bad.join("\n"));
     }
 }
 
@@ -188,11 +172,7 @@ impl Drop for Operator {
             let text = fs::read_to_string(&self.log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let tail = &lines[lines.len().saturating_sub(TAIL)..];
-            eprintln!(
-                "the end of {}:\n{}",
-                self.log.display(),
-                tail.join("\n")
-            );
+            eprintln!("the end of {}:\n{}", self.log.display(), tail.join("\n"));
         } else if !self.judged {
             self.judge();
         }

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use uuid::Uuid;
 
 use crate::{
-    api::{Stage, StageStatus},
+    api::{Project, Stage, StageStatus},
     cluster::index::StageKey,
     controllers::{
         context::Context,
@@ -67,9 +67,10 @@ impl Memory {
     }
 }
 
-/// The memory of a stage that was not known yet: its rows are made, or revived with their history.
-pub async fn open(ctx: &Context, stage: &Stage, key: &StageKey) -> Result<Memory, Error> {
-    let project = ctx.store.project_upsert(ctx.ids.next(), &key.namespace, &stage.spec.project).await?;
+/// The memory of a stage that was not known yet: its rows are made, or revived with their history. Takes the project
+/// that it belongs to, because a name alone makes no row.
+pub async fn open(ctx: &Context, stage: &Stage, project: &Project, key: &StageKey) -> Result<Memory, Error> {
+    let project = ctx.store.project_upsert(ctx.ids.next(), &key.namespace, &project.name_any()).await?;
     let uid = stage.uid().unwrap_or_default();
     let new = NewStage {
         id: ctx.ids.next(),
