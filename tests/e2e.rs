@@ -14,6 +14,8 @@ mod shop;
 #[path = "support/visitors.rs"]
 mod visitors;
 
+#[path = "e2e/discovery.rs"]
+mod discovery;
 #[path = "e2e/gate.rs"]
 mod gate;
 #[path = "e2e/hooks.rs"]
@@ -32,7 +34,11 @@ mod quiet;
 mod recorder;
 #[path = "e2e/rollback.rs"]
 mod rollback;
+#[path = "e2e/routes.rs"]
+mod routes;
 #[path = "e2e/story.rs"]
 mod story;
 #[path = "e2e/strategies.rs"]
 mod strategies;
+#[path = "e2e/volumes.rs"]
+mod volumes;

@@ -173,7 +173,8 @@ async fn write(ctx: &Context, stage: &Stage, memory: &mut Memory, status: StageS
     Ok(())
 }
 
-/// Tells an error in the conditions: best effort, because the error itself is what counts.
+/// Tells an error in the conditions, and how far the deploy came that it holds up, once: best effort, because the error
+/// itself is what counts.
 async fn report(ctx: &Context, stage: &Stage, memory: Option<&mut Memory>, error: &Error) {
     let Some(outcome) = outcome::of_error(error) else {
         return;
@@ -196,6 +197,10 @@ async fn tell(
     let mut after = before.clone();
     after.observed_generation = generation;
     after.conditions = conditions::conditions(&before.conditions, outcome, generation, ctx.clock.now());
+    let ledger = memory.as_ref().and_then(|memory| memory.ledger.as_ref());
+    if let Some(latest) = ledger.and_then(|ledger| ledger.latest()) {
+        after.deploy = Some(status::held_up(latest, outcome));
+    }
     if after != before {
         ctx.writer.apply_status(stage, &after).await?;
         if let Some(memory) = memory {

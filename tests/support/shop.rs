@@ -7,7 +7,7 @@
 
 use stagekeeper::{api::StageStatus, store::HistoryEntry};
 
-use super::cluster::Env;
+use super::cluster::{DEADLINE, Env};
 
 /// The Project `shop`: its service `web` follows the versions of `REGISTRY/web` and answers on port 8080. `fields` are
 /// further fields of the service, in flow style, such as `replicas: 2`.
@@ -65,6 +65,16 @@ pub async fn fails(env: &Env, stage: &str) -> (StageStatus, HistoryEntry) {
         .await;
     let newest = env.deploys(stage).await.pop().expect("a deploy");
     (status, newest)
+}
+
+/// Waits until a Service answers as `answer`, such as `shop 1.1.0`: nodes hear of a switch a moment after it was made.
+pub async fn answers(env: &Env, service: &str, answer: &str) {
+    let what = format!("{service} answers {answer}");
+    env.wait(&what, DEADLINE, async || {
+        let (_, body) = env.http_get(service, "/").await.ok()?;
+        (body.split(" on ").next() == Some(answer)).then_some(())
+    })
+    .await;
 }
 
 /// Whether a condition is as asked.
