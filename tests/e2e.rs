@@ -17,6 +17,8 @@ mod visitors;
 
 #[path = "e2e/discovery.rs"]
 mod discovery;
+#[path = "e2e/evidence.rs"]
+mod evidence;
 #[path = "e2e/instances.rs"]
 mod instances;
 #[path = "e2e/routes.rs"]
