@@ -11,7 +11,6 @@ mod operator;
 mod postgres;
 #[path = "support/shop.rs"]
 mod shop;
-
 #[path = "support/visitors.rs"]
 mod visitors;
 
@@ -19,8 +18,22 @@ mod visitors;
 mod discovery;
 #[path = "e2e/evidence.rs"]
 mod evidence;
+#[path = "e2e/hooks.rs"]
+mod hooks;
+#[path = "e2e/inputs.rs"]
+mod inputs;
 #[path = "e2e/instances.rs"]
 mod instances;
+#[path = "e2e/lab.rs"]
+mod lab;
+#[path = "e2e/lifecycle.rs"]
+mod lifecycle;
+#[path = "e2e/quiet.rs"]
+mod quiet;
+#[path = "e2e/recorder.rs"]
+mod recorder;
+#[path = "e2e/rollback.rs"]
+mod rollback;
 #[path = "e2e/routes.rs"]
 mod routes;
 #[path = "e2e/story.rs"]
