@@ -34,8 +34,8 @@ pub fn stage(name: &str, project: &str, more: &str) -> String {
     )
 }
 
-/// Deadlines for deploys that are meant to fail: a pod that is not ready within seconds never will be.
-pub const IMPATIENT: &str = "  timeouts: {pull: 40s, start: 8s, health: 8s}";
+/// Deadlines for deploys that are meant to fail: a pod that is not ready by then never will be.
+pub const IMPATIENT: &str = "  timeouts: {start: 15s, health: 30s}";
 
 /// A condition that is true.
 pub fn holds<'a>(status: &'a StageStatus, type_: &str) -> Option<&'a Condition> {

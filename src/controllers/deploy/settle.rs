@@ -91,8 +91,10 @@ async fn serve(
         while hooks::run(ctx, good, Phase::AfterSuccess, &target.owner, &ctx.index.stage(&target.key)).await? {}
     }
     // Only what is gone is made again: what renders differently since an upgrade of this program is left as it is.
-    let gone = |one: &workloads::Expected| children.workload(&one.workload).is_none();
-    if planned.expected.iter().any(gone) {
+    let mut services = planned.manifests.services().filter_map(|service| service.service.as_ref());
+    let gone = services.any(|one| children.service(one.metadata.name.as_deref().unwrap_or_default()).is_none())
+        || planned.expected.iter().any(|one| children.workload(&one.workload).is_none());
+    if gone {
         apply::instance(ctx, &planned, &children).await?;
     }
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
