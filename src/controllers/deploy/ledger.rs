@@ -113,6 +113,8 @@ pub struct Ledger {
     pub vetoed: BTreeMap<ReleaseId, Veto>,
     /// Instances by name.
     pub instances: BTreeMap<String, Instance>,
+    /// A Service of the good instance was lost and made again with another address: whoever is told it is applied again.
+    pub readdressed: bool,
 }
 
 impl Ledger {

@@ -159,6 +159,7 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         undone: state.undone.map(|stored| Undone { snapshot: stored.deploy.snapshot, request: stored.request }),
         vetoed: state.vetoes.into_iter().map(veto).collect(),
         instances: state.instances.into_iter().map(instance).collect(),
+        readdressed: false,
     };
     Ok(Memory::new(state.target.id, state.target.project_id, state.target.uid, ledger))
 }
