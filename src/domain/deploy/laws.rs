@@ -106,7 +106,7 @@ prop_compose! {
         good in option::of(any::<bool>()),
     ) -> Observation {
         Observation {
-            queue, abort, before_start, before_traffic, verify, shared, workloads,
+            queue, abort, before_start, before_traffic, verify, shared, workloads, refused: None,
             route: if routed { Route::Ready } else { Route::Waiting("ingress has no address".into()) },
             health: Health { successes, failures, last_failure: Some("GET /healthz: 503".into()) },
             traffic_here, evidence_collected,
@@ -269,6 +269,24 @@ proptest! {
             let Step::Advance(taken) = decision.step else { panic!("it waits for ever") };
             prop_assert_eq!((taken.to, taken.reason), (State::Failed, "StartDeadlineExceeded"));
             prop_assert!(taken.message.contains("db 0/1 ready"), "{}", taken.message);
+        }
+    }
+
+    #[test]
+    fn what_the_cluster_refuses_is_what_a_deploy_waits_for_and_why_it_fails(
+        state in prop::sample::select(vec![State::Pulling, State::Starting, State::ConfiguringProxy, State::HealthChecking]),
+        mut seen in observations(), policy in policies(), now in 0i64..10_000,
+    ) {
+        let message = "services dev-web exists and is not ours";
+        seen.refused = Some(Problem { reason: "NameTaken".into(), message: message.into(), fatal: false });
+        let decision = next(&deploy(state, 0), &seen, &policy, at(now));
+        if let Some(waiting) = decision.waiting {
+            prop_assert_eq!((waiting.reason.as_str(), waiting.message.as_str()), ("NameTaken", message));
+        }
+        if let Step::Advance(taken) = decision.step
+            && taken.reason.ends_with("DeadlineExceeded")
+        {
+            prop_assert!(taken.message.contains(message), "{}", taken.message);
         }
     }
 

@@ -118,7 +118,10 @@ fn active(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
         Look::Done(edge, message) | Look::Broken(edge, message) => {
             return advance(deploy, edge, message);
         }
-        Look::Outstanding(effects, waiting) => (effects, waiting),
+        Look::Outstanding(effects, outstanding) => match &seen.refused {
+            Some(refused) => (effects, waiting(&refused.reason, refused.message.clone())),
+            None => (effects, outstanding),
+        },
     };
     let fatal = seen.workloads.problem.as_ref().filter(|problem| problem.fatal && runs_this(deploy, seen));
     if let Some(problem) = fatal {
