@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        deploy::{Deploy, Phase},
+        deploy::{Deploy, Phase, Problem},
         plan::Known,
         release::{Release, ReleaseId},
     },
@@ -34,6 +34,8 @@ pub struct Entry {
     pub request: Option<String>,
     /// Its hooks, as far as they have begun.
     pub hooks: BTreeMap<(Phase, String), HookRun>,
+    /// What the cluster refused when it was asked last.
+    pub refused: Option<Problem>,
 }
 
 impl Entry {
@@ -113,6 +115,9 @@ pub struct Ledger {
     pub vetoed: BTreeMap<ReleaseId, Veto>,
     /// Instances by name.
     pub instances: BTreeMap<String, Instance>,
+    /// A release has taken the place of another, whose files may be left. Not stored: what a crash leaves goes with the
+    /// next release.
+    pub stale_files: bool,
 }
 
 impl Ledger {

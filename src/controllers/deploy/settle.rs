@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service, networking::v1::Ingress};
 
 use super::{
-    Driven, Target, apply, hooks,
+    Driven, Target, apply, files, hooks,
     ledger::{Instance, Ledger},
     observe, record, routes,
     workloads::{self, Standing},
@@ -18,7 +18,7 @@ use crate::{
         deploy::{Hooks, Phase, State, watch},
         retire::{Kept, Retirement, Role, retire},
     },
-    render::gateway::HttpRoute,
+    render::{gateway::HttpRoute, names},
 };
 
 /// Numbers that settling works with.
@@ -76,8 +76,9 @@ async fn serve(
     let planned = observe::planned(good, &target.owner, &children)?;
     let ready = planned.expected.iter().all(|one| workloads::standing(one, &children) == Standing::Ready);
     if !moving {
-        // Never away from what serves to what cannot.
-        if ready {
+        // Never away from what serves to what cannot, nor from what somebody else put there.
+        let recorded = |name: &str| name == good.deploy.instance || ledger.instances.contains_key(name);
+        if ready && serving(&children).all(recorded) {
             apply::traffic(ctx, target, good, &children).await?;
         }
         let instance = good.deploy.instance.clone();
@@ -94,6 +95,9 @@ async fn serve(
     let gone = |one: &workloads::Expected| children.workload(&one.workload).is_none();
     if planned.expected.iter().any(gone) {
         apply::instance(ctx, &planned, &children).await?;
+    }
+    if ready && std::mem::take(&mut ledger.stale_files) {
+        files::prune(ctx, target, &planned, &good.snapshot).await?;
     }
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
     *unready_since = if ready { None } else { Some(unready_since.unwrap_or(now)) };
@@ -118,10 +122,16 @@ fn kept(ledger: &Ledger, children: &StageChildren) -> Vec<Kept> {
         let deploy = ledger.history.iter().find(|finished| finished.deploy.id == row.deploy);
         deploy.and_then(|finished| finished.deploy.finished_at).unwrap_or(row.made)
     };
+    // Nothing that has traffic is ever removed, whatever is recorded about it.
+    let serves = |name: &str| serving(children).any(|serving| serving == name);
     let kept = |name: &str| {
         let open = ledger.open.iter().any(|entry| entry.deploy.instance == name);
         let role = match (ledger.instances.get(name), good) {
-            _ if open || good.is_some_and(|good| good.instance == name) => Role::Needed,
+            _ if open || good.is_some_and(|good| good.instance == name) || serves(name) => Role::Needed,
+            (None, Some(good)) if serves(&good.instance) => {
+                let since = good.finished_at.unwrap_or(good.since);
+                Role::Previous { since, made: since }
+            }
             (None, _) => Role::Unknown,
             (Some(row), good) if row.failed => Role::Failed { since: ended(row), keep: good.is_none() },
             (Some(row), good) => {
@@ -132,6 +142,12 @@ fn kept(ledger: &Ledger, children: &StageChildren) -> Vec<Kept> {
         Kept { name: name.to_owned(), role }
     };
     names.into_iter().map(kept).collect()
+}
+
+/// The instances that the target's stable Services lead to.
+pub fn serving(children: &StageChildren) -> impl Iterator<Item = &str> {
+    let stable = children.services().filter(|view| view.meta.instance.is_none());
+    stable.filter_map(|view| view.selects.as_deref()).filter(|name| *name != names::NOWHERE)
 }
 
 /// Removes the objects of retired instances; an instance whose objects are gone is forgotten.
@@ -145,14 +161,25 @@ async fn remove(
 ) -> Result<(), Error> {
     for name in &retirement.remove {
         let instance = children.instance(name);
+        let known = ledger.instances.get(name);
+        // Pods that are still ending are no reason to delete everything once more.
+        if known.is_none()
+            && instance.workloads().all(|view| view.meta.deleting)
+            && instance.services().next().is_none()
+        {
+            continue;
+        }
         apply::delete::<HttpRoute>(ctx, &target.key, apply::metas(instance.http_routes())).await?;
         apply::delete::<Ingress>(ctx, &target.key, apply::metas(instance.ingresses())).await?;
         apply::delete::<Deployment>(ctx, &target.key, apply::metas(instance.workloads())).await?;
         apply::delete::<Service>(ctx, &target.key, apply::metas(instance.services())).await?;
-        if ledger.instances.get(name).is_none_or(|row| row.storage) {
+        if known.is_none_or(|row| row.storage) {
             apply::delete_storage(ctx, &target.key, Some(name)).await?;
         }
         record::instance_removed(ctx, target, ledger, name, now).await?;
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

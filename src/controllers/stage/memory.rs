@@ -117,7 +117,13 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         let deploy = stored.stored.deploy;
         let snapshot = record::read_snapshot(&deploy.snapshot, &stored.snapshot)?;
         let hooks = hooks.remove(&deploy.id).unwrap_or_default();
-        Ok::<_, Error>(Entry { deploy, snapshot: snapshot.into(), request: stored.stored.request, hooks })
+        Ok::<_, Error>(Entry {
+            deploy,
+            snapshot: snapshot.into(),
+            request: stored.stored.request,
+            hooks,
+            refused: None,
+        })
     };
     let good = state.good.map(&mut entry).transpose()?;
     let open = state.open.into_iter().map(entry).collect::<Result<_, _>>()?;
@@ -141,6 +147,7 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         undone: state.undone.map(|stored| Undone { snapshot: stored.deploy.snapshot, request: stored.request }),
         vetoed: state.vetoes.into_iter().map(veto).collect(),
         instances: state.instances.into_iter().map(instance).collect(),
+        stale_files: false,
     };
     Ok(Memory::new(state.target.id, state.target.project_id, state.target.uid, ledger))
 }

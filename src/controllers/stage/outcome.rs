@@ -84,6 +84,10 @@ fn settled(situation: &Situation<'_>) -> Outcome {
             Outcome::stalled("RolledBack", format!("{held} failed: {why}; {serves} serves; {way_out}"))
         }
         (Some(serves), None) if failed => Outcome::stalled("RolledBack", format!("{why}; {serves} serves; {way_out}")),
+        (Some(serves), None) if latest.is_some_and(|latest| latest.state == State::Aborted) => {
+            let aborted = latest.and_then(|latest| latest.message.as_deref()).unwrap_or("the last deploy was stopped");
+            Outcome::stalled("Aborted", format!("{aborted}; {serves} serves; {way_out}"))
+        }
         (Some(serves), None) if situation.unready => {
             Outcome::reconciling("Unready", format!("{serves}: not all pods are ready"))
         }
@@ -91,12 +95,7 @@ fn settled(situation: &Situation<'_>) -> Outcome {
         (None, _) => match latest {
             Some(latest) => {
                 let why = latest.message.as_deref().unwrap_or("the first deploy did not succeed");
-                Outcome::stalled(
-                    "DeployFailed",
-                    format!(
-                        "{why}; change the spec, push a newer image, or ask again with the annotation stagekeeper.dev/retry=<any new value>"
-                    ),
-                )
+                Outcome::stalled("DeployFailed", format!("{why}; {way_out}"))
             }
             None => Outcome::reconciling("Starting", "no deploy has been made yet"),
         },
@@ -167,3 +166,6 @@ fn images_current(list: &mut Vec<Condition>, decided: &Decided, generation: i64,
         },
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ pub struct Edge {
 
 const ACTIVE: &[State] = &[State::Pulling, State::Starting, State::ConfiguringProxy, State::HealthChecking];
 
+/// The reason of a deploy that ended before its gates opened: it was never tried.
+pub const NEVER_BEGAN: &str = "PendingDeadlineExceeded";
+
 macro_rules! edges {
     ($($name:ident: $from:expr => $to:ident, $reason:literal, $when:literal;)*) => {
         $(pub(super) const $name: Edge = Edge { from: $from, to: State::$to, reason: $reason, when: $when };)*
@@ -70,6 +73,11 @@ mod tests {
                 assert_eq!(in_table, from.may_become(to), "{from} → {to}");
             }
         }
+    }
+
+    #[test]
+    fn what_never_began_has_its_reason_in_the_table() {
+        assert_eq!(PENDING_TOO_LONG.reason, NEVER_BEGAN);
     }
 
     #[test]
