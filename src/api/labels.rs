@@ -19,7 +19,7 @@ pub const SERVICE: &str = "stagekeeper.dev/service";
 pub const INSTANCE: &str = "stagekeeper.dev/instance";
 /// Label: content hash of the release that a workload runs.
 pub const RELEASE: &str = "stagekeeper.dev/release";
-/// Label: id of the deploy that made or last changed an object.
+/// Label of hooks' Jobs, annotation of everything else: id of the deploy that made or last changed an object.
 pub const DEPLOY: &str = "stagekeeper.dev/deploy";
 /// Label: hash of the snapshot that an object was rendered from.
 pub const SNAPSHOT: &str = "stagekeeper.dev/snapshot";

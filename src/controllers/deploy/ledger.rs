@@ -128,6 +128,13 @@ impl Ledger {
         open.into_iter().chain(closed).max_by_key(|deploy| deploy.sequence)
     }
 
+    /// Whether the ledger tells anything of this deploy.
+    pub fn knows(&self, deploy: Uuid) -> bool {
+        let whole = self.open.iter().chain(&self.good).map(|entry| entry.deploy.id);
+        let finished = self.history.iter().map(|finished| finished.deploy.id);
+        whole.chain(finished).chain(self.instances.values().map(|row| row.deploy)).any(|id| id == deploy)
+    }
+
     /// The sequence of the next deploy.
     pub fn next_sequence(&self) -> i64 {
         self.latest().map_or(1, |deploy| deploy.sequence + 1)

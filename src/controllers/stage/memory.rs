@@ -32,6 +32,8 @@ pub struct Memory {
     pub uid: String,
     /// What the database says. `None` after a lost race or an error: it is read again.
     pub ledger: Option<Ledger>,
+    /// The ledger was compared with what the cluster tells.
+    pub compared: bool,
     /// Probes of the deploy in health checking.
     pub prober: Option<Prober>,
     /// The status as last written by this process: newer than what the watch may show.
@@ -58,6 +60,7 @@ impl Memory {
             project,
             uid,
             ledger: Some(ledger),
+            compared: false,
             prober: None,
             written: None,
             unwritten_since: None,
@@ -88,10 +91,16 @@ pub async fn ledger(ctx: &Context, memory: &mut Memory) -> Result<Ledger, Error>
     match memory.ledger.take() {
         Some(ledger) => Ok(ledger),
         None => {
-            let read = read(ctx, memory.target).await?;
-            Ok(read.ledger.unwrap_or_default())
+            memory.compared = false;
+            fresh(ctx, memory.target).await
         }
     }
+}
+
+/// The ledger as the database has it now.
+pub async fn fresh(ctx: &Context, target: Uuid) -> Result<Ledger, Error> {
+    let read = read(ctx, target).await?;
+    Ok(read.ledger.unwrap_or_default())
 }
 
 async fn read(ctx: &Context, target: Uuid) -> Result<Memory, Error> {

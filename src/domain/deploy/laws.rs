@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Decision, Deploy, Effect, Health, Hooks, LastGood, Observation, Policy, Problem, Queue, Route, Shared, State, Step,
-    Waiting, Workloads, follow, next, table::EDGES,
+    Waiting, Workloads, follow, next, overtaken, table::EDGES,
 };
 use crate::domain::{actor::Actor, release::ReleaseId};
 
@@ -305,6 +305,21 @@ proptest! {
         if let Step::Advance(taken) = next(&deploy(state, 0), &seen, &policy, at(now)).step {
             prop_assert!(taken.to != State::Superseded || state == State::Pending);
         }
+    }
+
+    #[test]
+    fn what_is_overtaken_ends(state in states()) {
+        let mut deploy = deploy(state, 0);
+        prop_assume!(!deploy.is_closed());
+        let (steps, close) = overtaken(&deploy, Uuid::from_u128(9));
+        prop_assert!(steps.iter().all(|step| step.from.may_become(step.to) && step.to.is_terminal()));
+        for step in steps {
+            take(&mut deploy, &Step::Advance(step), at(1));
+        }
+        if let Some(message) = close {
+            take(&mut deploy, &Step::Close { message }, at(1));
+        }
+        prop_assert!(deploy.is_closed());
     }
 
     #[test]

@@ -258,6 +258,16 @@ fn failed(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
     stay(effects, deadline, waiting("RollingBack", format!("going back to {}", good.summary)))
 }
 
+/// How an open deploy ends when a later one, `by`, is found to serve: with a step, or, if it had failed, without one.
+pub fn overtaken(deploy: &Deploy, by: Uuid) -> (Vec<Transition>, Option<String>) {
+    let message = format!("deploy {by} is later and serves already");
+    if deploy.state == State::Failed {
+        return (Vec::new(), Some(message));
+    }
+    let Edge { to, reason, .. } = table::OVERTAKEN;
+    (vec![Transition { from: deploy.state, to, reason, message }], None)
+}
+
 /// How long a state may last and which edge ends it.
 fn deadline(state: State, seen: &Observation, policy: &Policy) -> (Duration, &'static Edge) {
     match state {

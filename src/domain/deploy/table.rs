@@ -45,6 +45,7 @@ edges! {
     HOOK_FAILED: &[State::Pulling, State::Starting, State::HealthChecking] => Failed, "HookFailed", "a hook of the state's phase failed or ran out of time";
     WORKLOAD_FAILED: ACTIVE => Failed, "WorkloadFailed", "a pod is in a state that waiting cannot mend, such as a crash loop";
     ABORTED: &[State::Pending, State::Pulling, State::Starting, State::ConfiguringProxy, State::HealthChecking] => Aborted, "Aborted", "somebody asked to stop it";
+    OVERTAKEN: &[State::Pending, State::Pulling, State::Starting, State::ConfiguringProxy, State::HealthChecking] => Aborted, "Overtaken", "the cluster was found to serve a later deploy, whose row the database had lost";
     ROLLED_BACK: &[State::Failed] => RolledBack, "LastGoodServing", "the evidence is stored and the last good release serves again";
 }
 
