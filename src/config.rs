@@ -85,6 +85,16 @@ pub enum Namespaces {
     Only(BTreeSet<String>),
 }
 
+impl Namespaces {
+    /// Their names; `None` means every one.
+    pub fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::All => None,
+            Self::Only(names) => Some(names.iter().cloned().collect()),
+        }
+    }
+}
+
 /// Identity of the leadership Lease and of this process in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -96,7 +106,7 @@ pub struct Lease {
     pub identity: String,
 }
 
-/// How to reach the cluster. Both empty: `KUBECONFIG`, then `~/.kube/config`, then the pod's service account.
+/// How to reach the cluster. Both empty: in a pod its service account, elsewhere `KUBECONFIG`, then `~/.kube/config`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterAccess {
     /// A kubeconfig file.

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod context;
+pub mod count;
 pub mod deploy;
 pub mod error;
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub async fn tell(context: &Context, arguments: &WhyArgs, now: Timestamp, out: &
     match remembered {
         Ok(Some(memory)) => memory.into_facts(&mut facts),
         Ok(None) => {
-            facts.unknown.push("the database does not know this stage: the operator has not taken it up yet".into())
+            facts.unknown.push("the database does not know this stage: the operator has not taken it up yet".into());
         }
         Err(failure) => facts.unknown.push(failure.summary()),
     }

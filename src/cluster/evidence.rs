@@ -267,5 +267,4 @@ fn target(subject: &Subject, verbs: &'static str, resource: &str) -> Target {
 }
 
 #[cfg(test)]
-#[path = "evidence_tests.rs"]
 mod tests;

@@ -126,7 +126,7 @@ impl Index {
                 tracing::error!(error = %err, "a watch of child objects has died: what it covers is not seen any more");
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// The children of a stage as they are known now. Later news does not change what was handed out.

@@ -146,10 +146,10 @@ impl Candidate {
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(err)) => {
-                tracing::warn!(error = %err, lease = %self.config.name, "the lease cannot be read or written")
+                tracing::warn!(error = %err, lease = %self.config.name, "the lease cannot be read or written");
             }
             Err(_) => {
-                tracing::warn!(lease = %self.config.name, "the API server does not answer about the lease")
+                tracing::warn!(lease = %self.config.name, "the API server does not answer about the lease");
             }
         }
         if self.held.as_ref().is_some_and(|held| Instant::now() >= self.end_of(held)) {
@@ -225,15 +225,12 @@ impl Candidate {
         }
         let record = self.record(self.seen_epoch.max(self.handle.floor()) + 1);
         let sent = Instant::now();
-        let reply = match lease {
-            Some(lease) => {
-                let lease = record.take_over(&lease);
-                self.api.replace(&self.config.name, &PostParams::default(), &lease).await
-            }
-            None => {
-                let lease = record.create(&self.config.namespace, &self.config.name);
-                self.api.create(&PostParams::default(), &lease).await
-            }
+        let reply = if let Some(lease) = lease {
+            let lease = record.take_over(&lease);
+            self.api.replace(&self.config.name, &PostParams::default(), &lease).await
+        } else {
+            let lease = record.create(&self.config.namespace, &self.config.name);
+            self.api.create(&PostParams::default(), &lease).await
         };
         self.took(sent, record.epoch, reply)
     }
@@ -286,15 +283,14 @@ impl Candidate {
         match timeout_at(Instant::now() + RELEASE, put).await {
             Ok(Ok(_)) => tracing::info!(identity = %self.config.identity, "leadership released"),
             Ok(Err(err)) => {
-                tracing::warn!(error = %err, "leadership could not be released: it expires by itself")
+                tracing::warn!(error = %err, "leadership could not be released: it expires by itself");
             }
             Err(_) => {
-                tracing::warn!("leadership could not be released in time: it expires by itself")
+                tracing::warn!("leadership could not be released in time: it expires by itself");
             }
         }
     }
 }
 
 #[cfg(test)]
-#[path = "lease_tests.rs"]
 mod tests;

@@ -86,9 +86,10 @@ async fn pass(
     let target = target(stage, project, key, memory);
     if !memory.compared {
         if let Some(why) = compare(ctx, stage, project, &target, &mut ledger, memory).await? {
-            memory.ledger = Some(ledger);
+            // Told without the ledger: the status may be all that is left of what the database lost.
             let outcome = conditions::Outcome::stalled("ClusterAhead", why);
             tell(ctx, stage, Some(memory), &outcome).await?;
+            memory.ledger = Some(ledger);
             return Ok(Action::requeue(STALLED_REST));
         }
         memory.compared = true;
@@ -200,7 +201,8 @@ async fn write(ctx: &Context, stage: &Stage, memory: &mut Memory, status: StageS
     Ok(())
 }
 
-/// Tells an error in the conditions: best effort, because the error itself is what counts.
+/// Tells an error in the conditions, and how far the deploy came that it holds up, once: best effort, because the error
+/// itself is what counts.
 async fn report(ctx: &Context, stage: &Stage, memory: Option<&mut Memory>, error: &Error) {
     let Some(outcome) = outcome::of_error(error) else {
         return;
@@ -223,6 +225,10 @@ async fn tell(
     let mut after = before.clone();
     after.observed_generation = generation;
     after.conditions = conditions::conditions(&before.conditions, outcome, generation, ctx.clock.now());
+    let ledger = memory.as_ref().and_then(|memory| memory.ledger.as_ref());
+    if let Some(latest) = ledger.and_then(|ledger| ledger.latest()) {
+        after.deploy = Some(status::held_up(latest, outcome));
+    }
     if after != before {
         ctx.writer.apply_status(stage, &after).await?;
         if let Some(memory) = memory {
@@ -238,7 +244,7 @@ pub fn error_policy(stage: &Stage, error: &Error, ctx: &Context) -> Action {
     match error.class() {
         Class::Conflict => tracing::debug!(stage = key, %error, "lost a race; observing again"),
         Class::Stalled | Class::StoreAway | Class::Transient => {
-            tracing::warn!(stage = key, %error, "pass failed")
+            tracing::warn!(stage = key, %error, "pass failed");
         }
     }
     match error.class() {

@@ -81,7 +81,7 @@ pub fn retire(instances: &[Kept], keep_previous: Duration, max_instances: usize,
 mod tests {
     use super::*;
 
-    const KEEP: Duration = Duration::from_secs(60);
+    const KEEP: Duration = Duration::from_mins(1);
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()

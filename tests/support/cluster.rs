@@ -10,6 +10,7 @@
 //! Every status of a Stage that appears in the namespace is judged by the rules of kstatus, from beginning to end.
 
 use std::{
+    collections::BTreeMap,
     env,
     fmt::Debug,
     sync::{Arc, Mutex, PoisonError},
@@ -38,11 +39,14 @@ use serde_json::{Value, json};
 use stagekeeper::{
     api::{Project, Stage, StageStatus, kstatus},
     domain::clock::{Ids as _, SystemIds},
-    store::{HistoryEntry, HistoryFilter, LogFilter, StoredLine, StoredTransition},
+    store::{HistoryEntry, HistoryFilter, LogFilter, StoreError, StoredLine, StoredTransition},
 };
 use uuid::Uuid;
 
-use super::{images, postgres::TestDatabase};
+use super::{
+    images,
+    postgres::{self, TestDatabase},
+};
 
 /// How long anything may take. Generous: tests run beside each other on small machines.
 pub const DEADLINE: Duration = Duration::from_mins(2);
@@ -62,9 +66,9 @@ pub fn kubeconfig() -> String {
         .expect("STAGEKEEPER_TEST_KUBECONFIG is not set: this test needs a cluster, `make test` starts one and sets it")
 }
 
-/// A client for the test cluster.
-pub async fn client() -> Client {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig()).expect("a kubeconfig");
+/// A client for the cluster of a kubeconfig file.
+pub async fn client(kubeconfig: &str) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
     Client::try_from(config).expect("a client")
 }
@@ -73,6 +77,8 @@ pub async fn client() -> Client {
 pub struct Env {
     /// Name of the namespace, and of the folder in the registry.
     pub namespace: String,
+    /// The kubeconfig file of the cluster.
+    pub kubeconfig: String,
     /// A client that anybody may use.
     pub client: Client,
     /// The database.
@@ -86,7 +92,12 @@ pub struct Env {
 impl Env {
     /// Makes one, with our definitions on the cluster.
     pub async fn new(name: &str) -> Self {
-        let client = client().await;
+        Self::on(name, &kubeconfig(), &postgres::server()).await
+    }
+
+    /// The same on another cluster or another database server than the ones that all tests share.
+    pub async fn on(name: &str, kubeconfig: &str, postgres: &str) -> Self {
+        let client = client(kubeconfig).await;
         install(&client).await;
         let id = SystemIds.next().simple().to_string();
         let namespace = format!("e2e-{name}-{}", &id[id.len() - 8..]);
@@ -98,11 +109,14 @@ impl Env {
         let judge = tokio::spawn(judge(client.clone(), namespace.clone(), wrong.clone()));
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
+            // A connection that is kept would stay with the pod that it first met.
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
             .expect("an HTTP client");
-        Self { namespace, client, database: TestDatabase::new().await, http, judge, wrong }
+        let database = TestDatabase::on(postgres).await;
+        Self { namespace, kubeconfig: kubeconfig.to_owned(), client, database, http, judge, wrong }
     }
 
     /// Repository of an image in this test's folder, such as `127.0.0.1:5000/e2e-first-…/web`.
@@ -186,8 +200,12 @@ impl Env {
             limit: 100,
             ..HistoryFilter::default()
         };
-        let page = self.database.store.history_list(&filter).await;
-        let mut deploys = page.expect("the history").entries;
+        let mut deploys = match self.database.store.history_list(&filter).await {
+            Ok(page) => page.entries,
+            // The operator has not seen the stage yet.
+            Err(StoreError::NotFound { .. }) => Vec::new(),
+            Err(error) => panic!("the history: {error}"),
+        };
         deploys.reverse();
         deploys
     }
@@ -230,6 +248,21 @@ impl Env {
     {
         let listed = self.api::<K>().list(&ListParams::default()).await;
         listed.expect("a list").items
+    }
+
+    /// What `kubectl get` shows of an object of ours, by column.
+    pub async fn columns(&self, plural: &str, name: &str) -> BTreeMap<String, String> {
+        let (group, version) = (stagekeeper::api::GROUP, stagekeeper::api::VERSION);
+        let path = format!("/apis/{group}/{version}/namespaces/{}/{plural}/{name}", self.namespace);
+        let request = http::Request::get(path)
+            .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+            .body(Vec::new())
+            .expect("a request");
+        let table: Value = self.client.request(request).await.expect("a table");
+        let names = table["columnDefinitions"].as_array().expect("columns").iter();
+        let cells = table["rows"][0]["cells"].as_array().expect("a row").iter();
+        let shown = |cell: &Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
+        names.zip(cells).map(|(name, cell)| (shown(&name["name"]), shown(cell))).collect()
     }
 
     /// What is in the namespace, for a test that failed.
@@ -320,11 +353,11 @@ fn misread(stage: &Value) -> Option<String> {
 impl Drop for Env {
     fn drop(&mut self) {
         self.judge.abort();
-        let namespace = self.namespace.clone();
+        let (kubeconfig, namespace) = (self.kubeconfig.clone(), self.namespace.clone());
         // `drop` cannot wait for futures, and the test's runtime must not be blocked on.
         let removed = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(remove(&namespace));
+            runtime.block_on(remove(&kubeconfig, &namespace));
         });
         let removed = removed.join();
         if thread::panicking() {
@@ -337,8 +370,8 @@ impl Drop for Env {
 }
 
 /// Removes a namespace whose operator may be gone: nobody else would let its objects go.
-async fn remove(namespace: &str) {
-    let client = client().await;
+async fn remove(kubeconfig: &str, namespace: &str) {
+    let client = client(kubeconfig).await;
     let params = DeleteParams::background().grace_period(0);
     Api::<Namespace>::all(client.clone()).delete(namespace, &params).await.expect("deleted");
     release::<Stage>(&client, namespace).await;

@@ -111,7 +111,7 @@ impl Grant {
 }
 
 /// Asks for every grant, in every namespace where it is needed.
-pub async fn check(report: &mut Report, client: &Client, place: &Place) {
+pub(super) async fn check(report: &mut Report, client: &Client, place: &Place) {
     let lease = [Some(place.lease.clone().unwrap_or_else(|| client.default_namespace().to_owned()))];
     let questions = GRANTS.iter().flat_map(|grant| {
         let namespaces = match grant.place {

@@ -97,7 +97,7 @@ fn registries(projects: &[Project]) -> (Registries, Vec<String>) {
                     known.insert(image.repository.clone());
                 }
                 Err(error) => {
-                    unreadable.push(format!("service {} of Project {}: {error}", service.name, project.name_any()))
+                    unreadable.push(format!("service {} of Project {}: {error}", service.name, project.name_any()));
                 }
             }
         }

@@ -34,7 +34,7 @@ const PAGE_SIZE: u32 = 250;
 /// Watches that end at once are not reopened more often than this.
 const PACE: Duration = Duration::from_secs(1);
 /// How often a kind that is not served is looked for.
-const NOT_SERVED_RECHECK: Duration = Duration::from_secs(60);
+const NOT_SERVED_RECHECK: Duration = Duration::from_mins(1);
 
 /// One kind in one scope.
 pub(super) struct Feed {
@@ -271,5 +271,4 @@ impl Backoff {
 }
 
 #[cfg(test)]
-#[path = "feed_tests.rs"]
 mod tests;

@@ -215,5 +215,4 @@ impl Memory {
 }
 
 #[cfg(test)]
-#[path = "memory_tests.rs"]
 mod tests;

@@ -220,6 +220,7 @@ impl PodView {
 }
 
 /// A container of a pod.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of a machine")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerView {
     /// Its name.

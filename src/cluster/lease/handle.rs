@@ -63,7 +63,7 @@ impl LeaseHandle {
             }
             if states.changed().await.is_err() {
                 // The sender lives in this very handle.
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

@@ -130,9 +130,10 @@ fn summary(aims: &[Aim], tallies: &[Tally], success: u32, failure: u32) -> Healt
         if tally.successes < aim.success_threshold {
             health.successes = health.successes.min(tally.successes).min(success.saturating_sub(1));
         }
-        let failures = match tally.failures >= aim.failure_threshold {
-            true => failure.max(tally.failures),
-            false => tally.failures.min(failure.saturating_sub(1)),
+        let failures = if tally.failures >= aim.failure_threshold {
+            failure.max(tally.failures)
+        } else {
+            tally.failures.min(failure.saturating_sub(1))
         };
         if failures > health.failures || health.last_failure.is_none() {
             health.failures = health.failures.max(failures);
@@ -172,12 +173,11 @@ fn aims(entry: &Entry, planned: &Planned, children: &StageChildren) -> Vec<Aim> 
     let threshold = |value: i32| u32::try_from(value).unwrap_or_default().max(1);
     let aim = |service: &crate::render::ServiceSpec| {
         let health = service.health.as_ref()?;
-        let ip = match entry.deploy.state {
-            State::Starting => workloads::unready(&planned.expected, &service.name, children).find_map(|pod| pod.ip)?,
-            _ => {
-                let object = planned.manifests.service(&service.name)?.service.as_ref()?;
-                children.service(object.metadata.name.as_deref()?)?.cluster_ip?
-            }
+        let ip = if entry.deploy.state == State::Starting {
+            workloads::unready(&planned.expected, &service.name, children).find_map(|pod| pod.ip)?
+        } else {
+            let object = planned.manifests.service(&service.name)?.service.as_ref()?;
+            children.service(object.metadata.name.as_deref()?)?.cluster_ip?
         };
         let port = service.ports.iter().find(|port| port.name == health.port)?.port;
         let asked = match &health.probe {

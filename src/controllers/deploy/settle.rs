@@ -12,7 +12,7 @@ use super::{
     workloads::{self, Standing},
 };
 use crate::{
-    cluster::index::StageChildren,
+    cluster::index::{StageChildren, View as _},
     controllers::{context::Context, error::Error},
     domain::{
         deploy::{Hooks, Phase, State, watch},
@@ -161,21 +161,20 @@ async fn remove(
 ) -> Result<(), Error> {
     for name in &retirement.remove {
         let instance = children.instance(name);
-        let known = ledger.instances.get(name);
-        // Pods that are still ending are no reason to delete everything once more.
-        if known.is_none()
-            && instance.workloads().all(|view| view.meta.deleting)
-            && instance.services().next().is_none()
-        {
-            continue;
+        let row = ledger.instances.get(name);
+        // The row goes last. Where there is none, either all is deleted and pods are still ending, or nothing is known.
+        let unknown = row.is_none() && {
+            let mut metas =
+                instance.workloads().map(|view| view.meta()).chain(instance.services().map(|view| view.meta()));
+            metas.any(|meta| !meta.deleting)
+        };
+        if unknown || row.is_some_and(|row| row.storage) {
+            apply::delete_storage(ctx, &target.key, Some(name)).await?;
         }
         apply::delete::<HttpRoute>(ctx, &target.key, apply::metas(instance.http_routes())).await?;
         apply::delete::<Ingress>(ctx, &target.key, apply::metas(instance.ingresses())).await?;
         apply::delete::<Deployment>(ctx, &target.key, apply::metas(instance.workloads())).await?;
         apply::delete::<Service>(ctx, &target.key, apply::metas(instance.services())).await?;
-        if known.is_none_or(|row| row.storage) {
-            apply::delete_storage(ctx, &target.key, Some(name)).await?;
-        }
         record::instance_removed(ctx, target, ledger, name, now).await?;
     }
     Ok(())

@@ -88,12 +88,11 @@ pub async fn open(ctx: &Context, stage: &Stage, project: &Project, key: &StageKe
 
 /// The ledger, read again if it was dropped. It is taken out: whoever ends well puts it back.
 pub async fn ledger(ctx: &Context, memory: &mut Memory) -> Result<Ledger, Error> {
-    match memory.ledger.take() {
-        Some(ledger) => Ok(ledger),
-        None => {
-            memory.compared = false;
-            fresh(ctx, memory.target).await
-        }
+    if let Some(ledger) = memory.ledger.take() {
+        Ok(ledger)
+    } else {
+        memory.compared = false;
+        fresh(ctx, memory.target).await
     }
 }
 
@@ -112,7 +111,6 @@ async fn read(ctx: &Context, target: Uuid) -> Result<Memory, Error> {
 
 /// What is stored about a stage, as the leader remembers it.
 pub fn remember(state: TargetState) -> Result<Memory, Error> {
-    let good_snapshot = state.good.as_ref().map(|good| good.stored.deploy.snapshot.clone());
     let mut hooks: BTreeMap<Uuid, BTreeMap<_, _>> = BTreeMap::new();
     for hook in state.hooks {
         let run = match hook.ok {
@@ -135,14 +133,20 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         })
     };
     let good = state.good.map(&mut entry).transpose()?;
-    let open = state.open.into_iter().map(entry).collect::<Result<_, _>>()?;
+    let open: Vec<Entry> = state.open.into_iter().map(entry).collect::<Result<_, _>>()?;
+    // Of an older snapshot, which is not loaded, the worst is assumed.
+    let known: BTreeMap<String, bool> = open
+        .iter()
+        .chain(&good)
+        .map(|entry: &Entry| (entry.deploy.snapshot.clone(), record::has_storage(&entry.snapshot)))
+        .collect();
     let finished = |stored: StoredDeploy| Finished { images: stored.release.summary(), deploy: stored.deploy };
     let instance = |row: crate::store::Instance| {
         let instance = Instance {
             deploy: row.deploy,
             release: row.release,
             failed: row.status == InstanceStatus::Failed,
-            storage: good_snapshot.as_ref() != Some(&row.snapshot),
+            storage: known.get(&row.snapshot).copied().unwrap_or(true),
             made: row.created_at,
         };
         (row.name, instance)

@@ -76,6 +76,13 @@ pub fn status(before: &StageStatus, facts: &Facts<'_>, now: Timestamp) -> StageS
     }
 }
 
+/// A deploy that an error keeps from going on: that is what it waits for.
+pub fn held_up(deploy: &Deploy, error: &Outcome) -> DeployStatus {
+    let waiting =
+        Waiting { reason: error.reason().into(), message: error.message().into(), blocker: None, until: None };
+    deploy_status(deploy, Some(&waiting))
+}
+
 fn deploy_status(deploy: &Deploy, waiting: Option<&Waiting>) -> DeployStatus {
     let waiting = waiting.filter(|_| !deploy.is_closed());
     let message = waiting.map(|waiting| &waiting.message).or(deploy.message.as_ref()).unwrap_or(&deploy.cause);

@@ -187,7 +187,7 @@ proptest! {
                 return Ok(());
             }
             // An effect may never come true and a gate may say "until" an instant that has passed: only deadlines end those.
-            now = decision.wake.map_or(now, |wake| if wake > now { wake } else { now + Duration::from_secs(3_600) });
+            now = decision.wake.map_or(now, |wake| if wake > now { wake } else { now + Duration::from_hours(1) });
         }
         prop_assert!(false, "still {} at {now}", deploy.state);
     }

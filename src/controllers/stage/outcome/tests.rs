@@ -6,6 +6,7 @@ use super::*;
 use crate::controllers::{
     deploy::ledger::{Entry, Finished},
     fixture::{SHOP, entry, read, snapshot},
+    stage::decide::Held,
 };
 
 fn failed(state: State, message: &str) -> Entry {
@@ -39,7 +40,8 @@ fn a_stage_is_ready_only_when_what_is_wanted_is_what_serves() {
         history.extend(good.is_some().then(before));
         Ledger { good, history, ..Ledger::default() }
     };
-    let held = Decided { held_back: Some("web 1.1.0".into()), ..Decided::default() };
+    let held =
+        Decided { held_back: Some(Held { images: "web 1.1.0".into(), why: "503".into() }), ..Decided::default() };
     let nothing = Decided::default();
     let serves = Ledger { good: good(), history: [before()].into(), ..Ledger::default() };
     let aborted = with(failed(State::Aborted, "it could not begin"), good());

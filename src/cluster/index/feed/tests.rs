@@ -73,7 +73,8 @@ impl Server {
 }
 
 async fn respond(answer: Answer) -> Result<Response<Stuff>, tower::BoxError> {
-    let lines = |events: Vec<Value>| events.iter().map(|event| format!("{event}\n")).collect::<String>();
+    let lines =
+        |events: Vec<Value>| events.iter().flat_map(|event| [event.to_string(), "\n".to_owned()]).collect::<String>();
     let (code, body) = match answer {
         Answer::List(version, items) => {
             let items: Vec<Value> = items.into_iter().map(|(name, version)| object(name, version)).collect();
@@ -139,7 +140,7 @@ impl World {
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let waited = timeout(Duration::from_secs(600), async {
+        let waited = timeout(Duration::from_mins(10), async {
             while !holds(self) {
                 sleep(Duration::from_millis(10)).await;
             }
@@ -208,7 +209,7 @@ async fn nothing_is_synced_before_the_first_list() {
     let world = watch([Answer::Hang, Answer::Refusal(500, "broken"), Answer::List(10, Vec::new())]);
     sleep(Duration::from_secs(9)).await;
     assert!(!world.index.is_synced());
-    timeout(Duration::from_secs(60), world.index.synced()).await.expect("in the end");
+    timeout(Duration::from_mins(1), world.index.synced()).await.expect("in the end");
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,7 +272,7 @@ async fn pages_are_put_together() {
     let index = Index::new(&Scope::Cluster);
     let watched = index.clone();
     let _watching = AbortOnDropHandle::new(tokio::spawn(async move { watched.run(client).await }));
-    timeout(Duration::from_secs(60), index.synced()).await.expect("synced");
+    timeout(Duration::from_mins(1), index.synced()).await.expect("synced");
     assert_eq!(index.stage(&StageKey::new("shop", "dev")).len(Kind::Service), 2);
 }
 

@@ -131,7 +131,7 @@ async fn pass(time: Duration, processes: &[&Process]) {
 }
 
 async fn elected(process: &Process) -> u64 {
-    tokio::time::timeout(Duration::from_secs(120), process.handle.elected()).await.expect("it is elected")
+    tokio::time::timeout(Duration::from_mins(2), process.handle.elected()).await.expect("it is elected")
 }
 
 fn secs(n: u64) -> Duration {

@@ -1,0 +1,189 @@
+//! One term of leadership: read everything once, then act until the term ends.
+
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use kube::runtime::reflector::ObjectRef;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Process, RunError,
+    stop::until_stopped,
+    watched::{projects_controller, stages_controller, watched},
+};
+use crate::{
+    api::{Project, Stage},
+    cluster::{apply::Writer, events::Events, index::StageKey, lease::LeaseHandle},
+    controllers::{
+        backoff::{self, Backoff},
+        context::{Context, Memories, Term, Trigger, Triggers},
+        images::{ImageBook, Subscriber},
+        scan,
+        stage::memory,
+    },
+    store::StoreError,
+};
+
+/// Longest pause between attempts to read from a database that does not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Leads from being elected until `stop`: claims an epoch, reads what is stored about every stage, and runs the
+/// controllers.
+pub(super) async fn lead(
+    process: &Process,
+    handle: &LeaseHandle,
+    elected: u64,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let preparing = async {
+        let epoch = claim(process, elected).await;
+        process.index.synced().await;
+        (epoch, patiently("targets", || load(process)).await)
+    };
+    let Some((epoch, states)) = until_stopped(&stop, preparing).await else {
+        return Ok(());
+    };
+    tracing::info!(epoch, stages = states.len(), "leading");
+    let memories = Arc::new(Memories::default());
+    for (key, memory) in states {
+        memories.put(key, memory);
+    }
+    let mut tasks = JoinSet::new();
+    let (triggers, queues) = queues(process);
+    let images = scan_images(process, &triggers, &mut tasks, &stop)?;
+    pass_on_children(process, &triggers, &mut tasks, &stop);
+    let events = Events::new(process.client.clone(), &process.config.lease.identity);
+    for queue in queues {
+        let stages = watched::<Stage>(&process.client, queue.namespace.as_deref());
+        let projects = watched::<Project>(&process.client, queue.namespace.as_deref());
+        let ctx = Arc::new(Context {
+            client: process.client.clone(),
+            writer: Writer::new(process.client.clone(), process.index.clone()),
+            store: process.store.clone(),
+            clock: process.clock.clone(),
+            ids: process.ids.clone(),
+            index: process.index.clone(),
+            projects: projects.reader,
+            stages: stages.reader,
+            images: images.clone(),
+            events: events.clone(),
+            telemetry: process.telemetry.clone(),
+            backoff: Backoff::default(),
+            trigger: triggers.clone(),
+            term: Term { epoch, leader: handle.clone() },
+            memories: memories.clone(),
+            concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),
+        });
+        let listed = (projects.ready.clone(), stages.ready);
+        tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
+        tasks.spawn(projects_controller(ctx, projects.ready, projects.events, queue.projects, stop.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            stop.cancel();
+            return Err(RunError::Failed(format!("a controller died: {error}")));
+        }
+    }
+    Ok(())
+}
+
+/// What asks for passes over the objects of one namespace, or of all.
+struct Queue {
+    namespace: Option<String>,
+    stages: mpsc::UnboundedReceiver<ObjectRef<Stage>>,
+    projects: mpsc::UnboundedReceiver<ObjectRef<Project>>,
+}
+
+/// A queue for each namespace that is watched on its own, and what fills them.
+fn queues(process: &Process) -> (Triggers, Vec<Queue>) {
+    let namespaces = match process.config.namespaces.names() {
+        None => vec![None],
+        Some(names) => names.into_iter().map(Some).collect(),
+    };
+    let mut senders = HashMap::new();
+    let mut queues = Vec::new();
+    for namespace in namespaces {
+        let (stage_sender, stages) = mpsc::unbounded_channel();
+        let (project_sender, projects) = mpsc::unbounded_channel();
+        senders.insert(namespace.clone().unwrap_or_default(), Trigger::new(stage_sender, project_sender));
+        queues.push(Queue { namespace, stages, projects });
+    }
+    (Triggers::new(senders), queues)
+}
+
+/// Asks registries what stages and projects want to know, and triggers them when the answer changes.
+fn scan_images(
+    process: &Process,
+    triggers: &Triggers,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<Arc<ImageBook>, RunError> {
+    let registries =
+        scan::Registries::new(process.clock.clone()).map_err(|error| RunError::Failed(error.to_string()))?;
+    let told = triggers.clone();
+    let images = Arc::new(ImageBook::new(move |subscriber: &Subscriber| told.subscriber(subscriber)));
+    let metrics = process.telemetry.metrics.clone();
+    tasks.spawn(images.clone().run(
+        Arc::new(registries),
+        process.clock.clone(),
+        Arc::new(move |result| metrics.scanned(result)),
+        process.config.scan_concurrency.get(),
+        stop.clone(),
+    ));
+    Ok(images)
+}
+
+/// Triggers a stage when one of its children changes.
+fn pass_on_children(process: &Process, triggers: &Triggers, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    let mut children = process.index.triggers();
+    let (triggers, stop) = (triggers.clone(), stop.clone());
+    tasks.spawn(async move {
+        while let Some(Some(key)) = until_stopped(&stop, children.next()).await {
+            triggers.stage(&key);
+        }
+    });
+}
+
+/// Claims an epoch that is larger than any that wrote to the database.
+async fn claim(process: &Process, elected: u64) -> i64 {
+    let lease =
+        format!("{}/{}", process.config.lease.namespace.as_deref().unwrap_or_default(), process.config.lease.name);
+    let at_least = i64::try_from(elected).unwrap_or(i64::MAX);
+    let holder = &process.config.lease.identity;
+    patiently("the epoch", || process.store.leader_epoch_claim(&lease, holder, at_least)).await
+}
+
+async fn load(process: &Process) -> Result<Vec<(StageKey, memory::Memory)>, StoreError> {
+    let namespaces = process.config.namespaces.names();
+    let states = process.store.targets_state_load(namespaces.as_deref()).await?;
+    let readable = states.into_iter().filter_map(|state| {
+        let key = StageKey::new(state.target.namespace.as_str(), state.target.name.as_str());
+        match memory::remember(state) {
+            Ok(memory) => Some((key, memory)),
+            Err(error) => {
+                tracing::error!(stage = %key, %error, "what is stored about a stage cannot be read");
+                None
+            }
+        }
+    });
+    Ok(readable.collect())
+}
+
+/// Tries until it works: the database may come back at any time, and nothing can be done without it.
+async fn patiently<T, F>(what: &'static str, mut attempt: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut failures = 0u32;
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                tracing::warn!(what, %error, "the database does not answer; trying again");
+                tokio::time::sleep(backoff::delay(what, failures).min(PATIENCE)).await;
+            }
+        }
+    }
+}

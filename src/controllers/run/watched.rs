@@ -1,0 +1,129 @@
+//! Watches of our own kinds, and the controllers that act on them.
+
+use std::{hash::Hash, sync::Arc};
+
+use futures::{StreamExt as _, stream::BoxStream};
+use kube::{
+    Api, Client,
+    runtime::{
+        Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, controller, predicates,
+        reflector::{self, ObjectRef, Store as Reflected},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::stop::{ended_in_order, until_stopped};
+use crate::{
+    api::{Project, Stage},
+    controllers::{context::Context, count::counted, error::Error, project, stage},
+};
+
+/// Longest life of a watch: a connection that broke silently is noticed this much later at the most.
+const WATCH_SECONDS: u32 = 45;
+
+/// Passes over projects that may run at once: they only look at registries.
+const PROJECTS_AT_ONCE: u16 = 4;
+
+/// A watch with its memory.
+pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
+    pub(super) reader: Reflected<K>,
+    pub(super) events: BoxStream<'static, watcher::Result<K>>,
+    /// Whether everything was listed once. The reader's own way to wait for that serves a single waiter, and the
+    /// controller is one already.
+    pub(super) ready: watch::Receiver<bool>,
+}
+
+/// A watch with its memory; passes on only what a controller acts on, not its own status writes.
+pub(super) fn watched<K>(client: &Client, namespace: Option<&str>) -> Watched<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let api: Api<K> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let (reader, writer) = reflector::store();
+    let (listed, ready) = watch::channel(false);
+    let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
+    let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS))
+        .default_backoff()
+        .reflect(writer)
+        .inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                listed.send_replace(true);
+            }
+        })
+        .applied_objects()
+        .predicate_filter(changes, PredicateConfig::default());
+    Watched { reader, events: events.boxed(), ready }
+}
+
+/// Acts on stages until `stop`.
+pub(super) async fn stages_controller(
+    ctx: Arc<Context>,
+    mut projects: watch::Receiver<bool>,
+    listed: watch::Receiver<bool>,
+    events: BoxStream<'static, watcher::Result<Stage>>,
+    queue: mpsc::UnboundedReceiver<ObjectRef<Stage>>,
+    stop: CancellationToken,
+) {
+    // A first pass needs the projects: without them every stage would say that its project does not exist.
+    if until_stopped(&stop, projects.wait_for(|ready| *ready)).await.is_none() {
+        return;
+    }
+    let metrics = ctx.telemetry.metrics.controller("stage");
+    metrics.max_concurrent(ctx.concurrency);
+    let pass = move |stage, ctx| counted(metrics.clone(), stage::reconcile(stage, ctx));
+    let controller = Controller::for_stream(events, ctx.stages.clone())
+        .with_config(controller::Config::default().concurrency(ctx.concurrency))
+        .reconcile_on(received(queue))
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(pass, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
+        .for_each(|result| async move { log(result) });
+    ended_in_order(&stop, listed, controller).await;
+}
+
+/// Acts on projects until `stop`.
+pub(super) async fn projects_controller(
+    ctx: Arc<Context>,
+    listed: watch::Receiver<bool>,
+    events: BoxStream<'static, watcher::Result<Project>>,
+    queue: mpsc::UnboundedReceiver<ObjectRef<Project>>,
+    stop: CancellationToken,
+) {
+    let metrics = ctx.telemetry.metrics.controller("project");
+    metrics.max_concurrent(PROJECTS_AT_ONCE);
+    let pass = move |project, ctx| counted(metrics.clone(), project::reconcile(project, ctx));
+    let controller = Controller::for_stream(events, ctx.projects.clone())
+        .with_config(controller::Config::default().concurrency(PROJECTS_AT_ONCE))
+        .reconcile_on(received(queue))
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(pass, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
+        .for_each(|result| async move { log(result) });
+    ended_in_order(&stop, listed, controller).await;
+}
+
+/// Passes log their own failures; this is the machinery's.
+fn log<K>(result: Result<(ObjectRef<K>, controller::Action), controller::Error<Error, watcher::Error>>)
+where
+    K: kube::Resource,
+    K::DynamicType: std::fmt::Debug + Eq + Hash,
+{
+    match result {
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+        Err(error) => tracing::warn!(%error, "a watch has trouble; it goes on by itself"),
+    }
+}
+
+fn received<T>(queue: mpsc::UnboundedReceiver<T>) -> impl futures::Stream<Item = T> {
+    futures::stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|item| (item, queue)) })
+}
