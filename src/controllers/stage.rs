@@ -1,5 +1,6 @@
 //! The Stage controller: what should run, the deploys that make it run, what holds in between, and the status.
 
+pub mod adopt;
 pub mod decide;
 pub mod delete;
 pub mod memory;
@@ -21,7 +22,10 @@ use super::{
     error::{Class, Error, STALLED_REST},
 };
 use crate::{
-    api::{Project, Stage, StageStatus, conditions, labels::FINALIZER},
+    api::{
+        Project, Stage, StageStatus, conditions,
+        labels::{self, FINALIZER},
+    },
     cluster::index::StageKey,
 };
 
@@ -80,6 +84,16 @@ async fn pass(
 ) -> Result<Action, Error> {
     let mut ledger = memory::ledger(ctx, memory).await?;
     let target = target(stage, project, key, memory);
+    if !memory.compared {
+        if let Some(why) = compare(ctx, stage, project, &target, &mut ledger, memory).await? {
+            // Told without the ledger: the status may be all that is left of what the database lost.
+            let outcome = conditions::Outcome::stalled("ClusterAhead", why);
+            tell(ctx, stage, Some(memory), &outcome).await?;
+            memory.ledger = Some(ledger);
+            return Ok(Action::requeue(STALLED_REST));
+        }
+        memory.compared = true;
+    }
     let decided = match project {
         Some(project) => decide::decide(ctx, stage, project, &target, &mut ledger, memory.handled_retry(stage)).await,
         None => Ok(Decided::without_project(ctx, stage, key)),
@@ -111,6 +125,20 @@ async fn pass(
             Err(error)
         }
     }
+}
+
+/// Whether the cluster is ahead of the database in a way that only a person can settle.
+async fn compare(
+    ctx: &Context,
+    stage: &Stage,
+    project: Option<&Project>,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    memory: &Memory,
+) -> Result<Option<String>, Error> {
+    let asked = stage.annotations().get(labels::RETRY);
+    let insisted = asked.is_some() && asked != memory.handled_retry(stage).as_ref();
+    adopt::adopt(ctx, stage, project, target, ledger, insisted).await
 }
 
 async fn settle(

@@ -99,6 +99,7 @@ pub fn observe(scene: &Scene<'_>) -> Observation {
         verify: hooks(Phase::Verify),
         shared: shared(scene),
         workloads: workloads::workloads(&deploy.snapshot, &scene.planned.expected, children),
+        refused: entry.refused.clone(),
         route: route(scene),
         health: scene.health.clone(),
         traffic_here: traffic_points_at(&entry.snapshot, &deploy.instance, children),

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::stop::until_stopped;
+use super::stop::{ended_in_order, until_stopped};
 use crate::{
     api::{Project, Stage},
     controllers::{context::Context, count::counted, error::Error, project, stage},
@@ -71,6 +71,7 @@ where
 pub(super) async fn stages_controller(
     ctx: Arc<Context>,
     mut projects: watch::Receiver<bool>,
+    listed: watch::Receiver<bool>,
     events: BoxStream<'static, watcher::Result<Stage>>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Stage>>,
     stop: CancellationToken,
@@ -82,18 +83,19 @@ pub(super) async fn stages_controller(
     let metrics = ctx.telemetry.metrics.controller("stage");
     metrics.max_concurrent(ctx.concurrency);
     let pass = move |stage, ctx| counted(metrics.clone(), stage::reconcile(stage, ctx));
-    Controller::for_stream(events, ctx.stages.clone())
+    let controller = Controller::for_stream(events, ctx.stages.clone())
         .with_config(controller::Config::default().concurrency(ctx.concurrency))
         .reconcile_on(received(queue))
-        .graceful_shutdown_on(stop.cancelled_owned())
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
-        .for_each(|result| async move { log(result) })
-        .await;
+        .for_each(|result| async move { log(result) });
+    ended_in_order(&stop, listed, controller).await;
 }
 
 /// Acts on projects until `stop`.
 pub(super) async fn projects_controller(
     ctx: Arc<Context>,
+    listed: watch::Receiver<bool>,
     events: BoxStream<'static, watcher::Result<Project>>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Project>>,
     stop: CancellationToken,
@@ -101,13 +103,13 @@ pub(super) async fn projects_controller(
     let metrics = ctx.telemetry.metrics.controller("project");
     metrics.max_concurrent(PROJECTS_AT_ONCE);
     let pass = move |project, ctx| counted(metrics.clone(), project::reconcile(project, ctx));
-    Controller::for_stream(events, ctx.projects.clone())
+    let controller = Controller::for_stream(events, ctx.projects.clone())
         .with_config(controller::Config::default().concurrency(PROJECTS_AT_ONCE))
         .reconcile_on(received(queue))
-        .graceful_shutdown_on(stop.cancelled_owned())
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
-        .for_each(|result| async move { log(result) })
-        .await;
+        .for_each(|result| async move { log(result) });
+    ended_in_order(&stop, listed, controller).await;
 }
 
 /// Passes log their own failures; this is the machinery's.
