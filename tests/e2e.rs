@@ -16,10 +16,10 @@ mod visitors;
 
 #[path = "e2e/discovery.rs"]
 mod discovery;
-#[path = "e2e/instances.rs"]
-mod instances;
-#[path = "e2e/routes.rs"]
-mod routes;
+#[path = "e2e/evidence.rs"]
+mod evidence;
+#[path = "e2e/gate.rs"]
+mod gate;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/inputs.rs"]
@@ -36,6 +36,8 @@ mod quiet;
 mod recorder;
 #[path = "e2e/rollback.rs"]
 mod rollback;
+#[path = "e2e/routes.rs"]
+mod routes;
 #[path = "e2e/story.rs"]
 mod story;
 #[path = "e2e/strategies.rs"]

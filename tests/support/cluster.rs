@@ -39,11 +39,14 @@ use serde_json::{Value, json};
 use stagekeeper::{
     api::{Project, Stage, StageStatus, kstatus},
     domain::clock::{Ids as _, SystemIds},
-    store::{HistoryEntry, HistoryFilter, LogFilter, StoredLine, StoredTransition},
+    store::{HistoryEntry, HistoryFilter, LogFilter, StoreError, StoredLine, StoredTransition},
 };
 use uuid::Uuid;
 
-use super::{images, postgres::TestDatabase};
+use super::{
+    images,
+    postgres::{self, TestDatabase},
+};
 
 /// How long anything may take. Generous: tests run beside each other on small machines.
 pub const DEADLINE: Duration = Duration::from_mins(2);
@@ -63,9 +66,9 @@ pub fn kubeconfig() -> String {
         .expect("STAGEKEEPER_TEST_KUBECONFIG is not set: this test needs a cluster, `make test` starts one and sets it")
 }
 
-/// A client for the test cluster.
-pub async fn client() -> Client {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig()).expect("a kubeconfig");
+/// A client for the cluster of a kubeconfig file.
+pub async fn client(kubeconfig: &str) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
     Client::try_from(config).expect("a client")
 }
@@ -74,6 +77,8 @@ pub async fn client() -> Client {
 pub struct Env {
     /// Name of the namespace, and of the folder in the registry.
     pub namespace: String,
+    /// The kubeconfig file of the cluster.
+    pub kubeconfig: String,
     /// A client that anybody may use.
     pub client: Client,
     /// The database.
@@ -87,7 +92,12 @@ pub struct Env {
 impl Env {
     /// Makes one, with our definitions on the cluster.
     pub async fn new(name: &str) -> Self {
-        let client = client().await;
+        Self::on(name, &kubeconfig(), &postgres::server()).await
+    }
+
+    /// The same on another cluster or another database server than the ones that all tests share.
+    pub async fn on(name: &str, kubeconfig: &str, postgres: &str) -> Self {
+        let client = client(kubeconfig).await;
         install(&client).await;
         let id = SystemIds.next().simple().to_string();
         let namespace = format!("e2e-{name}-{}", &id[id.len() - 8..]);
@@ -105,7 +115,8 @@ impl Env {
             .no_proxy()
             .build()
             .expect("an HTTP client");
-        Self { namespace, client, database: TestDatabase::new().await, http, judge, wrong }
+        let database = TestDatabase::on(postgres).await;
+        Self { namespace, kubeconfig: kubeconfig.to_owned(), client, database, http, judge, wrong }
     }
 
     /// Repository of an image in this test's folder, such as `127.0.0.1:5000/e2e-first-…/web`.
@@ -189,8 +200,12 @@ impl Env {
             limit: 100,
             ..HistoryFilter::default()
         };
-        let page = self.database.store.history_list(&filter).await;
-        let mut deploys = page.expect("the history").entries;
+        let mut deploys = match self.database.store.history_list(&filter).await {
+            Ok(page) => page.entries,
+            // The operator has not seen the stage yet.
+            Err(StoreError::NotFound { .. }) => Vec::new(),
+            Err(error) => panic!("the history: {error}"),
+        };
         deploys.reverse();
         deploys
     }
@@ -338,11 +353,11 @@ fn misread(stage: &Value) -> Option<String> {
 impl Drop for Env {
     fn drop(&mut self) {
         self.judge.abort();
-        let namespace = self.namespace.clone();
+        let (kubeconfig, namespace) = (self.kubeconfig.clone(), self.namespace.clone());
         // `drop` cannot wait for futures, and the test's runtime must not be blocked on.
         let removed = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(remove(&namespace));
+            runtime.block_on(remove(&kubeconfig, &namespace));
         });
         let removed = removed.join();
         if thread::panicking() {
@@ -355,8 +370,8 @@ impl Drop for Env {
 }
 
 /// Removes a namespace whose operator may be gone: nobody else would let its objects go.
-async fn remove(namespace: &str) {
-    let client = client().await;
+async fn remove(kubeconfig: &str, namespace: &str) {
+    let client = client(kubeconfig).await;
     let params = DeleteParams::background().grace_period(0);
     Api::<Namespace>::all(client.clone()).delete(namespace, &params).await.expect("deleted");
     release::<Stage>(&client, namespace).await;

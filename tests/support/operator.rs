@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::cluster::{Env, kubeconfig};
+use super::cluster::Env;
 
 /// How long the operator may take to get ready, or to stop.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -59,7 +59,7 @@ impl Operator {
         command
             .arg("controller")
             .env("DATABASE_URL", &env.database.url)
-            .env("KUBECONFIG", kubeconfig())
+            .env("KUBECONFIG", &env.kubeconfig)
             .env("STAGEKEEPER_NAMESPACES", &env.namespace)
             .env("STAGEKEEPER_LEASE_NAMESPACE", &env.namespace)
             .env("STAGEKEEPER_LEASE_IDENTITY", format!("operator-{number}"))

@@ -25,25 +25,27 @@ pub struct TestDatabase {
     pub url: String,
     /// The store over it.
     pub store: Store,
+    server: String,
     name: String,
 }
 
 impl TestDatabase {
     /// Copies the template, making it first if no test has done so since the migrations changed.
     pub async fn new() -> Self {
-        let template = template().await;
+        Self::on(&server()).await
+    }
+
+    /// The same on another server than the one that all tests share.
+    pub async fn on(server: &str) -> Self {
+        let template = template(server).await;
         let name = fresh_name();
-        let mut admin = admin().await;
+        let mut admin = admin(server).await;
         // A killed test may have left one of the same name.
         run(&mut admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
         run(&mut admin, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
-        Self::open(name).await
-    }
-
-    async fn open(name: String) -> Self {
-        let url = url_of(&name);
+        let url = url_of(server, &name);
         let store = Store::connect_with(&url, &limits()).await;
-        Self { store: store.expect("the database that was just made"), url, name }
+        Self { store: store.expect("the database that was just made"), url, server: server.to_owned(), name }
     }
 }
 
@@ -53,12 +55,12 @@ impl Drop for TestDatabase {
             eprintln!("the test's database is kept: psql {}", self.url);
             return;
         }
-        let name = self.name.clone();
+        let (server, name) = (self.server.clone(), self.name.clone());
         // `drop` cannot wait for futures, and the test's runtime must not be blocked on.
         let dropped = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let mut admin = admin().await;
+                let mut admin = admin(&server).await;
                 run(&mut admin, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
             });
         });
@@ -77,14 +79,14 @@ fn limits() -> ConnectOptions {
     }
 }
 
-fn server() -> String {
+/// The server that all tests share.
+pub fn server() -> String {
     env::var("STAGEKEEPER_TEST_POSTGRES")
         .expect("STAGEKEEPER_TEST_POSTGRES is not set: `make test` starts a Postgres and sets it")
 }
 
-/// The URL of another database on the same server.
-fn url_of(name: &str) -> String {
-    let server = server();
+/// The URL of another database on a server.
+fn url_of(server: &str, name: &str) -> String {
     let (place, _) = server.rsplit_once('/').expect("a URL with a database");
     format!("{place}/{name}")
 }
@@ -95,8 +97,8 @@ fn fresh_name() -> String {
     format!("stagekeeper_test_{}_{count}", process::id())
 }
 
-async fn admin() -> PgConnection {
-    PgConnection::connect(&server()).await.expect("the server that STAGEKEEPER_TEST_POSTGRES names")
+async fn admin(server: &str) -> PgConnection {
+    PgConnection::connect(server).await.expect("the server, such as the one that STAGEKEEPER_TEST_POSTGRES names")
 }
 
 async fn run(connection: &mut PgConnection, sql: &str) {
@@ -108,9 +110,9 @@ async fn run(connection: &mut PgConnection, sql: &str) {
 
 /// The name of the migrated template for the migrations as they are now. It is migrated under another name and renamed,
 /// so that nobody ever copies half of it; an advisory lock lets one test program at a time look.
-async fn template() -> String {
+async fn template(server: &str) -> String {
     let name = format!("stagekeeper_template_{}", migrations_hash());
-    let mut admin = admin().await;
+    let mut admin = admin(server).await;
     run(&mut admin, "SELECT pg_advisory_lock(7254183390)").await;
     let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
         .bind(&name)
@@ -121,7 +123,7 @@ async fn template() -> String {
         let half = format!("{name}_half");
         run(&mut admin, &format!("DROP DATABASE IF EXISTS {half} WITH (FORCE)")).await;
         run(&mut admin, &format!("CREATE DATABASE {half}")).await;
-        let store = Store::connect_with(&url_of(&half), &limits()).await.expect("the template");
+        let store = Store::connect_with(&url_of(server, &half), &limits()).await.expect("the template");
         store.migrate_up().await.expect("the migrations");
         store.close().await;
         run(&mut admin, &format!("ALTER DATABASE {half} RENAME TO {name}")).await;

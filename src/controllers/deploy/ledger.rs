@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        deploy::{Deploy, Phase},
+        deploy::{Deploy, Phase, State},
         plan::Known,
         release::{Release, ReleaseId},
     },
@@ -113,6 +113,8 @@ pub struct Ledger {
     pub vetoed: BTreeMap<ReleaseId, Veto>,
     /// Instances by name.
     pub instances: BTreeMap<String, Instance>,
+    /// A Service of the good instance was lost and made again with another address: whoever is told it is applied again.
+    pub readdressed: bool,
 }
 
 impl Ledger {
@@ -143,9 +145,11 @@ impl Ledger {
         self.vetoed.keys().cloned().collect()
     }
 
-    /// The images that serve, or else the ones that were tried last: what policies move on from.
+    /// The images on their way, or else the ones that serve: what policies move on from. What is on its way counts,
+    /// because a registry that is slow to answer must not look like a wish for what was before.
     pub fn current_release(&self) -> Option<&Release> {
-        self.good.as_ref().or(self.open.last()).map(Entry::release)
+        let on_its_way = self.open.last().filter(|entry| entry.deploy.state != State::Failed);
+        on_its_way.or(self.good.as_ref()).or(self.open.last()).map(Entry::release)
     }
 
     /// A deploy was made.

@@ -90,10 +90,15 @@ async fn serve(
     if observe::hooks(good, Phase::AfterSuccess) != Hooks::Done {
         while hooks::run(ctx, good, Phase::AfterSuccess, &target.owner, &ctx.index.stage(&target.key)).await? {}
     }
-    // Only what is gone is made again: what renders differently since an upgrade of this program is left as it is.
-    let gone = |one: &workloads::Expected| children.workload(&one.workload).is_none();
-    if planned.expected.iter().any(gone) {
+    // Only what is gone is made again, and what knows the address of a Service that was: what renders differently since
+    // an upgrade of this program is left as it is.
+    let mut services = planned.manifests.services().filter_map(|service| service.service.as_ref());
+    if services.any(|one| children.service(one.metadata.name.as_deref().unwrap_or_default()).is_none()) {
+        ledger.readdressed = true;
+    }
+    if ledger.readdressed || planned.expected.iter().any(|one| children.workload(&one.workload).is_none()) {
         apply::instance(ctx, &planned, &children).await?;
+        ledger.readdressed &= !ready;
     }
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
     *unready_since = if ready { None } else { Some(unready_since.unwrap_or(now)) };

@@ -84,7 +84,21 @@ pub async fn open(ctx: &Context, stage: &Stage, project: &Project, key: &StageKe
         uid,
     };
     let target = ctx.store.stage_upsert(&new).await?;
-    read(ctx, target).await
+    let mut memory = read(ctx, target).await?;
+    forget_what_went(&mut memory, stage, ctx, key);
+    Ok(memory)
+}
+
+/// A stage that was deleted and made anew took along what served: only its history is left, and what it should run is
+/// deployed again. A status that tells of a deploy, or a workload that is there, says that it was not so.
+fn forget_what_went(memory: &mut Memory, stage: &Stage, ctx: &Context, key: &StageKey) {
+    let newborn = stage.status.as_ref().is_none_or(|status| status.deploy.is_none());
+    if newborn
+        && ctx.index.stage(key).workloads().next().is_none()
+        && let Some(ledger) = &mut memory.ledger
+    {
+        ledger.good = None;
+    }
 }
 
 /// The ledger, read again if it was dropped. It is taken out: whoever ends well puts it back.
@@ -149,6 +163,7 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         undone: state.undone.map(|stored| Undone { snapshot: stored.deploy.snapshot, request: stored.request }),
         vetoed: state.vetoes.into_iter().map(veto).collect(),
         instances: state.instances.into_iter().map(instance).collect(),
+        readdressed: false,
     };
     Ok(Memory::new(state.target.id, state.target.project_id, state.target.uid, ledger))
 }

@@ -1,0 +1,27 @@
+//! Faults in the middle of deploys: crashes, lost replies, servers that go away, and more than one leader. Whatever
+//! happens, a deploy ends as it would have ended undisturbed, and nothing is done twice.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+
+#[path = "support/api_proxy.rs"]
+mod api_proxy;
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/images.rs"]
+mod images;
+#[path = "support/operator.rs"]
+mod operator;
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/postgres_proxy.rs"]
+mod postgres_proxy;
+#[path = "support/throwaway.rs"]
+mod throwaway;
+#[path = "support/trap.rs"]
+mod trap;
+
+#[path = "faults/crashes.rs"]
+mod crashes;
+#[path = "faults/story.rs"]
+mod story;
+#[path = "faults/witness.rs"]
+mod witness;

@@ -1,0 +1,224 @@
+//! One story that all kinds of faults are put into, and what is compared afterwards: a first release that succeeds, then
+//! one that is not healthy and is rolled back. Each phase has a hook, and a route has to be accepted, so that every state
+//! lasts until something happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::{batch::v1::Job, networking::v1::Ingress};
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::{WatchStreamExt as _, watcher},
+};
+use serde_json::{Value, json};
+use stagekeeper::{api::StageStatus, domain::deploy::State};
+use tokio::task::JoinHandle;
+
+use crate::{
+    api_proxy::ApiProxy,
+    cluster::Env,
+    operator::Operator,
+    postgres_proxy::PostgresProxy,
+    witness::{Lives, Witness},
+};
+
+/// The project: one service that follows the versions of its image.
+pub const PROJECT: &str = "
+apiVersion: stagekeeper.dev/v1alpha1
+kind: Project
+metadata: {name: shop}
+spec:
+  services:
+  - name: web
+    image: {repository: REGISTRY/web, policy: {semver: '*'}, interval: 1s, insecure: true}
+    ports: [{name: http, port: 8080}]
+    health: {http: {path: /healthz}, interval: 200ms, failureThreshold: 3}
+";
+
+/// A stage that goes through every state one by one.
+pub const THOROUGH: &str = "
+apiVersion: stagekeeper.dev/v1alpha1
+kind: Stage
+metadata: {name: production}
+spec:
+  project: shop
+  route: {host: shop.test, className: tests}
+  rollback: {keepPrevious: 0s, watch: 0s}
+  hooks:
+    beforeStart: [{name: migrate, args: ['-print', 'migrated']}]
+    beforeTraffic: [{name: seed, args: ['-print', 'seeded']}]
+    verify: [{name: accept, args: ['-print', 'accepted']}]
+    afterSuccess: [{name: tell, args: ['-print', 'told']}]
+";
+
+/// A stage with nothing but its services.
+pub const PLAIN: &str = "
+apiVersion: stagekeeper.dev/v1alpha1
+kind: Stage
+metadata: {name: production}
+spec: {project: shop, rollback: {keepPrevious: 0s, watch: 0s}}
+";
+
+/// Name of the stage.
+pub const STAGE: &str = "production";
+
+/// A namespace with proxies between its operator and everything that the operator writes to.
+pub struct Scene {
+    /// Namespace and database.
+    pub env: Env,
+    /// Between the operator and the API server.
+    pub api: ApiProxy,
+    /// Between the operator and Postgres.
+    pub sql: PostgresProxy,
+    /// What was made and removed.
+    pub witness: Witness,
+    acceptor: JoinHandle<()>,
+}
+
+impl Scene {
+    /// Everything but the operator.
+    pub async fn new(name: &str) -> Self {
+        Self::over(Env::new(name).await).await
+    }
+
+    /// The same over a given namespace and database.
+    pub async fn over(env: Env) -> Self {
+        let api = ApiProxy::start(&env.kubeconfig).await;
+        let sql = PostgresProxy::start(&env.database.url).await;
+        let witness = Witness::new(&env);
+        let acceptor = tokio::spawn(accept_routes(env.api()));
+        Self { env, api, sql, witness, acceptor }
+    }
+
+    /// An operator behind the proxies. All of them have one identity, as a pod's successor has in a container that is
+    /// started again: each takes the Lease over from the one before.
+    pub async fn operator(&self) -> Operator {
+        let variables = [
+            ("KUBECONFIG", self.api.kubeconfig.as_str()),
+            ("DATABASE_URL", &self.sql.url),
+            ("STAGEKEEPER_LEASE_IDENTITY", "operator"),
+        ];
+        Operator::start_with(&self.env, &variables).await
+    }
+
+    /// Waits until the newest of `number` deploys has come to this end and nothing is left to do.
+    pub async fn settled(&self, number: usize, state: State) -> StageStatus {
+        let what = format!("deploy {number} has come to {state} and everything is tidy");
+        let status = self.env.until(STAGE, &what, |status| {
+            status.deploy.as_ref().is_some_and(|deploy| deploy.state == state.camel())
+                && status.history.len() == number
+                && status.instances.len() == 1
+        });
+        let status = status.await;
+        self.env
+            .wait(&format!("{what}: no hook is left"), crate::cluster::DEADLINE, async || {
+                self.env.list::<Job>().await.is_empty().then_some(())
+            })
+            .await;
+        status
+    }
+
+    /// What the story amounts to.
+    pub async fn outcome(&self, status: &StageStatus) -> Outcome {
+        let mut deploys = Vec::new();
+        for deploy in self.env.deploys(STAGE).await {
+            let id = deploy.stored.deploy.id;
+            let steps = self.env.transitions(id).await.into_iter();
+            let steps = steps.map(|step| (step.from, step.to, step.reason)).collect();
+            let hooks = self.env.database.store.hooks_list(id).await.unwrap().into_iter();
+            let hooks = hooks.map(|hook| (hook.phase.word().to_owned(), hook.name, hook.ok)).collect();
+            let said = self.env.log(id).await.into_iter().filter(|line| !line.line.source.contains(' '));
+            let said = said.filter(|line| line.line.source.starts_with("hook/"));
+            let said = said.map(|line| without_time(&line.line.text)).collect();
+            deploys.push(DeployOutcome { steps, hooks, said });
+        }
+        let mut lives = BTreeMap::new();
+        for ((kind, name), one) in self.witness.lives() {
+            lives.entry((kind, without_tag(&name))).or_insert_with(Vec::new).push(one);
+        }
+        Outcome { deploys, lives, status: stripped(status) }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.acceptor.abort();
+    }
+}
+
+/// What is the same however often the operator was disturbed.
+#[derive(Debug, PartialEq)]
+pub struct Outcome {
+    /// The deploys, oldest first.
+    pub deploys: Vec<DeployOutcome>,
+    /// How often each object was made and removed: by kind and name without tag, one entry for each full name.
+    pub lives: BTreeMap<(String, String), Vec<Lives>>,
+    /// The status, without times and identities.
+    pub status: Value,
+}
+
+/// What the database says about a deploy.
+#[derive(Debug, PartialEq)]
+pub struct DeployOutcome {
+    /// Its transitions and their reasons.
+    pub steps: Vec<(Option<State>, State, String)>,
+    /// Its hooks and how they ended.
+    pub hooks: Vec<(String, String, Option<bool>)>,
+    /// What its hooks printed.
+    pub said: Vec<String>,
+}
+
+/// Serves routes: gives every Ingress an address.
+async fn accept_routes(api: Api<Ingress>) {
+    let address = Patch::Merge(json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}));
+    let ingresses = watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects();
+    ingresses
+        .for_each(|ingress| async {
+            let Ok(ingress) = ingress else { return };
+            let name = ingress.name_any();
+            let served = ingress.status.and_then(|status| status.load_balancer).and_then(|balancer| balancer.ingress);
+            if served.is_none() {
+                // It may be gone already.
+                let _ = api.patch_status(&name, &PatchParams::default(), &address).await;
+            }
+        })
+        .await;
+}
+
+/// The name without the tag that tells instances, hooks and deploys apart.
+fn without_tag(name: &str) -> String {
+    match name.rsplit_once('-') {
+        Some((head, tag)) if tag.len() == 8 && tag.starts_with(|first: char| first.is_ascii_digit()) => head.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// What a container said, without the time that was written before it.
+fn without_time(line: &str) -> String {
+    line.split_once("Z ").map_or(line, |(_, text)| text).to_owned()
+}
+
+/// The status without what differs from run to run.
+fn stripped(status: &StageStatus) -> Value {
+    const VARY: [&str; 9] =
+        ["id", "since", "finishedAt", "lastTransitionTime", "release", "deploy", "name", "active", "instance"];
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|name, value| !VARY.contains(&name.as_str()) || value.is_object() || value.is_boolean());
+                fields.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(status).unwrap();
+    strip(&mut value);
+    value
+}
+
+/// The states that deploys were seen to enter.
+pub fn entered(outcome: &Outcome) -> BTreeSet<String> {
+    outcome.deploys.iter().flat_map(|deploy| &deploy.steps).map(|(_, to, _)| to.to_string()).collect()
+}
