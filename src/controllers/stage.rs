@@ -95,7 +95,10 @@ async fn pass(
         memory.compared = true;
     }
     let decided = match project {
-        Some(project) => decide::decide(ctx, stage, project, &target, &mut ledger, memory.handled_retry(stage)).await,
+        Some(project) => {
+            let retry = memory.handled_retry(stage);
+            decide::decide(ctx, stage, project, &target, &mut ledger, retry, &mut memory.checked).await
+        }
         None => Ok(Decided::without_project(ctx, stage, key)),
     };
     let numbers = |snapshot: &_, manifests: &_| policy::policy(&stage.spec, snapshot, manifests);
@@ -181,11 +184,15 @@ async fn conclude(
     }
     let situation =
         Situation { stage, ledger, decided, waiting: driven.waiting.as_ref(), unready: memory.unready_since.is_some() };
+    if memory.written == stage.status {
+        // The watch has caught up: one copy is enough.
+        memory.written = None;
+    }
     let before = memory.written.clone().or_else(|| stage.status.clone()).unwrap_or_default();
     let children = ctx.index.stage(key);
     let after = outcome::status(&before, &situation, &children, now);
     let since = *memory.unwritten_since.get_or_insert(now);
-    match status::due(&before, &after, since) {
+    match status::due(&before, &after, since, ctx.memories.unwritten()) {
         None => memory.unwritten_since = None,
         Some(at) if at <= now => write(ctx, stage, memory, after).await?,
         Some(at) => driven.wake_at(at),

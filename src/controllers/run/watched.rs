@@ -3,6 +3,7 @@
 use std::{hash::Hash, sync::Arc};
 
 use futures::{StreamExt as _, stream::BoxStream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client,
     runtime::{
@@ -24,8 +25,14 @@ use crate::{
 /// Longest life of a watch: a connection that broke silently is noticed this much later at the most.
 const WATCH_SECONDS: u32 = 45;
 
+/// Objects per page of a list: bounds what is in memory at once.
+const PAGE_SIZE: u32 = 250;
+
 /// Passes over projects that may run at once: they only look at registries.
 const PROJECTS_AT_ONCE: u16 = 4;
+
+/// The whole object once more, as `kubectl apply` leaves it there.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A watch with its memory.
 pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
@@ -54,8 +61,9 @@ where
     let (reader, writer) = reflector::store();
     let (listed, ready) = watch::channel(false);
     let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
-    let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS))
+    let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE))
         .default_backoff()
+        .modify(|object| trim(object.meta_mut()))
         .reflect(writer)
         .inspect(move |event| {
             if matches!(event, Ok(watcher::Event::InitDone)) {
@@ -65,6 +73,19 @@ where
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
     Watched { reader, events: events.boxed(), ready }
+}
+
+/// Drops what nobody reads and is more than all the rest: which fields each tool set. Who set the spec last is kept.
+fn trim(meta: &mut ObjectMeta) {
+    if let Some(edits) = &mut meta.managed_fields {
+        edits.retain(|edit| edit.subresource.is_none());
+        for edit in edits {
+            edit.fields_v1 = None;
+        }
+    }
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
 }
 
 /// Acts on stages until `stop`.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use uuid::Uuid;
 
+use super::decide::Checked;
 use crate::{
     api::{Project, Stage, StageStatus},
     cluster::index::StageKey,
@@ -44,6 +45,8 @@ pub struct Memory {
     pub unready_since: Option<Timestamp>,
     /// The retry request that was acted on.
     pub handled_retry: Option<String>,
+    /// What the declarations amounted to.
+    pub checked: Option<Checked>,
 }
 
 impl Memory {
@@ -66,6 +69,7 @@ impl Memory {
             unwritten_since: None,
             unready_since: None,
             handled_retry: None,
+            checked: None,
         }
     }
 }
