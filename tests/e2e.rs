@@ -16,6 +16,10 @@ mod visitors;
 
 #[path = "e2e/discovery.rs"]
 mod discovery;
+#[path = "e2e/evidence.rs"]
+mod evidence;
+#[path = "e2e/gate.rs"]
+mod gate;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/inputs.rs"]

@@ -6,7 +6,7 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::term::until_stopped;
+use self::stop::until_stopped;
 use crate::{
     cluster::{
         client::{Access, Clients},
@@ -19,6 +19,7 @@ use crate::{
     telemetry::{Part, Telemetry},
 };
 
+mod stop;
 mod term;
 mod watched;
 

@@ -7,7 +7,7 @@ use stagekeeper::{
     store::HistoryEntry,
 };
 
-use crate::cluster::Env;
+use crate::cluster::{DEADLINE, Env};
 
 /// A watched service of which every new tag is found within about a second.
 pub const WEB: &str = "
@@ -92,11 +92,13 @@ impl Env {
         stalled(&status).unwrap().1.to_owned()
     }
 
-    /// What a Service answers for /, such as `shop 1.0.0 on …`.
-    pub async fn answer(&self, service: &str) -> String {
-        match self.http_get(service, "/").await {
-            Ok((200, body)) => body,
-            other => panic!("{service} answered {other:?}"),
-        }
+    /// Waits until a Service answers / with a text that begins so, such as `shop 1.0.0 `: the nodes learn a moment later
+    /// than the API server where a Service leads.
+    pub async fn until_answer(&self, service: &str, begin: &str) {
+        self.wait(&format!("{service} answers {begin}"), DEADLINE, async || {
+            let answer = self.http_get(service, "/").await;
+            answer.ok().filter(|(code, body)| *code == 200 && body.starts_with(begin)).map(drop)
+        })
+        .await;
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Process, RunError,
+    stop::until_stopped,
     watched::{projects_controller, stages_controller, watched},
 };
 use crate::{
@@ -183,13 +184,5 @@ where
                 tokio::time::sleep(backoff::delay(what, failures).min(PATIENCE)).await;
             }
         }
-    }
-}
-
-/// What `work` gives, or nothing when it is stopped before.
-pub(super) async fn until_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        () = stop.cancelled() => None,
-        value = work => Some(value),
     }
 }

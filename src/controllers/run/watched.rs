@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::term::until_stopped;
+use super::stop::until_stopped;
 use crate::{
     api::{Project, Stage},
     controllers::{context::Context, count::counted, error::Error, project, stage},

@@ -127,7 +127,9 @@ fn active(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
     let (limit, edge) = deadline(deploy.state, seen, policy);
     let deadline = after(deploy.since, limit);
     if now >= deadline {
-        return advance(deploy, edge, format!("not done within {}: {}", human(limit), waiting.message));
+        let named = seen.workloads.problem.as_ref().filter(|problem| problem.reason == waiting.reason);
+        let word = named.map_or_else(String::new, |problem| format!("{}: ", problem.reason));
+        return advance(deploy, edge, format!("not done within {}: {word}{}", human(limit), waiting.message));
     }
     stay(effects, deadline, waiting)
 }
