@@ -76,7 +76,7 @@ pub(super) async fn lead(
             concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),
         });
         tasks.spawn(stages_controller(ctx.clone(), projects.ready, stages.events, queue.stages, stop.clone()));
-        tasks.spawn(projects_controller(ctx, projects.events, queue.projects, stop.clone()));
+        tasks.spawn(projects_controller(ctx, projects.events, projects.gone, queue.projects, stop.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {

@@ -34,6 +34,8 @@ pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
     /// Whether everything was listed once. The reader's own way to wait for that serves a single waiter, and the
     /// controller is one already.
     pub(super) ready: watch::Receiver<bool>,
+    /// Objects that were seen to be deleted: there is no pass over what is not there any more.
+    pub(super) gone: mpsc::UnboundedReceiver<ObjectRef<K>>,
 }
 
 /// A watch with its memory; passes on only what a controller acts on, not its own status writes.
@@ -53,18 +55,24 @@ where
     };
     let (reader, writer) = reflector::store();
     let (listed, ready) = watch::channel(false);
+    let (tell_gone, gone) = mpsc::unbounded_channel();
     let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
     let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS))
         .default_backoff()
         .reflect(writer)
-        .inspect(move |event| {
-            if matches!(event, Ok(watcher::Event::InitDone)) {
+        .inspect(move |event| match event {
+            Ok(watcher::Event::InitDone) => {
                 listed.send_replace(true);
             }
+            Ok(watcher::Event::Delete(object)) => {
+                // Nobody may want to know.
+                let _ = tell_gone.send(ObjectRef::from_obj(object));
+            }
+            _ => {}
         })
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
-    Watched { reader, events: events.boxed(), ready }
+    Watched { reader, events: events.boxed(), ready, gone }
 }
 
 /// Acts on stages until `stop`.
@@ -95,19 +103,26 @@ pub(super) async fn stages_controller(
 pub(super) async fn projects_controller(
     ctx: Arc<Context>,
     events: BoxStream<'static, watcher::Result<Project>>,
+    mut gone: mpsc::UnboundedReceiver<ObjectRef<Project>>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Project>>,
     stop: CancellationToken,
 ) {
     let metrics = ctx.telemetry.metrics.controller("project");
     metrics.max_concurrent(PROJECTS_AT_ONCE);
     let pass = move |project, ctx| counted(metrics.clone(), project::reconcile(project, ctx));
-    Controller::for_stream(events, ctx.projects.clone())
+    let told = ctx.clone();
+    let farewells = async move {
+        while let Some(project) = gone.recv().await {
+            project::gone(&told, &project);
+        }
+    };
+    let passes = Controller::for_stream(events, ctx.projects.clone())
         .with_config(controller::Config::default().concurrency(PROJECTS_AT_ONCE))
         .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(pass, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
-        .for_each(|result| async move { log(result) })
-        .await;
+        .for_each(|result| async move { log(result) });
+    futures::join!(passes, farewells);
 }
 
 /// Passes log their own failures; this is the machinery's.
