@@ -22,9 +22,9 @@ use crate::{
 const HOOKS: &str = "
   hooks:
     beforeStart:
-    - {name: migrate, args: [-print, '$(GREETING) from $(STAGEKEEPER_HOOK) of $(STAGEKEEPER_STAGE)', -get, 'http://$(STAGEKEEPER_SERVICE_GATE_HOST):8080/', -contains, 'shop 1 on']}
+    - {name: migrate, args: [-print, '$(GREETING) from $(STAGEKEEPER_HOOK) of $(STAGEKEEPER_STAGE)', -get, 'http://$(STAGEKEEPER_SERVICE_GATE_HOST):8080/', -retry, 30s, -contains, 'shop 1 on']}
     beforeTraffic:
-    - {name: seed, args: [-print, '$(EXTRA)', -get, 'http://$(STAGEKEEPER_SERVICE_WEB_HOST):8080/', -contains, 'shop 1.1.0'], env: [{name: EXTRA, value: 'with $(GREETING)'}]}
+    - {name: seed, args: [-print, '$(EXTRA)', -get, 'http://$(STAGEKEEPER_SERVICE_WEB_HOST):8080/', -retry, 30s, -contains, 'shop 1.1.0'], env: [{name: EXTRA, value: 'with $(GREETING)'}]}
     verify:
     - {name: accept, args: GATED}
     afterSuccess:
