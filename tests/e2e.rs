@@ -14,6 +14,8 @@ mod shop;
 #[path = "support/visitors.rs"]
 mod visitors;
 
+#[path = "e2e/ahead.rs"]
+mod ahead;
 #[path = "e2e/discovery.rs"]
 mod discovery;
 #[path = "e2e/evidence.rs"]
@@ -30,6 +32,8 @@ mod instances;
 mod lab;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
+#[path = "e2e/ownership.rs"]
+mod ownership;
 #[path = "e2e/quiet.rs"]
 mod quiet;
 #[path = "e2e/recorder.rs"]

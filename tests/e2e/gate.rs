@@ -24,7 +24,7 @@ impl<'a> Gate<'a> {
   - name: gate
     image: {repository: REGISTRY/gate, tag: '1', insecure: true}
     ports: [{name: http, port: 8080}]
-    health: {http: {path: /healthz}, interval: 250ms}
+    health: {http: {path: /healthz}, interval: 250ms, timeout: 10s}
     volumes: [{name: data, mountPath: /data, emptyDir: {}}]
 "
         .replace("\n\n", "\n")

@@ -24,7 +24,7 @@ async fn a_bad_release_is_rolled_back_and_held_back() {
 
     env.push("web", "1.1.0", &[("APP_HEALTH", "fail")]).await;
     let said = env.until_stalled("live", "RolledBack").await;
-    assert!(said.starts_with("web 1.1.0 failed: not done within 8s: web 0/1 ready"), "{said}");
+    assert!(said.starts_with("web 1.1.0 failed: not done within 15s: web 0/1 ready"), "{said}");
     assert!(said.contains("503"), "what the health check answered: {said}");
     assert!(said.contains("web 1.0.0 serves; push a newer image"), "{said}");
     let status = env.stage("live").await.status.unwrap();

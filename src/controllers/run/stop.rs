@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What `work` gives, or nothing when it is stopped before.
@@ -11,3 +12,25 @@ pub(super) async fn until_stopped<T>(stop: &CancellationToken, work: impl Future
         value = work => Some(value),
     }
 }
+
+/// A controller that ends in order after `stop`, or at once if its objects have never been listed: until then it does
+/// nothing, and it would wait for the list before it ends.
+pub(super) async fn ended_in_order(
+    stop: &CancellationToken,
+    listed: watch::Receiver<bool>,
+    controller: impl Future<Output = ()>,
+) {
+    let unborn = async {
+        stop.cancelled().await;
+        if *listed.borrow() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = controller => {}
+        () = unborn => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

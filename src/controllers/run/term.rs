@@ -75,8 +75,9 @@ pub(super) async fn lead(
             memories: memories.clone(),
             concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),
         });
-        tasks.spawn(stages_controller(ctx.clone(), projects.ready, stages.events, queue.stages, stop.clone()));
-        tasks.spawn(projects_controller(ctx, projects.events, queue.projects, stop.clone()));
+        let listed = (projects.ready.clone(), stages.ready);
+        tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
+        tasks.spawn(projects_controller(ctx, projects.ready, projects.events, queue.projects, stop.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
