@@ -1,5 +1,5 @@
 //! One story that all kinds of faults are put into, and what is compared afterwards: a first release that succeeds, then
-//! one that is not healthy and is rolled back. Each phase has a hook, and a route has to be accepted, so that every state
+//! one that is not accepted and is rolled back. Each phase has a hook, and a route has to be accepted, so that every state
 //! lasts until something happens.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ spec:
     health: {http: {path: /healthz}, interval: 200ms, failureThreshold: 3}
 ";
 
-/// A stage that goes through every state one by one.
+/// A stage that goes through every state one by one, and accepts only versions that begin with 1.
 pub const THOROUGH: &str = "
 apiVersion: stagekeeper.dev/v1alpha1
 kind: Stage
@@ -48,7 +48,9 @@ spec:
   hooks:
     beforeStart: [{name: migrate, args: ['-print', 'migrated']}]
     beforeTraffic: [{name: seed, args: ['-print', 'seeded']}]
-    verify: [{name: accept, args: ['-print', 'accepted']}]
+    verify:
+    - name: accept
+      args: ['-get', 'http://$(STAGEKEEPER_SERVICE_WEB_HOST):$(STAGEKEEPER_SERVICE_WEB_PORT)/', '-contains', 'shop 1.']
     afterSuccess: [{name: tell, args: ['-print', 'told']}]
 ";
 

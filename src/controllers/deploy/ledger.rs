@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        deploy::{Deploy, Phase},
+        deploy::{Deploy, Phase, State},
         plan::Known,
         release::{Release, ReleaseId},
     },
@@ -143,9 +143,11 @@ impl Ledger {
         self.vetoed.keys().cloned().collect()
     }
 
-    /// The images that serve, or else the ones that were tried last: what policies move on from.
+    /// The images that are on their way, or else those that serve, or those that were tried last: what policies move on
+    /// from, and what a registry that does not answer leaves as it is.
     pub fn current_release(&self) -> Option<&Release> {
-        self.good.as_ref().or(self.open.last()).map(Entry::release)
+        let coming = self.open.iter().rev().find(|entry| entry.deploy.state != State::Failed);
+        coming.or(self.good.as_ref()).or(self.open.last()).map(Entry::release)
     }
 
     /// A deploy was made.
