@@ -27,8 +27,10 @@ pub struct Requests {
     pub writes: u64,
     /// Single reads.
     pub gets: u64,
-    /// Lists.
+    /// Lists, and among them not those of `absent`.
     pub lists: u64,
+    /// Looks for a kind that the cluster does not have, once a minute: Gateway API is optional.
+    pub absent: u64,
     /// Watches that were opened or ended.
     pub watches: u64,
     /// Writes to the Lease: they tell the time, not what was deployed.
@@ -124,6 +126,7 @@ impl Requests {
                 }
             }
             "get" => self.gets += 1,
+            "list" if entry.response_status.code == 404 => self.absent += 1,
             "list" => self.lists += 1,
             "watch" => self.watches += 1,
             _ => {}

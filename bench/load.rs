@@ -2,6 +2,7 @@
 //! cost. One line of JSON per measurement; `bench/run` says in which order.
 
 mod audit;
+mod node;
 mod observe;
 mod process;
 mod report;
@@ -59,6 +60,8 @@ enum Command {
     Start(start::Start),
     /// Count what happens while nothing happens.
     Idle(Idle),
+    /// Deploy to a real node again and again.
+    Node(node::Node),
     /// Sum up the measurements in a directory.
     Report(report::Report),
 }
@@ -391,6 +394,7 @@ async fn main() -> Result<(), Failure> {
         Command::Move(asked) => shift(&client, asked).await?,
         Command::Start(start) => start.run().await?,
         Command::Idle(asked) => idle(asked).await?,
+        Command::Node(asked) => asked.run(&client).await?,
         Command::Report(_) => return Ok(()),
     };
     println!("{measured}");

@@ -107,6 +107,7 @@ impl Instance {
             observed_generation: generation,
             conditions: conditions(&[], &ready, generation, now),
             release: Some(release.clone()),
+            images: Some(self.snapshot.release.images()),
             active: Some(self.name.clone()),
             deploy: Some(DeployStatus {
                 id: self.deploy.to_string(),

@@ -90,6 +90,7 @@ impl Report {
         let figures: Vec<Value> = sizes
             .into_iter()
             .flat_map(|stages| figures(&measured, stages))
+            .chain(node_figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();
         let all = json!({
@@ -165,6 +166,28 @@ fn figures(measured: &[Value], stages: u64) -> Vec<Figure> {
     single("restart-observed", "s", 5.0, "start", &|one| restart(one)?["observedSeconds"].as_f64());
     single("restart-api-writes", "writes", 0.0, "start", &|one| restart(one)?["requests"]["writes"].as_f64());
     single("restart-sql-rows", "rows", 0.0, "start", &|one| restart(one)?["sql"]["rowsWritten"].as_f64());
+    all
+}
+
+/// What a deploy on the real node takes, with health checks and without.
+fn node_figures(measured: &[Value]) -> Vec<Figure> {
+    let mut all = Vec::new();
+    for (suffix, probed) in [("", false), ("-probed", true)] {
+        let of = |key: &'static str| -> Vec<f64> {
+            let runs = measured.iter().filter(|one| one["kind"] == "node");
+            runs.filter(|one| (one["probeIntervalMillis"] != 0) == probed)
+                .flat_map(|one| one["deploys"].as_array().into_iter().flatten())
+                .filter_map(|deploy| deploy[key].as_f64())
+                .map(|seconds| seconds * 1000.0)
+                .collect()
+        };
+        let mut single = |name: &str, goal, values| {
+            all.push(Figure { name: format!("{name}{suffix}"), unit: "ms", values, floor: Vec::new(), goal });
+        };
+        single("node-overhead", Goal::AtMost(300.0), of("overheadSeconds"));
+        single("node-readiness", Goal::None, of("readinessSeconds"));
+        single("node-total", Goal::None, of("totalSeconds"));
+    }
     all
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -37,12 +37,41 @@ impl Start {
         let started = Instant::now();
         let mut child =
             Command::new(program).args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let watched = self.watch(&mut child, started).await;
+        let (ready, observed) = match watched {
+            Ok(times) => times,
+            Err(err) => {
+                // Nobody learns its process id any more.
+                child.kill()?;
+                return Err(err);
+            }
+        };
+        // What a start triggers, it triggers soon.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let requests = mark.since()?;
+        let memory = crate::process::memory(child.id())?;
+        let after = self.place.settled_sql().await?;
+        Ok(json!({
+            "kind": "start",
+            "stages": self.stages,
+            "round": self.round,
+            "pid": child.id(),
+            "readySeconds": ready.as_secs_f64(),
+            "observedSeconds": observed.as_secs_f64(),
+            "requests": requests,
+            "memory": memory,
+            "sql": sql.zip(after).map(|(before, after)| before.until(after)),
+        }))
+    }
+
+    /// How long it takes until the program is ready, and until it has reconciled every stage.
+    async fn watch(&self, child: &mut Child, started: Instant) -> Result<(Duration, Duration), Failure> {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
         let address = format!("http://127.0.0.1:{}", self.port);
         let (mut ready, mut observed) = (None, None);
-        while ready.is_none() || observed.is_none() {
+        loop {
             if let Some(status) = child.try_wait()? {
-                return Err(format!("{program} ended while starting ({status})").into());
+                return Err(format!("the program ended while starting ({status})").into());
             }
             if started.elapsed() > Duration::from_mins(3) {
                 return Err(format!("ready: {ready:?}, all observed: {observed:?}").into());
@@ -56,24 +85,11 @@ impl Start {
             {
                 observed = Some(started.elapsed());
             }
+            if let (Some(ready), Some(observed)) = (ready, observed) {
+                return Ok((ready, observed));
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        // What a start triggers, it triggers soon.
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let requests = mark.since()?;
-        let memory = crate::process::memory(child.id())?;
-        let after = self.place.settled_sql().await?;
-        Ok(json!({
-            "kind": "start",
-            "stages": self.stages,
-            "round": self.round,
-            "pid": child.id(),
-            "readySeconds": ready.map(|time| time.as_secs_f64()),
-            "observedSeconds": observed.map(|time| time.as_secs_f64()),
-            "requests": requests,
-            "memory": memory,
-            "sql": sql.zip(after).map(|(before, after)| before.until(after)),
-        }))
     }
 }
 

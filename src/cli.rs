@@ -30,7 +30,10 @@ use std::{
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub use self::failure::{Code, Failure};
+pub use self::{
+    doctor::permissions,
+    failure::{Code, Failure},
+};
 use crate::{
     config::settings::{ClusterArgs, ControllerArgs},
     domain::clock::{Clock as _, SystemClock},
@@ -100,6 +103,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// The grammar of the command line, under the program's own name: what the documentation is written from and held to.
+pub fn grammar() -> clap::Command {
+    command(None)
 }
 
 /// The grammar, under the name by which the program was called: kubectl finds plugins by theirs.

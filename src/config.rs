@@ -106,7 +106,7 @@ pub struct Lease {
     pub identity: String,
 }
 
-/// How to reach the cluster. Both empty: `KUBECONFIG`, then `~/.kube/config`, then the pod's service account.
+/// How to reach the cluster. Both empty: in a pod its service account, elsewhere `KUBECONFIG`, then `~/.kube/config`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterAccess {
     /// A kubeconfig file.

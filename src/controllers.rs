@@ -2,8 +2,11 @@
 
 pub mod backoff;
 pub mod context;
+pub mod count;
 pub mod deploy;
 pub mod error;
+#[cfg(test)]
+mod fixture;
 pub mod images;
 pub mod project;
 mod run;

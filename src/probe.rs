@@ -151,5 +151,4 @@ fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "probe_tests.rs"]
 mod tests;

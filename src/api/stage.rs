@@ -33,10 +33,11 @@ use super::status::StageStatus;
     validation = rules::object_name("Stage"),
     printcolumn(name = "Project", type_ = "string", json_path = ".spec.project", description = "The project that runs here"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether what is wanted is what runs"),
-    printcolumn(name = "Release", type_ = "string", json_path = ".status.release", description = "The release that has the traffic"),
+    printcolumn(name = "Images", type_ = "string", json_path = ".status.images", description = "The images that have the traffic"),
     printcolumn(name = "Deploy", type_ = "string", json_path = ".status.deploy.state", description = "State of the latest deploy"),
     printcolumn(name = "Waiting", type_ = "string", json_path = ".status.deploy.waitingReason", description = "What the latest deploy waits for"),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "Where it is served"),
+    printcolumn(name = "Release", type_ = "string", json_path = ".status.release", description = "Content hash of the release that has the traffic", priority = 1),
     printcolumn(name = "Active", type_ = "string", json_path = ".status.active", description = "The instance that has the traffic", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, description = "Why it is ready or not", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created")

@@ -77,6 +77,9 @@ pub struct StageStatus {
     /// Content hash of the release that has the stage's traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// The images of that release in short, such as `web:1.4.2, db:16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<String>,
     /// Where the stage is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -170,7 +173,7 @@ pub struct HistoryEntry {
     /// Content hash of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
-    /// The images in short, such as `web=1.4.2, db=16`.
+    /// The images in short, such as `web 1.4.2, db 16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<String>,
     /// When it finished.
@@ -210,6 +213,7 @@ impl Default for StageStatus {
             observed_generation: unobserved(),
             conditions: Vec::new(),
             release: None,
+            images: None,
             url: None,
             active: None,
             deploy: None,

@@ -2,7 +2,7 @@
 
 mod database;
 mod definitions;
-mod permissions;
+pub mod permissions;
 mod registries;
 mod report;
 

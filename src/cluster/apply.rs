@@ -284,5 +284,4 @@ fn is_about_the_uid(err: &ApiError) -> bool {
 }
 
 #[cfg(test)]
-#[path = "apply_tests.rs"]
 mod tests;

@@ -125,6 +125,8 @@ pub enum Source {
     Event {
         /// Kind and name.
         object: String,
+        /// It tells about trouble.
+        warning: bool,
     },
     /// A container's log: `log web-1/web`, `log web-1/web (previous run)`.
     Log {
@@ -140,7 +142,7 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Event { object } => write!(f, "event {object}"),
+            Self::Event { object, .. } => write!(f, "event {object}"),
             Self::Log { pod, run } => {
                 write!(f, "log {pod}/{}{}", run.container, if run.previous { " (previous run)" } else { "" })
             }
@@ -211,7 +213,8 @@ fn line(object: &str, event: &Event) -> Line {
     let times = times.map_or(String::new(), |n| format!(" ({n} times)"));
     let reason = event.reason.as_deref().unwrap_or("Unknown");
     let text = format!("{reason}{times}: {}", event.message.as_deref().unwrap_or_default());
-    let source = Source::Event { object: object.to_owned() };
+    let warning = event.type_.as_deref() == Some("Warning");
+    let source = Source::Event { object: object.to_owned(), warning };
     Line { at, source, text: text::clean(&text, LINE_CHARS) }
 }
 
@@ -264,5 +267,4 @@ fn target(subject: &Subject, verbs: &'static str, resource: &str) -> Target {
 }
 
 #[cfg(test)]
-#[path = "evidence_tests.rs"]
 mod tests;

@@ -293,5 +293,4 @@ impl Candidate {
 }
 
 #[cfg(test)]
-#[path = "lease_tests.rs"]
 mod tests;

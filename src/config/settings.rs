@@ -79,6 +79,24 @@ pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name o
 /// Host name and process id: read from the machine, unique among processes that may compete.
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
+/// Every setting that people give, in the order of the documentation.
+pub const DOCUMENTED: [Setting; 14] = [
+    DATABASE_URL,
+    NAMESPACES,
+    PORT,
+    LOG,
+    LOG_FORMAT,
+    PUBLIC_URL,
+    CONCURRENCY,
+    SCAN_CONCURRENCY,
+    WORKER_THREADS,
+    LEASE_NAME,
+    LEASE_NAMESPACE,
+    LEASE_IDENTITY,
+    POD_NAME,
+    POD_NAMESPACE,
+];
+
 /// Values by the name of their setting. An empty value counts as none.
 #[derive(Clone, Default)]
 pub struct Values(BTreeMap<&'static str, String>);
@@ -117,7 +135,7 @@ impl DatabaseArgs {
 /// How to reach the cluster.
 #[derive(Args, Clone, Default)]
 pub struct ClusterArgs {
-    /// Kubeconfig file [default: $KUBECONFIG, then ~/.kube/config, then the pod's service account].
+    /// Kubeconfig file [default: in a pod its service account, elsewhere $KUBECONFIG, then ~/.kube/config].
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig [default: its current one].
@@ -165,10 +183,10 @@ pub struct ControllerArgs {
     /// Name of the leadership Lease [default: stagekeeper].
     #[arg(long, env = LEASE_NAME.name, value_name = "NAME")]
     pub lease_name: Option<String>,
-    /// Namespace of the Lease [default: $`POD_NAMESPACE`, then the client's own].
+    /// Namespace of the Lease [default: `POD_NAMESPACE`, then the client's own].
     #[arg(long, env = LEASE_NAMESPACE.name, value_name = "NAME")]
     pub lease_namespace: Option<String>,
-    /// This replica in the Lease [default: $`POD_NAME`, then host name and process id].
+    /// This replica in the Lease [default: `POD_NAME`, then host name and process id].
     #[arg(long, env = LEASE_IDENTITY.name, value_name = "NAME")]
     pub lease_identity: Option<String>,
 }

@@ -22,7 +22,7 @@ use crate::{
     api,
     cluster::index::StageKey,
     domain::deploy::{self, Effect, Health, Policy, QueuePolicy, State, Step, Waiting},
-    render::Snapshot,
+    render::{Manifests, Snapshot},
 };
 
 /// A target: whose deploys these are.
@@ -65,13 +65,14 @@ impl Driven {
 /// More steps than any deploy takes in one pass; whoever takes more is going round in circles.
 const STEPS: usize = 24;
 
-/// Moves every open deploy as far as it goes now. `policy` gives the numbers for a snapshot and its number of waves.
+/// Moves every open deploy as far as it goes now. `policy` gives the numbers for a snapshot and what it is
+/// rendered to.
 pub async fn drive(
     ctx: &Context,
     target: &Target<'_>,
     ledger: &mut Ledger,
     prober: &mut Option<Prober>,
-    policy: &(dyn Fn(&Snapshot, usize) -> Policy + Sync),
+    policy: &(dyn Fn(&Snapshot, &Manifests) -> Policy + Sync),
 ) -> Result<Driven, Error> {
     let mut driven = Driven::default();
     let mut position = 0;
@@ -103,7 +104,7 @@ async fn pass(
     ledger: &mut Ledger,
     position: usize,
     prober: &mut Option<Prober>,
-    policy: &(dyn Fn(&Snapshot, usize) -> Policy + Sync),
+    policy: &(dyn Fn(&Snapshot, &Manifests) -> Policy + Sync),
     driven: &mut Driven,
 ) -> Result<bool, Error> {
     let now = ctx.clock.now();
@@ -116,7 +117,7 @@ async fn pass(
         (Some(good), State::Failed) => Some(observe::planned(good, &target.owner, &children)?),
         _ => None,
     };
-    let policy = policy(&entry.snapshot, planned.manifests.waves.len());
+    let policy = policy(&entry.snapshot, &planned.manifests);
     let health = prober
         .as_ref()
         .filter(|prober| prober.is_for(entry.deploy.id))
@@ -175,6 +176,7 @@ async fn perform(
             return Ok(changed);
         };
         changed |= match effect {
+            Effect::ApplyShared => apply::shared(ctx, plans.this, &children).await?,
             Effect::ApplyInstance => apply::instance(ctx, plans.this, &children).await?,
             Effect::RunHooks(phase) => hooks::run(ctx, entry, *phase, &target.owner, &children).await?,
             Effect::ApplyRoute => {

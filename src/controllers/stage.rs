@@ -17,7 +17,7 @@ use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime
 use self::{decide::Decided, memory::Memory, outcome::Situation};
 use super::{
     context::Context,
-    deploy::{self, Driven, Target, settle::Keeping},
+    deploy::{self, Driven, Target, ledger::Ledger, settle::Keeping},
     error::{Class, Error, STALLED_REST},
 };
 use crate::{
@@ -41,13 +41,15 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
         let all: Vec<&str> = stage.finalizers().iter().map(String::as_str).chain([FINALIZER]).collect();
         ctx.writer.set_finalizers(&*stage, &all).await?;
     }
-    let remembered = ctx.memories.take(&key);
-    let mut memory = match remembered {
-        Some(memory) if memory.uid == stage.uid().unwrap_or_default() => Ok(memory),
-        _ => memory::open(&ctx, &stage, &key).await,
+    let project = ctx.projects.get(&ObjectRef::<Project>::new(&stage.spec.project).within(&key.namespace));
+    let uid = stage.uid().unwrap_or_default();
+    let mut memory = match (ctx.memories.take(&key).filter(|memory| memory.uid == uid), &project) {
+        (Some(memory), _) => Ok(memory),
+        (None, Some(project)) => memory::open(&ctx, &stage, project, &key).await,
+        (None, None) => return without_project(&ctx, &stage, &key).await,
     };
     let result = match &mut memory {
-        Ok(memory) => pass(&stage, &key, &ctx, memory).await,
+        Ok(memory) => pass(&stage, project.as_deref(), &key, &ctx, memory).await,
         Err(error) => Err(std::mem::replace(error, Error::Deposed)),
     };
     if let Err(error) = &result {
@@ -59,16 +61,30 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
     result
 }
 
+/// A stage of a project that does not exist, and of which nothing is recorded: nothing is, until it does.
+async fn without_project(ctx: &Context, stage: &Stage, key: &StageKey) -> Result<Action, Error> {
+    let decided = Decided::without_project(ctx, stage, key);
+    let situation = Situation { stage, ledger: &Ledger::default(), decided: &decided, waiting: None, unready: false };
+    tell(ctx, stage, None, &outcome::outcome(&situation)).await?;
+    let now = ctx.clock.now();
+    Ok(Action::requeue(decided.wake.map_or(RESYNC, |at| until(at, now))))
+}
+
 /// The table of contents of a pass.
-async fn pass(stage: &Stage, key: &StageKey, ctx: &Context, memory: &mut Memory) -> Result<Action, Error> {
-    let project = ctx.projects.get(&ObjectRef::<Project>::new(&stage.spec.project).within(&key.namespace));
+async fn pass(
+    stage: &Stage,
+    project: Option<&Project>,
+    key: &StageKey,
+    ctx: &Context,
+    memory: &mut Memory,
+) -> Result<Action, Error> {
     let mut ledger = memory::ledger(ctx, memory).await?;
-    let target = target(stage, project.as_deref(), key, memory);
-    let decided = match &project {
+    let target = target(stage, project, key, memory);
+    let decided = match project {
         Some(project) => decide::decide(ctx, stage, project, &target, &mut ledger, memory.handled_retry(stage)).await,
         None => Ok(Decided::without_project(ctx, stage, key)),
     };
-    let numbers = |snapshot: &_, waves| policy::policy(&stage.spec, snapshot, waves);
+    let numbers = |snapshot: &_, manifests: &_| policy::policy(&stage.spec, snapshot, manifests);
     let moved = match decided {
         Ok(decided) => {
             let driven = deploy::drive(ctx, &target, &mut ledger, &mut memory.prober, &numbers).await;
@@ -101,7 +117,7 @@ async fn settle(
     ctx: &Context,
     stage: &Stage,
     target: &Target<'_>,
-    ledger: &mut deploy::ledger::Ledger,
+    ledger: &mut Ledger,
     memory: &mut Memory,
     driven: &mut Driven,
 ) -> Result<(), Error> {
@@ -127,7 +143,7 @@ async fn conclude(
     stage: &Stage,
     key: &StageKey,
     memory: &mut Memory,
-    ledger: &deploy::ledger::Ledger,
+    ledger: &Ledger,
     decided: &Decided,
     mut driven: Driven,
 ) -> Result<Action, Error> {
@@ -160,28 +176,41 @@ async fn write(ctx: &Context, stage: &Stage, memory: &mut Memory, status: StageS
     Ok(())
 }
 
-/// Tells an error in the conditions, once: best effort, because the error itself is what counts.
+/// Tells an error in the conditions, and how far the deploy came that it holds up, once: best effort, because the error
+/// itself is what counts.
 async fn report(ctx: &Context, stage: &Stage, memory: Option<&mut Memory>, error: &Error) {
     let Some(outcome) = outcome::of_error(error) else {
         return;
     };
+    if let Err(second) = tell(ctx, stage, memory, &outcome).await {
+        tracing::warn!(error = %second, "the status could not tell an error");
+    }
+}
+
+/// Tells an outcome in the conditions, once, and leaves the rest of the status as it is.
+async fn tell(
+    ctx: &Context,
+    stage: &Stage,
+    memory: Option<&mut Memory>,
+    outcome: &conditions::Outcome,
+) -> Result<(), Error> {
     let before =
         memory.as_ref().and_then(|memory| memory.written.clone()).or_else(|| stage.status.clone()).unwrap_or_default();
     let generation = stage.metadata.generation.unwrap_or_default();
     let mut after = before.clone();
     after.observed_generation = generation;
-    after.conditions = conditions::conditions(&before.conditions, &outcome, generation, ctx.clock.now());
-    if after == before {
-        return;
+    after.conditions = conditions::conditions(&before.conditions, outcome, generation, ctx.clock.now());
+    let ledger = memory.as_ref().and_then(|memory| memory.ledger.as_ref());
+    if let Some(latest) = ledger.and_then(|ledger| ledger.latest()) {
+        after.deploy = Some(status::held_up(latest, outcome));
     }
-    match ctx.writer.apply_status(stage, &after).await {
-        Ok(_) => {
-            if let Some(memory) = memory {
-                memory.written = Some(after);
-            }
+    if after != before {
+        ctx.writer.apply_status(stage, &after).await?;
+        if let Some(memory) = memory {
+            memory.written = Some(after);
         }
-        Err(second) => tracing::warn!(error = %second, "the status could not tell an error"),
     }
+    Ok(())
 }
 
 /// What happens after a failed pass.

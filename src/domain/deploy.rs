@@ -14,7 +14,7 @@ pub mod table;
 pub mod watch;
 
 pub use next::{Decision, Effect, Step, Transition, follow, next};
-pub use observation::{Health, Hooks, LastGood, Observation, Phase, Problem, Queue, Route, Waiting, Workloads};
+pub use observation::{Health, Hooks, LastGood, Observation, Phase, Problem, Queue, Route, Shared, Waiting, Workloads};
 pub use policy::{HookBudget, Policy, QueuePolicy, Strategy};
 pub use queue::queue;
 pub use state::{State, UnknownState};

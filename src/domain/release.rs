@@ -72,6 +72,16 @@ impl Release {
             .collect();
         parts.join(", ")
     }
+
+    /// The same for a table's column, without spaces inside: `web:1.4.2, db:16`; a missing tag is the beginning of the
+    /// digest, as in `web@sha256:6c3c624b58db`.
+    pub fn images(&self) -> String {
+        let part = |(service, image): (&String, &ReleaseImage)| match &image.tag {
+            Some(tag) => format!("{service}:{tag}"),
+            None => format!("{service}@{}", image.digest.get(..19).unwrap_or(&image.digest)),
+        };
+        self.0.iter().map(part).collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -101,6 +111,14 @@ mod tests {
         let other = release(&[("web", "r/a", Some("1.0"), "sha256:bb")]);
         assert_eq!(one.id(), renamed.id());
         assert_ne!(one.id(), other.id());
+    }
+
+    #[test]
+    fn the_images_are_told_in_a_line() {
+        let digest = "sha256:6c3c624b58dbbcd3c0dd82b4c53f04194d1247c6eebdaab7c610cf7d66709b3b";
+        let release = release(&[("web", "r/a", Some("1.4.2"), "sha256:aa"), ("db", "r/b", None, digest)]);
+        assert_eq!(release.images(), "db@sha256:6c3c624b58db, web:1.4.2");
+        assert_eq!(release.summary(), "db sha256:6c3c624b58db, web 1.4.2");
     }
 
     #[test]

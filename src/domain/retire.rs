@@ -65,7 +65,8 @@ pub fn retire(instances: &[Kept], keep_previous: Duration, max_instances: usize,
             Role::Needed => needed += 1,
             Role::Previous { since, made } => previous.push((&instance.name, since, made)),
             Role::Failed { since, keep: true } => due(since, &instance.name, &mut out),
-            Role::Failed { keep: false, .. } | Role::Unknown => out.remove.push(instance.name.clone()),
+            Role::Failed { keep: false, .. } => out.remove.push(instance.name.clone()),
+            Role::Unknown => {}
         }
     }
     previous.sort_by_key(|(name, _, made)| (std::cmp::Reverse(*made), *name));
@@ -117,7 +118,7 @@ mod tests {
                 &[],
                 Some(159),
             ),
-            ("unknown ones go", vec![kept("u", Role::Unknown)], 1, &["u"], None),
+            ("unknown ones stay", vec![kept("u", Role::Unknown)], 1, &[], None),
             (
                 "several stay side by side, the oldest is evicted",
                 vec![

@@ -233,6 +233,8 @@ impl Store {
     async fn locked(&self) -> Result<(PgConnection, BTreeMap<i64, AppliedMigration>), StoreError> {
         let mut connection = self.dedicated().await?;
         let applied = async {
+            // `CREATE TABLE IF NOT EXISTS` tells at each start that there is nothing to do.
+            connection.execute("SET client_min_messages = warning").await?;
             connection.lock().await?;
             connection.ensure_migrations_table(TABLE).await?;
             connection.list_applied_migrations(TABLE).await

@@ -90,6 +90,7 @@ pub async fn keep_every_field_of_their_status(client: &Client, namespace: &str) 
         observed_generation: 1,
         conditions: list,
         release: text("r1"),
+        images: text("web:1.4.2, db:16"),
         url: text("https://shop.example.com"),
         active: text("a1"),
         deploy: Some(DeployStatus {

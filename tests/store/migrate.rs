@@ -1,6 +1,10 @@
 //! Migrations: up, down and up again, twice, two at once, and a broken one.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use stagekeeper::store::{MIGRATIONS, MigrationState, Migrations, Store, StoreError};
 
@@ -170,4 +174,34 @@ async fn a_changed_migration_is_refused() {
     }
     let status = shop.migrate_status_with(&changed).await.unwrap();
     assert_eq!(status.last().unwrap().state, MigrationState::Modified);
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn migrating_what_is_migrated_says_nothing() {
+    let shop = Shop::new().await;
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter("info,sqlx::query=off").with_writer(move || writer.clone()).finish();
+    let listening = tracing::subscriber::set_default(subscriber);
+    tracing::info!("heard");
+    assert_eq!(shop.migrate_up().await, Ok(Vec::new()));
+    drop(listening);
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
 }

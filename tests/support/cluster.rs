@@ -10,6 +10,7 @@
 //! Every status of a Stage that appears in the namespace is judged by the rules of kstatus, from beginning to end.
 
 use std::{
+    collections::BTreeMap,
     env,
     fmt::Debug,
     sync::{Arc, Mutex, PoisonError},
@@ -66,7 +67,7 @@ pub fn kubeconfig() -> String {
 }
 
 /// A client for the cluster of a kubeconfig file.
-async fn client(kubeconfig: &str) -> Client {
+pub async fn client(kubeconfig: &str) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
     Client::try_from(config).expect("a client")
@@ -108,6 +109,8 @@ impl Env {
         let judge = tokio::spawn(judge(client.clone(), namespace.clone(), wrong.clone()));
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
+            // A connection that is kept would stay with the pod that it first met.
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
@@ -245,6 +248,21 @@ impl Env {
     {
         let listed = self.api::<K>().list(&ListParams::default()).await;
         listed.expect("a list").items
+    }
+
+    /// What `kubectl get` shows of an object of ours, by column.
+    pub async fn columns(&self, plural: &str, name: &str) -> BTreeMap<String, String> {
+        let (group, version) = (stagekeeper::api::GROUP, stagekeeper::api::VERSION);
+        let path = format!("/apis/{group}/{version}/namespaces/{}/{plural}/{name}", self.namespace);
+        let request = http::Request::get(path)
+            .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+            .body(Vec::new())
+            .expect("a request");
+        let table: Value = self.client.request(request).await.expect("a table");
+        let names = table["columnDefinitions"].as_array().expect("columns").iter();
+        let cells = table["rows"][0]["cells"].as_array().expect("a row").iter();
+        let shown = |cell: &Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
+        names.zip(cells).map(|(name, cell)| (shown(&name["name"]), shown(cell))).collect()
     }
 
     /// What is in the namespace, for a test that failed.

@@ -53,8 +53,9 @@ pub const GRANTS: &[Grant] = &[
     watched("networking.k8s.io", "ingresses", OWNED),
     watched("gateway.networking.k8s.io", "httproutes", OWNED),
     watched("", "services", OWNED),
-    watched("", "configmaps", &["create", "patch", "delete"]),
-    watched("", "persistentvolumeclaims", &["create", "patch", "delete"]),
+    // Neither is watched: they are deleted by label.
+    watched("", "configmaps", &["create", "patch", "deletecollection"]),
+    watched("", "persistentvolumeclaims", &["create", "patch", "deletecollection"]),
     watched("", "pods", &["list", "watch"]),
     watched("", "pods/log", &["get"]),
     watched("", "events", &["list"]),
@@ -107,7 +108,7 @@ impl Grant {
 }
 
 /// Asks for every grant, in every namespace where it is needed.
-pub async fn check(report: &mut Report, client: &Client, place: &Place) {
+pub(super) async fn check(report: &mut Report, client: &Client, place: &Place) {
     let lease = [Some(place.lease.clone().unwrap_or_else(|| client.default_namespace().to_owned()))];
     let questions = GRANTS.iter().flat_map(|grant| {
         let namespaces = match grant.place {

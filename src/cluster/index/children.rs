@@ -166,6 +166,14 @@ impl StageChildren {
         }
     }
 
+    /// Puts in an object as the API server would show it: for tests of whoever reads children.
+    #[cfg(test)]
+    pub(crate) fn see(&mut self, kind: Kind, object: &serde_json::Value) {
+        let seen = super::wire::read(kind, &object.to_string()).ok().flatten();
+        let seen = seen.unwrap_or_else(|| panic!("not an object of a stage: {object}"));
+        self.put(seen.view, seen.version);
+    }
+
     /// Names of a kind's objects that were last seen at or before a version.
     pub(super) fn not_after(&self, kind: Kind, version: u64) -> Vec<Box<str>> {
         match kind {

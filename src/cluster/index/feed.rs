@@ -271,5 +271,4 @@ impl Backoff {
 }
 
 #[cfg(test)]
-#[path = "feed_tests.rs"]
 mod tests;

@@ -6,7 +6,8 @@ use super::{
     Target,
     ledger::Entry,
     observe::{self, Planned},
-    routes, workloads,
+    routes,
+    workloads::{self, Expected},
 };
 use crate::{
     api::labels,
@@ -15,50 +16,70 @@ use crate::{
         index::{Meta, StageChildren, StageKey, View},
     },
     controllers::{context::Context, error::Error},
-    render::{self, ServiceManifests},
+    render::{self, Scope, ServiceManifests},
 };
 
 /// Brings the instance's objects up to what its dependencies allow. Returns whether anything was written.
-///
-/// Services come first, because pods are told their addresses; then, wave after wave, claims and files before the pods
-/// that mount them.
 pub async fn instance(ctx: &Context, planned: &Planned, children: &StageChildren) -> Result<bool, Error> {
-    let missing: Vec<_> = planned
-        .manifests
-        .services()
-        .filter_map(|service| service.service.as_ref())
+    carry_out(ctx, &due(planned, children, |_| true)).await
+}
+
+/// The same for what all instances share.
+pub async fn shared(ctx: &Context, planned: &Planned, children: &StageChildren) -> Result<bool, Error> {
+    carry_out(ctx, &due(planned, children, |service| service.scope == Scope::Stage)).await
+}
+
+/// What is to be written now.
+#[derive(Debug, PartialEq)]
+enum Due<'a> {
+    /// Addresses come first, because pods are told them.
+    Addresses(Vec<&'a Service>),
+    /// Pods, with the claims and files that they mount.
+    Pods(Vec<&'a ServiceManifests>),
+}
+
+/// Decides: Services, then, wave after wave, pods. Nothing while addresses are not known: pods that are told of them
+/// later would start anew.
+fn due<'a>(planned: &'a Planned, children: &StageChildren, wanted: impl Fn(&ServiceManifests) -> bool) -> Due<'a> {
+    let services: Vec<&ServiceManifests> = planned.manifests.services().filter(|service| wanted(service)).collect();
+    let addresses = services.iter().filter_map(|service| service.service.as_ref());
+    let missing: Vec<&Service> = addresses
         .filter(|service| {
             let name = service.metadata.name.as_deref().unwrap_or_default();
             children.service(name).and_then(|view| view.meta.rendered.as_deref()) != render::rendered(*service)
         })
         .collect();
     if !missing.is_empty() {
-        for service in missing {
-            ctx.writer.apply(service).await?;
+        return Due::Addresses(missing);
+    }
+    if services.iter().any(|service| service.addresses.iter().any(|name| planned.missing.contains(name))) {
+        return Due::Pods(Vec::new());
+    }
+    let of = |service: &ServiceManifests| planned.expected.iter().find(|one| one.service == service.name);
+    let expected: Vec<Expected> = services.iter().filter_map(|service| of(service)).cloned().collect();
+    let frontier = workloads::frontier(&expected, children);
+    let pods = expected.iter().filter(|one| one.wave <= frontier).filter(|one| {
+        let view = children.workload(&one.workload);
+        view.and_then(|view| view.meta.rendered.as_deref()) != Some(&one.rendered)
+    });
+    Due::Pods(pods.filter_map(|one| planned.manifests.service(&one.service)).collect())
+}
+
+async fn carry_out(ctx: &Context, due: &Due<'_>) -> Result<bool, Error> {
+    match due {
+        Due::Addresses(services) => {
+            for service in services {
+                ctx.writer.apply(*service).await?;
+            }
+            Ok(!services.is_empty())
         }
-        return Ok(true);
+        Due::Pods(services) => {
+            for service in services {
+                workload(ctx, service).await?;
+            }
+            Ok(!services.is_empty())
+        }
     }
-    if planned.lacks_addresses {
-        return Ok(false);
-    }
-    let frontier = workloads::frontier(&planned.expected, children);
-    let due: Vec<&ServiceManifests> = planned
-        .manifests
-        .waves
-        .iter()
-        .take(frontier + 1)
-        .flat_map(|wave| &wave.services)
-        .filter(|service| {
-            let name = service.workload.metadata.name.as_deref().unwrap_or_default();
-            children.workload(name).and_then(|view| view.meta.rendered.as_deref())
-                != render::rendered(&service.workload)
-        })
-        .collect();
-    let any = !due.is_empty();
-    for service in due {
-        workload(ctx, service).await?;
-    }
-    Ok(any)
 }
 
 async fn workload(ctx: &Context, service: &ServiceManifests) -> Result<(), Error> {
@@ -151,3 +172,6 @@ pub async fn delete_storage(ctx: &Context, key: &StageKey, instance: Option<&str
     ctx.writer.delete_labelled::<ConfigMap>(&key.namespace, &of).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,13 @@
 //! Evidence of failures, and the output of hooks: stored in the deploy's log while it can still be read.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
 use super::{Target, ledger::Entry, observe::Planned, prober::Prober, workloads};
 use crate::{
     cluster::{
-        evidence::{self, Limits, Run, Source, Subject},
+        evidence::{self, Limits, Line, Run, Source, Subject},
         index::{PodView, StageChildren},
     },
     controllers::{context::Context, error::Error},
@@ -11,8 +15,9 @@ use crate::{
     store::{LogLevel, LogLine},
 };
 
-/// Stores what explains the failure of `entry`: its sentence, probe answers, events and the last lines of containers
-/// that are not well. Whatever cannot be fetched becomes a line that says so. Returns whether anything was done.
+/// Stores what explains the failure of `entry`: what is wrong with its pods, probe answers, events, the last lines of
+/// containers that are not well, and the sentence that decided. Whatever cannot be fetched becomes a line that says so.
+/// Returns whether anything was done.
 pub async fn collect(
     ctx: &Context,
     target: &Target<'_>,
@@ -21,23 +26,19 @@ pub async fn collect(
     prober: Option<&Prober>,
     children: &StageChildren,
 ) -> Result<bool, Error> {
-    let deploy = &entry.deploy;
-    let mut said = Vec::new();
-    if let Some(message) = &deploy.message {
-        said.push(("deploy".to_owned(), format!("failed: {message}")));
-    }
-    let last = prober.filter(|prober| prober.is_for(deploy.id)).and_then(|prober| prober.health(1, 1).last_failure);
-    said.extend(last.map(|last| ("probe".to_owned(), last)));
     // What failed its probes may look well to Kubernetes, so every pod of an unhealthy instance is heard.
     let mut pods: Vec<&PodView> = workloads::unwell(&planned.expected, children).collect();
     if pods.is_empty() {
-        pods = children.instance(&deploy.instance).pods().filter(|pod| pod.job.is_none()).collect();
+        pods = children.instance(&entry.deploy.instance).pods().filter(|pod| pod.job.is_none()).collect();
     }
     let subjects: Vec<Subject> = pods.iter().map(|pod| subject(&target.key.namespace, pod)).collect();
     let found = evidence::collect(&ctx.client, &subjects, &Limits::default()).await;
-    let lines = said.into_iter().chain(found.into_iter().map(|line| (line.source.to_string(), line.text))).collect();
-    store(ctx, entry, lines, LogLevel::Error).await?;
+    let probing = prober.filter(|prober| prober.is_for(entry.deploy.id));
+    let mut said = sentences(entry, probing.and_then(|prober| prober.health(1, 1).last_failure));
+    said.extend(workloads::problems(&planned.expected, children).map(|text| Said::now("pods", LogLevel::Warn, text)));
+    said.extend(found.into_iter().map(Said::from));
     let now = ctx.clock.now();
+    ctx.store.logs_append(entry.deploy.id, &numbered(said, now)).await?;
     let deploy = &entry.deploy;
     let version = ctx.store.deploy_evidence_done(deploy.id, deploy.version, ctx.term.epoch, now).await?;
     entry.deploy.version = version;
@@ -59,14 +60,13 @@ pub async fn job_output(
     let subjects: Vec<Subject> = pods.map(|pod| subject(namespace, pod)).collect();
     let found = evidence::collect(&ctx.client, &subjects, &Limits::default()).await;
     let source = format!("hook/{}/{hook}", phase.word());
-    let lines = found
-        .into_iter()
-        .map(|line| match line.source {
-            Source::Log { .. } => (source.clone(), line.text),
-            other => (format!("{source} {other}"), line.text),
-        })
-        .collect();
-    store(ctx, entry, lines, LogLevel::Info).await
+    let lines = found.into_iter().map(|line| {
+        let own = matches!(line.source, Source::Log { .. });
+        let said = Said::from(line);
+        Said { source: if own { source.clone() } else { format!("{source} {}", said.source) }, ..said }
+    });
+    ctx.store.logs_append(entry.deploy.id, &numbered(lines.collect(), ctx.clock.now())).await?;
+    Ok(())
 }
 
 /// A pod with the runs of its containers that have something to say: the failing ones, or else the current ones.
@@ -79,10 +79,95 @@ fn subject(namespace: &str, pod: &PodView) -> Subject {
     subject
 }
 
-async fn store(ctx: &Context, entry: &Entry, lines: Vec<(String, String)>, level: LogLevel) -> Result<(), Error> {
-    let at = ctx.clock.now();
-    let line = |((source, text), seq)| LogLine { at, source, seq, level, text };
-    let lines: Vec<LogLine> = lines.into_iter().zip(0i64..).map(line).collect();
-    ctx.store.logs_append(entry.deploy.id, &lines).await?;
-    Ok(())
+/// A line on its way to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    at: Option<Timestamp>,
+    source: String,
+    level: LogLevel,
+    text: String,
+}
+
+impl Said {
+    fn now(source: &str, level: LogLevel, text: String) -> Self {
+        Self { at: None, source: source.to_owned(), level, text }
+    }
+}
+
+impl From<Line> for Said {
+    /// What a container wrote is its own affair; what Kubernetes warns of, and what could not be had, is odd.
+    fn from(line: Line) -> Self {
+        let level = match line.source {
+            Source::Event { warning: true, .. } | Source::Collector => LogLevel::Warn,
+            Source::Event { .. } | Source::Log { .. } => LogLevel::Info,
+        };
+        Self { at: line.at, source: line.source.to_string(), level, text: line.text }
+    }
+}
+
+/// Why it failed, and what the last bad probe answered: the only errors of a log.
+fn sentences(entry: &Entry, last_answer: Option<String>) -> Vec<Said> {
+    let decided = entry.deploy.message.iter().map(|message| {
+        let text = format!("failed: {message}");
+        Said::now("deploy", LogLevel::Error, text)
+    });
+    let answered = last_answer.map(|answer| Said::now("probe", LogLevel::Error, answer));
+    decided.chain(answered).collect()
+}
+
+/// Lines as they are stored: none from the future, and numbered by source, so that collecting once more after a crash
+/// adds only what is new.
+fn numbered(said: Vec<Said>, now: Timestamp) -> Vec<LogLine> {
+    let mut numbers: BTreeMap<String, i64> = BTreeMap::new();
+    let lines = said.into_iter().map(|Said { at, source, level, text }| {
+        let number = numbers.entry(source.clone()).or_default();
+        *number += 1;
+        LogLine { at: at.map_or(now, |at| at.min(now)), source, seq: *number - 1, level, text }
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        controllers::fixture::{SHOP, at, entry, snapshot},
+        domain::deploy::State,
+    };
+
+    fn event(second: i64, warning: bool, text: &str) -> Line {
+        let source = Source::Event { object: "Pod/web-1".into(), warning };
+        Line { at: Some(at(second)), source, text: text.into() }
+    }
+
+    #[test]
+    fn the_sentence_that_decided_and_the_probe_are_errors_and_the_rest_is_not() {
+        let mut failed = entry(snapshot(SHOP, 1), 1, State::Failed);
+        failed.deploy.message = Some("CrashLoopBackOff: pod web-1".into());
+        let run = Run { container: "web".into(), previous: true };
+        let log = Line { at: Some(at(3)), source: Source::Log { pod: "web-1".into(), run }, text: "panic".into() };
+        let missing = Line { at: None, source: Source::Collector, text: "no log".into() };
+        let mut said = sentences(&failed, Some("service web: 503".into()));
+        said.extend([event(1, false, "Pulled"), event(2, true, "BackOff"), log, missing].map(Said::from));
+        let lines = numbered(said, at(9));
+        let told: Vec<_> = lines.iter().map(|line| (line.level, line.text.as_str(), line.at, line.seq)).collect();
+        let want = [
+            (LogLevel::Error, "failed: CrashLoopBackOff: pod web-1", at(9), 0),
+            (LogLevel::Error, "service web: 503", at(9), 0),
+            (LogLevel::Info, "Pulled", at(1), 0),
+            (LogLevel::Warn, "BackOff", at(2), 1),
+            (LogLevel::Info, "panic", at(3), 0),
+            (LogLevel::Warn, "no log", at(9), 0),
+        ];
+        assert_eq!(told, want);
+        let sources: Vec<&str> = lines.iter().map(|line| line.source.as_str()).collect();
+        let pod = "event Pod/web-1";
+        assert_eq!(sources, ["deploy", "probe", pod, pod, "log web-1/web (previous run)", "evidence"]);
+    }
+
+    #[test]
+    fn no_line_is_from_the_future() {
+        let line = numbered(vec![event(99, true, "a fast clock").into()], at(9)).remove(0);
+        assert_eq!(line.at, at(9));
+    }
 }

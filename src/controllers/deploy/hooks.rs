@@ -48,10 +48,14 @@ pub async fn run(
         let name = names::job(&snapshot.identity.stage, &hook.name, phase.word(), &entry.deploy.id.to_string());
         let Some(job) = children.job(&name) else {
             let at = observe::context(entry, owner, children);
-            let HookManifests { claims, config, job, addresses: _ } =
+            let HookManifests { claims, config, job, addresses } =
                 render::hook(&snapshot, &entry.deploy.instance, hook, phase, &at).map_err(|problems| {
                     Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }
                 })?;
+            // A Job is never changed, so it has to know all addresses from the start.
+            if addresses.iter().any(|name| !at.service_ips.contains_key(name)) {
+                return Ok(false);
+            }
             for claim in &claims {
                 ctx.writer.apply(claim).await?;
             }

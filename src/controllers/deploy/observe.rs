@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cluster::index::{ServiceView, StageChildren},
     controllers::error::Error,
-    domain::deploy::{Deploy, Health, Hooks, LastGood, Observation, Phase, Queue, Route, State},
+    domain::deploy::{Deploy, Health, Hooks, LastGood, Observation, Phase, Queue, Route, Shared, State},
     render::{self, Manifests, Scope, Snapshot, names},
 };
 
@@ -22,8 +22,8 @@ pub struct Planned {
     pub manifests: Manifests,
     /// What its workloads look like once applied.
     pub expected: Vec<Expected>,
-    /// Services exist, but pods need addresses of some that do not yet.
-    pub lacks_addresses: bool,
+    /// Names of the Services whose addresses pods need and that do not exist yet.
+    pub missing: Vec<String>,
 }
 
 /// What rendering takes besides a snapshot: addresses as they are known now.
@@ -42,7 +42,7 @@ pub fn planned(entry: &Entry, owner: &OwnerReference, children: &StageChildren) 
     let manifests = render::instance(&entry.snapshot, &entry.deploy.instance, &ctx).map_err(|problems| {
         Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }
     })?;
-    let lacks_addresses = !manifests.missing_addresses(&ctx).is_empty();
+    let missing = manifests.missing_addresses(&ctx).into_iter().map(str::to_owned).collect();
     let expected = manifests
         .waves
         .iter()
@@ -55,9 +55,10 @@ pub fn planned(entry: &Entry, owner: &OwnerReference, children: &StageChildren) 
             revision: service.revision.clone(),
             replicas: replicas(&service.workload),
             wave,
+            shared: service.scope == Scope::Stage,
         })
         .collect();
-    Ok(Planned { manifests, expected, lacks_addresses })
+    Ok(Planned { manifests, expected, missing })
 }
 
 fn replicas(workload: &k8s_openapi::api::apps::v1::Deployment) -> u32 {
@@ -96,6 +97,7 @@ pub fn observe(scene: &Scene<'_>) -> Observation {
         before_start: hooks(Phase::BeforeStart),
         before_traffic: hooks(Phase::BeforeTraffic),
         verify: hooks(Phase::Verify),
+        shared: shared(scene),
         workloads: workloads::workloads(&deploy.snapshot, &scene.planned.expected, children),
         route: route(scene),
         health: scene.health.clone(),
@@ -113,6 +115,23 @@ fn last_good(scene: &Scene<'_>, deploy: &Deploy) -> Option<LastGood> {
         })
         && traffic_points_at(&good.snapshot, &good.deploy.instance, scene.children);
     Some(LastGood { deploy: good.deploy.id, summary: good.release().summary(), serving })
+}
+
+/// What the first hooks wait for. What has begun goes on whatever becomes of the services.
+fn shared(scene: &Scene<'_>) -> Shared {
+    let begun = scene.entry.hooks.keys().any(|(phase, _)| *phase == Phase::BeforeStart);
+    if begun || scene.entry.deploy.state != State::Pulling {
+        return Shared::Ready;
+    }
+    let expected: Vec<Expected> = scene.planned.expected.iter().filter(|one| one.shared).cloned().collect();
+    let seen = workloads::workloads(&scene.entry.deploy.snapshot, &expected, scene.children);
+    match seen.ready {
+        true => Shared::Ready,
+        false if seen.progress.is_empty() => {
+            Shared::Starting { progress: "being applied".into(), problem: seen.problem }
+        }
+        false => Shared::Starting { progress: seen.progress, problem: seen.problem },
+    }
 }
 
 /// How far the hooks of a phase are, by what is stored about them.

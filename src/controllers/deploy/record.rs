@@ -137,7 +137,7 @@ pub async fn advance(
     let reason = taken.last().map(|transition| (transition.reason, transition.message.as_str()));
     tell(ctx, target, &before, to, reason, close.as_deref(), now);
 
-    let storage = entry.snapshot.services.iter().any(|service| service.volumes.iter().any(keeps_objects));
+    let storage = has_storage(&entry.snapshot);
     let entry = &mut ledger.open[position];
     let deploy = &mut entry.deploy;
     deploy.version = version;
@@ -171,8 +171,10 @@ pub async fn advance(
     Ok(())
 }
 
-fn keeps_objects(volume: &crate::render::snapshot::Volume) -> bool {
-    matches!(volume.source, VolumeSource::PerInstanceClaim(_) | VolumeSource::Files(_))
+/// Whether instances of this snapshot have claims or files of their own.
+pub fn has_storage(snapshot: &Snapshot) -> bool {
+    let mut volumes = snapshot.services.iter().flat_map(|service| &service.volumes);
+    volumes.any(|volume| matches!(volume.source, VolumeSource::PerInstanceClaim(_) | VolumeSource::Files(_)))
 }
 
 /// What goes into the same statement as the transitions.

@@ -1,24 +1,24 @@
 //! What holds between deploys: traffic at the good instance, nothing missing, old instances gone, no late collapse.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service, networking::v1::Ingress};
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Service, networking::v1::Ingress};
 
 use super::{
     Driven, Target, apply, hooks,
-    ledger::{Instance, Ledger},
+    ledger::{HookRun, Instance, Ledger},
     observe, record, routes,
     workloads::{self, Standing},
 };
 use crate::{
-    cluster::index::StageChildren,
+    cluster::index::{StageChildren, View as _},
     controllers::{context::Context, error::Error},
     domain::{
         deploy::{Hooks, Phase, State, watch},
         retire::{Kept, Retirement, Role, retire},
     },
-    render::gateway::HttpRoute,
+    render::{gateway::HttpRoute, names},
 };
 
 /// Numbers that settling works with.
@@ -50,6 +50,7 @@ pub async fn settle(
     let children = ctx.index.stage(&target.key);
     let retirement = retire(&kept(ledger, &children), keeping.keep_previous, keeping.max_instances, now);
     remove(ctx, target, ledger, &retirement, &children, now).await?;
+    remove_jobs(ctx, target, ledger, &children).await?;
     if let Some(wake) = retirement.wake {
         driven.wake_at(wake);
     }
@@ -145,14 +146,42 @@ async fn remove(
 ) -> Result<(), Error> {
     for name in &retirement.remove {
         let instance = children.instance(name);
+        let row = ledger.instances.get(name);
+        // The row goes last. Where there is none, either all is deleted and pods are still ending, or nothing is known.
+        let unknown = row.is_none() && {
+            let mut metas =
+                instance.workloads().map(|view| view.meta()).chain(instance.services().map(|view| view.meta()));
+            metas.any(|meta| !meta.deleting)
+        };
+        if unknown || row.is_some_and(|row| row.storage) {
+            apply::delete_storage(ctx, &target.key, Some(name)).await?;
+        }
         apply::delete::<HttpRoute>(ctx, &target.key, apply::metas(instance.http_routes())).await?;
         apply::delete::<Ingress>(ctx, &target.key, apply::metas(instance.ingresses())).await?;
         apply::delete::<Deployment>(ctx, &target.key, apply::metas(instance.workloads())).await?;
         apply::delete::<Service>(ctx, &target.key, apply::metas(instance.services())).await?;
-        if ledger.instances.get(name).is_none_or(|row| row.storage) {
-            apply::delete_storage(ctx, &target.key, Some(name)).await?;
-        }
         record::instance_removed(ctx, target, ledger, name, now).await?;
     }
     Ok(())
+}
+
+/// Removes the Jobs of hooks that have ended, or whose deploy has: a crash, or a deadline, may have left one behind.
+async fn remove_jobs(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &Ledger,
+    children: &StageChildren,
+) -> Result<(), Error> {
+    let running: BTreeSet<String> = ledger
+        .open
+        .iter()
+        .chain(&ledger.good)
+        .flat_map(|entry| {
+            let deploy = entry.deploy.id.to_string();
+            let running = entry.hooks.iter().filter(|(_, run)| **run == HookRun::Running);
+            running.map(move |((phase, name), _)| names::job(&target.key.name, name, phase.word(), &deploy))
+        })
+        .collect();
+    let over = children.jobs().filter(|job| !running.contains(&*job.meta.name));
+    apply::delete::<Job>(ctx, &target.key, apply::metas(over)).await
 }

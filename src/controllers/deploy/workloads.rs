@@ -23,6 +23,8 @@ pub struct Expected {
     pub replicas: u32,
     /// Position in the order of dependencies, from 0.
     pub wave: usize,
+    /// Whether all instances share it.
+    pub shared: bool,
 }
 
 /// How one service stands.
@@ -72,15 +74,9 @@ pub fn workloads(snapshot: &str, expected: &[Expected], children: &StageChildren
         if u32::try_from(with_images).unwrap_or(u32::MAX) < one.replicas {
             pulled = false;
         }
-        let found = pods.iter().filter_map(|pod| pod_problem(pod)).max_by_key(|found| found.fatal);
-        let found = found.or_else(|| {
-            view.replica_failure.as_ref().map(|failure| Problem {
-                reason: failure.reason.to_string(),
-                message: format!("workload {}: {}", view.meta.name, failure.message),
-                fatal: false,
-            })
-        });
-        if let Some(found) = found
+        let found = pods.iter().filter_map(|pod| pod_problem(pod));
+        let found = found.reduce(|worst, other| if other.fatal && !worst.fatal { other } else { worst });
+        if let Some(found) = found.or_else(|| replica_failure(view))
             && problem.as_ref().is_none_or(|problem| found.fatal && !problem.fatal)
         {
             problem = Some(found);
@@ -93,6 +89,13 @@ pub fn workloads(snapshot: &str, expected: &[Expected], children: &StageChildren
         progress: progress.join(", "),
         problem,
     }
+}
+
+/// Everything that is wrong, pod by pod, for the evidence: `ImagePullBackOff: pod …, container …: …`.
+pub fn problems<'a>(expected: &'a [Expected], children: &'a StageChildren) -> impl Iterator<Item = String> + 'a {
+    let refused = expected.iter().filter_map(|one| replica_failure(workload(one, children)?));
+    let pods = unwell(expected, children).flat_map(pod_problems);
+    refused.chain(pods).map(|problem| format!("{}: {}", problem.reason, problem.message))
 }
 
 /// Pods that are not well, for the evidence.
@@ -137,15 +140,29 @@ fn pods<'a>(
     })
 }
 
+/// Pods that cannot be made: for quota or admission.
+fn replica_failure(view: &WorkloadView) -> Option<Problem> {
+    view.replica_failure.as_ref().map(|failure| Problem {
+        reason: failure.reason.to_string(),
+        message: format!("workload {}: {}", view.meta.name, failure.message),
+        fatal: false,
+    })
+}
+
+/// The worst thing that is wrong with a pod; of several equally bad ones the first.
 fn pod_problem(pod: &PodView) -> Option<Problem> {
+    pod_problems(pod).into_iter().reduce(|worst, other| if other.fatal && !worst.fatal { other } else { worst })
+}
+
+fn pod_problems(pod: &PodView) -> Vec<Problem> {
     let soft = |reason: &str, message: String| Problem { reason: reason.into(), message, fatal: false };
     if let Some(message) = &pod.unschedulable {
-        return Some(soft("Unschedulable", format!("pod {}: {message}", pod.meta.name)));
+        return vec![soft("Unschedulable", format!("pod {}: {message}", pod.meta.name))];
     }
     if let Some(failure) = &pod.failure {
-        return Some(soft(&failure.reason, format!("pod {}: {}", pod.meta.name, failure.message)));
+        return vec![soft(&failure.reason, format!("pod {}: {}", pod.meta.name, failure.message))];
     }
-    pod.containers.iter().filter_map(|container| container_problem(pod, container)).max_by_key(|found| found.fatal)
+    pod.containers.iter().filter_map(|container| container_problem(pod, container)).collect()
 }
 
 fn container_problem(pod: &PodView, container: &ContainerView) -> Option<Problem> {

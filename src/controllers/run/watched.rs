@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::term::until_stopped;
 use crate::{
     api::{Project, Stage},
-    controllers::{context::Context, error::Error, project, stage},
+    controllers::{context::Context, count::counted, error::Error, project, stage},
 };
 
 /// Longest life of a watch: a connection that broke silently is noticed this much later at the most.
@@ -79,11 +79,14 @@ pub(super) async fn stages_controller(
     if until_stopped(&stop, projects.wait_for(|ready| *ready)).await.is_none() {
         return;
     }
+    let metrics = ctx.telemetry.metrics.controller("stage");
+    metrics.max_concurrent(ctx.concurrency);
+    let pass = move |stage, ctx| counted(metrics.clone(), stage::reconcile(stage, ctx));
     Controller::for_stream(events, ctx.stages.clone())
         .with_config(controller::Config::default().concurrency(ctx.concurrency))
         .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(stage::reconcile, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
+        .run(pass, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
         .for_each(|result| async move { log(result) })
         .await;
 }
@@ -95,11 +98,14 @@ pub(super) async fn projects_controller(
     queue: mpsc::UnboundedReceiver<ObjectRef<Project>>,
     stop: CancellationToken,
 ) {
+    let metrics = ctx.telemetry.metrics.controller("project");
+    metrics.max_concurrent(PROJECTS_AT_ONCE);
+    let pass = move |project, ctx| counted(metrics.clone(), project::reconcile(project, ctx));
     Controller::for_stream(events, ctx.projects.clone())
         .with_config(controller::Config::default().concurrency(PROJECTS_AT_ONCE))
         .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(project::reconcile, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
+        .run(pass, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
         .for_each(|result| async move { log(result) })
         .await;
 }

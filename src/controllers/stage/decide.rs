@@ -39,12 +39,23 @@ pub struct Decided {
     pub stale: Vec<Missing>,
     /// The registries were asked and have not answered since this process began: nothing was decided.
     pub asking: bool,
-    /// A release that failed here is held back: what it is.
-    pub held_back: Option<String>,
+    /// A release that failed here is held back.
+    pub held_back: Option<Held>,
+    /// What is wanted is what serves.
+    pub serves: bool,
     /// The retry request that was acted on.
     pub handled_retry: Option<String>,
     /// When to look again.
     pub wake: Option<Timestamp>,
+}
+
+/// A release that is not tried again by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Its images, for people.
+    pub images: String,
+    /// Why it failed.
+    pub why: String,
 }
 
 /// Why declarations cannot be used.
@@ -112,6 +123,7 @@ pub async fn decide(
         return Ok(decided);
     };
     let wanted = Wanted { release: snapshot.release.id(), snapshot: hash, request };
+    decided.serves = ledger.good.as_ref().is_some_and(|good| good.deploy.snapshot == wanted.snapshot);
     let vetoed = ledger.vetoed_ids();
     if plan::needs_deploy(&wanted, ledger.known(&vetoed)) {
         let cause = match retry {
@@ -140,19 +152,24 @@ fn choose(
 ) -> Result<Option<(Snapshot, String)>, Error> {
     let undone = ledger.undone.as_ref().filter(|undone| undone.snapshot == found.1);
     if undone.is_some_and(|undone| request.is_none() || undone.request.as_deref() == request) {
-        decided.held_back = Some(found.0.release.summary());
+        decided.held_back = Some(held(ledger, &found.0.release));
         return Ok(None);
     }
     let vetoed = ledger.vetoed_ids();
     if !plan::is_held_back(&found.0.release.id(), request.is_some(), ledger.known(&vetoed)) {
         return Ok(Some(found));
     }
-    decided.held_back = Some(found.0.release.summary());
+    decided.held_back = Some(held(ledger, &found.0.release));
     let tried = ledger.latest().is_some_and(|latest| latest.snapshot == found.1);
     match (&ledger.good, tried) {
         (Some(good), false) => build(stage, project, &target.key, good.release().clone()).map(Some),
         _ => Ok(None),
     }
+}
+
+fn held(ledger: &Ledger, release: &Release) -> Held {
+    let veto = ledger.vetoed.get(&release.id());
+    Held { images: release.summary(), why: veto.map_or_else(|| "it collapsed".into(), |veto| veto.reason.clone()) }
 }
 
 fn usable(stage: &Stage, project: &Project, key: &StageKey) -> Result<Vec<Source>, String> {

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use uuid::Uuid;
 
 use crate::{
-    api::{Stage, StageStatus},
+    api::{Project, Stage, StageStatus},
     cluster::index::StageKey,
     controllers::{
         context::Context,
@@ -67,9 +67,10 @@ impl Memory {
     }
 }
 
-/// The memory of a stage that was not known yet: its rows are made, or revived with their history.
-pub async fn open(ctx: &Context, stage: &Stage, key: &StageKey) -> Result<Memory, Error> {
-    let project = ctx.store.project_upsert(ctx.ids.next(), &key.namespace, &stage.spec.project).await?;
+/// The memory of a stage that was not known yet: its rows are made, or revived with their history. Takes the project
+/// that it belongs to, because a name alone makes no row.
+pub async fn open(ctx: &Context, stage: &Stage, project: &Project, key: &StageKey) -> Result<Memory, Error> {
+    let project = ctx.store.project_upsert(ctx.ids.next(), &key.namespace, &project.name_any()).await?;
     let uid = stage.uid().unwrap_or_default();
     let new = NewStage {
         id: ctx.ids.next(),
@@ -101,7 +102,6 @@ async fn read(ctx: &Context, target: Uuid) -> Result<Memory, Error> {
 
 /// What is stored about a stage, as the leader remembers it.
 pub fn remember(state: TargetState) -> Result<Memory, Error> {
-    let good_snapshot = state.good.as_ref().map(|good| good.stored.deploy.snapshot.clone());
     let mut hooks: BTreeMap<Uuid, BTreeMap<_, _>> = BTreeMap::new();
     for hook in state.hooks {
         let run = match hook.ok {
@@ -118,14 +118,20 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         Ok::<_, Error>(Entry { deploy, snapshot: snapshot.into(), request: stored.stored.request, hooks })
     };
     let good = state.good.map(&mut entry).transpose()?;
-    let open = state.open.into_iter().map(entry).collect::<Result<_, _>>()?;
+    let open: Vec<Entry> = state.open.into_iter().map(entry).collect::<Result<_, _>>()?;
+    // Of an older snapshot, which is not loaded, the worst is assumed.
+    let known: BTreeMap<String, bool> = open
+        .iter()
+        .chain(&good)
+        .map(|entry: &Entry| (entry.deploy.snapshot.clone(), record::has_storage(&entry.snapshot)))
+        .collect();
     let finished = |stored: StoredDeploy| Finished { images: stored.release.summary(), deploy: stored.deploy };
     let instance = |row: crate::store::Instance| {
         let instance = Instance {
             deploy: row.deploy,
             release: row.release,
             failed: row.status == InstanceStatus::Failed,
-            storage: good_snapshot.as_ref() != Some(&row.snapshot),
+            storage: known.get(&row.snapshot).copied().unwrap_or(true),
             made: row.created_at,
         };
         (row.name, instance)

@@ -72,36 +72,29 @@ pub fn outcome(situation: &Situation<'_>) -> Outcome {
 
 /// Nothing is under way: what runs, and whether that is what is wanted.
 fn settled(situation: &Situation<'_>) -> Outcome {
+    const AGAIN: &str = "ask again with the annotation stagekeeper.dev/retry=<any new value>";
     let Situation { ledger, decided, .. } = situation;
-    let way_out =
-        "push a newer image, change the spec, or ask again with the annotation stagekeeper.dev/retry=<any new value>";
-    let failure =
-        ledger.history.iter().find(|finished| matches!(finished.deploy.state, State::Failed | State::RolledBack));
-    let why = failure.and_then(|finished| finished.deploy.message.as_deref()).unwrap_or("it failed before");
-    let serves = ledger.good.as_ref().map(|good| good.release().summary());
-    let latest = ledger.latest();
-    let failed = latest.is_some_and(|latest| matches!(latest.state, State::Failed | State::RolledBack));
-    match (serves, &decided.held_back) {
-        (Some(serves), Some(held)) => {
-            Outcome::stalled("RolledBack", format!("{held} failed: {why}; {serves} serves; {way_out}"))
+    let latest = ledger.history.front();
+    let failed = latest.filter(|latest| matches!(latest.deploy.state, State::Failed | State::RolledBack));
+    let Some(serves) = ledger.good.as_ref().map(|good| good.release().summary()) else {
+        let Some(latest) = latest else {
+            return Outcome::reconciling("Starting", "no deploy has been made yet");
+        };
+        let why = latest.deploy.message.as_deref().unwrap_or("the first deploy did not succeed");
+        return Outcome::stalled("DeployFailed", format!("{why}; change the spec, push a newer image, or {AGAIN}"));
+    };
+    let stays = |word, images: &str, why: &str| {
+        let ways = format!("push a newer image, change the spec, or {AGAIN}");
+        Outcome::stalled(word, format!("{images} failed: {why}; {serves} serves; {ways}"))
+    };
+    match (&decided.held_back, failed) {
+        (Some(held), _) => stays("RolledBack", &held.images, &held.why),
+        (None, Some(failed)) if !decided.serves => {
+            let word = if failed.deploy.state == State::RolledBack { "RolledBack" } else { "DeployFailed" };
+            stays(word, &failed.images, failed.deploy.message.as_deref().unwrap_or("it did not succeed"))
         }
-        (Some(serves), None) if failed => Outcome::stalled("RolledBack", format!("{why}; {serves} serves; {way_out}")),
-        (Some(serves), None) if situation.unready => {
-            Outcome::reconciling("Unready", format!("{serves}: not all pods are ready"))
-        }
-        (Some(serves), None) => Outcome::ready("Serving", format!("{serves} serves")),
-        (None, _) => match latest {
-            Some(latest) => {
-                let why = latest.message.as_deref().unwrap_or("the first deploy did not succeed");
-                Outcome::stalled(
-                    "DeployFailed",
-                    format!(
-                        "{why}; change the spec, push a newer image, or ask again with the annotation stagekeeper.dev/retry=<any new value>"
-                    ),
-                )
-            }
-            None => Outcome::reconciling("Starting", "no deploy has been made yet"),
-        },
+        _ if situation.unready => Outcome::reconciling("Unready", format!("{serves}: not all pods are ready")),
+        _ => Outcome::ready("Serving", format!("{serves} serves")),
     }
 }
 

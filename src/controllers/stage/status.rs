@@ -45,6 +45,7 @@ pub fn status(before: &StageStatus, facts: &Facts<'_>, now: Timestamp) -> StageS
         observed_generation: facts.generation,
         conditions: conditions::conditions(&before.conditions, facts.outcome, facts.generation, now),
         release: good.map(|entry| entry.deploy.release.to_string()),
+        images: good.map(|entry| bounded(entry.release().images())),
         url: facts.url.clone(),
         deploy: facts.ledger.latest().map(|deploy| deploy_status(deploy, facts.waiting)),
         instances: facts
@@ -73,6 +74,13 @@ pub fn status(before: &StageStatus, facts: &Facts<'_>, now: Timestamp) -> StageS
             .collect(),
         last_handled_retry: facts.handled_retry.clone(),
     }
+}
+
+/// A deploy that an error keeps from going on: that is what it waits for.
+pub fn held_up(deploy: &Deploy, error: &Outcome) -> DeployStatus {
+    let waiting =
+        Waiting { reason: error.reason().into(), message: error.message().into(), blocker: None, until: None };
+    deploy_status(deploy, Some(&waiting))
 }
 
 fn deploy_status(deploy: &Deploy, waiting: Option<&Waiting>) -> DeployStatus {
@@ -141,3 +149,6 @@ pub fn due(before: &StageStatus, after: &StageStatus, pending_since: Timestamp) 
     let urgent = !passing && state(before) != state(after) || stalled(before) != stalled(after);
     Some(if urgent { pending_since } else { pending_since.saturating_add(SETTLE).unwrap_or(pending_since) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,10 @@ fn one(
             }
             let verdict = policy.choose(tags, held.and_then(|held| held.tag.as_deref()));
             match (verdict.newer(), held) {
-                (Some(tag), _) => lookup(source, tag, None, known, out).map(|digest| image(Some(tag), digest)),
+                // Looked up again and again until it serves: the tag of an image that failed may get a mended one.
+                (Some(tag), _) => {
+                    lookup(source, tag, Some(*interval), known, out).map(|digest| image(Some(tag), digest))
+                }
                 (None, Some(held)) => Ok(held.clone()),
                 (None, None) => Err(Missing {
                     service: source.service.clone(),
@@ -176,8 +179,11 @@ pub fn cause(before: Option<&Release>, after: &Release, sources: &[Source]) -> S
             let version =
                 |image: &ReleaseImage| image.tag.clone().unwrap_or_else(|| image.digest.chars().take(19).collect());
             let from = old.map_or_else(|| "nothing".to_owned(), version);
+            // A tag that moved: only the digest tells the two apart.
+            let moved = old.is_some_and(|old| version(old) == version(image));
+            let to = if moved { image.digest.chars().take(19).collect() } else { version(image) };
             let how = if pinned { " (pinned)" } else { "" };
-            Some(format!("{service} {from} → {}{how}", version(image)))
+            Some(format!("{service} {from} → {to}{how}"))
         })
         .collect();
     if changed.is_empty() { "configuration changed".into() } else { changed.join(", ") }

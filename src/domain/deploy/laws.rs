@@ -7,7 +7,7 @@ use proptest::{collection::vec, option, prelude::*};
 use uuid::Uuid;
 
 use super::{
-    Decision, Deploy, Effect, Health, Hooks, LastGood, Observation, Policy, Problem, Queue, Route, State, Step,
+    Decision, Deploy, Effect, Health, Hooks, LastGood, Observation, Policy, Problem, Queue, Route, Shared, State, Step,
     Waiting, Workloads, follow, next, table::EDGES,
 };
 use crate::domain::{actor::Actor, release::ReleaseId};
@@ -80,12 +80,25 @@ prop_compose! {
     }
 }
 
+fn shared() -> impl Strategy<Value = Shared> {
+    let starting = |fatal| Shared::Starting { progress: "db 0/1 ready".into(), problem: fatal };
+    prop_oneof![
+        3 => Just(Shared::Ready),
+        1 => Just(starting(None)),
+        1 => any::<bool>().prop_map(move |fatal| starting(Some(Problem {
+            reason: "ImagePullBackOff".into(),
+            message: "pod db-1: no such image".into(),
+            fatal,
+        }))),
+    ]
+}
+
 prop_compose! {
     fn observations()(
         queue in queues(),
         abort in option::weighted(0.1, Just(Actor::User("jane".into()))),
         before_start in hooks(), before_traffic in hooks(), verify in hooks(),
-        workloads in workloads(),
+        workloads in workloads(), shared in shared(),
         routed: bool,
         successes in 0u32..4, failures in 0u32..6,
         traffic_here: bool,
@@ -93,7 +106,7 @@ prop_compose! {
         good in option::of(any::<bool>()),
     ) -> Observation {
         Observation {
-            queue, abort, before_start, before_traffic, verify, workloads,
+            queue, abort, before_start, before_traffic, verify, shared, workloads,
             route: if routed { Route::Ready } else { Route::Waiting("ingress has no address".into()) },
             health: Health { successes, failures, last_failure: Some("GET /healthz: 503".into()) },
             traffic_here, evidence_collected,
@@ -103,12 +116,13 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn policies()(rollback: bool, successes in 0u32..4, failures in 0u32..6, waves in 0u32..4, limit in 0u64..400) -> Policy {
+    fn policies()(rollback: bool, successes in 0u32..4, failures in 0u32..6, waves in 0u32..4, shared_waves in 0u32..3, limit in 0u64..400) -> Policy {
         Policy {
             pending: Duration::from_secs(limit * 3),
             pull: Duration::from_secs(limit),
             start: Duration::from_secs(limit / 2),
             waves,
+            shared_waves,
             success_threshold: successes,
             failure_threshold: failures,
             rollback_on_failure: rollback,
@@ -214,6 +228,7 @@ proptest! {
     #[test]
     fn the_health_of_another_snapshot_moves_nothing_forward(state in states(), mut seen in observations(), policy in policies(), now in 0i64..10_000) {
         seen.workloads.snapshot = Some("another".into());
+        seen.shared = Shared::Ready;
         if let Step::Advance(taken) = next(&deploy(state, 0), &seen, &policy, at(now)).step {
             prop_assert!(!matches!(taken.to, State::Starting | State::Success), "{taken:?}");
             prop_assert!(taken.from != State::Starting || taken.to != State::ConfiguringProxy, "{taken:?}");
@@ -236,6 +251,25 @@ proptest! {
         seen.before_start = Hooks::Outstanding("migrate runs".into());
         let decision = next(&deploy(State::Pulling, 0), &seen, &policy, at(now));
         prop_assert!(!decision.effects.contains(&Effect::ApplyInstance));
+    }
+
+    #[test]
+    fn no_migration_runs_before_what_it_talks_to_is_ready(mut seen in observations(), policy in policies(), now in 0i64..10_000) {
+        let starting = Shared::Starting { progress: "db 0/1 ready".into(), problem: None };
+        seen.before_start = Hooks::Outstanding("migrate is to run".into());
+        seen.shared = starting;
+        seen.workloads = Workloads::default();
+        seen.abort = None;
+        let decision = next(&deploy(State::Pulling, 0), &seen, &policy, at(now));
+        prop_assert!(!decision.effects.iter().any(|effect| matches!(effect, Effect::RunHooks(_))));
+        let limit = policy.pull + policy.start * policy.shared_waves;
+        if now < i64::try_from(limit.as_secs()).unwrap() {
+            prop_assert_eq!(decision.effects, vec![Effect::ApplyShared]);
+        } else {
+            let Step::Advance(taken) = decision.step else { panic!("it waits for ever") };
+            prop_assert_eq!((taken.to, taken.reason), (State::Failed, "StartDeadlineExceeded"));
+            prop_assert!(taken.message.contains("db 0/1 ready"), "{}", taken.message);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Deploy, Hooks, Observation, Phase, Policy, Queue, Route, State, Waiting,
+    Deploy, Hooks, Observation, Phase, Policy, Queue, Route, Shared, State, Waiting,
     table::{self, Edge},
 };
 
@@ -55,6 +55,8 @@ pub struct Transition {
 pub enum Effect {
     /// The jobs of this phase run, each once.
     RunHooks(Phase),
+    /// The services that instances share exist as rendered, as far as their dependencies are ready.
+    ApplyShared,
     /// The instance's services and workloads exist as rendered, as far as their dependencies are ready.
     ApplyInstance,
     /// The instance's and the target's routes exist.
@@ -122,7 +124,7 @@ fn active(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
     if let Some(problem) = fatal {
         return advance(deploy, &table::WORKLOAD_FAILED, format!("{}: {}", problem.reason, problem.message));
     }
-    let (limit, edge) = deadline(deploy.state, policy);
+    let (limit, edge) = deadline(deploy.state, seen, policy);
     let deadline = after(deploy.since, limit);
     if now >= deadline {
         return advance(deploy, edge, format!("not done within {}: {}", human(limit), waiting.message));
@@ -139,15 +141,31 @@ enum Look {
 fn pulling(deploy: &Deploy, seen: &Observation) -> Look {
     match &seen.before_start {
         Hooks::Failed(message) => return Look::Broken(&table::HOOK_FAILED, message.clone()),
-        Hooks::Outstanding(which) => {
-            return hooks_outstanding(Vec::new(), Phase::BeforeStart, which);
-        }
+        Hooks::Outstanding(which) => return before_start(seen, which),
         Hooks::Done => {}
     }
     if runs_this(deploy, seen) && seen.workloads.pulled {
         return Look::Done(&table::PULLED, "every pod has its images".into());
     }
     Look::Outstanding(vec![Effect::ApplyInstance], workloads_waiting(seen, "PullingImages"))
+}
+
+/// Migrations talk to what all instances share, such as the database, so that is there first.
+fn before_start(seen: &Observation, which: &str) -> Look {
+    let held = vec![Effect::ApplyShared];
+    match &seen.shared {
+        Shared::Ready => hooks_outstanding(held, Phase::BeforeStart, which),
+        Shared::Starting { problem: Some(problem), .. } if problem.fatal => {
+            Look::Broken(&table::WORKLOAD_FAILED, format!("{}: {}", problem.reason, problem.message))
+        }
+        Shared::Starting { problem: Some(problem), .. } => {
+            Look::Outstanding(held, waiting(&problem.reason, problem.message.clone()))
+        }
+        Shared::Starting { progress, .. } => {
+            let message = format!("beforeStart hooks wait for shared services: {progress}");
+            Look::Outstanding(held, waiting("StartingShared", message))
+        }
+    }
 }
 
 fn starting(deploy: &Deploy, seen: &Observation) -> Look {
@@ -238,9 +256,16 @@ fn failed(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
 }
 
 /// How long a state may last and which edge ends it.
-fn deadline(state: State, policy: &Policy) -> (Duration, &'static Edge) {
+fn deadline(state: State, seen: &Observation, policy: &Policy) -> (Duration, &'static Edge) {
     match state {
-        State::Pulling => (policy.pull.saturating_add(policy.hooks.before_start), &table::PULL_TOO_LONG),
+        State::Pulling => {
+            // Shared services pull and start within the same state, before its hooks.
+            let shared = policy.pull.saturating_add(policy.start.saturating_mul(policy.shared_waves));
+            match (&seen.before_start, &seen.shared) {
+                (Hooks::Outstanding(_), Shared::Starting { .. }) => (shared, &table::START_TOO_LONG),
+                _ => (shared.saturating_add(policy.hooks.before_start), &table::PULL_TOO_LONG),
+            }
+        }
         State::Starting => {
             let waves = policy.start.saturating_mul(policy.waves.max(1));
             (waves.saturating_add(policy.hooks.before_traffic), &table::START_TOO_LONG)

@@ -18,6 +18,8 @@ pub struct Observation {
     pub before_traffic: Hooks,
     /// Hooks by phase.
     pub verify: Hooks,
+    /// What hooks before the start need: the services that all instances share.
+    pub shared: Shared,
     /// The workloads of the instance.
     pub workloads: Workloads,
     /// The instance's services and routes.
@@ -105,6 +107,20 @@ pub struct Workloads {
     pub progress: String,
     /// The first thing that is wrong.
     pub problem: Option<Problem>,
+}
+
+/// The services that the target's instances share, as hooks before the start find them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shared {
+    /// All are as rendered and ready, or there are none.
+    Ready,
+    /// Some are not.
+    Starting {
+        /// Which, for people: `db 0/1 ready`.
+        progress: String,
+        /// The first thing that is wrong.
+        problem: Option<Problem>,
+    },
 }
 
 /// Something that is wrong with a pod or workload.

@@ -42,6 +42,8 @@ pub struct Policy {
     pub start: Duration,
     /// Number of waves that `dependsOn` makes: 1 when nothing depends on anything.
     pub waves: u32,
+    /// Number of waves with services that hooks before the start wait for; 0 when there are no such hooks.
+    pub shared_waves: u32,
     /// Longest wait for routes to be accepted.
     pub proxy: Duration,
     /// Longest time of probing.
@@ -76,6 +78,7 @@ impl Default for Policy {
             pull: Duration::from_mins(5),
             start: Duration::from_mins(5),
             waves: 1,
+            shared_waves: 0,
             proxy: Duration::from_mins(1),
             health: Duration::from_mins(2),
             hooks: HookBudget::default(),

@@ -29,11 +29,11 @@ macro_rules! edges {
 edges! {
     STARTED: &[State::Pending] => Pulling, "Started", "every gate is open and no other deploy of the target is past pending";
     SUPERSEDED: &[State::Pending] => Superseded, "SupersededByNewer", "a newer deploy is pending and the queue policy is `latest`";
-    PENDING_TOO_LONG: &[State::Pending] => Aborted, "PendingDeadlineExceeded", "no gate opened before `timeouts.pending`";
+    PENDING_TOO_LONG: &[State::Pending] => Aborted, "PendingDeadlineExceeded", "the way did not open within 7 days";
     PULLED: &[State::Pulling] => Starting, "ImagesPulled", "`beforeStart` hooks succeeded and every applied pod has its images";
     PULL_TOO_LONG: &[State::Pulling] => Failed, "PullDeadlineExceeded", "`timeouts.pull` passed; the message names the pod or registry answer";
     READY: &[State::Starting] => ConfiguringProxy, "InstanceReady", "all replicas are ready and `beforeTraffic` hooks succeeded";
-    START_TOO_LONG: &[State::Starting] => Failed, "StartDeadlineExceeded", "`timeouts.start` passed for every wave of dependencies";
+    START_TOO_LONG: &[State::Pulling, State::Starting] => Failed, "StartDeadlineExceeded", "`timeouts.start` passed for every wave of dependencies, or of the shared services that `beforeStart` hooks need";
     ROUTED: &[State::ConfiguringProxy] => HealthChecking, "RouteReady", "services and route are accepted by whatever serves them";
     PROXY_TOO_LONG: &[State::ConfiguringProxy] => Failed, "ProxyDeadlineExceeded", "`timeouts.proxy` passed";
     HEALTHY: &[State::HealthChecking] => Success, "TrafficSwitched", "enough good probes, `verify` hooks succeeded, and traffic was seen at the instance";

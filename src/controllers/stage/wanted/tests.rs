@@ -176,6 +176,22 @@ fn a_followed_tag_is_looked_at_again_and_a_fixed_one_is_not() {
 }
 
 #[test]
+fn a_newer_tag_is_looked_at_again_until_it_serves() {
+    let about = |found: &Resolution| {
+        let tag = |(question, interval): (&Question, &Option<Duration>)| match &question.about {
+            About::Tag(tag, _) => Some((tag.clone(), *interval)),
+            About::Tags => None,
+        };
+        found.questions.iter().find_map(tag)
+    };
+    let listing = || registry(tags(&["1.0.0", "1.1.0"]), &[]);
+    let newer = resolve(&[source(semver(">=1.0"), false)], Some(&serving("1.0.0")), listing());
+    assert_eq!(about(&newer), Some(("1.1.0".to_owned(), Some(Duration::from_mins(5)))));
+    let served = resolve(&[source(semver(">=1.0"), false)], Some(&serving("1.1.0")), listing());
+    assert_eq!(about(&served), None, "what serves does not follow its tag");
+}
+
+#[test]
 fn a_cause_names_what_differs() {
     let sources = [source(semver(">=1.0"), false)];
     let pinned = [source(Which::Tag("1.0.0".into()), true)];
@@ -183,4 +199,7 @@ fn a_cause_names_what_differs() {
     assert_eq!(cause(Some(&serving("1.0.0")), &serving("1.1.0"), &sources), "web 1.0.0 → 1.1.0");
     assert_eq!(cause(Some(&serving("1.1.0")), &serving("1.0.0"), &pinned), "web 1.1.0 → 1.0.0 (pinned)");
     assert_eq!(cause(Some(&serving("1.0.0")), &serving("1.0.0"), &sources), "configuration changed");
+    let mut moved = serving("1.0.0");
+    moved.0.get_mut("web").unwrap().digest = format!("sha256:{}", "4".repeat(64));
+    assert_eq!(cause(Some(&serving("1.0.0")), &moved, &sources), "web 1.0.0 → sha256:444444444444");
 }

@@ -115,7 +115,8 @@ async fn endless_logs_are_cut_to_their_end() {
         if uri.contains("/events") {
             return events(&[]);
         }
-        let lines: String = (0..100_000).map(|n| format!("2026-01-01T00:00:05Z line {n}\n")).collect();
+        let lines: String =
+            (0..100_000).flat_map(|n| [format!("2026-01-01T00:00:05Z line {n}"), "\n".to_owned()]).collect();
         (200, lines)
     });
     let limits = Limits { log_lines: 3, ..Limits::default() };

@@ -73,7 +73,8 @@ impl Server {
 }
 
 async fn respond(answer: Answer) -> Result<Response<Stuff>, tower::BoxError> {
-    let lines = |events: Vec<Value>| events.iter().map(|event| format!("{event}\n")).collect::<String>();
+    let lines =
+        |events: Vec<Value>| events.iter().flat_map(|event| [event.to_string(), "\n".to_owned()]).collect::<String>();
     let (code, body) = match answer {
         Answer::List(version, items) => {
             let items: Vec<Value> = items.into_iter().map(|(name, version)| object(name, version)).collect();

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::labels;
+use crate::cluster::index::view::{Condition, ContainerView, Exit, PodPhase};
 
 fn metadata() -> ObjectMeta {
     let pairs = [

@@ -1,0 +1,42 @@
+//! The whole product on a real node: the operator as a process, a real registry, real pods, and Postgres.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/images.rs"]
+mod images;
+#[path = "support/operator.rs"]
+mod operator;
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/shop.rs"]
+mod shop;
+#[path = "support/visitors.rs"]
+mod visitors;
+
+#[path = "e2e/discovery.rs"]
+mod discovery;
+#[path = "e2e/hooks.rs"]
+mod hooks;
+#[path = "e2e/inputs.rs"]
+mod inputs;
+#[path = "e2e/instances.rs"]
+mod instances;
+#[path = "e2e/lab.rs"]
+mod lab;
+#[path = "e2e/lifecycle.rs"]
+mod lifecycle;
+#[path = "e2e/quiet.rs"]
+mod quiet;
+#[path = "e2e/recorder.rs"]
+mod recorder;
+#[path = "e2e/rollback.rs"]
+mod rollback;
+#[path = "e2e/routes.rs"]
+mod routes;
+#[path = "e2e/story.rs"]
+mod story;
+#[path = "e2e/strategies.rs"]
+mod strategies;
+#[path = "e2e/volumes.rs"]
+mod volumes;
