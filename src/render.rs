@@ -115,12 +115,19 @@ impl Manifests {
 /// # Errors
 /// What is wrong with the snapshot; never for one that [`Snapshot::build`] made with this version of the program.
 pub fn instance(snapshot: &Snapshot, instance: &str, ctx: &Context) -> Result<Manifests, Problems> {
-    let hash = snapshot.hash();
+    instance_of(snapshot, &snapshot.hash(), instance, ctx)
+}
+
+/// As [`instance`], for a caller who knows the snapshot's hash: finding it out is a good part of the work.
+///
+/// # Errors
+/// What is wrong with the snapshot.
+pub fn instance_of(snapshot: &Snapshot, hash: &str, instance: &str, ctx: &Context) -> Result<Manifests, Problems> {
     let order = order::waves(&snapshot.services).map_err(|circle| order::problem(&circle))?;
     let waves = order.into_iter().map(|wave| {
         let services = wave.into_iter().map(|service| {
             let copy = Copy::new(snapshot, service, instance);
-            workload::manifests(&copy, instance, &hash, ctx)
+            workload::manifests(&copy, instance, hash, ctx)
         });
         Ok(Wave { services: services.collect::<Result<_, Problems>>()? })
     });

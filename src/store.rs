@@ -24,8 +24,8 @@ mod vetoes;
 pub use audit::{AuditBreak, AuditEntry, AuditVerdict, NewAuditEntry};
 pub use connect::{ConnectOptions, Store};
 pub use deploys::{
-    Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage, NewDeploy,
-    Place, StoredDeploy, StoredTransition, TargetState, time_in_states,
+    Adopted, Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage,
+    NewDeploy, Place, StoredDeploy, StoredTransition, TargetState, time_in_states,
 };
 pub use error::{Class, StoreError};
 pub use hooks::{HookRun, HookStart};

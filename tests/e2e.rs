@@ -14,8 +14,14 @@ mod shop;
 #[path = "support/visitors.rs"]
 mod visitors;
 
+#[path = "e2e/ahead.rs"]
+mod ahead;
 #[path = "e2e/discovery.rs"]
 mod discovery;
+#[path = "e2e/evidence.rs"]
+mod evidence;
+#[path = "e2e/gate.rs"]
+mod gate;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/inputs.rs"]
@@ -26,6 +32,8 @@ mod instances;
 mod lab;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
+#[path = "e2e/ownership.rs"]
+mod ownership;
 #[path = "e2e/quiet.rs"]
 mod quiet;
 #[path = "e2e/recorder.rs"]

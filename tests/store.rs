@@ -4,6 +4,8 @@
 #[path = "support/postgres.rs"]
 mod postgres;
 
+#[path = "store/adopt.rs"]
+mod adopt;
 #[path = "store/audit.rs"]
 mod audit;
 #[path = "store/connect.rs"]

@@ -19,7 +19,7 @@ pub const SERVICE: &str = "stagekeeper.dev/service";
 pub const INSTANCE: &str = "stagekeeper.dev/instance";
 /// Label: content hash of the release that a workload runs.
 pub const RELEASE: &str = "stagekeeper.dev/release";
-/// Label: id of the deploy that made or last changed an object.
+/// Label of hooks' Jobs, annotation of everything else: id of the deploy that made or last changed an object.
 pub const DEPLOY: &str = "stagekeeper.dev/deploy";
 /// Label: hash of the snapshot that an object was rendered from.
 pub const SNAPSHOT: &str = "stagekeeper.dev/snapshot";
@@ -37,6 +37,8 @@ pub const SCOPE_STAGE: &str = "stage";
 
 /// The usual label that names the tool in charge of an object; its value is [`FIELD_MANAGER`].
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Selects what we made for any stage, and nothing that merely carries a label of ours.
+pub const OURS: &str = "stagekeeper.dev/stage,app.kubernetes.io/managed-by=stagekeeper";
 /// The usual label that names the application; its value is the project's name.
 pub const PART_OF: &str = "app.kubernetes.io/part-of";
 /// The usual label that names one part of an application; its value is the service's name.
@@ -52,6 +54,11 @@ pub const RETRY: &str = "stagekeeper.dev/retry";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_ours_is_selected_by_stage_and_tool() {
+        assert_eq!(OURS, format!("{STAGE},{MANAGED_BY}={FIELD_MANAGER}"));
+    }
 
     #[test]
     fn our_keys_carry_our_prefix_and_fit_the_limits_of_a_label_key() {

@@ -1,14 +1,15 @@
 //! The one write path: every object that Stagekeeper makes, changes or deletes goes through here.
 //!
 //! Writes are server-side applies with one field manager, so repeating one is harmless and fields that others own
-//! stay theirs. What the API server replies goes straight into the [`Index`], so that the next reconcile sees it.
+//! stay theirs. An object that somebody else made under a name of ours is never touched. What the API server replies goes straight into the [`Index`], so that the next reconcile sees it.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::ACCEPT;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, ValidationDirective};
+use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions, ValidationDirective};
 use kube::core::Request;
 use kube::{Client, Resource};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use super::error::{ApiError, Class, Target};
 use super::index::{Index, Kind};
-use crate::api::labels::FIELD_MANAGER;
+use crate::api::labels::{self, FIELD_MANAGER};
 
 /// How long a write may take as a whole.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -76,6 +77,7 @@ struct ReplyMeta {
     resource_version: String,
     generation: i64,
     deletion_timestamp: Option<Box<str>>,
+    labels: BTreeMap<String, String>,
 }
 
 impl Default for Reply {
@@ -93,25 +95,67 @@ impl Writer {
     /// Makes the object what it should be: creates it, or changes the fields that are given and takes back those
     /// that we gave before and do not give now.
     ///
+    /// What is not known to be ours is written without force. Names that people may choose too, because they hold no hash,
+    /// are looked at before that: two owners of different fields would not even conflict.
+    ///
     /// # Errors
-    /// When the API server refuses or cannot be reached.
+    /// When the API server refuses or cannot be reached; class [`Class::Taken`] when somebody else has the name.
     pub async fn apply<K>(&self, object: &K) -> Result<Applied, ApiError>
     where
         K: Resource<DynamicType = ()> + Serialize + Debug,
     {
         let target = target::<K>("create and patch", "", object)?;
         let kind = Kind::find(&K::group(&()), &K::kind(&()));
-        let params = PatchParams {
-            // A misspelt field is an error with its path in it, not a field that silently does nothing.
-            field_validation: Some(ValidationDirective::Strict),
-            ..PatchParams::apply(FIELD_MANAGER).force()
+        let namespace = target.namespace.as_deref().unwrap_or_default();
+        let known = kind.is_some_and(|kind| self.index.knows(kind, namespace, &target.name));
+        let ours = object.meta().labels.as_ref();
+        let plain = ours.is_some_and(|ours| ours.contains_key(labels::STAGE) && !ours.contains_key(labels::INSTANCE));
+        if kind.is_some() && !known && plain {
+            self.refuse_taken(&target, object).await?;
+        }
+        let text = match self.patch(&target, object, kind, known).await {
+            Err(conflict) if !known && conflict.class() == Class::Conflict => {
+                self.refuse_taken(&target, object).await?;
+                self.patch(&target, object, kind, true).await?
+            }
+            text => text?,
         };
-        let request = path::<K>(&target).patch(&target.name, &params, &Patch::Apply(object));
-        let text = self.send(&target, request, kind.is_none()).await?;
         if let Some(kind) = kind {
             self.index.wrote(kind, &text).map_err(|err| unreadable(&target, err))?;
         }
         read(&target, &text)
+    }
+
+    async fn patch<K>(&self, target: &Target, object: &K, kind: Option<Kind>, force: bool) -> Result<String, ApiError>
+    where
+        K: Resource<DynamicType = ()> + Serialize + Debug,
+    {
+        let params = PatchParams {
+            force,
+            // A misspelt field is an error with its path in it, not a field that silently does nothing.
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::apply(FIELD_MANAGER)
+        };
+        let request = path::<K>(target).patch(&target.name, &params, &Patch::Apply(object));
+        self.send(target, request, kind.is_none()).await
+    }
+
+    /// Looks whether somebody else has the object's name. That nobody has it is fine.
+    async fn refuse_taken<K>(&self, target: &Target, object: &K) -> Result<(), ApiError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let look = Target { verbs: "get", ..target.clone() };
+        let request = path::<K>(&look).get(&look.name, &GetParams::default());
+        let found = match self.send(&look, request, true).await {
+            Ok(text) => serde_json::from_str::<Reply>(&text).map_err(|err| unreadable(&look, err))?.metadata.labels,
+            Err(err) if matches!(err.class(), Class::NotFound | Class::NotServed) => return Ok(()),
+            Err(err) => return Err(err),
+        };
+        let ours = object.meta().labels.clone().unwrap_or_default();
+        let marks = [labels::MANAGED_BY, labels::STAGE];
+        let same = marks.iter().all(|mark| found.get(*mark).is_some() && found.get(*mark) == ours.get(*mark));
+        if same { Ok(()) } else { Err(ApiError::taken(target)) }
     }
 
     /// Deletes an object; what it owns is deleted in the background. That it is already gone, or replaced by another
@@ -205,12 +249,13 @@ impl Writer {
         read(&target, &text)
     }
 
-    /// Deletes every object of a kind that carries all of these labels. For kinds that are not watched: what is watched
-    /// is deleted by name and identity.
+    /// Deletes every object of a kind that we made and whose labels meet all of these demands (`key=value`, `!key`),
+    /// except those with one of these names. For kinds that are not watched: what is watched is deleted by name and
+    /// identity.
     ///
     /// # Errors
     /// When the API server refuses or cannot be reached.
-    pub async fn delete_labelled<K>(&self, namespace: &str, labels: &[(&str, &str)]) -> Result<(), ApiError>
+    pub async fn delete_labelled<K>(&self, namespace: &str, demands: &[String], except: &[&str]) -> Result<(), ApiError>
     where
         K: Resource<DynamicType = ()>,
     {
@@ -221,8 +266,12 @@ impl Writer {
             namespace: Some(namespace.into()),
             name: String::new(),
         };
-        let selector: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let list = ListParams::default().labels(&selector.join(","));
+        let selector = format!("{}={FIELD_MANAGER},{}", labels::MANAGED_BY, demands.join(","));
+        let names: Vec<String> = except.iter().map(|name| format!("metadata.name!={name}")).collect();
+        let mut list = ListParams::default().labels(&selector);
+        if !names.is_empty() {
+            list = list.fields(&names.join(","));
+        }
         let request = path::<K>(&target).delete_collection(&DeleteParams::background(), &list);
         self.send(&target, request, false).await.map(drop)
     }

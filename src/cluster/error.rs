@@ -29,6 +29,8 @@ pub enum Class {
     NotServed,
     /// The object is not the one, or not in the version, that the call was meant for.
     Conflict,
+    /// Somebody else has an object of that name.
+    Taken,
     /// The object is not acceptable to the API server: the input must change.
     Invalid,
     /// Worth trying again: overload, restart, timeout, lost connection, expired credentials.
@@ -47,6 +49,7 @@ impl Class {
             Self::NotFound => "NotFound",
             Self::NotServed => "KindNotServed",
             Self::Conflict => "Conflict",
+            Self::Taken => "NameTaken",
             Self::Invalid => "Invalid",
             Self::Transient => "ApiServerUnavailable",
         }
@@ -147,6 +150,22 @@ impl ApiError {
         Self::invalid(format!("{} is not valid: it needs a name and a namespace", target.object()))
     }
 
+    /// The name belongs to an object that we did not make.
+    pub(crate) fn taken(target: &Target) -> Self {
+        let message = format!(
+            "{} exists and is not ours: it lacks the labels that Stagekeeper gives its objects, and is left alone. \
+             Delete or rename it, or give the stage or the service another name",
+            target.object()
+        );
+        Self { class: Class::Taken, code: 0, message: cut(&message), retry_after: None }
+    }
+
+    /// The process does not lead any more, so it must not write.
+    pub(crate) fn deposed(target: &Target) -> Self {
+        let message = format!("{} is left to the next leader: leadership was lost", target.object());
+        Self { class: Class::Conflict, code: 0, message: cut(&message), retry_after: None }
+    }
+
     fn invalid(message: String) -> Self {
         Self { class: Class::Invalid, code: 0, message: cut(&message), retry_after: None }
     }
@@ -182,7 +201,7 @@ impl ApiError {
                 )
             }
             Class::Conflict => format!("{object} was changed or replaced meanwhile: {said}"),
-            Class::Invalid => format!("{object} is not valid: {said}"),
+            Class::Invalid | Class::Taken => format!("{object} is not valid: {said}"),
             Class::Transient => {
                 format!("{object}: the API server answered {}: {said}", status.code)
             }

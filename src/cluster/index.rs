@@ -144,6 +144,11 @@ impl Index {
         Triggers(self.0.triggers.clone())
     }
 
+    /// Whether there is such an object, and it is ours.
+    pub(super) fn knows(&self, kind: Kind, namespace: &str, name: &str) -> bool {
+        self.memory().knows(kind, namespace, name)
+    }
+
     /// Every kind has been listed once. Before that, an absent child means nothing.
     pub fn is_synced(&self) -> bool {
         *self.0.synced.borrow()

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use kube::runtime::reflector::{ObjectRef, Store as Reflected};
@@ -127,20 +130,35 @@ impl Triggers {
 /// What is remembered of each stage. One pass at a time has a stage's memory: the runtime never runs two of the same
 /// object, so taking it out and putting it back needs no lock in between.
 #[derive(Default)]
-pub struct Memories(Mutex<HashMap<StageKey, Memory>>);
+pub struct Memories {
+    by_stage: Mutex<HashMap<StageKey, Memory>>,
+    unwritten: AtomicUsize,
+}
 
 impl Memories {
     /// Takes a stage's memory.
     pub fn take(&self, key: &StageKey) -> Option<Memory> {
-        self.lock().remove(key)
+        let memory = self.lock().remove(key)?;
+        if memory.unwritten_since.is_some() {
+            self.unwritten.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(memory)
     }
 
     /// Puts it back.
     pub fn put(&self, key: StageKey, memory: Memory) {
+        if memory.unwritten_since.is_some() {
+            self.unwritten.fetch_add(1, Ordering::Relaxed);
+        }
         self.lock().insert(key, memory);
     }
 
+    /// How many stages have changes that their status does not tell yet, less those whose pass runs now.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StageKey, Memory>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod evidence;
+pub mod files;
 pub mod hooks;
 pub mod ledger;
 pub mod observe;
@@ -143,8 +144,12 @@ async fn pass(
         record::advance(ctx, target, ledger, position, &taken, close, now).await?;
         return Ok(true);
     }
-    let changed =
-        perform(ctx, target, ledger, position, prober, &Plans { this: &planned, good }, &decision.effects).await?;
+    let performed =
+        perform(ctx, target, ledger, position, prober, &Plans { this: &planned, good }, &decision.effects).await;
+    if let Some(entry) = ledger.open.get_mut(position) {
+        entry.refused = performed.as_ref().err().and_then(Error::refusal);
+    }
+    let changed = performed?;
     if !changed {
         if let Some(wake) = decision.wake {
             driven.wake_at(wake);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cluster::error::{ApiError, Class as ApiClass},
+    domain::deploy::Problem,
     store::{Class as StoreClass, StoreError},
 };
 
@@ -61,6 +62,16 @@ impl Error {
             },
             Self::Snapshot { .. } => Class::Stalled,
             Self::Deposed => Class::Conflict,
+        }
+    }
+
+    /// What the cluster will go on refusing until somebody changes something.
+    pub fn refusal(&self) -> Option<Problem> {
+        match self {
+            Self::Cluster(error) if self.class() == Class::Stalled => {
+                Some(Problem { reason: error.reason().into(), message: error.to_string(), fatal: false })
+            }
+            _ => None,
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::term::until_stopped;
+use self::stop::until_stopped;
 use crate::{
     cluster::{
         client::{Access, Clients},
@@ -19,6 +20,7 @@ use crate::{
     telemetry::{Part, Telemetry},
 };
 
+mod stop;
 mod term;
 mod watched;
 
@@ -30,6 +32,12 @@ const MONTHS_AHEAD: i32 = 2;
 
 /// How often log partitions are made and old ones dropped.
 const HOUSEKEEPING: Duration = Duration::from_hours(6);
+
+/// Finished deploys that one transaction of housekeeping deletes at most.
+const PRUNED_AT_ONCE: i64 = 1_000;
+
+/// How long closing the connections to the database may take.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// Why the process could not run.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +111,10 @@ pub async fn run(config: Config, telemetry: Telemetry, shutdown: CancellationTok
         tracing::error!(%error, "the election ended badly");
     }
     background.shutdown().await;
-    process.store.close().await;
+    // A database that hangs must not keep the process: what was not committed is not lost by that.
+    if tokio::time::timeout(CLOSING, process.store.close()).await.is_err() {
+        tracing::warn!("the connections to the database could not be closed in time");
+    }
     terms
 }
 
@@ -175,13 +186,13 @@ async fn look_after(process: Process) {
     }
 }
 
-/// Makes log partitions ahead of time and drops those that are too old.
+/// Makes log partitions ahead of time, drops those that are too old, and deletes old deploys.
 async fn keep_house(process: Process) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     loop {
         ticks.tick().await;
         if let Err(error) = house(&process).await {
-            tracing::warn!(%error, "log partitions could not be looked after");
+            tracing::warn!(%error, "old logs and deploys could not be looked after");
         }
     }
 }
@@ -190,7 +201,34 @@ async fn house(process: &Process) -> Result<(), StoreError> {
     let now = process.clock.now();
     process.store.partitions_ensure(now, MONTHS_AHEAD).await?;
     let settings = process.store.settings_get().await?;
-    let kept = Duration::from_hours(24 * u64::try_from(settings.log_retention_days).unwrap_or(30));
-    process.store.logs_prune(now.saturating_sub(kept).unwrap_or(now)).await?;
+    process.store.logs_prune(days_before(now, settings.log_retention_days)).await?;
+    let horizon = days_before(now, settings.deploy_retention_days);
+    let mut pruned = process.store.deploys_prune(horizon, PRUNED_AT_ONCE).await?;
+    let mut all = pruned;
+    while i64::try_from(pruned).is_ok_and(|pruned| pruned == PRUNED_AT_ONCE) {
+        pruned = process.store.deploys_prune(horizon, PRUNED_AT_ONCE).await?;
+        all += pruned;
+    }
+    if all > 0 {
+        tracing::info!(deploys = all, "deleted what is older than its retention");
+    }
     Ok(())
+}
+
+/// So many days earlier; the beginning of time when there were not so many.
+fn days_before(now: Timestamp, days: i32) -> Timestamp {
+    let days = Duration::from_hours(24 * u64::try_from(days).unwrap_or_default());
+    now.saturating_sub(days).unwrap_or(Timestamp::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_counts_days_back() {
+        let now: Timestamp = "2026-03-31T12:00:00Z".parse().expect("an instant");
+        assert_eq!(days_before(now, 30).to_string(), "2026-03-01T12:00:00Z");
+        assert!(days_before(now, i32::MAX) < "0001-01-01T00:00:00Z".parse().expect("an instant"));
+    }
 }

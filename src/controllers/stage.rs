@@ -1,5 +1,6 @@
 //! The Stage controller: what should run, the deploys that make it run, what holds in between, and the status.
 
+pub mod adopt;
 pub mod decide;
 pub mod delete;
 pub mod memory;
@@ -21,7 +22,10 @@ use super::{
     error::{Class, Error, STALLED_REST},
 };
 use crate::{
-    api::{Project, Stage, StageStatus, conditions, labels::FINALIZER},
+    api::{
+        Project, Stage, StageStatus, conditions,
+        labels::{self, FINALIZER},
+    },
     cluster::index::StageKey,
 };
 
@@ -80,8 +84,21 @@ async fn pass(
 ) -> Result<Action, Error> {
     let mut ledger = memory::ledger(ctx, memory).await?;
     let target = target(stage, project, key, memory);
+    if !memory.compared {
+        if let Some(why) = compare(ctx, stage, project, &target, &mut ledger, memory).await? {
+            // Told without the ledger: the status may be all that is left of what the database lost.
+            let outcome = conditions::Outcome::stalled("ClusterAhead", why);
+            tell(ctx, stage, Some(memory), &outcome).await?;
+            memory.ledger = Some(ledger);
+            return Ok(Action::requeue(STALLED_REST));
+        }
+        memory.compared = true;
+    }
     let decided = match project {
-        Some(project) => decide::decide(ctx, stage, project, &target, &mut ledger, memory.handled_retry(stage)).await,
+        Some(project) => {
+            let retry = memory.handled_retry(stage);
+            decide::decide(ctx, stage, project, &target, &mut ledger, retry, &mut memory.checked).await
+        }
         None => Ok(Decided::without_project(ctx, stage, key)),
     };
     let numbers = |snapshot: &_, manifests: &_| policy::policy(&stage.spec, snapshot, manifests);
@@ -111,6 +128,20 @@ async fn pass(
             Err(error)
         }
     }
+}
+
+/// Whether the cluster is ahead of the database in a way that only a person can settle.
+async fn compare(
+    ctx: &Context,
+    stage: &Stage,
+    project: Option<&Project>,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    memory: &Memory,
+) -> Result<Option<String>, Error> {
+    let asked = stage.annotations().get(labels::RETRY);
+    let insisted = asked.is_some() && asked != memory.handled_retry(stage).as_ref();
+    adopt::adopt(ctx, stage, project, target, ledger, insisted).await
 }
 
 async fn settle(
@@ -153,6 +184,10 @@ async fn conclude(
     }
     let situation =
         Situation { stage, ledger, decided, waiting: driven.waiting.as_ref(), unready: memory.unready_since.is_some() };
+    if memory.written == stage.status {
+        // The watch has caught up: one copy is enough.
+        memory.written = None;
+    }
     let before = memory.written.clone().or_else(|| stage.status.clone()).unwrap_or_default();
     let children = ctx.index.stage(key);
     let after = outcome::status(&before, &situation, &children, now);
@@ -160,7 +195,7 @@ async fn conclude(
     // A new leader has nothing to say about a stage at rest before it has heard what its predecessor had heard.
     let unheard =
         decided.asking && ledger.open.is_empty() && Some(before.observed_generation) == stage.metadata.generation;
-    match status::due(&before, &after, since).filter(|_| !unheard) {
+    match status::due(&before, &after, since, ctx.memories.unwritten()).filter(|_| !unheard) {
         None => memory.unwritten_since = None,
         Some(at) if at <= now => write(ctx, stage, memory, after).await?,
         Some(at) => driven.wake_at(at),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    deploy::{Deploy, State},
+    deploy::{Deploy, State, table::NEVER_BEGAN},
     release::ReleaseId,
 };
 
@@ -41,7 +41,7 @@ pub fn is_held_back(release: &ReleaseId, requested: bool, known: Known<'_>) -> b
 ///
 /// * An explicit request is honoured once, whatever happened before.
 /// * While a deploy is open, another is made only for something else than it.
-/// * What was tried and did not succeed is not tried again by itself.
+/// * What was tried and did not succeed is not tried again by itself; what never began was not tried.
 /// * What serves already is not deployed again.
 pub fn needs_deploy(wanted: &Wanted, known: Known<'_>) -> bool {
     let Some(latest) = known.latest else {
@@ -52,7 +52,8 @@ pub fn needs_deploy(wanted: &Wanted, known: Known<'_>) -> bool {
         return latest.snapshot != wanted.snapshot;
     }
     let serves = known.good.is_some_and(|good| good.snapshot == wanted.snapshot);
-    let tried = latest.snapshot == wanted.snapshot && latest.state != State::Success;
+    let never_began = latest.reason.as_deref() == Some(NEVER_BEGAN);
+    let tried = latest.snapshot == wanted.snapshot && latest.state != State::Success && !never_began;
     match (serves, tried) {
         (true, _) => false,
         (false, true) => !same_request,
@@ -160,6 +161,16 @@ mod tests {
                 name: "what was aborted",
                 latest: Some(deploy(State::Aborted, "r2/c1", true)),
                 wanted: "r2/c1",
+                ..base()
+            },
+            Case {
+                name: "what was suspended for so long that it ended before it began",
+                latest: Some(Deploy {
+                    reason: Some("PendingDeadlineExceeded".into()),
+                    ..deploy(State::Aborted, "r2/c1", true)
+                }),
+                wanted: "r2/c1",
+                want: true,
                 ..base()
             },
             Case {

@@ -1,11 +1,13 @@
 //! Deploys: their rows, how they are made, moved and read.
 
+mod adopt;
 mod advance;
 mod create;
 mod history;
 mod load;
 mod prune;
 
+pub use adopt::Adopted;
 pub use advance::Advance;
 pub use create::{Creation, NewDeploy};
 pub use history::{DeployDetail, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage, Place, time_in_states};

@@ -162,7 +162,7 @@ async fn our_own_echo_asks_for_nothing() {
     let mut triggers = world.index.triggers();
     world.writer.apply(&service(&world, "web", "blue")).await.unwrap();
     assert_eq!(triggers.next().now_or_never(), Some(Some(world.key("dev"))), "the reply itself is news");
-    let other = json!({"metadata": {"labels": {labels::STAGE: "test"}}});
+    let other = json!({"metadata": {"labels": {labels::STAGE: "test", labels::MANAGED_BY: labels::FIELD_MANAGER}}});
     let mut sentinel = service(&world, "sentinel", "blue");
     sentinel.metadata.labels = serde_json::from_value(other["metadata"]["labels"].clone()).unwrap();
     world.api::<Service>().create(&PostParams::default(), &sentinel).await.unwrap();

@@ -83,7 +83,11 @@ impl World {
         ObjectMeta {
             name: Some(name.into()),
             namespace: Some(self.namespace.clone()),
-            labels: Some([(labels::STAGE.to_owned(), stage.to_owned())].into()),
+            labels: Some(
+                [(labels::STAGE, stage), (labels::MANAGED_BY, labels::FIELD_MANAGER)]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+            ),
             ..ObjectMeta::default()
         }
     }

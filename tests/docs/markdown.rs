@@ -51,6 +51,15 @@ pub fn sources() -> String {
     found.iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect()
 }
 
+/// The program's code without one of its folders.
+pub fn sources_without(left_out: &str) -> String {
+    let mut found = Vec::new();
+    collect(&root().join("src"), "rs", &mut found);
+    let left_out = root().join(left_out);
+    let kept = found.iter().filter(|path| !path.starts_with(&left_out));
+    kept.map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
 fn collect(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut entries: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();

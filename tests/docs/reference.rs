@@ -10,7 +10,7 @@ use stagekeeper::{
     telemetry::{Metrics, metrics::ReconcileResult},
 };
 
-use super::markdown::root;
+use super::markdown::{root, sources_without};
 
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
@@ -155,22 +155,24 @@ fn written(argument: &Arg) -> String {
     }
 }
 
-/// Every metric, from what the port prints once each report was made.
+/// Reports that no part of the program makes yet: their metrics are not documented.
+const NOT_MADE: [&str; 4] = [".queued(", ".waited(", ".depth(", ".deploys_open("];
+
+/// Every metric, from what the port prints once each report was made that the program makes.
 pub fn metrics() -> String {
+    let program = sources_without("src/telemetry");
+    for report in NOT_MADE {
+        assert!(!program.contains(report), "the program makes the report {report}…): make it here, and document it");
+    }
     let metrics = Metrics::default();
     let controller = metrics.controller("stage");
     controller.max_concurrent(1);
     drop(controller.started());
     controller.finished(ReconcileResult::Success, Duration::ZERO);
-    controller.panicked();
-    controller.queued(true);
-    controller.waited(Duration::ZERO);
-    controller.depth(0);
     metrics.rest_answered("get", 200);
     metrics.leads("stagekeeper", true);
     metrics.deploy_closed("success", Duration::ZERO);
     metrics.deploy_left("pulling", Duration::ZERO);
-    metrics.deploys_open("pending", 0);
     metrics.scanned("success");
     metrics.store_up(true);
     let printed = metrics.render().expect("metrics");
@@ -205,6 +207,6 @@ pub fn metrics() -> String {
         writeln!(text, "| `{family}{suffix}` | {kind} | {} | {} |", names.join(", "), cell(help)).unwrap();
         families += 1;
     }
-    assert!(families > 15, "{printed}");
+    assert!(families > 10, "{printed}");
     text
 }

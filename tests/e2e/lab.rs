@@ -7,7 +7,7 @@ use stagekeeper::{
     store::HistoryEntry,
 };
 
-use crate::cluster::Env;
+use crate::cluster::{DEADLINE, Env};
 
 /// A watched service of which every new tag is found within about a second.
 pub const WEB: &str = "
@@ -15,7 +15,7 @@ pub const WEB: &str = "
     image: {repository: REGISTRY/IMAGE, policy: {semver: '>=1.0.0'}, interval: 1s, insecure: true}
     ports: [{name: http, port: 8080}]
     env: [{name: APP_DRAIN, value: 0s}]
-    health: {http: {path: /healthz}, interval: 250ms, failureThreshold: 2}
+    health: {http: {path: /healthz}, interval: 250ms, timeout: 10s, failureThreshold: 3}
     resources: {requests: {cpu: 5m, memory: 8Mi}}";
 
 /// A Project of that name with [`WEB`], whose image is REGISTRY/`image`.
@@ -34,8 +34,8 @@ pub fn stage(name: &str, project: &str, more: &str) -> String {
     )
 }
 
-/// Deadlines for deploys that are meant to fail: a pod that is not ready within seconds never will be.
-pub const IMPATIENT: &str = "  timeouts: {pull: 40s, start: 8s, health: 8s}";
+/// Deadlines for deploys that are meant to fail: a pod that is not ready by then never will be.
+pub const IMPATIENT: &str = "  timeouts: {start: 15s, health: 30s}";
 
 /// A condition that is true.
 pub fn holds<'a>(status: &'a StageStatus, type_: &str) -> Option<&'a Condition> {
@@ -92,11 +92,13 @@ impl Env {
         stalled(&status).unwrap().1.to_owned()
     }
 
-    /// What a Service answers for /, such as `shop 1.0.0 on …`.
-    pub async fn answer(&self, service: &str) -> String {
-        match self.http_get(service, "/").await {
-            Ok((200, body)) => body,
-            other => panic!("{service} answered {other:?}"),
-        }
+    /// Waits until a Service answers / with a text that begins so, such as `shop 1.0.0 `: the nodes learn a moment later
+    /// than the API server where a Service leads.
+    pub async fn until_answer(&self, service: &str, begin: &str) {
+        self.wait(&format!("{service} answers {begin}"), DEADLINE, async || {
+            let answer = self.http_get(service, "/").await;
+            answer.ok().filter(|(code, body)| *code == 200 && body.starts_with(begin)).map(drop)
+        })
+        .await;
     }
 }

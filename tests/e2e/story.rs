@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Pod, Service},
+    core::v1::{Event, Pod, Service},
     networking::v1::Ingress,
 };
 use kube::ResourceExt as _;
@@ -17,7 +17,7 @@ use stagekeeper::{
 use crate::{
     cluster::{DEADLINE, Env},
     operator::Operator,
-    shop,
+    quiet, shop,
     visitors::{Connections, Visitors},
 };
 
@@ -39,10 +39,16 @@ async fn the_first_deploy_serves_and_everything_says_so() {
     recorded(&env, &digest).await;
     told(&env, &status).await;
     made(&env, &status.active.unwrap(), &digest).await;
-    // Nothing more happens by itself.
+    let told = async || {
+        let events = env.list::<Event>().await;
+        events.into_iter().find(|event| event.reason.as_deref() == Some("Success"))
+    };
+    let event = env.wait("an event tells of the success", DEADLINE, told).await;
+    assert_eq!(event.involved_object.name.as_deref(), Some("production"));
+    // Nothing more happens by itself, nor because the same is applied again.
     let writes = operator.api_writes().await;
     env.apply(&shop::stage("")).await;
-    env.http_get("production-web", "/").await.unwrap();
+    quiet::through_scans(&operator, 3).await;
     assert_eq!(operator.api_writes().await, writes, "a settled stage is not written to");
     operator.stop().await;
 }

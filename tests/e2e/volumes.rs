@@ -3,13 +3,23 @@
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
-use stagekeeper::{api::labels, render::names};
+use serde_json::json;
+use stagekeeper::{
+    api::{Stage, labels},
+    render::names,
+};
 
 use crate::{
     cluster::{DEADLINE, Env},
     operator::Operator,
     shop,
 };
+
+/// A service of the stage with a fixed image, whose `/data` one pod at a time may mount.
+const DATABASE: &str = "{name: db, image: {repository: REGISTRY/web, tag: 1.0.0, insecure: true}, \
+     ports: [{name: http, port: 8080}], env: [{name: APP_DATA, value: /data}], health: {http: {path: /healthz}, interval: 200ms}, \
+     podTemplate: {spec: {securityContext: {runAsUser: 0, runAsNonRoot: false}}}, \
+     volumes: [{name: data, mountPath: /data, sharedClaim: {size: 1Mi}}]}";
 
 /// A service whose `/data` is a claim of this kind. Folders of the cluster's provisioner belong to root.
 fn service(name: &str, claim: &str) -> String {
@@ -34,23 +44,25 @@ async fn a_shared_claim_survives_instances_and_an_instances_own_goes_with_it() {
     let env = Env::new("volumes").await;
     env.push("web", "1.0.0", &[]).await;
     let operator = Operator::start(&env).await;
-    let services = [service("archive", "sharedClaim"), service("cache", "perInstanceClaim")].join(", ");
+    let services =
+        [service("archive", "sharedClaim"), service("cache", "perInstanceClaim"), DATABASE.into()].join(", ");
     env.apply(&format!(
         "{{apiVersion: stagekeeper.dev/v1alpha1, kind: Project, metadata: {{name: shop}}, spec: {{services: [{services}]}}}}"
     ))
     .await;
     env.apply(&shop::stage("rollback: {keepPrevious: 3s}")).await;
-    let first = shop::serves(&env, "production", "archive 1.0.0, cache 1.0.0").await;
+    let first = shop::serves(&env, "production", "archive 1.0.0, cache 1.0.0, db 1.0.0").await;
     put(&env, "production-archive", "written by 1.0.0").await;
     put(&env, "production-cache", "written by 1.0.0").await;
+    put(&env, "production-db", "written by db 1.0.0").await;
     let claims = env.list::<PersistentVolumeClaim>().await;
-    assert_eq!(claims.len(), 2);
+    assert_eq!(claims.len(), 3);
     let shared_name = names::shared_claim("production", "archive", "data");
     let shared = claims.iter().find(|claim| claim.name_any() == shared_name).unwrap();
     assert_eq!(shared.labels().get(labels::INSTANCE), None, "it belongs to no instance");
 
     env.push("web", "1.1.0", &[]).await;
-    let second = shop::serves(&env, "production", "archive 1.1.0, cache 1.1.0").await;
+    let second = shop::serves(&env, "production", "archive 1.1.0, cache 1.1.0, db 1.0.0").await;
     let (new, old) = (second.active.unwrap(), first.active.unwrap());
     let read = async |service: &str, instance: &str| {
         let service = names::instance_service("production", service, instance);
@@ -66,7 +78,7 @@ async fn a_shared_claim_survives_instances_and_an_instances_own_goes_with_it() {
     let own = |instance: &str| names::instance_claim("production", "cache", "data", instance);
     env.wait("the old instance's claim is gone", DEADLINE, async || {
         let mut found: Vec<_> = env.list::<PersistentVolumeClaim>().await.iter().map(|it| it.name_any()).collect();
-        let mut wanted = [shared_name.clone(), own(&new)];
+        let mut wanted = [shared_name.clone(), names::shared_claim("production", "db", "data"), own(&new)];
         found.sort();
         wanted.sort();
         (found == wanted).then_some(())
@@ -75,5 +87,11 @@ async fn a_shared_claim_survives_instances_and_an_instances_own_goes_with_it() {
     let same = env.api::<PersistentVolumeClaim>().get(&shared_name).await.unwrap();
     assert_eq!(same.uid(), shared.uid());
     put(&env, "production-archive", "written by 1.1.0").await;
+
+    env.patch::<Stage>("production", json!({"spec": {"services": {"db": {"tag": "1.1.0"}}}})).await;
+    shop::serves(&env, "production", "archive 1.1.0, cache 1.1.0, db 1.1.0").await;
+    shop::answers(&env, "production-db", "shop 1.1.0").await;
+    let (code, text) = env.http_get("production-db", "/data/note").await.unwrap();
+    assert_eq!((code, &*text), (200, "written by db 1.0.0"), "the service that was updated in place kept its claim");
     operator.stop().await;
 }

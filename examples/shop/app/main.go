@@ -132,7 +132,7 @@ func serve(config configuration) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: logged(routes(config)), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: logged(leaving(ended, routes(config))), ReadHeaderTimeout: 10 * time.Second}
 	log.Printf("shop %s listens on %s", config.version, listener.Addr())
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -212,6 +212,17 @@ func via(w http.ResponseWriter, r *http.Request) {
 	defer answer.Body.Close()
 	w.WriteHeader(answer.StatusCode)
 	_, _ = io.Copy(w, answer.Body)
+}
+
+// leaving asks clients to close their connection once ended is done. A connection that they keep would be cut while
+// their next request is on its way.
+func leaving(ended context.Context, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ended.Err() != nil {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // logged writes a line for each request, except for health checks that go well: they would hide the rest.

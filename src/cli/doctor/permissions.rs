@@ -37,8 +37,12 @@ const fn watched(group: &'static str, resource: &'static str, verbs: &'static [&
     Grant { group, resource, verbs, place: Where::Watched }
 }
 
-/// What is done to objects that the operator makes and watches: server-side apply needs `create` and `patch`.
-const OWNED: &[&str] = &["list", "watch", "create", "patch", "delete"];
+/// What is done to objects that the operator makes and watches: server-side apply needs `create` and `patch`, and `get`
+/// tells whether somebody else has the name.
+const OWNED: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+
+/// What is done to objects that the operator makes and does not watch: they are deleted by their labels.
+const STORED: &[&str] = &["get", "create", "patch", "deletecollection"];
 
 /// Everything that the operator does in a cluster; its Role has to say the same.
 pub const GRANTS: &[Grant] = &[
@@ -53,9 +57,8 @@ pub const GRANTS: &[Grant] = &[
     watched("networking.k8s.io", "ingresses", OWNED),
     watched("gateway.networking.k8s.io", "httproutes", OWNED),
     watched("", "services", OWNED),
-    // Neither is watched: they are deleted by label.
-    watched("", "configmaps", &["create", "patch", "deletecollection"]),
-    watched("", "persistentvolumeclaims", &["create", "patch", "deletecollection"]),
+    watched("", "configmaps", STORED),
+    watched("", "persistentvolumeclaims", STORED),
     watched("", "pods", &["list", "watch"]),
     watched("", "pods/log", &["get"]),
     watched("", "events", &["list"]),

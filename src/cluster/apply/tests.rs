@@ -1,5 +1,7 @@
 //! What is sent, and what is made of each reply, against an API server that follows a script.
 
+use std::collections::BTreeMap;
+
 use http::{Request as HttpRequest, Response};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
@@ -9,7 +11,6 @@ use serde_json::Value;
 use tower_test::mock::{self, Handle};
 
 use super::*;
-use crate::api::labels;
 use crate::cluster::index::{Scope, StageKey};
 
 type Server = Handle<HttpRequest<Body>, Response<Body>>;
@@ -36,7 +37,7 @@ async fn answer(server: &mut Server, code: u16, reply: Value) -> Asked {
         line: format!("{} {}", parts.method, parts.uri),
         content_type: header("content-type"),
         accept: header("accept"),
-        body: serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap(),
+        body: serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap_or_default(),
     };
     let reply = Response::builder().status(code).body(Body::from(serde_json::to_vec(&reply).unwrap())).unwrap();
     send.send_response(reply);
@@ -49,9 +50,16 @@ fn metadata() -> ObjectMeta {
         namespace: Some("shop".into()),
         uid: Some("u1".into()),
         resource_version: Some("7".into()),
-        labels: Some([(labels::STAGE.to_owned(), "dev".to_owned())].into()),
+        labels: Some(marks(Some("blue"))),
         ..ObjectMeta::default()
     }
+}
+
+/// Our labels, on an object of an instance or of the stage.
+fn marks(instance: Option<&str>) -> BTreeMap<String, String> {
+    let always = [(labels::STAGE, "dev"), (labels::MANAGED_BY, labels::FIELD_MANAGER)];
+    let instance = instance.map(|name| (labels::INSTANCE, name));
+    always.into_iter().chain(instance).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 fn new_metadata() -> ObjectMeta {
@@ -84,13 +92,89 @@ async fn an_apply_names_its_manager_and_its_reply_is_what_is_read_next() {
     assert_eq!(applied.unwrap(), Applied { uid: "u1".into(), resource_version: "8".into(), generation: 2 });
     assert_eq!(
         asked.line,
-        "PATCH /apis/apps/v1/namespaces/shop/deployments/web?&force=true&fieldManager=stagekeeper&fieldValidation=Strict"
+        "PATCH /apis/apps/v1/namespaces/shop/deployments/web?&fieldManager=stagekeeper&fieldValidation=Strict"
     );
     assert_eq!(asked.content_type, "application/apply-patch+yaml");
     assert_eq!(asked.body["kind"], "Deployment");
     assert_eq!(asked.body["apiVersion"], "apps/v1");
     let children = index.stage(&key());
     assert_eq!(children.workload("web").map(|w| w.desired), Some(3));
+}
+
+#[tokio::test]
+async fn what_is_ours_is_written_with_force_and_without_a_look() {
+    let (writer, index, mut server) = writer();
+    index.wrote(Kind::Service, &stored("8", 1).to_string()).unwrap();
+    let stable = ObjectMeta { labels: Some(marks(None)), ..new_metadata() };
+    let object = Service { metadata: stable, ..Service::default() };
+    let (applied, asked) = tokio::join!(writer.apply(&object), answer(&mut server, 200, stored("9", 1)));
+    applied.unwrap();
+    assert!(asked.line.starts_with("PATCH ") && asked.line.contains("force=true"), "{}", asked.line);
+}
+
+#[tokio::test]
+async fn a_stable_name_is_looked_at_before_it_is_written_first() {
+    let (writer, _, mut server) = writer();
+    let stable = ObjectMeta { labels: Some(marks(None)), ..new_metadata() };
+    let object = Service { metadata: stable, ..Service::default() };
+    let free = status(404, "NotFound", "services \"web\" not found", json!({"name": "web", "kind": "services"}));
+    let answers = async {
+        let look = answer(&mut server, 404, free).await;
+        (look, answer(&mut server, 201, stored("8", 1)).await)
+    };
+    let (applied, (look, write)) = tokio::join!(writer.apply(&object), answers);
+    applied.unwrap();
+    assert!(look.line.starts_with("GET ") && look.accept.contains("PartialObjectMetadata"), "{}", look.line);
+    assert!(write.line.starts_with("PATCH ") && !write.line.contains("force"), "{}", write.line);
+
+    for labels in [json!({}), json!({labels::STAGE: "dev"}), json!({labels::MANAGED_BY: labels::FIELD_MANAGER})] {
+        let (writer, _, mut server) = self::writer();
+        let theirs = json!({"kind": "PartialObjectMetadata", "metadata": {"name": "web", "labels": labels}});
+        let (applied, look) = tokio::join!(writer.apply(&object), answer(&mut server, 200, theirs));
+        let err = applied.unwrap_err();
+        assert_eq!((err.class(), err.reason()), (Class::Taken, "NameTaken"));
+        assert!(look.line.starts_with("GET "), "{}", look.line);
+        for part in ["services web in namespace shop", "is not ours", "Delete or rename it"] {
+            assert!(err.to_string().contains(part), "{err}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_over_an_unknown_object_is_forced_only_if_it_is_ours() {
+    for (instance, ours) in [(Some("blue"), true), (None, false)] {
+        let (writer, _, mut server) = writer();
+        let object = Deployment { metadata: new_metadata(), ..Deployment::default() };
+        let found = if ours { marks(instance) } else { BTreeMap::new() };
+        let answers = async {
+            let conflict = status(409, "Conflict", "conflict with \"kubectl\": .spec.replicas", json!({"name": "web"}));
+            answer(&mut server, 409, conflict).await;
+            let found = json!({"kind": "PartialObjectMetadata", "metadata": {"name": "web", "labels": found}});
+            answer(&mut server, 200, found).await;
+            if ours { Some(answer(&mut server, 200, stored("9", 3)).await) } else { None }
+        };
+        let (applied, forced) = tokio::join!(writer.apply(&object), answers);
+        assert_eq!(applied.map_err(|err| err.class()).err(), (!ours).then_some(Class::Taken));
+        assert!(forced.is_none_or(|forced| forced.line.contains("force=true")));
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_by_labels_is_ours_and_not_excepted() {
+    let (writer, _, mut server) = writer();
+    let demands = ["stagekeeper.dev/stage=dev".to_owned(), "!stagekeeper.dev/instance".to_owned()];
+    let reply = json!({"kind": "Status", "status": "Success"});
+    let deleted = writer.delete_labelled::<Service>("shop", &demands, &["a", "b"]);
+    let (deleted, asked) = tokio::join!(deleted, answer(&mut server, 200, reply));
+    deleted.unwrap();
+    let line = asked.line.replace("%3D", "=").replace("%2C", ",").replace("%21", "!").replace("%2F", "/");
+    for part in [
+        "DELETE /api/v1/namespaces/shop/services?",
+        "labelSelector=app.kubernetes.io/managed-by=stagekeeper,stagekeeper.dev/stage=dev,!stagekeeper.dev/instance",
+        "fieldSelector=metadata.name!=a,metadata.name!=b",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ impl Feed {
 
     /// The complete list, and the version that it shows.
     async fn list<W: Wire>(&self) -> Result<(String, Vec<Seen>), ApiError> {
-        let mut params = ListParams::default().labels(labels::STAGE).limit(PAGE_SIZE);
+        let mut params = ListParams::default().labels(labels::OURS).limit(PAGE_SIZE);
         let mut list = Vec::new();
         loop {
             let page = async {
@@ -154,7 +154,7 @@ impl Feed {
     /// One watch call, until it ends.
     async fn watch<W: Wire>(&mut self, version: &mut String) -> Next {
         let seconds = u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX);
-        let params = WatchParams::default().labels(labels::STAGE).timeout(seconds);
+        let params = WatchParams::default().labels(labels::OURS).timeout(seconds);
         let opened = match self.request.watch(&params, version).map_err(kube::Error::BuildRequest) {
             Ok(request) => self.client.request_events::<W>(request).await,
             Err(err) => Err(err),

@@ -56,6 +56,11 @@ impl Memory {
         self.stages.keys().map(|key| &**key)
     }
 
+    /// Whether an object is there.
+    pub(super) fn knows(&self, kind: Kind, namespace: &str, name: &str) -> bool {
+        self.place(kind, namespace, name).is_some()
+    }
+
     /// The feed has delivered everything up to this version.
     pub(super) fn reached(&mut self, feed: usize, version: u64) {
         let position = &mut self.feeds[feed].1;

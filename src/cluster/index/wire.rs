@@ -114,14 +114,15 @@ impl Head {
 
     fn meta(self) -> Meta {
         let labels = self.labels.unwrap_or_default();
+        let annotations = self.annotations.unwrap_or_default();
         Meta {
             name: self.name,
             uid: self.uid,
             instance: labels.instance,
             service: labels.service,
             snapshot: labels.snapshot,
-            deploy: labels.deploy,
-            rendered: self.annotations.and_then(|a| a.rendered),
+            deploy: labels.deploy.or(annotations.deploy),
+            rendered: annotations.rendered,
             deleting: self.deletion_timestamp.is_some(),
         }
     }
@@ -154,6 +155,9 @@ struct Labels {
 struct Annotations {
     #[serde(rename = "stagekeeper.dev/rendered")]
     rendered: Option<Box<str>>,
+    /// What may change without a reason to write the object is no label.
+    #[serde(rename = "stagekeeper.dev/deploy")]
+    deploy: Option<Box<str>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

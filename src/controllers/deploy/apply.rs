@@ -166,10 +166,10 @@ pub fn metas<'a, V: View + 'a>(views: impl Iterator<Item = &'a V>) -> Vec<&'a Me
 
 /// Deletes claims and files of one instance, or of the whole stage.
 pub async fn delete_storage(ctx: &Context, key: &StageKey, instance: Option<&str>) -> Result<(), Error> {
-    let mut of = vec![(labels::STAGE, &*key.name)];
-    of.extend(instance.map(|name| (labels::INSTANCE, name)));
-    ctx.writer.delete_labelled::<PersistentVolumeClaim>(&key.namespace, &of).await?;
-    ctx.writer.delete_labelled::<ConfigMap>(&key.namespace, &of).await?;
+    let mut of = vec![format!("{}={}", labels::STAGE, key.name)];
+    of.extend(instance.map(|name| format!("{}={name}", labels::INSTANCE)));
+    ctx.writer.delete_labelled::<PersistentVolumeClaim>(&key.namespace, &of, &[]).await?;
+    ctx.writer.delete_labelled::<ConfigMap>(&key.namespace, &of, &[]).await?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cluster::{
         apply::Doomed,
-        index::{JobView, StageChildren},
+        index::{JobView, PodPhase, StageChildren},
     },
     controllers::{context::Context, error::Error},
     domain::deploy::Phase,
@@ -65,7 +65,7 @@ pub async fn run(
             ctx.writer.apply(&job).await?;
             return Ok(true);
         };
-        let Some(ended) = ended(job) else {
+        let Some(ended) = ended(job, children) else {
             return Ok(false);
         };
         evidence::job_output(ctx, entry, phase, &hook.name, &name, children).await?;
@@ -82,10 +82,22 @@ pub async fn run(
     Ok(false)
 }
 
-fn ended(job: &JobView) -> Option<HookRun> {
+/// How the hook ended, if it has. What its container ended with says more than what the Job makes of it, so a Job that
+/// failed by it is believed only when its pod's end is seen too, or the pod is gone.
+fn ended(job: &JobView, children: &StageChildren) -> Option<HookRun> {
     if job.complete {
         return Some(HookRun::Succeeded);
     }
     let failure = job.failure.as_ref()?;
-    Some(HookRun::Failed(format!("{}: {}", failure.reason, failure.message)))
+    if &*failure.reason == "DeadlineExceeded" {
+        return Some(HookRun::Failed("did not end within its timeout (DeadlineExceeded)".into()));
+    }
+    let pods: Vec<_> = children.pods().filter(|pod| pod.job.as_deref() == Some(&*job.meta.name)).collect();
+    let exits = pods.iter().flat_map(|pod| pod.containers.iter().filter_map(|container| container.exit.as_ref()));
+    let exit = exits.filter(|exit| exit.code != 0).map(|exit| (exit.code, &exit.reason)).next();
+    match exit {
+        Some((code, reason)) => Some(HookRun::Failed(format!("exited with code {code} ({reason})"))),
+        None if pods.iter().any(|pod| matches!(pod.phase, PodPhase::Pending | PodPhase::Running)) => None,
+        None => Some(HookRun::Failed(format!("{}: {}", failure.reason, failure.message))),
+    }
 }

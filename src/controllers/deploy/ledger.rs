@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        deploy::{Deploy, Phase, State},
+        deploy::{Deploy, Phase, Problem, State},
         plan::Known,
         release::{Release, ReleaseId},
     },
@@ -34,6 +34,8 @@ pub struct Entry {
     pub request: Option<String>,
     /// Its hooks, as far as they have begun.
     pub hooks: BTreeMap<(Phase, String), HookRun>,
+    /// What the cluster refused when it was asked last.
+    pub refused: Option<Problem>,
 }
 
 impl Entry {
@@ -113,6 +115,11 @@ pub struct Ledger {
     pub vetoed: BTreeMap<ReleaseId, Veto>,
     /// Instances by name.
     pub instances: BTreeMap<String, Instance>,
+    /// A Service of the good instance was lost and made again with another address: whoever is told it is applied again.
+    pub readdressed: bool,
+    /// A release has taken the place of another, whose files may be left. Not stored: what a crash leaves goes with the
+    /// next release.
+    pub stale_files: bool,
 }
 
 impl Ledger {
@@ -121,6 +128,13 @@ impl Ledger {
         let open = self.open.last().map(|entry| &entry.deploy);
         let closed = self.history.front().map(|finished| &finished.deploy);
         open.into_iter().chain(closed).max_by_key(|deploy| deploy.sequence)
+    }
+
+    /// Whether the ledger tells anything of this deploy.
+    pub fn knows(&self, deploy: Uuid) -> bool {
+        let whole = self.open.iter().chain(&self.good).map(|entry| entry.deploy.id);
+        let finished = self.history.iter().map(|finished| finished.deploy.id);
+        whole.chain(finished).chain(self.instances.values().map(|row| row.deploy)).any(|id| id == deploy)
     }
 
     /// The sequence of the next deploy.
@@ -143,11 +157,11 @@ impl Ledger {
         self.vetoed.keys().cloned().collect()
     }
 
-    /// The images that are on their way, or else those that serve, or those that were tried last: what policies move on
-    /// from, and what a registry that does not answer leaves as it is.
+    /// The images on their way, or else the ones that serve: what policies move on from. What is on its way counts,
+    /// because a registry that is slow to answer must not look like a wish for what was before.
     pub fn current_release(&self) -> Option<&Release> {
-        let coming = self.open.iter().rev().find(|entry| entry.deploy.state != State::Failed);
-        coming.or(self.good.as_ref()).or(self.open.last()).map(Entry::release)
+        let on_its_way = self.open.last().filter(|entry| entry.deploy.state != State::Failed);
+        on_its_way.or(self.good.as_ref()).or(self.open.last()).map(Entry::release)
     }
 
     /// A deploy was made.

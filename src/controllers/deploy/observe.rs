@@ -39,9 +39,10 @@ pub fn context(entry: &Entry, owner: &OwnerReference, children: &StageChildren) 
 /// Renders the instance of `entry` with the addresses that are known.
 pub fn planned(entry: &Entry, owner: &OwnerReference, children: &StageChildren) -> Result<Planned, Error> {
     let ctx = context(entry, owner, children);
-    let manifests = render::instance(&entry.snapshot, &entry.deploy.instance, &ctx).map_err(|problems| {
-        Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }
-    })?;
+    let manifests =
+        render::instance_of(&entry.snapshot, &entry.deploy.snapshot, &entry.deploy.instance, &ctx).map_err(
+            |problems| Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() },
+        )?;
     let missing = manifests.missing_addresses(&ctx).into_iter().map(str::to_owned).collect();
     let expected = manifests
         .waves
@@ -99,6 +100,7 @@ pub fn observe(scene: &Scene<'_>) -> Observation {
         verify: hooks(Phase::Verify),
         shared: shared(scene),
         workloads: workloads::workloads(&deploy.snapshot, &scene.planned.expected, children),
+        refused: entry.refused.clone(),
         route: route(scene),
         health: scene.health.clone(),
         traffic_here: traffic_points_at(&entry.snapshot, &deploy.instance, children),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Target,
+    Target, files,
     ledger::{Entry, Instance, Ledger, Undone, Veto},
     settle::Collapse,
 };
@@ -93,6 +93,7 @@ pub async fn create(
         snapshot: snapshot.into(),
         request: wanted.request.clone(),
         hooks: std::collections::BTreeMap::default(),
+        refused: None,
     });
     Ok(())
 }
@@ -165,6 +166,8 @@ pub async fn advance(
     if closes {
         let closed = ledger.closed(position);
         if to == State::Success {
+            let replaced = ledger.good.iter().chain([&closed]);
+            ledger.stale_files = replaced.into_iter().any(|entry| files::leaves_any(&entry.snapshot));
             ledger.good = Some(closed);
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Service, networking::v1::Ingress};
 
 use super::{
-    Driven, Target, apply, hooks,
+    Driven, Target, apply, files, hooks,
     ledger::{HookRun, Instance, Ledger},
     observe, record, routes,
     workloads::{self, Standing},
@@ -77,8 +77,9 @@ async fn serve(
     let planned = observe::planned(good, &target.owner, &children)?;
     let ready = planned.expected.iter().all(|one| workloads::standing(one, &children) == Standing::Ready);
     if !moving {
-        // Never away from what serves to what cannot.
-        if ready {
+        // Never away from what serves to what cannot, nor from what somebody else put there.
+        let recorded = |name: &str| name == good.deploy.instance || ledger.instances.contains_key(name);
+        if ready && serving(&children).all(recorded) {
             apply::traffic(ctx, target, good, &children).await?;
         }
         let instance = good.deploy.instance.clone();
@@ -91,10 +92,18 @@ async fn serve(
     if observe::hooks(good, Phase::AfterSuccess) != Hooks::Done {
         while hooks::run(ctx, good, Phase::AfterSuccess, &target.owner, &ctx.index.stage(&target.key)).await? {}
     }
-    // Only what is gone is made again: what renders differently since an upgrade of this program is left as it is.
-    let gone = |one: &workloads::Expected| children.workload(&one.workload).is_none();
-    if planned.expected.iter().any(gone) {
+    // Only what is gone is made again, and what knows the address of a Service that was: what renders differently since
+    // an upgrade of this program is left as it is.
+    let mut services = planned.manifests.services().filter_map(|service| service.service.as_ref());
+    if services.any(|one| children.service(one.metadata.name.as_deref().unwrap_or_default()).is_none()) {
+        ledger.readdressed = true;
+    }
+    if ledger.readdressed || planned.expected.iter().any(|one| children.workload(&one.workload).is_none()) {
         apply::instance(ctx, &planned, &children).await?;
+        ledger.readdressed &= !ready;
+    }
+    if ready && std::mem::take(&mut ledger.stale_files) {
+        files::prune(ctx, target, &planned, &good.snapshot).await?;
     }
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
     *unready_since = if ready { None } else { Some(unready_since.unwrap_or(now)) };
@@ -119,10 +128,16 @@ fn kept(ledger: &Ledger, children: &StageChildren) -> Vec<Kept> {
         let deploy = ledger.history.iter().find(|finished| finished.deploy.id == row.deploy);
         deploy.and_then(|finished| finished.deploy.finished_at).unwrap_or(row.made)
     };
+    // Nothing that has traffic is ever removed, whatever is recorded about it.
+    let serves = |name: &str| serving(children).any(|serving| serving == name);
     let kept = |name: &str| {
         let open = ledger.open.iter().any(|entry| entry.deploy.instance == name);
         let role = match (ledger.instances.get(name), good) {
-            _ if open || good.is_some_and(|good| good.instance == name) => Role::Needed,
+            _ if open || good.is_some_and(|good| good.instance == name) || serves(name) => Role::Needed,
+            (None, Some(good)) if serves(&good.instance) => {
+                let since = good.finished_at.unwrap_or(good.since);
+                Role::Previous { since, made: since }
+            }
             (None, _) => Role::Unknown,
             (Some(row), good) if row.failed => Role::Failed { since: ended(row), keep: good.is_none() },
             (Some(row), good) => {
@@ -133,6 +148,12 @@ fn kept(ledger: &Ledger, children: &StageChildren) -> Vec<Kept> {
         Kept { name: name.to_owned(), role }
     };
     names.into_iter().map(kept).collect()
+}
+
+/// The instances that the target's stable Services lead to.
+pub fn serving(children: &StageChildren) -> impl Iterator<Item = &str> {
+    let stable = children.services().filter(|view| view.meta.instance.is_none());
+    stable.filter_map(|view| view.selects.as_deref()).filter(|name| *name != names::NOWHERE)
 }
 
 /// Removes the objects of retired instances; an instance whose objects are gone is forgotten.
@@ -185,3 +206,6 @@ async fn remove_jobs(
     let over = children.jobs().filter(|job| !running.contains(&*job.meta.name));
     apply::delete::<Job>(ctx, &target.key, apply::metas(over)).await
 }
+
+#[cfg(test)]
+mod tests;

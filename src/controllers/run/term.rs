@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Process, RunError,
+    stop::until_stopped,
     watched::{projects_controller, stages_controller, watched},
 };
 use crate::{
@@ -74,8 +75,9 @@ pub(super) async fn lead(
             memories: memories.clone(),
             concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),
         });
-        tasks.spawn(stages_controller(ctx.clone(), projects.ready, stages.events, queue.stages, stop.clone()));
-        tasks.spawn(projects_controller(ctx, projects.events, queue.projects, stop.clone()));
+        let listed = (projects.ready.clone(), stages.ready);
+        tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
+        tasks.spawn(projects_controller(ctx, projects.ready, projects.events, queue.projects, stop.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -183,13 +185,5 @@ where
                 tokio::time::sleep(backoff::delay(what, failures).min(PATIENCE)).await;
             }
         }
-    }
-}
-
-/// What `work` gives, or nothing when it is stopped before.
-pub(super) async fn until_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        () = stop.cancelled() => None,
-        value = work => Some(value),
     }
 }

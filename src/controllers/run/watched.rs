@@ -3,6 +3,7 @@
 use std::{hash::Hash, sync::Arc};
 
 use futures::{StreamExt as _, stream::BoxStream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client,
     runtime::{
@@ -15,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::term::until_stopped;
+use super::stop::{ended_in_order, until_stopped};
 use crate::{
     api::{Project, Stage},
     controllers::{context::Context, count::counted, error::Error, project, stage},
@@ -24,8 +25,14 @@ use crate::{
 /// Longest life of a watch: a connection that broke silently is noticed this much later at the most.
 const WATCH_SECONDS: u32 = 45;
 
+/// Objects per page of a list: bounds what is in memory at once.
+const PAGE_SIZE: u32 = 250;
+
 /// Passes over projects that may run at once: they only look at registries.
 const PROJECTS_AT_ONCE: u16 = 4;
+
+/// The whole object once more, as `kubectl apply` leaves it there.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A watch with its memory.
 pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
@@ -54,8 +61,9 @@ where
     let (reader, writer) = reflector::store();
     let (listed, ready) = watch::channel(false);
     let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
-    let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS))
+    let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE))
         .default_backoff()
+        .modify(|object| trim(object.meta_mut()))
         .reflect(writer)
         .inspect(move |event| {
             if matches!(event, Ok(watcher::Event::InitDone)) {
@@ -67,10 +75,24 @@ where
     Watched { reader, events: events.boxed(), ready }
 }
 
+/// Drops what nobody reads and is more than all the rest: which fields each tool set. Who set the spec last is kept.
+fn trim(meta: &mut ObjectMeta) {
+    if let Some(edits) = &mut meta.managed_fields {
+        edits.retain(|edit| edit.subresource.is_none());
+        for edit in edits {
+            edit.fields_v1 = None;
+        }
+    }
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
 /// Acts on stages until `stop`.
 pub(super) async fn stages_controller(
     ctx: Arc<Context>,
     mut projects: watch::Receiver<bool>,
+    listed: watch::Receiver<bool>,
     events: BoxStream<'static, watcher::Result<Stage>>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Stage>>,
     stop: CancellationToken,
@@ -82,18 +104,19 @@ pub(super) async fn stages_controller(
     let metrics = ctx.telemetry.metrics.controller("stage");
     metrics.max_concurrent(ctx.concurrency);
     let pass = move |stage, ctx| counted(metrics.clone(), stage::reconcile(stage, ctx));
-    Controller::for_stream(events, ctx.stages.clone())
+    let controller = Controller::for_stream(events, ctx.stages.clone())
         .with_config(controller::Config::default().concurrency(ctx.concurrency))
         .reconcile_on(received(queue))
-        .graceful_shutdown_on(stop.cancelled_owned())
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
-        .for_each(|result| async move { log(result) })
-        .await;
+        .for_each(|result| async move { log(result) });
+    ended_in_order(&stop, listed, controller).await;
 }
 
 /// Acts on projects until `stop`.
 pub(super) async fn projects_controller(
     ctx: Arc<Context>,
+    listed: watch::Receiver<bool>,
     events: BoxStream<'static, watcher::Result<Project>>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Project>>,
     stop: CancellationToken,
@@ -101,13 +124,13 @@ pub(super) async fn projects_controller(
     let metrics = ctx.telemetry.metrics.controller("project");
     metrics.max_concurrent(PROJECTS_AT_ONCE);
     let pass = move |project, ctx| counted(metrics.clone(), project::reconcile(project, ctx));
-    Controller::for_stream(events, ctx.projects.clone())
+    let controller = Controller::for_stream(events, ctx.projects.clone())
         .with_config(controller::Config::default().concurrency(PROJECTS_AT_ONCE))
         .reconcile_on(received(queue))
-        .graceful_shutdown_on(stop.cancelled_owned())
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
-        .for_each(|result| async move { log(result) })
-        .await;
+        .for_each(|result| async move { log(result) });
+    ended_in_order(&stop, listed, controller).await;
 }
 
 /// Passes log their own failures; this is the machinery's.

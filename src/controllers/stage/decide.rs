@@ -20,7 +20,7 @@ use crate::{
     domain::{
         actor::Actor,
         plan::{self, Wanted},
-        release::Release,
+        release::{Release, ReleaseId},
     },
     render::{Identity, Snapshot},
 };
@@ -84,6 +84,29 @@ impl Decided {
     }
 }
 
+/// What the declarations amounted to when they were looked at last: most passes come from children and find the same
+/// ones again, and then need neither check nor build anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    of: Declared,
+    release: ReleaseId,
+    hash: String,
+}
+
+/// Identity and generation of a stage's spec and its project's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Declared {
+    stage: Option<i64>,
+    project: Option<(String, i64)>,
+}
+
+impl Declared {
+    fn of(stage: &Stage, project: &Project) -> Self {
+        let project = project.uid().zip(project.metadata.generation);
+        Self { stage: stage.metadata.generation, project }
+    }
+}
+
 /// Decides, and makes the deploy that is needed.
 pub async fn decide(
     ctx: &Context,
@@ -92,10 +115,13 @@ pub async fn decide(
     target: &Target<'_>,
     ledger: &mut Ledger,
     handled_retry: Option<String>,
+    checked: &mut Option<Checked>,
 ) -> Result<Decided, Error> {
     let subscriber = (target.key.namespace.to_string(), target.key.name.to_string());
     let mut decided = Decided { handled_retry, ..Decided::default() };
-    let sources = match usable(stage, project, &target.key) {
+    let declared = Declared::of(stage, project);
+    let before = checked.take().filter(|before| before.of == declared);
+    let sources = match usable(stage, project, &target.key, before.is_some()) {
         Ok(sources) => sources,
         Err(message) => {
             ctx.images.subscribe(&subscriber, &std::collections::BTreeMap::new());
@@ -117,7 +143,18 @@ pub async fn decide(
         Some(value) => Some(format!("retry:{value}")),
         None => sources.iter().any(|source| source.pinned).then(|| format!("pin:{generation}")),
     };
+    if let Some(before) = before.filter(|before| before.release == resolution.release.id()) {
+        let (wanted, asked) = (before.wanted(request.clone()), request.is_some());
+        let quiet = wants_nothing(ledger, &wanted, asked);
+        *checked = Some(before);
+        if quiet {
+            decided.serves = ledger.good.as_ref().is_some_and(|good| good.deploy.snapshot == wanted.snapshot);
+            decided.handled_retry = retry.cloned().or(decided.handled_retry);
+            return Ok(decided);
+        }
+    }
     let found = build(stage, project, &target.key, resolution.release)?;
+    *checked = Some(Checked { of: declared, release: found.0.release.id(), hash: found.1.clone() });
     let Some((snapshot, hash)) = choose(stage, project, target, ledger, found, request.as_deref(), &mut decided)?
     else {
         return Ok(decided);
@@ -172,8 +209,27 @@ fn held(ledger: &Ledger, release: &Release) -> Held {
     Held { images: release.summary(), why: veto.map_or_else(|| "it collapsed".into(), |veto| veto.reason.clone()) }
 }
 
-fn usable(stage: &Stage, project: &Project, key: &StageKey) -> Result<Vec<Source>, String> {
-    let problems = Snapshot::problems(identity(stage, key), &project.spec, &stage.spec);
+impl Checked {
+    fn wanted(&self, request: Option<String>) -> Wanted {
+        Wanted { release: self.release.clone(), snapshot: self.hash.clone(), request }
+    }
+}
+
+/// Whether the ledger has all of `wanted`, and no trouble with it that is worth a second look.
+fn wants_nothing(ledger: &Ledger, wanted: &Wanted, asked: bool) -> bool {
+    let vetoed = ledger.vetoed_ids();
+    let undone = ledger.undone.as_ref().is_some_and(|undone| undone.snapshot == wanted.snapshot);
+    !undone
+        && !plan::is_held_back(&wanted.release, asked, ledger.known(&vetoed))
+        && !plan::needs_deploy(wanted, ledger.known(&vetoed))
+}
+
+/// The sources of the images. `known_good`: the declarations were found to have no problems.
+fn usable(stage: &Stage, project: &Project, key: &StageKey, known_good: bool) -> Result<Vec<Source>, String> {
+    let problems = match known_good {
+        true => Default::default(),
+        false => Snapshot::problems(identity(stage, key), &project.spec, &stage.spec),
+    };
     let mut said: Vec<String> = problems.iter().map(ToString::to_string).collect();
     match sources::sources(&project.spec, &stage.spec) {
         Ok(sources) if said.is_empty() => return Ok(sources),

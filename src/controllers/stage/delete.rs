@@ -4,15 +4,24 @@ use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Service, 
 use kube::{ResourceExt as _, runtime::controller::Action};
 use std::{collections::BTreeMap, time::Duration};
 
+use super::memory::{self, Memory};
 use crate::{
     api::{Stage, labels::FINALIZER},
     cluster::index::StageKey,
-    controllers::{context::Context, deploy::apply, error::Error},
+    controllers::{
+        context::Context,
+        deploy::{apply, record},
+        error::Error,
+    },
+    domain::deploy::{State, Transition},
     render::gateway::HttpRoute,
 };
 
 /// How long children may take to go before the finalizer is looked at again; a child that goes triggers a pass anyway.
 const RECHECK: Duration = Duration::from_secs(5);
+
+/// The word of the machine's own edge for what somebody stopped.
+const ABORTED: &str = "Aborted";
 
 /// Removes the children, closes what is open, marks the row, and lets the object go. Needs only the stage's identity,
 /// never a valid spec; "already gone" is done.
@@ -21,7 +30,12 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
         return Ok(Action::await_change());
     }
     ctx.images.subscribe(&(key.namespace.to_string(), key.name.to_string()), &BTreeMap::new());
-    drop(ctx.memories.take(key));
+    if let Some(mut memory) = ctx.memories.take(key)
+        && let Err(error) = stop(ctx, stage, key, &mut memory).await
+    {
+        ctx.memories.put(key.clone(), memory);
+        return Err(error);
+    }
     let children = ctx.index.stage(key);
     apply::delete::<HttpRoute>(ctx, key, apply::metas(children.http_routes())).await?;
     apply::delete::<Ingress>(ctx, key, apply::metas(children.ingresses())).await?;
@@ -36,4 +50,20 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
         return Ok(Action::await_change());
     }
     Ok(Action::requeue(RECHECK))
+}
+
+/// Ends what is under way, so that a stage of the same name begins with nothing open.
+async fn stop(ctx: &Context, stage: &Stage, key: &StageKey, memory: &mut Memory) -> Result<(), Error> {
+    let mut ledger = memory::ledger(ctx, memory).await?;
+    let target = super::target(stage, None, key, memory);
+    while let Some(entry) = ledger.open.first() {
+        let from = entry.deploy.state;
+        let why = || "the stage was deleted".to_owned();
+        let (steps, close) = match from {
+            State::Failed => (Vec::new(), Some(why())),
+            _ => (vec![Transition { from, to: State::Aborted, reason: ABORTED, message: why() }], None),
+        };
+        record::advance(ctx, &target, &mut ledger, 0, &steps, close, ctx.clock.now()).await?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use uuid::Uuid;
 
+use super::decide::Checked;
 use crate::{
     api::{Project, Stage, StageStatus},
     cluster::index::StageKey,
@@ -32,6 +33,8 @@ pub struct Memory {
     pub uid: String,
     /// What the database says. `None` after a lost race or an error: it is read again.
     pub ledger: Option<Ledger>,
+    /// The ledger was compared with what the cluster tells.
+    pub compared: bool,
     /// Probes of the deploy in health checking.
     pub prober: Option<Prober>,
     /// The status as last written by this process: newer than what the watch may show.
@@ -42,6 +45,8 @@ pub struct Memory {
     pub unready_since: Option<Timestamp>,
     /// The retry request that was acted on.
     pub handled_retry: Option<String>,
+    /// What the declarations amounted to.
+    pub checked: Option<Checked>,
 }
 
 impl Memory {
@@ -58,11 +63,13 @@ impl Memory {
             project,
             uid,
             ledger: Some(ledger),
+            compared: false,
             prober: None,
             written: None,
             unwritten_since: None,
             unready_since: None,
             handled_retry: None,
+            checked: None,
         }
     }
 }
@@ -80,7 +87,21 @@ pub async fn open(ctx: &Context, stage: &Stage, project: &Project, key: &StageKe
         uid,
     };
     let target = ctx.store.stage_upsert(&new).await?;
-    read(ctx, target).await
+    let mut memory = read(ctx, target).await?;
+    forget_what_went(&mut memory, stage, ctx, key);
+    Ok(memory)
+}
+
+/// A stage that was deleted and made anew took along what served: only its history is left, and what it should run is
+/// deployed again. A status that tells of a deploy, or a workload that is there, says that it was not so.
+fn forget_what_went(memory: &mut Memory, stage: &Stage, ctx: &Context, key: &StageKey) {
+    let newborn = stage.status.as_ref().is_none_or(|status| status.deploy.is_none());
+    if newborn
+        && ctx.index.stage(key).workloads().next().is_none()
+        && let Some(ledger) = &mut memory.ledger
+    {
+        ledger.good = None;
+    }
 }
 
 /// The ledger, read again if it was dropped. It is taken out: whoever ends well puts it back.
@@ -88,9 +109,15 @@ pub async fn ledger(ctx: &Context, memory: &mut Memory) -> Result<Ledger, Error>
     if let Some(ledger) = memory.ledger.take() {
         Ok(ledger)
     } else {
-        let read = read(ctx, memory.target).await?;
-        Ok(read.ledger.unwrap_or_default())
+        memory.compared = false;
+        fresh(ctx, memory.target).await
     }
+}
+
+/// The ledger as the database has it now.
+pub async fn fresh(ctx: &Context, target: Uuid) -> Result<Ledger, Error> {
+    let read = read(ctx, target).await?;
+    Ok(read.ledger.unwrap_or_default())
 }
 
 async fn read(ctx: &Context, target: Uuid) -> Result<Memory, Error> {
@@ -115,7 +142,13 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         let deploy = stored.stored.deploy;
         let snapshot = record::read_snapshot(&deploy.snapshot, &stored.snapshot)?;
         let hooks = hooks.remove(&deploy.id).unwrap_or_default();
-        Ok::<_, Error>(Entry { deploy, snapshot: snapshot.into(), request: stored.stored.request, hooks })
+        Ok::<_, Error>(Entry {
+            deploy,
+            snapshot: snapshot.into(),
+            request: stored.stored.request,
+            hooks,
+            refused: None,
+        })
     };
     let good = state.good.map(&mut entry).transpose()?;
     let open: Vec<Entry> = state.open.into_iter().map(entry).collect::<Result<_, _>>()?;
@@ -145,6 +178,8 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         undone: state.undone.map(|stored| Undone { snapshot: stored.deploy.snapshot, request: stored.request }),
         vetoed: state.vetoes.into_iter().map(veto).collect(),
         instances: state.instances.into_iter().map(instance).collect(),
+        readdressed: false,
+        stale_files: false,
     };
     Ok(Memory::new(state.target.id, state.target.project_id, state.target.uid, ledger))
 }

@@ -93,6 +93,12 @@ fn settled(situation: &Situation<'_>) -> Outcome {
             let word = if failed.deploy.state == State::RolledBack { "RolledBack" } else { "DeployFailed" };
             stays(word, &failed.images, failed.deploy.message.as_deref().unwrap_or("it did not succeed"))
         }
+        (None, None) if !decided.serves && latest.is_some_and(|latest| latest.deploy.state == State::Aborted) => {
+            let why =
+                latest.and_then(|latest| latest.deploy.message.as_deref()).unwrap_or("the last deploy was stopped");
+            let ways = format!("push a newer image, change the spec, or {AGAIN}");
+            Outcome::stalled("Aborted", format!("{why}; {serves} serves; {ways}"))
+        }
         _ if situation.unready => Outcome::reconciling("Unready", format!("{serves}: not all pods are ready")),
         _ => Outcome::ready("Serving", format!("{serves} serves")),
     }
@@ -162,3 +168,6 @@ fn images_current(list: &mut Vec<Condition>, decided: &Decided, generation: i64,
         },
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,10 @@ use crate::{
 /// Changes on the way of a running deploy that follow each other within this time share one write.
 pub const SETTLE: Duration = Duration::from_secs(1);
 
+/// Progress of this many stages is written per second at the most: of a thousand stages that move at once, each tells
+/// how far it is every twenty seconds, and the API server's time goes into moving them.
+const PROGRESS_PER_SECOND: u32 = 50;
+
 /// What the status is made from.
 #[derive(Debug)]
 pub struct Facts<'a> {
@@ -135,8 +139,9 @@ fn time(at: Timestamp) -> Time {
 }
 
 /// When a changed status is written: at once if it tells an end, a beginning or trouble, else when the changes of a
-/// running deploy have settled. `None` when nothing changed. `pending_since` is when the first unwritten change was made.
-pub fn due(before: &StageStatus, after: &StageStatus, pending_since: Timestamp) -> Option<Timestamp> {
+/// running deploy have settled. `None` when nothing changed. `pending_since` is when the first unwritten change was made,
+/// `others` how many stages have such changes as well.
+pub fn due(before: &StageStatus, after: &StageStatus, pending_since: Timestamp, others: usize) -> Option<Timestamp> {
     if before == after {
         return None;
     }
@@ -147,7 +152,9 @@ pub fn due(before: &StageStatus, after: &StageStatus, pending_since: Timestamp) 
     let stalled =
         |status: &StageStatus| conditions::get(&status.conditions, conditions::STALLED).map(|c| c.reason.clone());
     let urgent = !passing && state(before) != state(after) || stalled(before) != stalled(after);
-    Some(if urgent { pending_since } else { pending_since.saturating_add(SETTLE).unwrap_or(pending_since) })
+    let turn = Duration::from_secs(1).saturating_mul(u32::try_from(others).unwrap_or(u32::MAX)) / PROGRESS_PER_SECOND;
+    let settled = pending_since.saturating_add(SETTLE.saturating_add(turn)).unwrap_or(pending_since);
+    Some(if urgent { pending_since } else { settled })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Decision, Deploy, Effect, Health, Hooks, LastGood, Observation, Policy, Problem, Queue, Route, Shared, State, Step,
-    Waiting, Workloads, follow, next, table::EDGES,
+    Waiting, Workloads, follow, next, overtaken, table::EDGES,
 };
 use crate::domain::{actor::Actor, release::ReleaseId};
 
@@ -106,7 +106,7 @@ prop_compose! {
         good in option::of(any::<bool>()),
     ) -> Observation {
         Observation {
-            queue, abort, before_start, before_traffic, verify, shared, workloads,
+            queue, abort, before_start, before_traffic, verify, shared, workloads, refused: None,
             route: if routed { Route::Ready } else { Route::Waiting("ingress has no address".into()) },
             health: Health { successes, failures, last_failure: Some("GET /healthz: 503".into()) },
             traffic_here, evidence_collected,
@@ -273,6 +273,24 @@ proptest! {
     }
 
     #[test]
+    fn what_the_cluster_refuses_is_what_a_deploy_waits_for_and_why_it_fails(
+        state in prop::sample::select(vec![State::Pulling, State::Starting, State::ConfiguringProxy, State::HealthChecking]),
+        mut seen in observations(), policy in policies(), now in 0i64..10_000,
+    ) {
+        let message = "services dev-web exists and is not ours";
+        seen.refused = Some(Problem { reason: "NameTaken".into(), message: message.into(), fatal: false });
+        let decision = next(&deploy(state, 0), &seen, &policy, at(now));
+        if let Some(waiting) = decision.waiting {
+            prop_assert_eq!((waiting.reason.as_str(), waiting.message.as_str()), ("NameTaken", message));
+        }
+        if let Step::Advance(taken) = decision.step
+            && taken.reason.ends_with("DeadlineExceeded")
+        {
+            prop_assert!(taken.message.contains(message), "{}", taken.message);
+        }
+    }
+
+    #[test]
     fn rolled_back_means_the_last_good_release_serves(seen in observations(), policy in policies(), now in 0i64..10_000) {
         let decision = next(&deploy(State::Failed, 0), &seen, &policy, at(now));
         if matches!(&decision.step, Step::Advance(taken) if taken.to == State::RolledBack) {
@@ -287,6 +305,21 @@ proptest! {
         if let Step::Advance(taken) = next(&deploy(state, 0), &seen, &policy, at(now)).step {
             prop_assert!(taken.to != State::Superseded || state == State::Pending);
         }
+    }
+
+    #[test]
+    fn what_is_overtaken_ends(state in states()) {
+        let mut deploy = deploy(state, 0);
+        prop_assume!(!deploy.is_closed());
+        let (steps, close) = overtaken(&deploy, Uuid::from_u128(9));
+        prop_assert!(steps.iter().all(|step| step.from.may_become(step.to) && step.to.is_terminal()));
+        for step in steps {
+            take(&mut deploy, &Step::Advance(step), at(1));
+        }
+        if let Some(message) = close {
+            take(&mut deploy, &Step::Close { message }, at(1));
+        }
+        prop_assert!(deploy.is_closed());
     }
 
     #[test]

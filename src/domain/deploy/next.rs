@@ -118,7 +118,10 @@ fn active(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
         Look::Done(edge, message) | Look::Broken(edge, message) => {
             return advance(deploy, edge, message);
         }
-        Look::Outstanding(effects, waiting) => (effects, waiting),
+        Look::Outstanding(effects, outstanding) => match &seen.refused {
+            Some(refused) => (effects, waiting(&refused.reason, refused.message.clone())),
+            None => (effects, outstanding),
+        },
     };
     let fatal = seen.workloads.problem.as_ref().filter(|problem| problem.fatal && runs_this(deploy, seen));
     if let Some(problem) = fatal {
@@ -127,7 +130,9 @@ fn active(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
     let (limit, edge) = deadline(deploy.state, seen, policy);
     let deadline = after(deploy.since, limit);
     if now >= deadline {
-        return advance(deploy, edge, format!("not done within {}: {}", human(limit), waiting.message));
+        let named = seen.workloads.problem.as_ref().filter(|problem| problem.reason == waiting.reason);
+        let word = named.map_or_else(String::new, |problem| format!("{}: ", problem.reason));
+        return advance(deploy, edge, format!("not done within {}: {word}{}", human(limit), waiting.message));
     }
     stay(effects, deadline, waiting)
 }
@@ -253,6 +258,16 @@ fn failed(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp) 
     }
     effects.push(Effect::Restore(good.deploy));
     stay(effects, deadline, waiting("RollingBack", format!("going back to {}", good.summary)))
+}
+
+/// How an open deploy ends when a later one, `by`, is found to serve: with a step, or, if it had failed, without one.
+pub fn overtaken(deploy: &Deploy, by: Uuid) -> (Vec<Transition>, Option<String>) {
+    let message = format!("deploy {by} is later and serves already");
+    if deploy.state == State::Failed {
+        return (Vec::new(), Some(message));
+    }
+    let Edge { to, reason, .. } = table::OVERTAKEN;
+    (vec![Transition { from: deploy.state, to, reason, message }], None)
 }
 
 /// How long a state may last and which edge ends it.

@@ -22,6 +22,8 @@ pub struct Observation {
     pub shared: Shared,
     /// The workloads of the instance.
     pub workloads: Workloads,
+    /// What the cluster refused when it was asked last: what the deploy really waits for.
+    pub refused: Option<Problem>,
     /// The instance's services and routes.
     pub route: Route,
     /// Probe results since probing began in this process.

@@ -18,6 +18,9 @@ pub struct Edge {
 
 const ACTIVE: &[State] = &[State::Pulling, State::Starting, State::ConfiguringProxy, State::HealthChecking];
 
+/// The reason of a deploy that ended before its gates opened: it was never tried.
+pub const NEVER_BEGAN: &str = "PendingDeadlineExceeded";
+
 macro_rules! edges {
     ($($name:ident: $from:expr => $to:ident, $reason:literal, $when:literal;)*) => {
         $(pub(super) const $name: Edge = Edge { from: $from, to: State::$to, reason: $reason, when: $when };)*
@@ -42,6 +45,7 @@ edges! {
     HOOK_FAILED: &[State::Pulling, State::Starting, State::HealthChecking] => Failed, "HookFailed", "a hook of the state's phase failed or ran out of time";
     WORKLOAD_FAILED: ACTIVE => Failed, "WorkloadFailed", "a pod is in a state that waiting cannot mend, such as a crash loop";
     ABORTED: &[State::Pending, State::Pulling, State::Starting, State::ConfiguringProxy, State::HealthChecking] => Aborted, "Aborted", "somebody asked to stop it";
+    OVERTAKEN: &[State::Pending, State::Pulling, State::Starting, State::ConfiguringProxy, State::HealthChecking] => Aborted, "Overtaken", "the cluster was found to serve a later deploy, whose row the database had lost";
     ROLLED_BACK: &[State::Failed] => RolledBack, "LastGoodServing", "the evidence is stored and the last good release serves again";
 }
 
@@ -70,6 +74,11 @@ mod tests {
                 assert_eq!(in_table, from.may_become(to), "{from} → {to}");
             }
         }
+    }
+
+    #[test]
+    fn what_never_began_has_its_reason_in_the_table() {
+        assert_eq!(PENDING_TOO_LONG.reason, NEVER_BEGAN);
     }
 
     #[test]

@@ -38,7 +38,8 @@ fn passing_states_of_a_running_deploy_share_a_write_and_ends_are_told_at_once() 
         told(&ledger)
     };
     let (starting, probing) = (status(State::Starting), status(State::HealthChecking));
-    assert_eq!(due(&starting, &starting, at(0)), None);
-    assert_eq!(due(&starting, &probing, at(0)), Some(at(1)));
-    assert_eq!(due(&probing, &status(State::Failed), at(0)), Some(at(0)));
+    assert_eq!(due(&starting, &starting, at(0), 0), None);
+    assert_eq!(due(&starting, &probing, at(0), 0), Some(at(1)));
+    assert_eq!(due(&starting, &probing, at(0), 1000), Some(at(21)), "many at once tell less");
+    assert_eq!(due(&probing, &status(State::Failed), at(0), 1000), Some(at(0)), "an end is told at once");
 }

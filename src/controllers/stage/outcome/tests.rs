@@ -1,0 +1,67 @@
+//! What a stage's conditions say of how things stand.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::controllers::{
+    deploy::ledger::{Entry, Finished},
+    fixture::{SHOP, entry, read, snapshot},
+    stage::decide::Held,
+};
+
+fn failed(state: State, message: &str) -> Entry {
+    let mut failed = entry(snapshot(SHOP, 1), 2, state);
+    failed.deploy.message = Some(message.into());
+    failed.deploy.finished_at = Some(Timestamp::UNIX_EPOCH);
+    failed
+}
+
+/// Ready, reconciling or stalled, and the reason.
+fn told(ledger: &Ledger, decided: &Decided, unready: bool) -> (&'static str, String, String) {
+    let (_, stage) = read(SHOP);
+    match outcome(&Situation { stage: &stage, ledger, decided, waiting: None, unready }) {
+        Outcome::Ready { reason, message } => ("ready", reason.to_owned(), message),
+        Outcome::Reconciling { reason, message } => ("reconciling", reason.to_owned(), message),
+        Outcome::Stalled { reason, message } => ("stalled", reason.to_owned(), message),
+    }
+}
+
+#[test]
+fn a_stage_is_ready_only_when_what_is_wanted_is_what_serves() {
+    let good = || Some(entry(snapshot(SHOP, 0), 1, State::Success));
+    let closed = |entry: Entry| {
+        let mut ledger = Ledger { open: vec![entry], ..Ledger::default() };
+        ledger.closed(0);
+        ledger.history
+    };
+    let before = || Finished { deploy: good().expect("one").deploy, images: String::new() };
+    let with = |entry: Entry, good: Option<Entry>| {
+        let mut history = closed(entry);
+        history.extend(good.is_some().then(before));
+        Ledger { good, history, ..Ledger::default() }
+    };
+    let held =
+        Decided { held_back: Some(Held { images: "web 1.1.0".into(), why: "503".into() }), ..Decided::default() };
+    let nothing = Decided::default();
+    let serves = Ledger { good: good(), history: [before()].into(), ..Ledger::default() };
+    let aborted = with(failed(State::Aborted, "it could not begin"), good());
+    let rolled_back = with(failed(State::RolledBack, "service web: 503"), good());
+    let never = with(failed(State::Failed, "no such image"), None);
+    let cases: [(&str, &Ledger, &Decided, bool, (&str, &str), &str); 7] = [
+        ("it serves", &serves, &nothing, false, ("ready", "Serving"), "web 1.0.0"),
+        ("it is unready", &serves, &nothing, true, ("reconciling", "Unready"), "not all pods"),
+        ("a bad release is held back", &serves, &held, false, ("stalled", "RolledBack"), "web 1.1.0"),
+        ("it was rolled back", &rolled_back, &nothing, false, ("stalled", "RolledBack"), "service web: 503"),
+        ("it was stopped", &aborted, &nothing, false, ("stalled", "Aborted"), "it could not begin"),
+        ("the first failed", &never, &nothing, false, ("stalled", "DeployFailed"), "no such image"),
+        ("nothing was deployed", &Ledger::default(), &nothing, false, ("reconciling", "Starting"), "no deploy"),
+    ];
+    for (name, ledger, decided, unready, want, says) in cases {
+        let (kind, reason, message) = told(ledger, decided, unready);
+        assert_eq!((kind, reason.as_str()), want, "{name}");
+        assert!(message.contains(says), "{name}: {message}");
+        if kind == "stalled" {
+            assert!(message.contains("stagekeeper.dev/retry"), "{name} has a way out: {message}");
+        }
+    }
+}
