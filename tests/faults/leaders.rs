@@ -97,10 +97,12 @@ async fn a_leader_that_was_frozen_past_its_lease_changes_nothing_when_it_goes_on
     scene.settled(1, State::Success).await;
     let second = Replica::start(&scene, "second").await;
 
-    // Frozen in the middle of a pass that has more to write. The answer that it waits for lies in its socket.
-    let mut trap = first.seat.api.trap(When::Answered, |call| call.is_write() && call.resource == "services");
+    // Frozen in the middle of a pass, with a transition stored whose effects are still to come. The answer that it waits
+    // for lies in its socket.
+    let mut trap = first.seat.sql.trap(When::Answered, |statement| statement.is_transition());
     scene.env.push("web", "1.1.0", &[]).await;
-    let held = trap.sprung("the first object of 1.1.0").await;
+    trap.sprung("the deploy of 1.1.0").await.release();
+    let held = trap.sprung("its first transition").await;
     drop(trap);
     first.operator.signal("STOP");
     held.release();

@@ -3,10 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{ResourceExt as _, api::DeleteParams};
 use serde_json::json;
-use stagekeeper::{
-    api::{Stage, labels},
-    domain::deploy::State,
-};
+use stagekeeper::{api::Stage, domain::deploy::State};
 
 use crate::{
     cluster::DEADLINE,
@@ -15,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_say_nothing_new_cost_nothing_and_one_request_is_one_deploy() {
+async fn events_that_say_nothing_new_cost_nothing_and_one_change_is_one_deploy() {
     let scene = Scene::begin("duplicates", PLAIN).await;
     let operator = scene.operator().await;
     scene.settled(1, State::Success).await;
@@ -27,11 +24,11 @@ async fn events_that_say_nothing_new_cost_nothing_and_one_request_is_one_deploy(
     assert_eq!(rows(&scene.env).await, before);
     assert_eq!(scene.seat.api.writes()[writes..], []);
 
-    // A new snapshot differs in nothing, but it was asked for: once, however often the event comes.
-    let retry = json!({"metadata": {"annotations": {labels::RETRY: "once"}}});
-    scene.env.patch::<Stage>(STAGE, retry.clone()).await;
+    // One change, however often it is told.
+    let change = json!({"spec": {"services": {"web": {"env": [{"name": "COLOUR", "value": "blue"}]}}}});
+    scene.env.patch::<Stage>(STAGE, change.clone()).await;
     annotate(&scene, "example.test/number", 40).await;
-    scene.env.patch::<Stage>(STAGE, retry).await;
+    scene.env.patch::<Stage>(STAGE, change).await;
     scene.settled(2, State::Success).await;
     assert_eq!(scene.env.deploys(STAGE).await.len(), 2);
     operator.stop().await;

@@ -267,8 +267,8 @@ fn without_tag(name: &str) -> String {
 
 /// The status without what differs from run to run.
 fn stripped(status: &StageStatus) -> Value {
-    const VARY: [&str; 9] =
-        ["id", "since", "finishedAt", "lastTransitionTime", "release", "deploy", "name", "active", "instance"];
+    const VARY: [&str; 10] =
+        ["url", "id", "since", "finishedAt", "lastTransitionTime", "release", "deploy", "name", "active", "instance"];
     fn strip(value: &mut Value) {
         match value {
             Value::Object(fields) => {
