@@ -21,6 +21,16 @@ mod trap;
 
 #[path = "faults/crashes.rs"]
 mod crashes;
+#[path = "faults/leaders.rs"]
+mod leaders;
+#[path = "faults/outages.rs"]
+mod outages;
+#[path = "faults/replies.rs"]
+mod replies;
+#[path = "faults/settled.rs"]
+mod settled;
+#[path = "faults/stale.rs"]
+mod stale;
 #[path = "faults/story.rs"]
 mod story;
 #[path = "faults/witness.rs"]

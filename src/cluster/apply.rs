@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::error::{ApiError, Class, Target};
 use super::index::{Index, Kind};
+use super::lease::LeaseHandle;
 use crate::api::labels::{self, FIELD_MANAGER};
 
 /// How long a write may take as a whole.
@@ -32,6 +33,7 @@ const METADATA_ONLY: HeaderValue =
 pub struct Writer {
     client: Client,
     index: Index,
+    leader: Option<LeaseHandle>,
 }
 
 impl Debug for Writer {
@@ -89,7 +91,14 @@ impl Default for Reply {
 impl Writer {
     /// A writer whose replies go into this index.
     pub fn new(client: Client, index: Index) -> Self {
-        Self { client, index }
+        Self { client, index, leader: None }
+    }
+
+    /// The same, but it writes nothing once leadership is lost: a process that was stopped for a while goes on in the
+    /// middle of what it was doing, and another has gone on from there long since.
+    #[must_use]
+    pub fn while_leading(self, leader: LeaseHandle) -> Self {
+        Self { leader: Some(leader), ..self }
     }
 
     /// Makes the object what it should be: creates it, or changes the fields that are given and takes back those
@@ -282,6 +291,9 @@ impl Writer {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
         metadata_only: bool,
     ) -> Result<String, ApiError> {
+        if self.leader.as_ref().is_some_and(|leader| !leader.is_leader()) {
+            return Err(ApiError::deposed(target));
+        }
         let mut request = request.map_err(|err| ApiError::unbuildable(target, &err))?;
         if metadata_only {
             request.headers_mut().insert(ACCEPT, METADATA_ONLY);

@@ -160,6 +160,12 @@ impl ApiError {
         Self { class: Class::Taken, code: 0, message: cut(&message), retry_after: None }
     }
 
+    /// The process does not lead any more, so it must not write.
+    pub(crate) fn deposed(target: &Target) -> Self {
+        let message = format!("{} is left to the next leader: leadership was lost", target.object());
+        Self { class: Class::Conflict, code: 0, message: cut(&message), retry_after: None }
+    }
+
     fn invalid(message: String) -> Self {
         Self { class: Class::Invalid, code: 0, message: cut(&message), retry_after: None }
     }

@@ -176,6 +176,10 @@ async fn perform(
 ) -> Result<bool, Error> {
     let mut changed = false;
     for effect in effects {
+        // Not every row that an effect writes carries an epoch.
+        if !ctx.term.leader.is_leader() {
+            return Err(Error::Deposed);
+        }
         let children = ctx.index.stage(&target.key);
         let Some(entry) = ledger.open.get_mut(position) else {
             return Ok(changed);

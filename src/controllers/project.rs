@@ -43,7 +43,7 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     let name = project.name_any();
     // Whatever changed may matter to each of its stages.
     tell_stages(&ctx, &namespace, &name);
-    let (outcome, services) = judge(&project, &ctx);
+    let Judgement { outcome, services, asking } = judge(&project, &ctx);
     let now = ctx.clock.now();
     let before = project.status.clone().unwrap_or_default();
     let generation = project.metadata.generation.unwrap_or_default();
@@ -52,7 +52,9 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
         conditions: conditions::conditions(&before.conditions, &outcome, generation, now),
         services: services.into_iter().map(|service| keep_time(service, &before, now)).collect(),
     };
-    if after != before {
+    // A new leader has nothing to say before it has heard what its predecessor had heard.
+    let unheard = asking && before.observed_generation == generation;
+    if after != before && !unheard {
         ctx.writer.apply_status(&*project, &after).await?;
     }
     ctx.backoff.reset(&key(&project));
@@ -74,8 +76,16 @@ fn tell_stages(ctx: &Context, namespace: &str, project: &str) {
     }
 }
 
+/// What is to be said about a project.
+struct Judgement {
+    outcome: Outcome,
+    services: Vec<ServiceStatus>,
+    /// Registries were asked for the first time and have not answered yet.
+    asking: bool,
+}
+
 /// Checks the declarations without any stage, and reads what registries say about the images.
-fn judge(project: &Project, ctx: &Context) -> (Outcome, Vec<ServiceStatus>) {
+fn judge(project: &Project, ctx: &Context) -> Judgement {
     let nowhere: StageSpec = bare_stage(&project.name_any());
     let identity = Identity {
         namespace: project.namespace().unwrap_or_default(),
@@ -94,7 +104,8 @@ fn judge(project: &Project, ctx: &Context) -> (Outcome, Vec<ServiceStatus>) {
     };
     if !said.is_empty() {
         ctx.images.subscribe(&subscriber(project), &BTreeMap::new());
-        return (Outcome::stalled("InvalidSpec", said.join("; ")), Vec::new());
+        let outcome = Outcome::stalled("InvalidSpec", said.join("; "));
+        return Judgement { outcome, services: Vec::new(), asking: false };
     }
     let resolution = wanted::resolve(&sources, None, |question| ctx.images.known(question));
     ctx.images.subscribe(&subscriber(project), &resolution.questions);
@@ -115,7 +126,7 @@ fn judge(project: &Project, ctx: &Context) -> (Outcome, Vec<ServiceStatus>) {
         Some(one) if one.transient => Outcome::reconciling(one.reason, message()),
         Some(one) => Outcome::stalled(one.reason, message()),
     };
-    (outcome, services)
+    Judgement { outcome, services, asking: resolution.asking }
 }
 
 /// A stage that changes nothing of its project.

@@ -192,7 +192,10 @@ async fn conclude(
     let children = ctx.index.stage(key);
     let after = outcome::status(&before, &situation, &children, now);
     let since = *memory.unwritten_since.get_or_insert(now);
-    match status::due(&before, &after, since, ctx.memories.unwritten()) {
+    // A new leader has nothing to say about a stage at rest before it has heard what its predecessor had heard.
+    let unheard =
+        decided.asking && ledger.open.is_empty() && Some(before.observed_generation) == stage.metadata.generation;
+    match status::due(&before, &after, since, ctx.memories.unwritten()).filter(|_| !unheard) {
         None => memory.unwritten_since = None,
         Some(at) if at <= now => write(ctx, stage, memory, after).await?,
         Some(at) => driven.wake_at(at),

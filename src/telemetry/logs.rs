@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     Layer as _,
-    filter::Targets,
+    filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields as _, FormattedFields, MakeWriter,
         format::{JsonFields, Writer},
@@ -22,6 +22,10 @@ use tracing_subscriber::{
 /// Keys that every line has; a field of the same name does not replace them.
 const OWN_KEYS: [&str; 4] = ["timestamp", "level", "target", "message"];
 
+/// Every failed call to the API server is told again here, as an error and without a word about what was called. Whoever
+/// made the call tells it better.
+const NOISE: &str = "kube_client::client::builder";
+
 /// One JSON object per line.
 pub fn json<W>(filter: Targets, writer: W) -> impl Subscriber + Send + Sync
 where
@@ -29,7 +33,7 @@ where
 {
     let layer =
         tracing_subscriber::fmt::layer().with_writer(writer).fmt_fields(JsonFields::new()).event_format(JsonLine);
-    Registry::default().with(layer.with_filter(filter))
+    Registry::default().with(layer.with_filter(filter.with_target(NOISE, LevelFilter::OFF)))
 }
 
 /// Text for people; `colour` only on a terminal.
@@ -38,7 +42,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
-    Registry::default().with(layer.with_filter(filter))
+    Registry::default().with(layer.with_filter(filter.with_target(NOISE, LevelFilter::OFF)))
 }
 
 /// Sends panics to the log before anything else is done about them.

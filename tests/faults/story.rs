@@ -1,8 +1,11 @@
 //! One story that all kinds of faults are put into, and what is compared afterwards: a first release that succeeds, then
-//! one that is not healthy and is rolled back. Each phase has a hook, and a route has to be accepted, so that every state
+//! one that is not accepted and is rolled back. Each phase has a hook, and a route has to be accepted, so that every state
 //! lasts until something happens.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::{batch::v1::Job, networking::v1::Ingress};
@@ -12,8 +15,9 @@ use kube::{
     runtime::{WatchStreamExt as _, watcher},
 };
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use stagekeeper::{api::StageStatus, domain::deploy::State};
-use tokio::task::JoinHandle;
+use tokio::{sync::OnceCell, task::JoinHandle};
 
 use crate::{
     api_proxy::ApiProxy,
@@ -36,7 +40,7 @@ spec:
     health: {http: {path: /healthz}, interval: 200ms, failureThreshold: 3}
 ";
 
-/// A stage that goes through every state one by one.
+/// A stage that goes through every state one by one, and accepts only versions that begin with 1.
 pub const THOROUGH: &str = "
 apiVersion: stagekeeper.dev/v1alpha1
 kind: Stage
@@ -48,7 +52,9 @@ spec:
   hooks:
     beforeStart: [{name: migrate, args: ['-print', 'migrated']}]
     beforeTraffic: [{name: seed, args: ['-print', 'seeded']}]
-    verify: [{name: accept, args: ['-print', 'accepted']}]
+    verify:
+    - name: accept
+      args: ['-get', 'http://$(STAGEKEEPER_SERVICE_WEB_HOST):$(STAGEKEEPER_SERVICE_WEB_PORT)/', '-contains', 'shop 1.']
     afterSuccess: [{name: tell, args: ['-print', 'told']}]
 ";
 
@@ -60,17 +66,43 @@ metadata: {name: production}
 spec: {project: shop, rollback: {keepPrevious: 0s, watch: 0s}}
 ";
 
+/// How long a story may take, with a new controller for each of its steps.
+const PATIENCE: Duration = Duration::from_mins(4);
+
 /// Name of the stage.
 pub const STAGE: &str = "production";
 
-/// A namespace with proxies between its operator and everything that the operator writes to.
-pub struct Scene {
-    /// Namespace and database.
-    pub env: Env,
+/// Proxies between one operator and everything that it writes to.
+pub struct Seat {
     /// Between the operator and the API server.
     pub api: ApiProxy,
     /// Between the operator and Postgres.
     pub sql: PostgresProxy,
+}
+
+impl Seat {
+    /// Proxies for an operator of `env`.
+    pub async fn new(env: &Env) -> Self {
+        Self { api: ApiProxy::start(&env.kubeconfig).await, sql: PostgresProxy::start(&env.database.url).await }
+    }
+
+    /// An operator behind them.
+    pub async fn operator(&self, env: &Env, identity: &str) -> Operator {
+        let variables = [
+            ("KUBECONFIG", self.api.kubeconfig.as_str()),
+            ("DATABASE_URL", &self.sql.url),
+            ("STAGEKEEPER_LEASE_IDENTITY", identity),
+        ];
+        Operator::start_with(env, &variables).await
+    }
+}
+
+/// A namespace with a seat for its operator.
+pub struct Scene {
+    /// Namespace and database.
+    pub env: Env,
+    /// The operator's proxies.
+    pub seat: Seat,
     /// What was made and removed.
     pub witness: Witness,
     acceptor: JoinHandle<()>,
@@ -84,39 +116,47 @@ impl Scene {
 
     /// The same over a given namespace and database.
     pub async fn over(env: Env) -> Self {
-        let api = ApiProxy::start(&env.kubeconfig).await;
-        let sql = PostgresProxy::start(&env.database.url).await;
+        let seat = Seat::new(&env).await;
         let witness = Witness::new(&env);
         let acceptor = tokio::spawn(accept_routes(env.api()));
-        Self { env, api, sql, witness, acceptor }
+        Self { env, seat, witness, acceptor }
     }
 
     /// An operator behind the proxies. All of them have one identity, as a pod's successor has in a container that is
     /// started again: each takes the Lease over from the one before.
     pub async fn operator(&self) -> Operator {
-        let variables = [
-            ("KUBECONFIG", self.api.kubeconfig.as_str()),
-            ("DATABASE_URL", &self.sql.url),
-            ("STAGEKEEPER_LEASE_IDENTITY", "operator"),
-        ];
-        Operator::start_with(&self.env, &variables).await
+        self.seat.operator(&self.env, "operator").await
     }
 
     /// Waits until the newest of `number` deploys has come to this end and nothing is left to do.
     pub async fn settled(&self, number: usize, state: State) -> StageStatus {
         let what = format!("deploy {number} has come to {state} and everything is tidy");
-        let status = self.env.until(STAGE, &what, |status| {
+        let end = |status: &StageStatus| {
             status.deploy.as_ref().is_some_and(|deploy| deploy.state == state.camel())
                 && status.history.len() == number
                 && status.instances.len() == 1
+        };
+        let settled = self.env.wait(&what, PATIENCE, async || {
+            let status = self.env.stage(STAGE).await.status.filter(end)?;
+            self.env.list::<Job>().await.is_empty().then_some(status)
         });
-        let status = status.await;
-        self.env
-            .wait(&format!("{what}: no hook is left"), crate::cluster::DEADLINE, async || {
-                self.env.list::<Job>().await.is_empty().then_some(())
-            })
-            .await;
-        status
+        settled.await
+    }
+
+    /// Begins the story: the first release is there, the operator is not.
+    pub async fn begin(name: &str, stage: &str) -> Self {
+        let scene = Self::new(name).await;
+        scene.env.push("web", "1.0.0", &[]).await;
+        scene.env.apply(PROJECT).await;
+        scene.env.apply(stage).await;
+        scene
+    }
+
+    /// Goes on with the story of a [`THOROUGH`] stage to its end: success, then the release that is not accepted.
+    pub async fn play(&self) -> StageStatus {
+        self.settled(1, State::Success).await;
+        self.env.push("web", "2.0.0", &[]).await;
+        self.settled(2, State::RolledBack).await
     }
 
     /// What the story amounts to.
@@ -130,15 +170,44 @@ impl Scene {
             let hooks = hooks.map(|hook| (hook.phase.word().to_owned(), hook.name, hook.ok)).collect();
             let said = self.env.log(id).await.into_iter().filter(|line| !line.line.source.contains(' '));
             let said = said.filter(|line| line.line.source.starts_with("hook/"));
-            let said = said.map(|line| without_time(&line.line.text)).collect();
+            // Names are others each time, and what a container says to its two outputs at once has no order.
+            let words = |text: &str| {
+                text.split([' ', ':']).take(3).filter(|word| !word.contains('/')).map(str::to_owned).collect()
+            };
+            let said: BTreeSet<Vec<String>> = said.map(|line| words(&line.line.text)).collect();
             deploys.push(DeployOutcome { steps, hooks, said });
         }
         let mut lives = BTreeMap::new();
         for ((kind, name), one) in self.witness.lives() {
             lives.entry((kind, without_tag(&name))).or_insert_with(Vec::new).push(one);
         }
-        Outcome { deploys, lives, status: stripped(status) }
+        let mut writes = BTreeMap::new();
+        for call in self.seat.api.writes() {
+            *writes.entry((call.method.to_string(), call.resource)).or_default() += 1;
+        }
+        Outcome { deploys, lives, status: stripped(status), writes }
     }
+}
+
+/// Where every row is and which transaction wrote it, by table: equal as long as nothing is written. The leader's epoch
+/// is left out, because each term begins with a new one.
+pub async fn rows(env: &Env) -> BTreeMap<String, String> {
+    let mut connection = PgConnection::connect(&env.database.url).await.unwrap();
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'r' AND n.nspname = 'public' AND c.relname <> 'leader_epochs'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert!(tables.iter().any(|table| table == "deploys"), "{tables:?}");
+    let mut rows = BTreeMap::new();
+    for table in tables {
+        let sql = format!("SELECT coalesce(string_agg(ctid || ' ' || xmin, ', ' ORDER BY ctid), '') FROM {table}");
+        let found: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+        rows.insert(table, found);
+    }
+    rows
 }
 
 impl Drop for Scene {
@@ -156,6 +225,8 @@ pub struct Outcome {
     pub lives: BTreeMap<(String, String), Vec<Lives>>,
     /// The status, without times and identities.
     pub status: Value,
+    /// Writes to the API server by method and kind, with whatever was repeated.
+    pub writes: BTreeMap<(String, String), usize>,
 }
 
 /// What the database says about a deploy.
@@ -165,8 +236,8 @@ pub struct DeployOutcome {
     pub steps: Vec<(Option<State>, State, String)>,
     /// Its hooks and how they ended.
     pub hooks: Vec<(String, String, Option<bool>)>,
-    /// What its hooks printed.
-    pub said: Vec<String>,
+    /// How the lines begin that its hooks printed.
+    pub said: BTreeSet<Vec<String>>,
 }
 
 /// Serves routes: gives every Ingress an address.
@@ -194,15 +265,10 @@ fn without_tag(name: &str) -> String {
     }
 }
 
-/// What a container said, without the time that was written before it.
-fn without_time(line: &str) -> String {
-    line.split_once("Z ").map_or(line, |(_, text)| text).to_owned()
-}
-
 /// The status without what differs from run to run.
 fn stripped(status: &StageStatus) -> Value {
-    const VARY: [&str; 9] =
-        ["id", "since", "finishedAt", "lastTransitionTime", "release", "deploy", "name", "active", "instance"];
+    const VARY: [&str; 10] =
+        ["url", "id", "since", "finishedAt", "lastTransitionTime", "release", "deploy", "name", "active", "instance"];
     fn strip(value: &mut Value) {
         match value {
             Value::Object(fields) => {
@@ -218,7 +284,28 @@ fn stripped(status: &StageStatus) -> Value {
     value
 }
 
-/// The states that deploys were seen to enter.
-pub fn entered(outcome: &Outcome) -> BTreeSet<String> {
-    outcome.deploys.iter().flat_map(|deploy| &deploy.steps).map(|(_, to, _)| to.to_string()).collect()
+static CALM: OnceCell<Outcome> = OnceCell::const_new();
+
+/// What comes of the story when nobody disturbs it. Told once for all tests.
+pub async fn calm() -> &'static Outcome {
+    CALM.get_or_init(async || {
+        let scene = Scene::begin("calm", THOROUGH).await;
+        let operator = scene.operator().await;
+        let status = scene.play().await;
+        operator.stop().await;
+        let outcome = scene.outcome(&status).await;
+        let entered = outcome.deploys.iter().flat_map(|deploy| &deploy.steps).map(|(_, to, _)| to.to_string());
+        let entered: BTreeSet<String> = entered.collect();
+        assert_eq!(entered, every_state(), "the story goes through every state");
+        let made: Vec<&Lives> = outcome.lives.values().flatten().collect();
+        assert!(made.iter().all(|one| one.made == 1), "made more than once: {:?}", outcome.lives);
+        outcome
+    })
+    .await
+}
+
+/// The states that the story goes through.
+pub fn every_state() -> BTreeSet<String> {
+    let unseen = [State::Superseded, State::Aborted];
+    State::ALL.iter().filter(|state| !unseen.contains(state)).map(ToString::to_string).collect()
 }

@@ -18,24 +18,29 @@ use tokio::{
 
 use super::trap::{Traffic, Trap, Verdict, When};
 
-/// The text of a statement that was executed.
+/// A statement that was executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Statement(pub String);
+pub struct Statement {
+    /// Its text.
+    pub text: String,
+    /// How many rows the server says it touched; `None` until it has. For `WITH … SELECT` those that it returned.
+    pub rows: Option<u64>,
+}
 
 impl Statement {
     /// Whether it changes rows.
     pub fn is_write(&self) -> bool {
-        ["INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().any(|word| self.0.contains(word))
+        ["INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().any(|word| self.text.contains(word))
     }
 
     /// Whether it writes to a table.
     pub fn writes_to(&self, table: &str) -> bool {
-        ["INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().any(|word| self.0.contains(&format!("{word}{table} ")))
+        ["INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().any(|word| self.text.contains(&format!("{word}{table} ")))
     }
 
     /// Whether it moves a deploy from state to state.
     pub fn is_transition(&self) -> bool {
-        self.0.contains("INSERT INTO deploy_transitions")
+        self.text.contains("INSERT INTO deploy_transitions")
     }
 }
 
@@ -186,11 +191,11 @@ impl Connection {
             b'P' => {
                 let name = texts.next()?.to_vec();
                 let text = String::from_utf8_lossy(texts.next()?).into_owned();
-                self.prepared.insert(name, Statement(text));
+                self.prepared.insert(name, Statement { text, rows: None });
                 None
             }
             b'B' => self.prepared.get(texts.nth(1)?).cloned(),
-            b'Q' => Some(Statement(String::from_utf8_lossy(texts.next()?).into_owned())),
+            b'Q' => Some(Statement { text: String::from_utf8_lossy(texts.next()?).into_owned(), rows: None }),
             _ => None,
         }
     }
@@ -215,6 +220,12 @@ impl Connection {
         let mut done = false;
         while let Some(message) = self.server.message(1) {
             done = message[0] == b'Z';
+            if message[0] == b'C'
+                && let Some(running) = &mut self.running
+            {
+                let tag = String::from_utf8_lossy(&message[5..message.len() - 1]).into_owned();
+                running.rows = tag.rsplit(' ').next().and_then(|rows| rows.parse().ok());
+            }
             kept.extend(message);
         }
         if done && let Some(statement) = self.running.take() {

@@ -1,13 +1,13 @@
 //! What holds between deploys: traffic at the good instance, nothing missing, old instances gone, no late collapse.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service, networking::v1::Ingress};
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Service, networking::v1::Ingress};
 
 use super::{
     Driven, Target, apply, files, hooks,
-    ledger::{Instance, Ledger},
+    ledger::{HookRun, Instance, Ledger},
     observe, record, routes,
     workloads::{self, Standing},
 };
@@ -50,6 +50,7 @@ pub async fn settle(
     let children = ctx.index.stage(&target.key);
     let retirement = retire(&kept(ledger, &children), keeping.keep_previous, keeping.max_instances, now);
     remove(ctx, target, ledger, &retirement, &children, now).await?;
+    remove_jobs(ctx, target, ledger, &children).await?;
     if let Some(wake) = retirement.wake {
         driven.wake_at(wake);
     }
@@ -183,6 +184,27 @@ async fn remove(
         record::instance_removed(ctx, target, ledger, name, now).await?;
     }
     Ok(())
+}
+
+/// Removes the Jobs of hooks that have ended, or whose deploy has: a crash, or a deadline, may have left one behind.
+async fn remove_jobs(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &Ledger,
+    children: &StageChildren,
+) -> Result<(), Error> {
+    let running: BTreeSet<String> = ledger
+        .open
+        .iter()
+        .chain(&ledger.good)
+        .flat_map(|entry| {
+            let deploy = entry.deploy.id.to_string();
+            let running = entry.hooks.iter().filter(|(_, run)| **run == HookRun::Running);
+            running.map(move |((phase, name), _)| names::job(&target.key.name, name, phase.word(), &deploy))
+        })
+        .collect();
+    let over = children.jobs().filter(|job| !running.contains(&*job.meta.name));
+    apply::delete::<Job>(ctx, &target.key, apply::metas(over)).await
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub(super) async fn lead(
         let projects = watched::<Project>(&process.client, queue.namespace.as_deref());
         let ctx = Arc::new(Context {
             client: process.client.clone(),
-            writer: Writer::new(process.client.clone(), process.index.clone()),
+            writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),
             store: process.store.clone(),
             clock: process.clock.clone(),
             ids: process.ids.clone(),

@@ -37,6 +37,8 @@ pub struct Decided {
     pub missing: Vec<Missing>,
     /// Services that keep their image because a registry does not answer.
     pub stale: Vec<Missing>,
+    /// The registries were asked and have not answered since this process began: nothing was decided.
+    pub asking: bool,
     /// A release that failed here is held back.
     pub held_back: Option<Held>,
     /// What is wanted is what serves.
@@ -131,7 +133,8 @@ pub async fn decide(
     ctx.images.subscribe(&subscriber, &resolution.questions);
     decided.stale = resolution.stale;
     decided.missing = resolution.missing;
-    if !decided.missing.is_empty() {
+    decided.asking = resolution.asking;
+    if decided.asking || !decided.missing.is_empty() {
         return Ok(decided);
     }
     let retry = stage.annotations().get(labels::RETRY).filter(|value| decided.handled_retry.as_ref() != Some(*value));

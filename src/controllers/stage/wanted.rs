@@ -8,6 +8,9 @@ use crate::{
     domain::release::{Release, ReleaseImage},
 };
 
+/// Reason of what has not been answered yet, since this process began to ask.
+const ASKING: &str = "AskingRegistry";
+
 /// What follows from the sources.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resolution {
@@ -19,6 +22,8 @@ pub struct Resolution {
     pub missing: Vec<Missing>,
     /// Services that keep their image because a registry does not answer.
     pub stale: Vec<Missing>,
+    /// Something was asked for the first time and is not answered yet: a decision would be premature.
+    pub asking: bool,
 }
 
 /// Why a service has no image, or no newer one.
@@ -46,13 +51,17 @@ pub fn resolve(sources: &[Source], current: Option<&Release>, known: impl Fn(&Qu
             Ok(image) => {
                 out.release.0.insert(source.service.clone(), image);
             }
-            Err(missing) => match held.filter(|_| !source.pinned && keeps(&source.which)) {
-                Some(held) => {
-                    out.release.0.insert(source.service.clone(), held.clone());
-                    out.stale.push(missing);
+            Err(missing) => {
+                let asking = missing.reason == ASKING;
+                out.asking |= asking;
+                match held.filter(|_| !source.pinned && keeps(&source.which)) {
+                    Some(held) => {
+                        out.release.0.insert(source.service.clone(), held.clone());
+                        out.stale.extend((!asking).then_some(missing));
+                    }
+                    None => out.missing.push(missing),
                 }
-                None => out.missing.push(missing),
-            },
+            }
         }
     }
     out
@@ -137,7 +146,7 @@ fn unanswered(source: &Source, what: &str, refusal: Option<&Refusal>) -> Missing
         Some(refusal) => refused(source, refusal),
         None => Missing {
             service: source.service.clone(),
-            reason: "AskingRegistry",
+            reason: ASKING,
             message: format!("service {}: asking {} for {what}", source.service, source.repository),
             transient: true,
         },
