@@ -26,7 +26,7 @@ pub use duration::Duration;
 pub use health::{Health, HttpProbe, TcpProbe};
 pub use hooks::{Hook, Hooks};
 pub use image::{Image, ImageSource, Policy, TagOrder};
-pub use project::{Project, ProjectSpec, Retention};
+pub use project::{Project, ProjectSpec};
 pub use route::{ParentRef, Route, RouteType};
 pub use service::{FreeObject, Port, Scope, Service};
 pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// A span of time that is a string in JSON and YAML: whole numbers with the units `d`, `h`, `m`, `s` and `ms`,
-/// added up. Kubernetes' own duration type knows no days, and retention is told in days.
+/// added up. Kubernetes' own duration type knows no days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Duration {
     millis: u64,

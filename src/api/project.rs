@@ -3,7 +3,6 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::duration::Duration;
 use super::rules;
 use super::service::Service;
 use super::status::ProjectStatus;
@@ -44,29 +43,6 @@ pub struct ProjectSpec {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub services: Vec<Service>,
-    /// How long history is kept.
-    #[serde(default)]
-    pub retention: Retention,
-}
-
-/// How long the database keeps what happened.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Retention {
-    /// Finished deploys with their transitions. The last success of a stage is kept for ever.
-    #[serde(default = "default_deploys")]
-    #[x_kube(validation = rules::retention())]
-    pub deploys: Duration,
-    /// Log lines of deploys.
-    #[serde(default = "default_logs")]
-    #[x_kube(validation = rules::retention())]
-    pub logs: Duration,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { deploys: default_deploys(), logs: default_logs() }
-    }
 }
 
 impl ProjectSpec {
@@ -74,12 +50,4 @@ impl ProjectSpec {
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.name == name)
     }
-}
-
-fn default_deploys() -> Duration {
-    Duration::from_days(730)
-}
-
-fn default_logs() -> Duration {
-    Duration::from_days(30)
 }

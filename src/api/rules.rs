@@ -35,11 +35,6 @@ pub fn duration(min: &str, max: &str) -> Rule {
     )
 }
 
-/// How long something is kept: days or hours.
-pub fn retention() -> Rule {
-    rule("self.matches('^[1-9][0-9]{0,4}(d|h)$')", "must be a number of days or hours, such as 730d or 12h")
-}
-
 /// A mutable name of an image inside its repository.
 pub fn tag() -> Rule {
     rule(

@@ -23,7 +23,6 @@ pub async fn are_born_with_defaults_and_unobserved(client: &Client, namespace: &
     }]});
     let wanted = json!({
         "suspend": false,
-        "retention": {"deploys": "730d", "logs": "30d"},
         "services": [{
             "name": "web",
             "replicas": 1,

@@ -38,13 +38,6 @@ pub fn cases() -> Vec<Case> {
             "",
             "unknown field \"spec.suspended\"",
         ),
-        bad(
-            "retention in weeks",
-            format!("{}\nretention: {{deploys: 2w}}", service("")),
-            "spec.retention.deploys",
-            "such as 730d or 12h",
-        ),
-        good("retention in hours", format!("{}\nretention: {{logs: 12h}}", service(""))),
     ]);
     cases
 }

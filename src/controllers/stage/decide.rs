@@ -167,7 +167,8 @@ pub async fn decide(
             Some(value) => format!("retry {value} was asked for"),
             None => wanted::cause(ledger.good.as_ref().map(|good| good.release()), &snapshot.release, &sources),
         };
-        let actor = actor(stage, &sources, ledger, &snapshot.release);
+        let followed = retry.is_none() && is_followed(&sources, ledger, &snapshot.release);
+        let actor = if followed { Actor::Policy } else { editor(stage) };
         record::create(ctx, target, ledger, snapshot, &wanted, actor, cause, None).await?;
     }
     if let Some(value) = retry {
@@ -248,16 +249,18 @@ fn identity(stage: &Stage, key: &StageKey) -> Identity {
     Identity { namespace: key.namespace.to_string(), project: stage.spec.project.clone(), stage: key.name.to_string() }
 }
 
-/// Who is behind a deploy: policy where only followed images changed, else whoever last changed the spec. The API
-/// server tells the tool that did (`managedFields`), not the person; the person is in its audit log.
-fn actor(stage: &Stage, sources: &[Source], ledger: &Ledger, release: &Release) -> Actor {
+/// Only images that policies follow differ from what serves: nobody asked for this release.
+fn is_followed(sources: &[Source], ledger: &Ledger, release: &Release) -> bool {
     let before = ledger.good.as_ref().map(|good| good.release());
     let changed =
         |source: &&Source| before.and_then(|before| before.0.get(&source.service)) != release.0.get(&source.service);
     let mut changed = sources.iter().filter(changed).peekable();
-    if changed.peek().is_some() && changed.all(Source::is_followed) {
-        return Actor::Policy;
-    }
+    changed.peek().is_some() && changed.all(Source::is_followed)
+}
+
+/// Whoever changed the Stage last. The API server tells the tool that did (`managedFields`), not the person; the person
+/// is in its audit log.
+fn editor(stage: &Stage) -> Actor {
     let edits = stage.metadata.managed_fields.iter().flatten().filter(|edit| edit.subresource.is_none());
     let last = edits
         .filter(|edit| edit.manager.as_deref().is_some_and(|manager| manager != labels::FIELD_MANAGER))
