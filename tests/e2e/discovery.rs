@@ -23,7 +23,7 @@ fn project() -> String {
     let service = |name: &str, image: &str, more: &str| {
         format!(
             "{{name: {name}, ports: [{{name: http, port: 8080}}], {more} image: {{repository: REGISTRY/{image}, insecure: true}}, \
-              health: {{http: {{path: /healthz}}, interval: 200ms}}}}"
+              health: {{http: {{path: /healthz}}, interval: 200ms, failureThreshold: 25}}}}"
         )
     };
     let followed = |name: &str| {

@@ -26,7 +26,8 @@ struct Case {
     log: &'static [(&'static str, &'static str)],
 }
 
-const PROBE: &str = "{http: {path: /healthz}, interval: 200ms}";
+/// Patient with nodes that learn late where a Service leads.
+const PROBE: &str = "{http: {path: /healthz}, interval: 200ms, failureThreshold: 25}";
 
 /// Deploys 1.0.0, then what the case asks for, and looks at what is left.
 async fn fails_as_told(env: &Env, case: &Case) {
@@ -133,7 +134,7 @@ async fn a_release_that_is_not_healthy_says_why() {
     let answer = Case {
         name: "answer",
         switches: &[("APP_HEALTH", "fail")],
-        health: "{http: {path: /healthz, expect: '200,404'}, interval: 200ms}",
+        health: "{http: {path: /healthz, expect: '200,404'}, interval: 200ms, failureThreshold: 25}",
         change: json!({"services": {"web": {"tag": "answer"}}}),
         reason: "HealthCheckFailed",
         sentence: &["bad probes in a row: service web", "answered 503", "checkout is broken"],
@@ -146,7 +147,7 @@ async fn a_release_that_is_not_healthy_says_why() {
     let silent = Case {
         name: "silent",
         switches: &[("APP_HEALTH", "slow")],
-        health: "{http: {path: /healthz, expect: '200,404'}, interval: 200ms, timeout: 300ms}",
+        health: "{http: {path: /healthz, expect: '200,404'}, interval: 200ms, failureThreshold: 25, timeout: 300ms}",
         change: json!({"services": {"web": {"tag": "silent"}}}),
         reason: "HealthCheckFailed",
         sentence: &["bad probes in a row: service web", "no answer within 300ms"],

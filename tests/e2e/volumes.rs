@@ -17,7 +17,7 @@ use crate::{
 
 /// A service of the stage with a fixed image, whose `/data` one pod at a time may mount.
 const DATABASE: &str = "{name: db, image: {repository: REGISTRY/web, tag: 1.0.0, insecure: true}, \
-     ports: [{name: http, port: 8080}], env: [{name: APP_DATA, value: /data}], health: {http: {path: /healthz}, interval: 200ms}, \
+     ports: [{name: http, port: 8080}], env: [{name: APP_DATA, value: /data}], health: {http: {path: /healthz}, interval: 200ms, failureThreshold: 25}, \
      podTemplate: {spec: {securityContext: {runAsUser: 0, runAsNonRoot: false}}}, \
      volumes: [{name: data, mountPath: /data, sharedClaim: {size: 1Mi}}]}";
 
@@ -27,7 +27,7 @@ fn service(name: &str, claim: &str) -> String {
         "{{name: {name}, scope: Instance, ports: [{{name: http, port: 8080}}], \
           image: {{repository: REGISTRY/web, policy: {{semver: '*'}}, interval: 1s, insecure: true}}, \
           podTemplate: {{spec: {{securityContext: {{runAsUser: 0, runAsNonRoot: false}}}}}}, \
-          env: [{{name: APP_DATA, value: /data}}], health: {{http: {{path: /healthz}}, interval: 200ms}}, \
+          env: [{{name: APP_DATA, value: /data}}], health: {{http: {{path: /healthz}}, interval: 200ms, failureThreshold: 25}}, \
           volumes: [{{name: data, mountPath: /data, {claim}: {{size: 1Mi, accessModes: [ReadWriteMany]}}}}]}}"
     )
 }

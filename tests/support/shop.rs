@@ -20,10 +20,11 @@ pub fn project(fields: &str) -> String {
 
 /// The service `web` alone, for projects that have others too.
 pub fn web(fields: &str) -> String {
+    // Patient: a node may learn seconds late where the instance's Service leads, and refuses connections until then.
     let probe = if fields.contains("health:") {
         ""
     } else {
-        "health: {http: {path: /healthz}, interval: 200ms, failureThreshold: 3},"
+        "health: {http: {path: /healthz}, interval: 200ms, failureThreshold: 25},"
     };
     format!(
         "{{name: web, image: {{repository: REGISTRY/web, policy: {{semver: '*'}}, interval: 1s, insecure: true}}, \
