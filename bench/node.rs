@@ -68,7 +68,7 @@ impl Node {
         };
         let mut events = self.watch(client);
         self.seed(client, one).await?;
-        let (mut serving, mut release) = self.settled(&mut events, Times::default(), Instant::now(), &None).await?.1;
+        let (mut serving, mut release) = self.settled(&mut events, Times::default(), Instant::now(), None).await?.1;
         let mut deploys = Vec::new();
         for number in 0..=self.deploys {
             tokio::time::sleep(REST).await;
@@ -79,7 +79,7 @@ impl Node {
             times.switched = None;
             let started = Instant::now();
             self.submit(client, digest).await?;
-            let ((times, total), now) = self.settled(&mut events, times, started, &release).await?;
+            let ((times, total), now) = self.settled(&mut events, times, started, release.as_ref()).await?;
             if now.0 == serving {
                 return Err("the traffic did not move".into());
             }
@@ -122,7 +122,7 @@ impl Node {
         events: &mut SelectAll<BoxStream<'static, Result<Seen, Failure>>>,
         mut times: Times,
         started: Instant,
-        before: &Option<String>,
+        before: Option<&String>,
     ) -> Result<((Times, Duration), (String, Option<String>)), Failure> {
         let deadline = started + Duration::from_secs(self.deadline);
         let mut last = String::new();
@@ -145,7 +145,7 @@ impl Node {
                     }
                     if state == "Success"
                         && release.is_some()
-                        && release != *before
+                        && release.as_ref() != before
                         && let Some((instance, _)) = &times.switched
                     {
                         let instance = instance.clone();

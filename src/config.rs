@@ -129,7 +129,7 @@ impl Config {
         let namespaces = problems.optional(&[&NAMESPACES], parse::namespaces);
         let concurrency = problems.or_default(&CONCURRENCY, "16", parse::up_to::<256>);
         let scan_concurrency = problems.or_default(&SCAN_CONCURRENCY, "8", parse::up_to::<64>);
-        let worker_threads = problems.or_default(&WORKER_THREADS, "2", parse::up_to::<64>);
+        let worker_threads = problems.or_default(&WORKER_THREADS, "1", parse::up_to::<64>);
         let lease = Lease::read(&mut problems);
         let read = || -> Result<Self, Reported> {
             Ok(Self {

@@ -8,6 +8,7 @@ mod images;
 #[path = "support/operator.rs"]
 mod operator;
 #[path = "support/postgres.rs"]
+#[expect(dead_code, reason = "shared with tests of the store, which need more of it")]
 mod postgres;
 #[path = "support/shop.rs"]
 mod shop;

@@ -163,7 +163,7 @@ impl Writer {
         };
         let ours = object.meta().labels.clone().unwrap_or_default();
         let marks = [labels::MANAGED_BY, labels::STAGE];
-        let same = marks.iter().all(|mark| found.get(*mark).is_some() && found.get(*mark) == ours.get(*mark));
+        let same = marks.iter().all(|mark| found.contains_key(*mark) && found.get(*mark) == ours.get(*mark));
         if same { Ok(()) } else { Err(ApiError::taken(target)) }
     }
 

@@ -56,7 +56,7 @@ pub const SCAN_CONCURRENCY: Setting =
     setting("STAGEKEEPER_SCAN_CONCURRENCY", "scan-concurrency", "a whole number from 1 to 64 (default 8)");
 /// Threads that run tasks.
 pub const WORKER_THREADS: Setting =
-    setting("STAGEKEEPER_WORKER_THREADS", "worker-threads", "a whole number from 1 to 64 (default 2)");
+    setting("STAGEKEEPER_WORKER_THREADS", "worker-threads", "a whole number from 1 to 64 (default 1)");
 /// Name of the leadership Lease.
 pub const LEASE_NAME: Setting =
     setting("STAGEKEEPER_LEASE_NAME", "lease-name", "a lower-case DNS name (default stagekeeper)");

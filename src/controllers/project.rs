@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{ResourceExt as _, runtime::controller::Action};
+use kube::{
+    ResourceExt as _,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
 
 use super::{
     context::Context,
@@ -39,11 +42,7 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     let namespace = project.namespace().unwrap_or_default();
     let name = project.name_any();
     // Whatever changed may matter to each of its stages.
-    for stage in ctx.stages.state() {
-        if stage.spec.project == name && stage.namespace().as_deref() == Some(namespace.as_str()) {
-            ctx.trigger.stage(&StageKey::new(namespace.as_str(), stage.name_any()));
-        }
-    }
+    tell_stages(&ctx, &namespace, &name);
     let Judgement { outcome, services, asking } = judge(&project, &ctx);
     let now = ctx.clock.now();
     let before = project.status.clone().unwrap_or_default();
@@ -60,6 +59,21 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     }
     ctx.backoff.reset(&key(&project));
     Ok(Action::requeue(RESYNC))
+}
+
+/// A project was deleted: its stages have to say so, and nobody asks registries for it any more.
+pub fn gone(ctx: &Context, project: &ObjectRef<Project>) {
+    let namespace = project.namespace.as_deref().unwrap_or_default();
+    ctx.images.subscribe(&(namespace.to_owned(), format!("{PROJECT}{}", project.name)), &BTreeMap::new());
+    tell_stages(ctx, namespace, &project.name);
+}
+
+fn tell_stages(ctx: &Context, namespace: &str, project: &str) {
+    for stage in ctx.stages.state() {
+        if stage.spec.project == project && stage.namespace().as_deref() == Some(namespace) {
+            ctx.trigger.stage(&StageKey::new(namespace, stage.name_any()));
+        }
+    }
 }
 
 /// What is to be said about a project.

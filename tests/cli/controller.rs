@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::{Api, api::PostParams};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
@@ -74,6 +76,50 @@ async fn it_becomes_ready_and_stops_in_order() {
     assert!(messages.contains(&"stopping; a second signal stops at once"), "{messages:?}");
     assert_eq!(messages.last(), Some(&"stagekeeper has stopped"), "{messages:?}");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is closed");
+    ground.clear().await;
+}
+
+/// Lets the service account `nobody` lead and see children, but neither projects nor stages.
+async fn let_nobody_lead(ground: &Ground) {
+    let role: Role = serde_json::from_value(json!({"metadata": {"name": "leads"}, "rules": [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+        {"apiGroups": ["", "apps", "batch", "networking.k8s.io", "gateway.networking.k8s.io"], "verbs": ["list", "watch"],
+         "resources": ["deployments", "services", "pods", "jobs", "ingresses", "httproutes"]},
+    ]}))
+    .unwrap();
+    let binding: RoleBinding = serde_json::from_value(json!({"metadata": {"name": "leads"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "leads"},
+        "subjects": [{"kind": "ServiceAccount", "name": "nobody", "namespace": ground.namespace}]}))
+    .unwrap();
+    let params = PostParams::default();
+    Api::namespaced(ground.client.clone(), &ground.namespace).create(&params, &role).await.unwrap();
+    Api::namespaced(ground.client.clone(), &ground.namespace).create(&params, &binding).await.unwrap();
+}
+
+#[tokio::test]
+async fn it_stops_while_it_has_never_seen_a_project() {
+    let ground = Ground::new("unseen").await;
+    let database = TestDatabase::new().await;
+    let folder = Folder::new();
+    let kubeconfig = ground.kubeconfig_of_nobody(&folder).await;
+    let_nobody_lead(&ground).await;
+    let process = Running::start(
+        stagekeeper(&["controller", "--port", &free_port().to_string()])
+            .env("KUBECONFIG", kubeconfig)
+            .env("DATABASE_URL", &database.url)
+            .env("STAGEKEEPER_NAMESPACES", &ground.namespace)
+            .env("STAGEKEEPER_LEASE_NAMESPACE", &ground.namespace),
+    );
+    loop {
+        let line: Value = serde_json::from_str(&process.err()).expect("a JSON object");
+        // The election says so too; the term that begins knows its stages.
+        if line["message"] == "leading" && line["stages"] == 0 {
+            break;
+        }
+    }
+    process.signal("TERM");
+    let ended = process.end();
+    assert_eq!(ended.code, 0, "{ended:?}");
     ground.clear().await;
 }
 

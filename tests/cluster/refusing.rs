@@ -9,6 +9,7 @@ use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde_json::{Value, json};
+use stagekeeper::api::labels;
 use stagekeeper::cluster::apply::Writer;
 use stagekeeper::cluster::error::{ApiError, Class};
 use stagekeeper::cluster::index::{Index, Scope};
@@ -102,8 +103,12 @@ async fn without_permission_the_missing_verb_is_named() {
     let (clients, _) = clients(powerless);
     let index = Index::new(&Scope::Namespaces(vec![world.namespace.clone()]));
     let writer = Writer::new(clients.general.clone(), index.clone());
-    let err = writer.apply(&service(&world)).await.unwrap_err();
     let place = format!("in namespace {}", world.namespace);
+    let mut object = service(&world);
+    let err = writer.apply(&object).await.unwrap_err();
+    assert_says(&err, Class::Forbidden, &["may not get services", &place, "API group core"]);
+    object.metadata.labels.get_or_insert_default().insert(labels::INSTANCE.into(), "blue".into());
+    let err = writer.apply(&object).await.unwrap_err();
     assert_says(&err, Class::Forbidden, &["may not create and patch services", &place, "API group core"]);
 
     let watching = index.clone();

@@ -34,7 +34,10 @@ pub fn table() -> String {
             Where::Lease => "the namespace of the Lease",
         };
         let group = if grant.group.is_empty() { "core" } else { grant.group };
-        text.push_str(&format!("| {place} | {group} | `{}` | {} |\n", grant.resource, grant.verbs.join(", ")));
+        text.extend([
+            format!("| {place} | {group} | `{}` | {} |", grant.resource, grant.verbs.join(", ")),
+            "\n".to_owned(),
+        ]);
     }
     text
 }

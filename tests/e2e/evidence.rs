@@ -2,6 +2,7 @@
 //! and the probes said. The old release serves on.
 
 use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 use stagekeeper::{api::Stage, domain::deploy::State};
 
@@ -184,7 +185,7 @@ async fn a_release_that_the_quota_forbids_says_why() {
     let operator = Operator::start(&env).await;
     let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}});
     let quota: ResourceQuota = serde_json::from_value(quota).unwrap();
-    env.api::<ResourceQuota>().create(&Default::default(), &quota).await.unwrap();
+    env.api::<ResourceQuota>().create(&PostParams::default(), &quota).await.unwrap();
     let case = Case {
         name: "quota",
         switches: &[("APP_NOTE", "another release")],

@@ -93,7 +93,7 @@ const CASES: &[Case] = &[
         spec: "  services: {web: {policy: {semver: 'newest please'}}}",
         condition: conditions::STALLED,
         reason: "InvalidSpec",
-        said: &["spec.services.web.policy", "newest please"],
+        said: &["spec.services.web.policy: semver: `newest` in the range is not a version"],
         mended: "",
     },
     Case {

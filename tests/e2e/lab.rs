@@ -15,7 +15,7 @@ pub const WEB: &str = "
     image: {repository: REGISTRY/IMAGE, policy: {semver: '>=1.0.0'}, interval: 1s, insecure: true}
     ports: [{name: http, port: 8080}]
     env: [{name: APP_DRAIN, value: 0s}]
-    health: {http: {path: /healthz}, interval: 250ms, timeout: 10s, failureThreshold: 3}
+    health: {http: {path: /healthz}, interval: 500ms, timeout: 10s, failureThreshold: 8}
     resources: {requests: {cpu: 5m, memory: 8Mi}}";
 
 /// A Project of that name with [`WEB`], whose image is REGISTRY/`image`.

@@ -108,8 +108,8 @@ async fn a_release_that_collapses_after_success_is_rolled_back() {
     for name in ["crashing", "fading"] {
         env.until_serving(name, "web 1.0.0").await;
     }
-    env.push("crashing", "1.1.0", &[("APP_FAIL", "after:4s")]).await;
-    env.push("fading", "1.1.0", &[("APP_HEALTH", "fail-after:4s")]).await;
+    env.push("crashing", "1.1.0", &[("APP_FAIL", "after:10s")]).await;
+    env.push("fading", "1.1.0", &[("APP_HEALTH", "fail-after:10s")]).await;
     for (name, why) in [("crashing", "CrashLoopBackOff"), ("fading", "readiness was lost after success: web 0/1 ready")]
     {
         let said = env.until_stalled(name, "RolledBack").await;

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     runtime::wait::{await_condition, conditions},
 };
 use serde_json::{Value, json};
@@ -216,7 +216,7 @@ async fn an_http_route_waits_for_its_definition_and_its_gateway() {
     assert_eq!((&*deploy.state, deploy.message.as_ref()), ("ConfiguringProxy", Some(&why.message)));
     operator.stop().await;
 
-    definitions.create(&Default::default(), &http_routes()).await.unwrap();
+    definitions.create(&PostParams::default(), &http_routes()).await.unwrap();
     let established = await_condition(definitions.clone(), HTTP_ROUTES, conditions::is_crd_established());
     tokio::time::timeout(DEADLINE, established).await.expect("served in time").expect("watched");
     let operator = Operator::start(&env).await;

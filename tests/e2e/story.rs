@@ -1,6 +1,5 @@
 //! The main story: a first deploy, then a new version that is found and switched to without a failed request.
 
-use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Event, Pod, Service},
@@ -9,7 +8,11 @@ use k8s_openapi::api::{
 use kube::ResourceExt as _;
 use stagekeeper::{
     api::{Stage, labels},
-    domain::{actor::Actor, deploy::State},
+    domain::{
+        actor::Actor,
+        clock::{Clock as _, SystemClock},
+        deploy::State,
+    },
     render::names,
     store::time_in_states,
 };
@@ -79,7 +82,7 @@ async fn recorded(env: &Env, digest: &str) {
     assert!(steps.is_sorted_by_key(|step| step.at));
     assert_eq!(steps.last().unwrap().at, deploy.finished_at.unwrap());
 
-    let now = Timestamp::now();
+    let now = SystemClock.now();
     let times = time_in_states(&steps, deploy.finished_at, now);
     let all = times.iter().map(|(_, time)| *time).sum::<jiff::SignedDuration>();
     assert_eq!(all, deploy.finished_at.unwrap().duration_since(deploy.created_at));
@@ -199,7 +202,7 @@ async fn a_new_tag_is_found_and_switched_to_without_a_failed_request() {
     let gone = env
         .wait("the old workload is gone", DEADLINE, async || {
             let found = env.api::<Deployment>().get_opt(&workload).await.unwrap();
-            found.is_none().then(Timestamp::now)
+            found.is_none().then(|| SystemClock.now())
         })
         .await;
     assert!(gone.duration_since(switched) >= jiff::SignedDuration::from_secs(5), "it was kept for keepPrevious");

@@ -12,7 +12,7 @@
 use std::{
     collections::BTreeMap,
     env,
-    fmt::Debug,
+    fmt::{Debug, Write as _},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -25,7 +25,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, ResourceExt as _,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::NamespaceResourceScope,
     runtime::{
@@ -104,7 +104,7 @@ impl Env {
         let object: Namespace =
             serde_json::from_value(json!({"metadata": {"name": namespace, "labels": {LABEL: name}}}))
                 .expect("a namespace");
-        Api::all(client.clone()).create(&Default::default(), &object).await.expect("the namespace is made");
+        Api::all(client.clone()).create(&PostParams::default(), &object).await.expect("the namespace is made");
         let wrong = Arc::new(Mutex::new(Vec::new()));
         let judge = tokio::spawn(judge(client.clone(), namespace.clone(), wrong.clone()));
         let http = reqwest::Client::builder()
@@ -185,9 +185,8 @@ impl Env {
             if let Some(found) = condition().await {
                 return found;
             }
-            if started.elapsed() > deadline {
-                panic!("waited {deadline:?} in vain: {what}\n{}", self.look().await);
-            }
+            let in_time = started.elapsed() <= deadline;
+            assert!(in_time, "waited {deadline:?} in vain: {what}\n{}", self.look().await);
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -278,7 +277,7 @@ impl Env {
             let status = pod.status.clone().unwrap_or_default();
             let containers = status.container_statuses.unwrap_or_default();
             let states: Vec<_> = containers.iter().map(|one| &one.state).collect();
-            text.push_str(&format!("pod {}: {:?} {states:?}\n", pod.name_any(), status.phase));
+            let _ = writeln!(text, "pod {}: {:?} {states:?}", pod.name_any(), status.phase);
         }
         text
     }
@@ -324,9 +323,7 @@ fn misread(stage: &Value) -> Option<String> {
         return Some("observedGeneration is missing".into());
     }
     let listed = stage.pointer("/status/conditions").and_then(Value::as_array);
-    let Some(listed) = listed.filter(|listed| !listed.is_empty()) else {
-        return None;
-    };
+    let listed = listed.filter(|listed| !listed.is_empty())?;
     let status = |type_: &str| {
         let found = listed.iter().find(|condition| condition["type"] == type_);
         found.and_then(|condition| condition["status"].as_str())

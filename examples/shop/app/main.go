@@ -252,6 +252,7 @@ func job() int {
 	lines := flags.Int("lines", 1, "print it so `MANY` times, numbered")
 	get := flags.String("get", "", "request this `URL`; fails unless the answer is 2xx")
 	contains := flags.String("contains", "", "with -get: fails unless the answer contains this `TEXT`")
+	retry := flags.Duration("retry", 0, "with -get, without -every: try again for so `LONG`, as nodes learn of a new Service a moment late")
 	every := flags.Duration("every", 0, "with -get: again and again, with this `PAUSE` between (at least 50ms), until -until, -for or SIGTERM; counts")
 	duration := flags.Duration("for", time.Minute, "with -every: `HOW LONG`, ten minutes at most")
 	until := flags.String("until", "", "with -every: end when the answers of the last two seconds all contained this `TEXT`")
@@ -279,6 +280,10 @@ func job() int {
 		}
 	case *get != "":
 		body, err := request(ended, *get, *contains)
+		for deadline := time.Now().Add(*retry); err != nil && ended.Err() == nil && time.Now().Before(deadline); {
+			time.Sleep(100 * time.Millisecond)
+			body, err = request(ended, *get, *contains)
+		}
 		fmt.Print(body)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -64,7 +64,7 @@ pub(super) async fn lead(
             clock: process.clock.clone(),
             ids: process.ids.clone(),
             index: process.index.clone(),
-            projects: projects.reader,
+            projects: projects.reader.clone(),
             stages: stages.reader,
             images: images.clone(),
             events: events.clone(),
@@ -77,7 +77,7 @@ pub(super) async fn lead(
         });
         let listed = (projects.ready.clone(), stages.ready);
         tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
-        tasks.spawn(projects_controller(ctx, projects.ready, projects.events, queue.projects, stop.clone()));
+        tasks.spawn(projects_controller(ctx, projects, queue.projects, stop.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {

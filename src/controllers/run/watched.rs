@@ -41,6 +41,8 @@ pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
     /// Whether everything was listed once. The reader's own way to wait for that serves a single waiter, and the
     /// controller is one already.
     pub(super) ready: watch::Receiver<bool>,
+    /// Objects that were seen to be deleted: there is no pass over what is not there any more.
+    pub(super) gone: mpsc::UnboundedReceiver<ObjectRef<K>>,
 }
 
 /// A watch with its memory; passes on only what a controller acts on, not its own status writes.
@@ -60,19 +62,25 @@ where
     };
     let (reader, writer) = reflector::store();
     let (listed, ready) = watch::channel(false);
+    let (tell_gone, gone) = mpsc::unbounded_channel();
     let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
     let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE))
         .default_backoff()
         .modify(|object| trim(object.meta_mut()))
         .reflect(writer)
-        .inspect(move |event| {
-            if matches!(event, Ok(watcher::Event::InitDone)) {
+        .inspect(move |event| match event {
+            Ok(watcher::Event::InitDone) => {
                 listed.send_replace(true);
             }
+            Ok(watcher::Event::Delete(object)) => {
+                // Nobody may want to know.
+                let _ = tell_gone.send(ObjectRef::from_obj(object));
+            }
+            _ => {}
         })
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
-    Watched { reader, events: events.boxed(), ready }
+    Watched { reader, events: events.boxed(), ready, gone }
 }
 
 /// Drops what nobody reads and is more than all the rest: which fields each tool set. Who set the spec last is kept.
@@ -116,21 +124,27 @@ pub(super) async fn stages_controller(
 /// Acts on projects until `stop`.
 pub(super) async fn projects_controller(
     ctx: Arc<Context>,
-    listed: watch::Receiver<bool>,
-    events: BoxStream<'static, watcher::Result<Project>>,
+    watched: Watched<Project>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Project>>,
     stop: CancellationToken,
 ) {
     let metrics = ctx.telemetry.metrics.controller("project");
     metrics.max_concurrent(PROJECTS_AT_ONCE);
     let pass = move |project, ctx| counted(metrics.clone(), project::reconcile(project, ctx));
-    let controller = Controller::for_stream(events, ctx.projects.clone())
+    let Watched { events, ready, mut gone, .. } = watched;
+    let told = ctx.clone();
+    let farewells = async move {
+        while let Some(project) = gone.recv().await {
+            project::gone(&told, &project);
+        }
+    };
+    let passes = Controller::for_stream(events, ctx.projects.clone())
         .with_config(controller::Config::default().concurrency(PROJECTS_AT_ONCE))
         .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
         .for_each(|result| async move { log(result) });
-    ended_in_order(&stop, listed, controller).await;
+    ended_in_order(&stop, ready, async { _ = futures::join!(passes, farewells) }).await;
 }
 
 /// Passes log their own failures; this is the machinery's.

@@ -226,10 +226,8 @@ fn wants_nothing(ledger: &Ledger, wanted: &Wanted, asked: bool) -> bool {
 
 /// The sources of the images. `known_good`: the declarations were found to have no problems.
 fn usable(stage: &Stage, project: &Project, key: &StageKey, known_good: bool) -> Result<Vec<Source>, String> {
-    let problems = match known_good {
-        true => Default::default(),
-        false => Snapshot::problems(identity(stage, key), &project.spec, &stage.spec),
-    };
+    let problems =
+        if known_good { Vec::new() } else { Snapshot::problems(identity(stage, key), &project.spec, &stage.spec) };
     let mut said: Vec<String> = problems.iter().map(ToString::to_string).collect();
     match sources::sources(&project.spec, &stage.spec) {
         Ok(sources) if said.is_empty() => return Ok(sources),

@@ -38,7 +38,7 @@ fn a_stage_is_ready_only_when_what_is_wanted_is_what_serves() {
     let with = |entry: Entry, good: Option<Entry>| {
         let mut history = closed(entry);
         history.extend(good.is_some().then(before));
-        Ledger { good, history, ..Ledger::default() }
+        Ledger { history, good, ..Ledger::default() }
     };
     let held =
         Decided { held_back: Some(Held { images: "web 1.1.0".into(), why: "503".into() }), ..Decided::default() };
