@@ -5,12 +5,15 @@
 #[path = "support/api_proxy.rs"]
 mod api_proxy;
 #[path = "support/cluster.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod cluster;
 #[path = "support/images.rs"]
 mod images;
 #[path = "support/operator.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod operator;
 #[path = "support/postgres.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod postgres;
 #[path = "support/postgres_proxy.rs"]
 mod postgres_proxy;

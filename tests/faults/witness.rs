@@ -35,7 +35,7 @@ pub struct Witness {
 }
 
 /// How many objects of one name were made, and how many of them removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lives {
     /// Made.
     pub made: usize,

@@ -108,11 +108,6 @@ impl ApiProxy {
         self.log().into_iter().filter(Call::is_write).collect()
     }
 
-    /// Nothing passes any more, or everything again.
-    pub fn flow(&self, flows: bool) {
-        self.shared.traffic.flow(flows);
-    }
-
     /// Watches of this resource bring nothing any more, as if their connections hung; with `None` what was held back
     /// comes at once.
     pub fn stall_watches(&self, resource: Option<&'static str>) {
@@ -129,7 +124,6 @@ impl Drop for ApiProxy {
 }
 
 async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    shared.traffic.flowing().await;
     let mut call = read(&request);
     if shared.traffic.pass(When::Asked, &call).await == Verdict::Lose {
         return broken();
@@ -149,10 +143,9 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         let stalled = shared.stalled.subscribe();
         let resource = call.resource.clone();
         Body::from_stream(answer.bytes_stream().then(move |chunk| {
-            let (mut stalled, resource, shared) = (stalled.clone(), resource.clone(), shared.clone());
+            let (mut stalled, resource) = (stalled.clone(), resource.clone());
             async move {
-                shared.traffic.flowing().await;
-                // The sender lives as long as `shared`.
+                // The sender goes with the proxy.
                 let _ = stalled.wait_for(|stalled| *stalled != Some(resource.as_str())).await;
                 chunk
             }

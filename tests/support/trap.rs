@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 /// How long a trap waits for its prey.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -74,17 +74,16 @@ struct Set<T> {
     caught: mpsc::UnboundedSender<Held<T>>,
 }
 
-/// The state that all connections of a proxy share: its traps, what passed, and whether anything passes.
+/// The state that all connections of a proxy share: its traps, and what passed.
 pub struct Traffic<T> {
     traps: Mutex<Vec<Set<T>>>,
     log: Mutex<Vec<T>>,
-    flows: watch::Sender<bool>,
 }
 
 impl<T: Clone> Traffic<T> {
-    /// Nothing is caught, everything flows.
+    /// Nothing is caught.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { traps: Mutex::default(), log: Mutex::default(), flows: watch::Sender::new(true) })
+        Arc::new(Self { traps: Mutex::default(), log: Mutex::default() })
     }
 
     /// Catches everything that matches from now on, until the trap is dropped.
@@ -125,17 +124,6 @@ impl<T: Clone> Traffic<T> {
     /// Everything that passed so far.
     pub fn log(&self) -> Vec<T> {
         locked(&self.log).clone()
-    }
-
-    /// Stops everything, or lets it go on: what is on its way waits.
-    pub fn flow(&self, flows: bool) {
-        self.flows.send_replace(flows);
-    }
-
-    /// Waits until things flow.
-    pub async fn flowing(&self) {
-        // The sender lives in this very value.
-        let _ = self.flows.subscribe().wait_for(|flows| *flows).await;
     }
 }
 
