@@ -19,7 +19,7 @@ impl<'a> Gate<'a> {
     }
 
     /// The service, as another one of the project.
-    pub fn service(&self) -> String {
+    pub fn service() -> String {
         "
   - name: gate
     image: {repository: REGISTRY/gate, tag: '1', insecure: true}
@@ -31,7 +31,7 @@ impl<'a> Gate<'a> {
     }
 
     /// Arguments of a hook that waits for the gate.
-    pub fn args(&self) -> String {
+    pub fn args() -> String {
         "[-get, 'http://$(STAGEKEEPER_SERVICE_GATE_HOST):8080/data/gate', -every, 200ms, -until, opened, -for, 3m]"
             .into()
     }

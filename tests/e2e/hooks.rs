@@ -43,11 +43,11 @@ async fn hooks_run_at_their_moments_and_once() {
     let gate = Gate::new(&env, "live").await;
     let shop = project("shop", "web").replace("env: [", "env: [{name: GREETING, value: hello}, ");
     let older = "  services: {web: {policy: {semver: '1.0.x'}}}";
-    env.apply(&(shop + &gate.service() + &stage("live", "shop", older))).await;
+    env.apply(&(shop + &Gate::service() + &stage("live", "shop", older))).await;
     let before = env.until_serving("live", "gate 1, web 1.0.0").await;
     gate.shut().await;
 
-    env.apply(&stage("live", "shop", &HOOKS.replace("GATED", &gate.args()))).await;
+    env.apply(&stage("live", "shop", &HOOKS.replace("GATED", &Gate::args()))).await;
     let status = env.until("live", "the verify hook runs", |status| {
         status.deploy.as_ref().is_some_and(|deploy| deploy.state == "HealthChecking")
             && waiting(status) == "RunningHooks"
@@ -114,9 +114,9 @@ async fn the_first_deploys_hooks_find_what_the_stage_shares() {
     let recorder = Recorder::start(&env);
     let operator = Operator::start(&env).await;
     env.push("web", "1.1.0", &[]).await;
-    let gate = Gate::new(&env, "live").await;
+    Gate::new(&env, "live").await;
     let migrate = HOOKS.split("    beforeTraffic:").next().unwrap().replace("$(GREETING)", "hello");
-    env.apply(&(project("shop", "web") + &gate.service() + &stage("live", "shop", &migrate))).await;
+    env.apply(&(project("shop", "web") + &Gate::service() + &stage("live", "shop", &migrate))).await;
     env.until_serving("live", "gate 1, web 1.1.0").await;
     let deploy = env.deploys("live").await.pop().unwrap();
     assert_eq!(ends(&env.deploys("live").await), ["gate 1, web 1.1.0 success"]);

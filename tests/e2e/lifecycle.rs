@@ -74,8 +74,8 @@ async fn deleted_children_come_back_without_a_deploy() {
     let env = Env::new("repair").await;
     let operator = Operator::start(&env).await;
     env.push("web", "1.0.0", &[]).await;
-    let gate = Gate::new(&env, "live").await;
-    env.apply(&(project("shop", "web") + &gate.service() + &stage("live", "shop", ""))).await;
+    Gate::new(&env, "live").await;
+    env.apply(&(project("shop", "web") + &Gate::service() + &stage("live", "shop", ""))).await;
     let status = env.until_serving("live", "gate 1, web 1.0.0").await;
     let instance = status.active.clone().unwrap();
     let named = async |service: &str| {
@@ -196,7 +196,7 @@ async fn newer_images_queue_as_declared() {
     let operator = Operator::start(&env).await;
     env.push("web", "1.0.0", &[]).await;
     let gates = [Gate::new(&env, "newest").await, Gate::new(&env, "each").await];
-    env.apply(&(project("shop", "web") + &gates[0].service())).await;
+    env.apply(&(project("shop", "web") + &Gate::service())).await;
     let stages = [("newest", "latest"), ("each", "fifo")];
     for (name, queue) in stages {
         env.apply(&stage(name, "shop", &format!("  queue: {queue}"))).await;
@@ -204,7 +204,7 @@ async fn newer_images_queue_as_declared() {
     for ((name, queue), gate) in stages.iter().zip(&gates) {
         env.until_serving(name, "gate 1, web 1.0.0").await;
         gate.open().await;
-        let hooks = format!("  queue: {queue}\n  hooks: {{beforeStart: [{{name: wait, args: {}}}]}}", gate.args());
+        let hooks = format!("  queue: {queue}\n  hooks: {{beforeStart: [{{name: wait, args: {}}}]}}", Gate::args());
         env.apply(&stage(name, "shop", &hooks)).await;
         env.until_serving(name, "gate 1, web 1.0.0").await;
         gate.shut().await;
@@ -243,13 +243,13 @@ async fn deleted_stages_keep_their_history_and_deleted_projects_their_stages() {
     let operator = Operator::start(&env).await;
     env.push("web", "1.0.0", &[]).await;
     let gate = Gate::new(&env, "live").await;
-    let shop = project("shop", "web") + &gate.service();
+    let shop = project("shop", "web") + &Gate::service();
     // Keeps asking the registry, so that quiet can be told from dead.
     env.apply(&project("clock", "web")).await;
     env.apply(&(shop.clone() + &stage("live", "shop", ""))).await;
     env.until_serving("live", "gate 1, web 1.0.0").await;
     gate.shut().await;
-    let held = format!("  hooks: {{beforeStart: [{{name: wait, args: {}}}]}}", gate.args());
+    let held = format!("  hooks: {{beforeStart: [{{name: wait, args: {}}}]}}", Gate::args());
     env.apply(&stage("live", "shop", &held)).await;
     env.until("live", "a hook runs", |status| waiting(status) == "RunningHooks").await;
 

@@ -181,7 +181,9 @@ impl Scene {
         for ((kind, name), one) in self.witness.lives() {
             lives.entry((kind, without_tag(&name))).or_insert_with(Vec::new).push(one);
         }
-        lives.values_mut().for_each(|lives: &mut Vec<Lives>| lives.sort());
+        for lives in lives.values_mut() {
+            lives.sort();
+        }
         let mut writes = BTreeMap::new();
         for call in self.seat.api.writes() {
             *writes.entry((call.method.to_string(), call.resource)).or_default() += 1;
