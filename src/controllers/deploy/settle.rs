@@ -136,7 +136,8 @@ fn kept(ledger: &Ledger, children: &StageChildren) -> Vec<Kept> {
             _ if open || good.is_some_and(|good| good.instance == name) || serves(name) => Role::Needed,
             (None, Some(good)) if serves(&good.instance) => {
                 let since = good.finished_at.unwrap_or(good.since);
-                Role::Previous { since, made: since }
+                // The oldest: one whose row is gone and whose pods still end must not take the place of one that is kept.
+                Role::Previous { since, made: Timestamp::MIN }
             }
             (None, _) => Role::Unknown,
             (Some(row), good) if row.failed => Role::Failed { since: ended(row), keep: good.is_none() },
