@@ -33,6 +33,11 @@ pub enum Verdict {
         /// One sentence: what was asked of whom, and what happened instead.
         reason: String,
     },
+    /// Nobody took the connection: whether anything is wrong behind the address cannot be told.
+    Unreached {
+        /// One sentence: what was asked of whom, and why it did not get there.
+        reason: String,
+    },
 }
 
 impl Verdict {
@@ -79,6 +84,7 @@ pub async fn http(address: SocketAddr, path: &str, expect: &Expect, within: Dura
             let body = if body.is_empty() { String::new() } else { format!(": {body}") };
             Verdict::bad(format!("GET {url} answered {status} instead of {expect}{body}"))
         }
+        Ok(Err(err)) if err.is_connect() => Verdict::Unreached { reason: format!("GET {url}: {}", said(&err)) },
         Ok(Err(err)) => Verdict::bad(format!("GET {url}: {}", said(&err))),
         Err(_) => Verdict::bad(format!("GET {url}: no answer within {within:?}")),
     }
@@ -88,7 +94,7 @@ pub async fn http(address: SocketAddr, path: &str, expect: &Expect, within: Dura
 pub async fn tcp(address: SocketAddr, within: Duration) -> Verdict {
     match timeout(within, TcpStream::connect(address)).await {
         Ok(Ok(_)) => Verdict::Good,
-        Ok(Err(err)) => Verdict::bad(format!("TCP connection to {address}: {}", said(&err))),
+        Ok(Err(err)) => Verdict::Unreached { reason: format!("TCP connection to {address}: {}", said(&err)) },
         Err(_) => Verdict::bad(format!("TCP connection to {address}: not accepted within {within:?}")),
     }
 }

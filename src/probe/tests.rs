@@ -52,7 +52,7 @@ async fn bad(address: SocketAddr, path: &str, within: Duration) -> String {
 
 fn reason(verdict: Verdict) -> String {
     match verdict {
-        Verdict::Bad { reason } => reason,
+        Verdict::Bad { reason } | Verdict::Unreached { reason } => reason,
         Verdict::Good => panic!("that is not good"),
     }
 }

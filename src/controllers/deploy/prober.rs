@@ -44,6 +44,9 @@ struct Tally {
     successes: u32,
     failures: u32,
     last_failure: Option<String>,
+    /// Its address has taken a connection before. Nodes learn of a Service's new pods a moment after the pods are ready;
+    /// until then, a refusal is not the instance's.
+    reached: bool,
 }
 
 /// Probes of one deploy; dropping it ends them.
@@ -149,11 +152,17 @@ fn summary(aims: &[Aim], tallies: &[Tally], success: u32, failure: u32) -> Healt
 fn count(tally: &mut Tally, aim: &Aim, verdict: Verdict) -> bool {
     match verdict {
         Verdict::Good => {
+            tally.reached = true;
             tally.failures = 0;
             tally.successes = tally.successes.saturating_add(1);
             tally.successes == aim.success_threshold
         }
-        Verdict::Bad { reason } => {
+        Verdict::Unreached { reason } if !tally.reached => {
+            tally.last_failure = Some(reason);
+            false
+        }
+        Verdict::Bad { reason } | Verdict::Unreached { reason } => {
+            tally.reached = true;
             tally.successes = 0;
             tally.failures = tally.failures.saturating_add(1);
             tally.last_failure = Some(reason);
@@ -234,6 +243,21 @@ mod tests {
         assert!(health.failures >= 5, "web's own threshold is reached");
         assert_eq!(health.last_failure.as_deref(), Some("service web: 503"));
         assert!(health.successes < 2);
+    }
+
+    #[test]
+    fn refusals_count_only_after_somebody_was_reached() {
+        let refused = || Verdict::Unreached { reason: "refused".into() };
+        let aim = aim("web", 1, 2);
+        let mut tally = Tally::default();
+        for _ in 0..9 {
+            assert!(!count(&mut tally, &aim, refused()));
+        }
+        assert_eq!((tally.failures, tally.last_failure.as_deref()), (0, Some("refused")));
+        count(&mut tally, &aim, Verdict::Good);
+        count(&mut tally, &aim, refused());
+        count(&mut tally, &aim, refused());
+        assert_eq!((tally.successes, tally.failures), (0, 2));
     }
 
     #[test]
