@@ -32,8 +32,8 @@ pub enum Role {
         /// Whether it is the only thing there is, kept a while for whoever debugs it.
         keep: bool,
     },
-    /// Nothing is recorded about it. It is never removed: the database may have lost its last rows, and then the
-    /// cluster knows better.
+    /// Nothing is recorded about it, and nothing recorded serves. It stays: the database may have lost its last rows,
+    /// and then the cluster knows better.
     Unknown,
 }
 
