@@ -176,10 +176,11 @@ pub async fn are_shown_in_columns(client: &Client, namespace: &str) {
         ("Name", "born"),
         ("Project", "shop"),
         ("Ready", "Unknown"),
-        ("Release", "r1"),
+        ("Images", "web:1.4.2, db:16"),
         ("Deploy", "HealthChecking"),
         ("Waiting", "EarlierDeploy"),
         ("URL", "https://shop.example.com"),
+        ("Release", "r1"),
         ("Active", "a1"),
         ("Message", "probes web"),
     ];
