@@ -185,7 +185,10 @@ fn container_problem(pod: &PodView, container: &ContainerView) -> Option<Problem
             matches!(reason, "InvalidImageName" | "ErrImageNeverPull") || (reason == "CrashLoopBackOff" && looping);
         return Some(Problem { reason: reason.to_owned(), message: format!("{place}: {detail}"), fatal });
     }
-    if container.running
+    // One that runs again after it ended and is not ready yet tells how it ended: whoever looks between two crashes
+    // learns as much as whoever looks after one.
+    let again = container.running && container.last_exit.is_some();
+    if (container.running && !again)
         || container.ready
         || pod.phase == PodPhase::Succeeded
         || (container.init && container.exit.as_ref().is_some_and(|exit| exit.code == 0))
@@ -193,8 +196,8 @@ fn container_problem(pod: &PodView, container: &ContainerView) -> Option<Problem
         return None;
     }
     let exit = exit?;
-    let reason = if looping { "CrashLoopBackOff" } else { "ContainerExited" };
-    Some(Problem { reason: reason.into(), message: format!("{place}: {exit}"), fatal: looping })
+    let reason = if looping && !again { "CrashLoopBackOff" } else { "ContainerExited" };
+    Some(Problem { reason: reason.into(), message: format!("{place}: {exit}"), fatal: looping && !again })
 }
 
 #[cfg(test)]

@@ -136,6 +136,12 @@ fn what_is_wrong_with_a_pod_is_told_and_whether_waiting_can_help() {
         let container = ended(code, restarts);
         pod("False", json!({"state": container["lastState"], "restartCount": restarts}))
     };
+    let again = |ready: &str| {
+        let mut container = ended(3, 5);
+        container["state"] = json!({"running": {}});
+        container["ready"] = json!(ready == "True");
+        pod(ready, container)
+    };
     let unschedulable = json!({"phase": "Pending", "conditions": [
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu"},
     ]});
@@ -144,11 +150,12 @@ fn what_is_wrong_with_a_pod_is_told_and_whether_waiting_can_help() {
     setup["initContainerStatuses"] =
         json!([{"name": "setup", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]);
     let crash = "exited with code 3 (Error)";
-    let cases: [(&str, Value, Option<(&str, &str, bool)>); 13] = [
+    let cases: [(&str, Value, Option<(&str, &str, bool)>); 14] = [
         ("it is well", running(), None),
         ("it is being made", pulling(), None),
         ("its setup is done", setup, None),
-        ("it runs again after a crash", pod("False", json!({"state": {"running": {}}, "restartCount": 1})), None),
+        ("it runs again after a crash", again("False"), Some(("ContainerExited", crash, false))),
+        ("it runs again, and well", again("True"), None),
         ("no image", waiting("ImagePullBackOff", json!({})), Some(("ImagePullBackOff", "says the node", false))),
         (
             "an impossible image",
