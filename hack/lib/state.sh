@@ -116,12 +116,13 @@ spawn_in_node() {
   wait "$entrance" 2>/dev/null || true
 }
 
-# start_time PID: when it started, in the kernel's ticks, in REPLY; false for a process that has ended.
+# start_time PID: when it started, in the kernel's ticks, in REPLY; false for a process that has ended: a killed one
+# whose first thread is a zombie holds its files and ports as long as there are others.
 start_time() {
   local stat rest
   read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
   read -r -a rest <<<"${stat##*) }"
-  [[ ${rest[0]} != [ZX] ]] || return 1
+  [[ ${rest[0]} != [ZX] ]] || ((rest[17] > 1)) || return 1
   REPLY=${rest[19]}
 }
 
