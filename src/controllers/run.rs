@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,21 +19,13 @@ use crate::{
     telemetry::{Part, Telemetry},
 };
 
+mod house;
 mod stop;
 mod term;
 mod watched;
 
 /// How often the database and the watches are looked after. Costs one read.
 const PULSE: Duration = Duration::from_secs(2);
-
-/// Months for which log partitions are made ahead.
-const MONTHS_AHEAD: i32 = 2;
-
-/// How often log partitions are made and old ones dropped.
-const HOUSEKEEPING: Duration = Duration::from_hours(6);
-
-/// Finished deploys that one transaction of housekeeping deletes at most.
-const PRUNED_AT_ONCE: i64 = 1_000;
 
 /// How long closing the connections to the database may take.
 const CLOSING: Duration = Duration::from_secs(3);
@@ -67,6 +58,8 @@ struct Process {
     client: Client,
     store: Store,
     index: Index,
+    /// The lease that this process competes for, `NAMESPACE/NAME`.
+    lease: Arc<str>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -83,11 +76,13 @@ pub async fn run(config: Config, telemetry: Telemetry, shutdown: CancellationTok
         Namespaces::All => Scope::Cluster,
         Namespaces::Only(names) => Scope::Namespaces(names.iter().cloned().collect()),
     };
+    let lease = lease_config(&config, clients.namespace());
     let process = Process {
         telemetry,
         client: clients.general.clone(),
         store,
         index: Index::new(&scope),
+        lease: format!("{}/{}", lease.namespace, lease.name).into(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
         config: Arc::new(config),
@@ -97,9 +92,7 @@ pub async fn run(config: Config, telemetry: Telemetry, shutdown: CancellationTok
     let client = process.client.clone();
     background.spawn(async move { index.run(client).await });
     background.spawn(look_after(process.clone()));
-    background.spawn(keep_house(process.clone()));
 
-    let lease = lease_config(&process.config, clients.namespace());
     let clock = process.clock.clone();
     let (candidate, handle) = Candidate::new(clients.lease.clone(), lease, Arc::new(move || clock.now()));
     let resign = CancellationToken::new();
@@ -183,52 +176,5 @@ async fn look_after(process: Process) {
         readiness.set(Part::Store, up.is_ok());
         process.telemetry.metrics.store_up(up.is_ok());
         readiness.set(Part::Watches, process.index.is_synced() && process.index.is_healthy());
-    }
-}
-
-/// Makes log partitions ahead of time, drops those that are too old, and deletes old deploys.
-async fn keep_house(process: Process) {
-    let mut ticks = tokio::time::interval(HOUSEKEEPING);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = house(&process).await {
-            tracing::warn!(%error, "old logs and deploys could not be looked after");
-        }
-    }
-}
-
-async fn house(process: &Process) -> Result<(), StoreError> {
-    let now = process.clock.now();
-    process.store.partitions_ensure(now, MONTHS_AHEAD).await?;
-    let settings = process.store.settings_get().await?;
-    process.store.logs_prune(days_before(now, settings.log_retention_days)).await?;
-    let horizon = days_before(now, settings.deploy_retention_days);
-    let mut pruned = process.store.deploys_prune(horizon, PRUNED_AT_ONCE).await?;
-    let mut all = pruned;
-    while i64::try_from(pruned).is_ok_and(|pruned| pruned == PRUNED_AT_ONCE) {
-        pruned = process.store.deploys_prune(horizon, PRUNED_AT_ONCE).await?;
-        all += pruned;
-    }
-    if all > 0 {
-        tracing::info!(deploys = all, "deleted what is older than its retention");
-    }
-    Ok(())
-}
-
-/// So many days earlier; the beginning of time when there were not so many.
-fn days_before(now: Timestamp, days: i32) -> Timestamp {
-    let days = Duration::from_hours(24 * u64::try_from(days).unwrap_or_default());
-    now.saturating_sub(days).unwrap_or(Timestamp::MIN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retention_counts_days_back() {
-        let now: Timestamp = "2026-03-31T12:00:00Z".parse().expect("an instant");
-        assert_eq!(days_before(now, 30).to_string(), "2026-03-01T12:00:00Z");
-        assert!(days_before(now, i32::MAX) < "0001-01-01T00:00:00Z".parse().expect("an instant"));
     }
 }

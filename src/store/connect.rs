@@ -13,7 +13,10 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
-use super::error::{StoreError, cause};
+use super::{
+    epochs::Fence,
+    error::{StoreError, cause},
+};
 
 /// How the connection is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +52,8 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Store {
     pub(super) pool: PgPool,
-    lost: Lost,
+    pub(super) fence: Option<Arc<Fence>>,
+    pub(super) lost: Lost,
 }
 
 impl fmt::Debug for Store {
@@ -61,7 +65,7 @@ impl fmt::Debug for Store {
 /// When a connection was last found lost or read-only. Every connection made before is replaced when its turn
 /// comes: after a failover the whole pool may point at the demoted server.
 #[derive(Debug, Clone, Default)]
-struct Lost(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Lost(Arc<Mutex<Option<Instant>>>);
 
 impl Lost {
     fn record(&self) {
@@ -127,7 +131,7 @@ impl Store {
                 })
             })
             .connect_lazy_with(server);
-        Self { pool, lost }
+        Self { pool, fence: None, lost }
     }
 
     /// Whether the database answers and can write.

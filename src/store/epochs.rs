@@ -1,8 +1,33 @@
 //! Leader epochs: the fencing tokens of this system.
 
+use std::sync::Arc;
+
 use super::{Store, StoreError};
 
+/// What a leader writes in the name of.
+#[derive(Debug)]
+pub(super) struct Fence {
+    lease: String,
+    epoch: i64,
+}
+
 impl Store {
+    /// The store in the hands of who claimed `epoch` for `lease`: once somebody else has claimed it, every statement that
+    /// would write fails with [`StoreError::Fenced`], even one that was under way.
+    pub fn leading(&self, lease: &str, epoch: i64) -> Self {
+        Self { fence: Some(Arc::new(Fence { lease: lease.to_owned(), epoch })), ..self.clone() }
+    }
+
+    /// The first argument of `leads` in a statement.
+    pub(super) fn lease(&self) -> Option<&str> {
+        self.fence.as_ref().map(|fence| fence.lease.as_str())
+    }
+
+    /// The second argument of `leads` in a statement.
+    pub(super) fn epoch(&self) -> Option<i64> {
+        self.fence.as_ref().map(|fence| fence.epoch)
+    }
+
     /// Gives `holder` an epoch for `lease` that is higher than every epoch given out before, for any lease, and at least
     /// `at_least` (the lease's own count of transitions, in case the database has lost rows). Whoever holds an older
     /// epoch is refused by every deploy that the new one has written.

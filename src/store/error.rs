@@ -13,16 +13,9 @@ pub enum StoreError {
     /// Somebody else was faster.
     #[error("{0}")]
     Conflict(String),
-    /// A newer leader has written the row.
-    #[error("deploy {id} was written by a leader of epoch {theirs}, this process holds epoch {mine}: it leads no more")]
-    Fenced {
-        /// The deploy.
-        id: Uuid,
-        /// The epoch that the caller holds.
-        mine: i64,
-        /// The epoch on the row.
-        theirs: i64,
-    },
+    /// There is a newer leader: it has claimed the lease, or has written the row.
+    #[error("{0}")]
+    Fenced(String),
     /// There is no such row.
     #[error("{what} {id} does not exist")]
     NotFound {
@@ -69,7 +62,7 @@ impl StoreError {
     pub const fn class(&self) -> Class {
         match self {
             Self::Unavailable(_) => Class::Unavailable,
-            Self::Conflict(_) | Self::Fenced { .. } => Class::Conflict,
+            Self::Conflict(_) | Self::Fenced(_) => Class::Conflict,
             Self::NotFound { .. } => Class::NotFound,
             Self::Corrupt { .. } => Class::Corrupt,
             Self::Migration(_) | Self::Other(_) => Class::Other,
@@ -81,7 +74,7 @@ impl StoreError {
         match self {
             Self::Unavailable(_) => "StoreUnavailable",
             Self::Conflict(_) => "StoreConflict",
-            Self::Fenced { .. } => "StoreFenced",
+            Self::Fenced(_) => "StoreFenced",
             Self::NotFound { .. } => "StoreNotFound",
             Self::Corrupt { .. } => "StoreCorrupt",
             Self::Migration(_) => "StoreMigrationFailed",
@@ -91,6 +84,12 @@ impl StoreError {
 
     pub(super) fn not_found(what: &'static str, id: &(impl ToString + ?Sized)) -> Self {
         Self::NotFound { what, id: id.to_string() }
+    }
+
+    pub(super) fn fenced(deploy: Uuid, mine: i64, theirs: i64) -> Self {
+        Self::Fenced(format!(
+            "deploy {deploy} was written by a leader of epoch {theirs}, this process holds epoch {mine}: it leads no more"
+        ))
     }
 
     pub(super) fn corrupt(what: &'static str, id: &(impl ToString + ?Sized), why: &(impl ToString + ?Sized)) -> Self {
@@ -132,6 +131,8 @@ fn of_sqlstate(code: &str, text: String) -> StoreError {
         }
         // Two writers, or a row that went away meanwhile.
         "23503" | "23505" | "40001" | "40P01" => StoreError::Conflict(text),
+        // Raised by `leads` of the migrations.
+        "SK001" => StoreError::Fenced(text),
         "42P01" | "42703" | "42883" => {
             StoreError::Other(format!("{text}: the schema does not fit this version; run `stagekeeper migrate up`"))
         }

@@ -86,7 +86,7 @@ impl Store {
     ) -> Result<HookStart, StoreError> {
         let row = sqlx::query!(
             r#"WITH begun AS (
-                   INSERT INTO hook_runs (deploy_id, phase, name, started_at) VALUES ($1, $2, $3, $4)
+                   INSERT INTO hook_runs (deploy_id, phase, name, started_at) SELECT $1, $2, $3, $4 WHERE leads($5, $6)
                    ON CONFLICT DO NOTHING RETURNING name
                )
                SELECT EXISTS (SELECT FROM begun) AS "begun!",
@@ -94,7 +94,9 @@ impl Store {
             deploy,
             phase.word(),
             name,
-            at.to_sqlx() as SqlTimestamp
+            at.to_sqlx() as SqlTimestamp,
+            self.lease(),
+            self.epoch()
         )
         .fetch_one(&self.pool)
         .await
@@ -118,13 +120,15 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let ended = sqlx::query!(
             "UPDATE hook_runs SET finished_at = $6, ok = $4, message = $5
-             WHERE deploy_id = $1 AND phase = $2 AND name = $3 AND finished_at IS NULL",
+             WHERE deploy_id = $1 AND phase = $2 AND name = $3 AND finished_at IS NULL AND leads($7, $8)",
             deploy,
             phase.word(),
             name,
             ok,
             &*storable(message),
-            at.to_sqlx() as SqlTimestamp
+            at.to_sqlx() as SqlTimestamp,
+            self.lease(),
+            self.epoch()
         )
         .execute(&self.pool)
         .await

@@ -142,6 +142,7 @@ impl Store {
         sqlx::query!(
             "WITH change AS (
                  SELECT * FROM UNNEST($2::text[], $3::uuid[], $4::text[]) AS c (name, deploy_id, status)
+                 WHERE (SELECT leads($6, $7))
              ), held AS (
                  INSERT INTO instances (target_id, name, deploy_id, status)
                  SELECT $1, name, deploy_id, status FROM change WHERE deploy_id IS NOT NULL AND status <> 'removed'
@@ -160,7 +161,9 @@ impl Store {
             &columns.names[..] as _,
             &columns.deploys[..] as _,
             &columns.statuses[..] as _,
-            at.to_sqlx() as SqlTimestamp
+            at.to_sqlx() as SqlTimestamp,
+            self.lease(),
+            self.epoch()
         )
         .execute(&self.pool)
         .await

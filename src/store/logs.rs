@@ -136,7 +136,7 @@ impl Store {
              SELECT $1, new.at, new.source, new.seq, new.level, new.line
              FROM UNNEST($2::timestamptz[], $3::text[], $4::bigint[], $5::text[], $6::text[])
                  AS new (at, source, seq, level, line)
-             WHERE NOT EXISTS (
+             WHERE (SELECT leads($7, $8)) AND NOT EXISTS (
                  SELECT FROM deploy_logs AS old
                  WHERE old.deploy_id = $1 AND old.source = new.source AND old.seq = new.seq)
              ORDER BY new.at, new.source, new.seq
@@ -146,7 +146,9 @@ impl Store {
             &sources[..],
             &seqs[..],
             &levels[..] as _,
-            &texts[..]
+            &texts[..],
+            self.lease(),
+            self.epoch()
         )
         .execute(&self.pool)
         .await

@@ -23,12 +23,14 @@ impl Store {
         }
         sqlx::query_as!(
             Project,
-            "INSERT INTO projects (id, namespace, name) VALUES ($1, $2, $3)
+            "INSERT INTO projects (id, namespace, name) SELECT $1, $2, $3 WHERE leads($4, $5)
              ON CONFLICT (namespace, name) DO UPDATE SET deleted_at = NULL
              RETURNING id, namespace, name",
             new_id,
             namespace,
-            name
+            name,
+            self.lease(),
+            self.epoch()
         )
         .fetch_one(&self.pool)
         .await

@@ -63,9 +63,14 @@ impl Store {
     async fn stage_write(&self, stage: &NewStage) -> Result<Option<Uuid>, sqlx::Error> {
         let mut all = self.pool.begin().await?;
         // Two who record the same new stage take turns, so that it gets one target.
-        let project = sqlx::query_scalar!("SELECT id FROM projects WHERE id = $1 FOR NO KEY UPDATE", stage.project_id)
-            .fetch_optional(&mut *all)
-            .await?;
+        let project = sqlx::query_scalar!(
+            "SELECT id FROM projects WHERE id = $1 AND leads($2, $3) FOR NO KEY UPDATE",
+            stage.project_id,
+            self.lease(),
+            self.epoch()
+        )
+        .fetch_optional(&mut *all)
+        .await?;
         if project.is_none() {
             return Ok(None);
         }
@@ -104,9 +109,11 @@ impl Store {
     /// Marks the stage deleted; its history stays. Already deleted or unknown is fine.
     pub async fn stage_soft_delete(&self, namespace: &str, name: &str) -> Result<(), StoreError> {
         sqlx::query!(
-            "UPDATE stages SET deleted_at = now() WHERE namespace = $1 AND name = $2 AND deleted_at IS NULL",
+            "UPDATE stages SET deleted_at = now() WHERE namespace = $1 AND name = $2 AND deleted_at IS NULL AND leads($3, $4)",
             namespace,
-            name
+            name,
+            self.lease(),
+            self.epoch()
         )
         .execute(&self.pool)
         .await

@@ -73,11 +73,13 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let lifted = sqlx::query!(
             "UPDATE vetoes SET lifted_at = $4, lifted_by = $3
-             WHERE target_id = $1 AND release_id = $2 AND lifted_at IS NULL",
+             WHERE target_id = $1 AND release_id = $2 AND lifted_at IS NULL AND leads($5, $6)",
             target,
             release.0,
             actor.to_string(),
-            at.to_sqlx() as SqlTimestamp
+            at.to_sqlx() as SqlTimestamp,
+            self.lease(),
+            self.epoch()
         )
         .execute(&self.pool)
         .await

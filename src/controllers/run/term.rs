@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Process, RunError,
+    house::keep_house,
     stop::until_stopped,
     watched::{projects_controller, stages_controller, watched},
 };
@@ -39,9 +40,10 @@ pub(super) async fn lead(
     let preparing = async {
         let epoch = claim(process, elected).await;
         process.index.synced().await;
-        (epoch, patiently("targets", || load(process)).await)
+        let store = process.store.leading(&process.lease, epoch);
+        (epoch, store, patiently("targets", || load(process)).await)
     };
-    let Some((epoch, states)) = until_stopped(&stop, preparing).await else {
+    let Some((epoch, store, states)) = until_stopped(&stop, preparing).await else {
         return Ok(());
     };
     tracing::info!(epoch, stages = states.len(), "leading");
@@ -50,6 +52,7 @@ pub(super) async fn lead(
         memories.put(key, memory);
     }
     let mut tasks = JoinSet::new();
+    tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
     let (triggers, queues) = queues(process);
     let images = scan_images(process, &triggers, &mut tasks, &stop)?;
     pass_on_children(process, &triggers, &mut tasks, &stop);
@@ -60,7 +63,7 @@ pub(super) async fn lead(
         let ctx = Arc::new(Context {
             client: process.client.clone(),
             writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),
-            store: process.store.clone(),
+            store: store.clone(),
             clock: process.clock.clone(),
             ids: process.ids.clone(),
             index: process.index.clone(),
@@ -147,11 +150,9 @@ fn pass_on_children(process: &Process, triggers: &Triggers, tasks: &mut JoinSet<
 
 /// Claims an epoch that is larger than any that wrote to the database.
 async fn claim(process: &Process, elected: u64) -> i64 {
-    let lease =
-        format!("{}/{}", process.config.lease.namespace.as_deref().unwrap_or_default(), process.config.lease.name);
     let at_least = i64::try_from(elected).unwrap_or(i64::MAX);
     let holder = &process.config.lease.identity;
-    patiently("the epoch", || process.store.leader_epoch_claim(&lease, holder, at_least)).await
+    patiently("the epoch", || process.store.leader_epoch_claim(&process.lease, holder, at_least)).await
 }
 
 async fn load(process: &Process) -> Result<Vec<(StageKey, memory::Memory)>, StoreError> {

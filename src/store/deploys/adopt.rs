@@ -57,6 +57,7 @@ impl Store {
                    WHERE t.id = $2 AND ($3::bigint = 1 OR EXISTS (
                        SELECT FROM deploys AS p
                        WHERE p.target_id = $2 AND p.sequence = $3 - 1 AND p.epoch <= $12))
+                       AND leads($15, $16)
                ), release AS (
                    INSERT INTO releases (project_id, id, images) SELECT project_id, $4, $5 FROM place
                    ON CONFLICT DO NOTHING
@@ -104,7 +105,9 @@ impl Store {
             found.now.to_sqlx() as SqlTimestamp,
             found.epoch,
             &found.hooks[..],
-            details
+            details,
+            self.lease(),
+            self.epoch()
         )
         .fetch_one(&self.pool)
         .await

@@ -134,6 +134,7 @@ impl Store {
                        evidence_at = CASE WHEN $16 THEN coalesce(evidence_at, $6) ELSE evidence_at END,
                        finished_at = CASE WHEN $8 OR $15::text IS NOT NULL THEN $6 END
                    WHERE id = $1 AND state = $2 AND version = $3 AND epoch <= $4 AND finished_at IS NULL
+                       AND leads($22, $23)
                    RETURNING id, target_id, release_id, version
                ), transitions AS (
                    INSERT INTO deploy_transitions
@@ -188,7 +189,9 @@ impl Store {
             &instances.deploys[..] as _,
             &instances.statuses[..] as _,
             write.veto.map(|veto| veto.id),
-            veto_reason.as_deref()
+            veto_reason.as_deref(),
+            self.lease(),
+            self.epoch()
         )
         .fetch_optional(&self.pool)
         .await
@@ -196,9 +199,7 @@ impl Store {
         .ok_or_else(|| StoreError::not_found("deploy", &write.id))?;
         match row.version {
             Some(version) => Ok(version),
-            None if row.epoch > write.epoch => {
-                Err(StoreError::Fenced { id: write.id, mine: write.epoch, theirs: row.epoch })
-            }
+            None if row.epoch > write.epoch => Err(StoreError::fenced(write.id, write.epoch, row.epoch)),
             None => Err(StoreError::Conflict(format!(
                 "deploy {} is no longer {} in version {}: observe it again",
                 write.id, write.from, write.version

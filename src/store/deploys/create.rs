@@ -72,6 +72,7 @@ impl Store {
                    WHERE t.id = $2 AND ($3::bigint = 1 OR EXISTS (
                        SELECT FROM deploys AS p
                        WHERE p.target_id = $2 AND p.sequence = $3 - 1 AND p.epoch <= $14))
+                       AND leads($18, $19)
                ), release AS (
                    INSERT INTO releases (project_id, id, images) SELECT project_id, $4, $5 FROM place
                    ON CONFLICT DO NOTHING
@@ -122,7 +123,9 @@ impl Store {
             new.epoch,
             new.veto.as_ref().map(|veto| veto.id),
             veto_reason.as_deref(),
-            details
+            details,
+            self.lease(),
+            self.epoch()
         )
         .fetch_one(&self.pool)
         .await
@@ -130,7 +133,7 @@ impl Store {
         match row.epoch_before {
             _ if row.created || row.untouched => Ok(Creation::Created),
             _ if !row.target_exists => Err(StoreError::not_found("target", &new.target)),
-            Some(theirs) if theirs > new.epoch => Err(StoreError::Fenced { id: new.id, mine: new.epoch, theirs }),
+            Some(theirs) if theirs > new.epoch => Err(StoreError::fenced(new.id, new.epoch, theirs)),
             _ => Ok(Creation::Conflict),
         }
     }

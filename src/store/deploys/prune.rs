@@ -19,7 +19,7 @@ impl Store {
         let gone = sqlx::query!(
             "WITH old AS (
                  SELECT d.id FROM deploys AS d
-                 WHERE d.created_at < $1 AND d.finished_at IS NOT NULL
+                 WHERE d.created_at < $1 AND d.finished_at IS NOT NULL AND (SELECT leads($3, $4))
                      AND EXISTS (
                          SELECT FROM deploys AS later
                          WHERE later.target_id = d.target_id AND later.sequence > d.sequence)
@@ -37,7 +37,9 @@ impl Store {
              DELETE FROM deploys USING old WHERE deploys.id = old.id
              RETURNING deploys.project_id, deploys.release_id, deploys.snapshot_hash",
             before.to_sqlx() as SqlTimestamp,
-            limit
+            limit,
+            self.lease(),
+            self.epoch()
         )
         .fetch_all(&mut *all)
         .await?;

@@ -1,0 +1,185 @@
+//! Who leads no more writes nothing, whatever it writes.
+
+use std::fmt::Debug;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use stagekeeper::{
+    domain::{
+        actor::Actor,
+        deploy::{Phase, State},
+    },
+    store::{Adopted, Class, HookStart, InstanceStatus, LogFilter, LogLevel, LogLine, NewStage, Store, StoreError},
+};
+use uuid::Uuid;
+
+use crate::fixture::{EPOCH, Shop, WAY, at, change, id, new_deploy, release, step, veto};
+
+/// Before and after a newer leader: deploy 10 of `dev` is at work, deploy 13 of `live` failed and is vetoed.
+struct Scene {
+    shop: Shop,
+    dev: Uuid,
+    live: Uuid,
+    work: Uuid,
+}
+
+type Write = (&'static str, Box<dyn for<'a> Fn(&'a Scene, &'a Store) -> BoxFuture<'a, Result<String, StoreError>>>);
+
+fn told<T: Debug>(result: Result<T, StoreError>) -> Result<String, StoreError> {
+    result.map(|value| format!("{value:?}"))
+}
+
+/// Every function with which a leader changes something, each with something to change.
+fn writes() -> Vec<Write> {
+    let mut all: Vec<Write> = Vec::new();
+    macro_rules! write {
+        ($name:literal, |$scene:ident, $store:ident| $call:expr) => {
+            all.push(($name, Box::new(|$scene, $store| async move { told($call.await) }.boxed())));
+        };
+    }
+    write!("project_upsert", |scene, store| store.project_upsert(id(60), "acme", "other"));
+    write!("stage_upsert", |scene, store| store.stage_upsert(&new_stage(scene)));
+    write!("stage_soft_delete", |scene, store| store.stage_soft_delete("acme", "idle"));
+    write!("deploy_create", |scene, store| store.deploy_create(&new_deploy(scene.dev, 2, 11)));
+    write!("deploy_adopt", |scene, store| store.deploy_adopt(&adopted(scene.live)));
+    write!("deploy_advance", |scene, store| store.deploy_advance(&step(
+        scene.work,
+        2,
+        State::Pulling,
+        State::Starting,
+        "ImagesPulled"
+    )));
+    write!("hook_begin", |scene, store| store.hook_begin(scene.work, Phase::BeforeStart, "seed", at(4)));
+    write!("hook_finish", |scene, store| store.hook_finish(
+        scene.work,
+        Phase::BeforeStart,
+        "migrate",
+        true,
+        "done",
+        at(4)
+    ));
+    write!("instances_change", |scene, store| store.instances_change(
+        scene.dev,
+        &[change("blue", InstanceStatus::Running, Some(scene.work)), change("green", InstanceStatus::Stopped, None)],
+        at(4)
+    ));
+    write!("logs_append", |scene, store| store.logs_append(scene.work, &[line(1, "late")]));
+    write!("veto_lift", |scene, store| store.veto_lift(scene.live, &release("1.13.0").id(), &Actor::Policy, at(4)));
+    write!("deploys_prune", |scene, store| store.deploys_prune(at(1_000), 100));
+    all
+}
+
+fn new_stage(scene: &Scene) -> NewStage {
+    let uid = "uid-61".into();
+    NewStage { id: id(61), project_id: scene.shop.project, namespace: "acme".into(), name: "new".into(), uid }
+}
+
+fn adopted(target: Uuid) -> Adopted {
+    let new = new_deploy(target, 3, 14);
+    Adopted {
+        id: new.id,
+        target,
+        sequence: 3,
+        release: new.release,
+        snapshot_hash: new.snapshot_hash,
+        snapshot: new.snapshot,
+        instance: new.instance,
+        hooks: vec!["backup".into()],
+        cause: "adopted".into(),
+        now: at(9),
+        epoch: EPOCH,
+    }
+}
+
+fn line(seq: i64, text: &str) -> LogLine {
+    LogLine { at: at(3), source: "pod/web".into(), seq, level: LogLevel::Info, text: text.into() }
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let shop = Shop::new().await;
+        let (dev, live) = (shop.stage(2, "dev").await, shop.stage(3, "live").await);
+        shop.stage(4, "idle").await;
+        let work = shop.pending(&new_deploy(dev, 1, 10)).await;
+        shop.walk(work, &WAY[..1]).await;
+        shop.success(&new_deploy(live, 1, 12)).await;
+        let bad = shop.pending(&new_deploy(live, 2, 13)).await;
+        let failed = stagekeeper::store::Advance {
+            veto: Some(veto(70)),
+            close: Some("it stays".into()),
+            ..step(bad, 1, State::Pending, State::Failed, "HookFailed")
+        };
+        shop.deploy_advance(&failed).await.unwrap();
+        shop.instances_change(dev, &[change("green", InstanceStatus::Running, Some(work))], at(2)).await.unwrap();
+        assert_eq!(shop.hook_begin(work, Phase::BeforeStart, "migrate", at(2)).await, Ok(HookStart::Started));
+        shop.logs_append(work, &[line(0, "early")]).await.unwrap();
+        Self { shop, dev, live, work }
+    }
+
+    /// All rows that the writes could touch, as text.
+    async fn rows(&self) -> Vec<String> {
+        let tables = [
+            "projects",
+            "targets",
+            "stages",
+            "releases",
+            "snapshots",
+            "deploys",
+            "deploy_transitions",
+            "instances",
+            "hook_runs",
+            "vetoes",
+            "audit_log",
+            "deploy_logs",
+        ];
+        let mut all = Vec::new();
+        for table in tables {
+            let sql = format!("SELECT row_to_json(t)::text FROM {table} AS t ORDER BY 1");
+            let rows: Vec<String> =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&self.shop.sql).await.unwrap();
+            all.extend(rows.into_iter().map(|row| format!("{table} {row}")));
+        }
+        all
+    }
+}
+
+#[tokio::test]
+async fn who_leads_no_more_writes_nothing() {
+    let scene = Scene::new().await;
+    let old = scene.shop.leader_epoch_claim("acme/stagekeeper", "pod-1", 0).await.unwrap();
+    let old = scene.shop.leading("acme/stagekeeper", old);
+    let new = scene.shop.leader_epoch_claim("acme/stagekeeper", "pod-2", 0).await.unwrap();
+    let new = scene.shop.leading("acme/stagekeeper", new);
+    let before = scene.rows().await;
+    for (name, write) in writes() {
+        let Err(error) = write(&scene, &old).await else { panic!("{name} was not refused") };
+        assert!(matches!(error, StoreError::Fenced(_)), "{name}: {error:?}");
+        assert_eq!((error.class(), error.reason()), (Class::Conflict, "StoreFenced"), "{name}");
+        assert!(error.to_string().contains("lease acme/stagekeeper"), "{name}: {error}");
+        assert_eq!(scene.rows().await, before, "{name} wrote something");
+    }
+    // It is not the writes: who leads now is let through, and each changes something.
+    for (name, write) in writes() {
+        let before = scene.rows().await;
+        let done = write(&scene, &new).await;
+        assert!(done.is_ok(), "{name}: {done:?}");
+        assert_ne!(scene.rows().await, before, "{name} has nothing to do: {done:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_leader_of_another_lease_and_a_restored_database_fence_nobody() {
+    let scene = Scene::new().await;
+    let mine = scene.shop.leader_epoch_claim("acme/stagekeeper", "pod-1", 0).await.unwrap();
+    let mine = scene.shop.leading("acme/stagekeeper", mine);
+    scene.shop.leader_epoch_claim("beta/stagekeeper", "pod-9", 0).await.unwrap();
+    assert_eq!(mine.logs_append(scene.work, &[line(1, "another lease")]).await, Ok(1));
+    // A restored database knows an older epoch, or none.
+    for sql in ["UPDATE leader_epochs SET epoch = 1", "DELETE FROM leader_epochs"] {
+        let mine = scene.shop.leading("acme/stagekeeper", 40);
+        scene.shop.run(sql).await.unwrap();
+        assert_eq!(mine.logs_append(scene.work, &[line(40, "restored")]).await.map(|_| ()), Ok(()), "{sql}");
+    }
+    let filter = LogFilter { deploy: scene.work, search: None, after: 0, limit: 10 };
+    let texts: Vec<String> = scene.shop.logs_list(&filter).await.unwrap().into_iter().map(|l| l.line.text).collect();
+    assert_eq!(texts, ["early", "another lease", "restored"]);
+}
