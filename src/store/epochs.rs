@@ -14,6 +14,7 @@ pub(super) struct Fence {
 impl Store {
     /// The store in the hands of who claimed `epoch` for `lease`: once somebody else has claimed it, every statement that
     /// would write fails with [`StoreError::Fenced`], even one that was under way.
+    #[must_use]
     pub fn leading(&self, lease: &str, epoch: i64) -> Self {
         Self { fence: Some(Arc::new(Fence { lease: lease.to_owned(), epoch })), ..self.clone() }
     }

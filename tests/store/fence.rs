@@ -36,9 +36,9 @@ fn writes() -> Vec<Write> {
             all.push(($name, Box::new(|$scene, $store| async move { told($call.await) }.boxed())));
         };
     }
-    write!("project_upsert", |scene, store| store.project_upsert(id(60), "acme", "other"));
+    write!("project_upsert", |_scene, store| store.project_upsert(id(60), "acme", "other"));
     write!("stage_upsert", |scene, store| store.stage_upsert(&new_stage(scene)));
-    write!("stage_soft_delete", |scene, store| store.stage_soft_delete("acme", "idle"));
+    write!("stage_soft_delete", |_scene, store| store.stage_soft_delete("acme", "idle"));
     write!("deploy_create", |scene, store| store.deploy_create(&new_deploy(scene.dev, 2, 11)));
     write!("deploy_adopt", |scene, store| store.deploy_adopt(&adopted(scene.live)));
     write!("deploy_advance", |scene, store| store.deploy_advance(&step(
@@ -64,7 +64,7 @@ fn writes() -> Vec<Write> {
     ));
     write!("logs_append", |scene, store| store.logs_append(scene.work, &[line(1, "late")]));
     write!("veto_lift", |scene, store| store.veto_lift(scene.live, &release("1.13.0").id(), &Actor::Policy, at(4)));
-    write!("deploys_prune", |scene, store| store.deploys_prune(at(1_000), 100));
+    write!("deploys_prune", |_scene, store| store.deploys_prune(at(1_000), 100));
     all
 }
 
