@@ -67,7 +67,7 @@ pub struct Hook {
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
-    /// A Job that takes longer has failed.
+    /// A Job whose pod takes longer, from when a node took it, has failed.
     #[serde(default = "default_timeout")]
     #[x_kube(validation = rules::duration("1s", "24h"))]
     pub timeout: Duration,

@@ -16,6 +16,10 @@ use super::{
 };
 use crate::{api::labels, domain::deploy::Phase};
 
+/// Seconds that a Job has beyond its pod's own deadline. The pod's deadline leaves the pod, and with it the hook's last
+/// words; the Job's removes it. So the Job's is for a pod that no node takes, or whose node is away.
+const UNSTARTED: i64 = 30;
+
 /// The objects of one hook, to be applied in the order of the fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HookManifests {
@@ -56,6 +60,7 @@ pub fn hook(
     let known =
         discovery::addresses(snapshot, instance, |other| phase != Phase::BeforeStart || other.scope == Scope::Stage);
 
+    let limit = i64::try_from(hook.timeout.as_std().as_millis().div_ceil(1000).max(1)).unwrap_or(i64::MAX);
     let mut template = pod::template(&copy, &known, &ctx.service_ips)?;
     let mut all = meta::shared_labels(snapshot);
     let release = snapshot.release.id();
@@ -79,16 +84,16 @@ pub fn hook(
         env.push(discovery::variable("DEPLOY", &ctx.deploy.to_string()));
         env.push(discovery::variable("HOOK", &hook.name));
         run_once(pod, &service.name, hook, &env);
+        pod.active_deadline_seconds = Some(limit);
     }
 
     let deploy = ctx.deploy.to_string();
     let name = names::job(&snapshot.identity.stage, &hook.name, phase.word(), &deploy);
-    let seconds = hook.timeout.as_std().as_millis().div_ceil(1000).max(1);
     let job = Job {
         metadata: meta::meta(snapshot, name, all, ctx),
         spec: Some(JobSpec {
             backoff_limit: Some(0),
-            active_deadline_seconds: Some(i64::try_from(seconds).unwrap_or(i64::MAX)),
+            active_deadline_seconds: Some(limit.saturating_add(UNSTARTED)),
             template,
             ..JobSpec::default()
         }),

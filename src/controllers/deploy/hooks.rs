@@ -89,10 +89,11 @@ fn ended(job: &JobView, children: &StageChildren) -> Option<HookRun> {
         return Some(HookRun::Succeeded);
     }
     let failure = job.failure.as_ref()?;
-    if &*failure.reason == "DeadlineExceeded" {
+    let pods: Vec<_> = children.pods().filter(|pod| pod.job.as_deref() == Some(&*job.meta.name)).collect();
+    let mut failures = pods.iter().filter_map(|pod| pod.failure.as_ref()).chain([failure]);
+    if failures.any(|failure| &*failure.reason == "DeadlineExceeded") {
         return Some(HookRun::Failed("did not end within its timeout (DeadlineExceeded)".into()));
     }
-    let pods: Vec<_> = children.pods().filter(|pod| pod.job.as_deref() == Some(&*job.meta.name)).collect();
     let exits = pods.iter().flat_map(|pod| pod.containers.iter().filter_map(|container| container.exit.as_ref()));
     let exit = exits.filter(|exit| exit.code != 0).map(|exit| (exit.code, &exit.reason)).next();
     match exit {
