@@ -7,17 +7,20 @@ pub mod files;
 pub mod hooks;
 pub mod ledger;
 pub mod observe;
+pub mod plan;
 pub mod prober;
 pub mod record;
 pub mod routes;
 pub mod settle;
 pub mod workloads;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use uuid::Uuid;
 
-use self::{ledger::Ledger, observe::Planned, observe::Scene, prober::Prober};
+use self::{ledger::Ledger, observe::Scene, plan::Planned, prober::Prober};
 use super::{context::Context, error::Error};
 use crate::{
     api,
@@ -110,14 +113,15 @@ async fn pass(
 ) -> Result<bool, Error> {
     let now = ctx.clock.now();
     let children = ctx.index.stage(&target.key);
-    let Some(entry) = ledger.open.get(position) else {
+    let Some(entry) = ledger.open.get_mut(position) else {
         return Ok(false);
     };
     let planned = observe::planned(entry, &target.owner, &children)?;
-    let good = match (&ledger.good, entry.deploy.state) {
+    let good = match (&mut ledger.good, entry.deploy.state) {
         (Some(good), State::Failed) => Some(observe::planned(good, &target.owner, &children)?),
         _ => None,
     };
+    let entry = &ledger.open[position];
     let policy = policy(&entry.snapshot, &planned.manifests);
     let health = prober
         .as_ref()
@@ -127,7 +131,7 @@ async fn pass(
     let scene = Scene {
         entry,
         planned: &planned,
-        good: good.as_ref(),
+        good: good.as_deref(),
         ledger,
         children: &children,
         queue: deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref()),
@@ -162,7 +166,7 @@ async fn pass(
 /// Renderings that effects work from.
 struct Plans<'a> {
     this: &'a Planned,
-    good: Option<Planned>,
+    good: Option<Arc<Planned>>,
 }
 
 async fn perform(

@@ -9,10 +9,7 @@ use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::deploy::{
-    ledger::Entry,
-    observe::{self, Planned},
-};
+use super::deploy::{ledger::Entry, observe, plan::Planned};
 use crate::{
     api::{Project, Stage},
     cluster::index::{Kind, StageChildren},
@@ -104,7 +101,7 @@ pub fn entry(snapshot: Snapshot, sequence: u8, state: State) -> Entry {
         created_at: began,
         finished_at: state.is_terminal().then_some(began),
     };
-    Entry { deploy, snapshot: Arc::new(snapshot), request: None, hooks: BTreeMap::new(), refused: None }
+    Entry { deploy, snapshot: Arc::new(snapshot), request: None, hooks: BTreeMap::new(), refused: None, planned: None }
 }
 
 /// The stage as owner.
@@ -213,7 +210,7 @@ impl Cluster {
 
     /// Renders the instance of `entry` with the addresses that are known here.
     pub fn planned(&self, entry: &Entry) -> Planned {
-        observe::planned(entry, &owner(), &self.children()).expect("rendered")
+        Arc::unwrap_or_clone(observe::planned(&mut entry.clone(), &owner(), &self.children()).expect("rendered"))
     }
 }
 

@@ -118,6 +118,7 @@ async fn pass(
     match moved {
         Ok((decided, driven)) => {
             let action = conclude(ctx, stage, key, memory, &ledger, &decided, driven).await?;
+            ledger.rest();
             memory.ledger = Some(ledger);
             Ok(action)
         }

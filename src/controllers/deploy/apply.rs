@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
 use super::{
     Target,
     ledger::Entry,
-    observe::{self, Planned},
+    observe,
+    plan::Planned,
     routes,
     workloads::{self, Expected},
 };

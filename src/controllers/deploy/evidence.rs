@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Target, ledger::Entry, observe::Planned, prober::Prober, workloads};
+use super::{Target, ledger::Entry, plan::Planned, prober::Prober, workloads};
 use crate::{
     cluster::{
         evidence::{self, Limits, Line, Run, Source, Subject},

@@ -6,7 +6,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use super::{Target, observe::Planned};
+use super::{Target, plan::Planned};
 use crate::{
     api::labels,
     controllers::{context::Context, error::Error},

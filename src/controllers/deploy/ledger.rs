@@ -11,13 +11,14 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::plan::Planned;
 use crate::{
     domain::{
         deploy::{Deploy, Phase, Problem, State},
         plan::Known,
         release::{Release, ReleaseId},
     },
-    render::Snapshot,
+    render::{self, Snapshot},
 };
 
 /// How many finished deploys are kept for the status.
@@ -36,6 +37,8 @@ pub struct Entry {
     pub hooks: BTreeMap<(Phase, String), HookRun>,
     /// What the cluster refused when it was asked last.
     pub refused: Option<Problem>,
+    /// What it was rendered to last, and with what.
+    pub planned: Option<(render::Context, Arc<Planned>)>,
 }
 
 impl Entry {
@@ -162,6 +165,13 @@ impl Ledger {
     pub fn current_release(&self) -> Option<&Release> {
         let on_its_way = self.open.last().filter(|entry| entry.deploy.state != State::Failed);
         on_its_way.or(self.good.as_ref()).or(self.open.last()).map(Entry::release)
+    }
+
+    /// Nothing is under way: what would be looked at next in hours is not kept rendered until then.
+    pub fn rest(&mut self) {
+        if let (true, Some(good)) = (self.open.is_empty(), &mut self.good) {
+            good.planned = None;
+        }
     }
 
     /// A deploy was made.

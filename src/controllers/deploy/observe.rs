@@ -1,10 +1,13 @@
 //! Observation: the ledger and the cluster's children become what the machine decides from. Reads memory only.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::{
     Target,
     ledger::{Entry, HookRun, Ledger},
+    plan::{Planned, plan},
     routes,
     workloads::{self, Expected, Standing},
 };
@@ -12,19 +15,8 @@ use crate::{
     cluster::index::{ServiceView, StageChildren},
     controllers::error::Error,
     domain::deploy::{Deploy, Health, Hooks, LastGood, Observation, Phase, Queue, Route, Shared, State},
-    render::{self, Manifests, Scope, Snapshot, names},
+    render::{self, Scope, Snapshot, names},
 };
-
-/// An instance as it should be: rendered, with what is looked for in the cluster.
-#[derive(Debug, Clone)]
-pub struct Planned {
-    /// Everything it consists of.
-    pub manifests: Manifests,
-    /// What its workloads look like once applied.
-    pub expected: Vec<Expected>,
-    /// Names of the Services whose addresses pods need and that do not exist yet.
-    pub missing: Vec<String>,
-}
 
 /// What rendering takes besides a snapshot: addresses as they are known now.
 pub fn context(entry: &Entry, owner: &OwnerReference, children: &StageChildren) -> render::Context {
@@ -36,35 +28,21 @@ pub fn context(entry: &Entry, owner: &OwnerReference, children: &StageChildren) 
     }
 }
 
-/// Renders the instance of `entry` with the addresses that are known.
-pub fn planned(entry: &Entry, owner: &OwnerReference, children: &StageChildren) -> Result<Planned, Error> {
+/// The instance of `entry`, rendered with the addresses that are known. While nothing about it changes it is not rendered
+/// again, until [`Ledger::rest`].
+pub fn planned(entry: &mut Entry, owner: &OwnerReference, children: &StageChildren) -> Result<Arc<Planned>, Error> {
     let ctx = context(entry, owner, children);
-    let manifests =
-        render::instance_of(&entry.snapshot, &entry.deploy.snapshot, &entry.deploy.instance, &ctx).map_err(
-            |problems| Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() },
-        )?;
-    let missing = manifests.missing_addresses(&ctx).into_iter().map(str::to_owned).collect();
-    let expected = manifests
-        .waves
-        .iter()
-        .enumerate()
-        .flat_map(|(wave, services)| services.services.iter().map(move |service| (wave, service)))
-        .map(|(wave, service)| Expected {
-            service: service.name.clone(),
-            workload: service.workload.metadata.name.clone().unwrap_or_default(),
-            rendered: render::rendered(&service.workload).unwrap_or_default().to_owned(),
-            revision: service.revision.clone(),
-            replicas: replicas(&service.workload),
-            wave,
-            shared: service.scope == Scope::Stage,
-        })
-        .collect();
-    Ok(Planned { manifests, expected, missing })
-}
-
-fn replicas(workload: &k8s_openapi::api::apps::v1::Deployment) -> u32 {
-    let declared = workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    u32::try_from(declared).unwrap_or_default()
+    if let Some((known, planned)) = &entry.planned
+        && *known == ctx
+    {
+        return Ok(planned.clone());
+    }
+    let planned = plan(&entry.snapshot, &entry.deploy.snapshot, &entry.deploy.instance, &ctx).map_err(|problems| {
+        Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }
+    })?;
+    let planned = Arc::new(planned);
+    entry.planned = Some((ctx, planned.clone()));
+    Ok(planned)
 }
 
 /// What surrounds one observed deploy.
@@ -181,4 +159,36 @@ fn route(scene: &Scene<'_>) -> Route {
         }
     }
     Route::Ready
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::fixture::{Cluster, SHOP, entry, owner, snapshot};
+
+    #[test]
+    fn it_is_rendered_again_when_an_address_becomes_known_and_forgotten_at_rest() {
+        let mut cluster = Cluster::default();
+        let mut one = entry(snapshot(SHOP, 0), 1, State::Starting);
+        let mut planned = |cluster: &Cluster| planned(&mut one, &owner(), &cluster.children()).expect("rendered");
+        let first = planned(&cluster);
+        assert!(!first.missing.is_empty(), "no Service is there yet");
+        assert!(Arc::ptr_eq(&first, &planned(&cluster)), "nothing has changed");
+        for service in first.manifests.services().filter_map(|service| service.service.as_ref()) {
+            cluster.apply(service);
+        }
+        let second = planned(&cluster);
+        assert!(second.missing.is_empty(), "{:?}", second.missing);
+        assert!(Arc::ptr_eq(&second, &planned(&cluster)));
+
+        let good = entry(snapshot(SHOP, 0), 1, State::Success);
+        let mut ledger = Ledger { good: Some(good), open: vec![one], ..Ledger::default() };
+        let good = ledger.good.as_mut().expect("there is one");
+        super::planned(good, &owner(), &cluster.children()).expect("rendered");
+        ledger.rest();
+        assert!(ledger.good.as_ref().is_some_and(|good| good.planned.is_some()), "a deploy is under way");
+        ledger.open.clear();
+        ledger.rest();
+        assert!(ledger.good.is_some_and(|good| good.planned.is_none()));
+    }
 }

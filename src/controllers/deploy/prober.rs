@@ -11,7 +11,7 @@ use std::{
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::{ledger::Entry, observe::Planned, workloads};
+use super::{ledger::Entry, plan::Planned, workloads};
 use crate::{
     cluster::index::{StageChildren, StageKey},
     controllers::context::Triggers,

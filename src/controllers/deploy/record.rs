@@ -94,6 +94,7 @@ pub async fn create(
         request: wanted.request.clone(),
         hooks: std::collections::BTreeMap::default(),
         refused: None,
+        planned: None,
     });
     Ok(())
 }

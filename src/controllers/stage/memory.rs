@@ -148,6 +148,7 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
             request: stored.stored.request,
             hooks,
             refused: None,
+            planned: None,
         })
     };
     let good = state.good.map(&mut entry).transpose()?;

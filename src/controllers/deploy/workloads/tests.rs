@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     cluster::index::Kind,
     controllers::{
-        deploy::{ledger::Entry, observe::Planned},
+        deploy::{ledger::Entry, plan::Planned},
         fixture::{Cluster, SHOP, entry, pod, running, snapshot},
     },
     domain::deploy::State,

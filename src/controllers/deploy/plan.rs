@@ -1,0 +1,44 @@
+//! An instance as it should be.
+
+use k8s_openapi::api::apps::v1::Deployment;
+
+use super::workloads::Expected;
+use crate::render::{self, Manifests, Problems, Scope, Snapshot};
+
+/// An instance as it should be: rendered, with what is looked for in the cluster.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// Everything it consists of.
+    pub manifests: Manifests,
+    /// What its workloads look like once applied.
+    pub expected: Vec<Expected>,
+    /// Names of the Services whose addresses pods need and that do not exist yet.
+    pub missing: Vec<String>,
+}
+
+/// Renders the instance of a snapshot with this hash.
+pub fn plan(snapshot: &Snapshot, hash: &str, instance: &str, ctx: &render::Context) -> Result<Planned, Problems> {
+    let manifests = render::instance_of(snapshot, hash, instance, ctx)?;
+    let missing = manifests.missing_addresses(ctx).into_iter().map(str::to_owned).collect();
+    let expected = manifests
+        .waves
+        .iter()
+        .enumerate()
+        .flat_map(|(wave, services)| services.services.iter().map(move |service| (wave, service)))
+        .map(|(wave, service)| Expected {
+            service: service.name.clone(),
+            workload: service.workload.metadata.name.clone().unwrap_or_default(),
+            rendered: render::rendered(&service.workload).unwrap_or_default().to_owned(),
+            revision: service.revision.clone(),
+            replicas: replicas(&service.workload),
+            wave,
+            shared: service.scope == Scope::Stage,
+        })
+        .collect();
+    Ok(Planned { manifests, expected, missing })
+}
+
+fn replicas(workload: &Deployment) -> u32 {
+    let declared = workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    u32::try_from(declared).unwrap_or_default()
+}
