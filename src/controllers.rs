@@ -12,5 +12,6 @@ pub mod project;
 mod run;
 pub mod scan;
 pub mod stage;
+pub mod trigger;
 
 pub use run::{RunError, run};

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     cluster::error::chain,
-    config::{Config, ConfigErrors, Namespaces, settings::ControllerArgs},
+    config::{
+        Config, ConfigErrors, Namespaces,
+        settings::{ControllerArgs, DATABASE_URL},
+    },
 };
 
 /// What `doctor` takes: the settings of the operator whose environment is examined.
@@ -39,9 +42,13 @@ pub struct DoctorArgs {
 /// One of the checks failed.
 pub async fn examine(context: &Context, arguments: &DoctorArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut report = Report::default();
-    let parsed = Config::parse(&arguments.settings.values(), context.cluster.access());
+    let values = arguments.settings.values();
+    let parsed = Config::parse(&values, context.cluster.access());
     configuration(&mut report, &parsed);
-    let place = Place::of(context, parsed.as_ref().ok());
+    // Where it works does not depend on where its database is.
+    let elsewhere = values.with(&DATABASE_URL, Some("postgres://unknown/unknown".into()));
+    let place =
+        Place::of(context, parsed.or_else(|_| Config::parse(&elsewhere, context.cluster.access())).ok().as_ref());
     if let Some(client) = cluster(&mut report, context).await {
         definitions::check(&mut report, &client).await;
         permissions::check(&mut report, &client, &place).await;

@@ -177,16 +177,16 @@ pub struct ControllerArgs {
     /// Registry scans at once, 1 to 64 [default: 8].
     #[arg(long, env = SCAN_CONCURRENCY.name, value_name = "NUMBER")]
     pub scan_concurrency: Option<String>,
-    /// Threads that run tasks, 1 to 64 [default: 2].
+    /// Threads that run tasks, 1 to 64 [default: 1].
     #[arg(long, env = WORKER_THREADS.name, value_name = "NUMBER")]
     pub worker_threads: Option<String>,
     /// Name of the leadership Lease [default: stagekeeper].
     #[arg(long, env = LEASE_NAME.name, value_name = "NAME")]
     pub lease_name: Option<String>,
-    /// Namespace of the Lease [default: `POD_NAMESPACE`, then the client's own].
+    /// Namespace of the Lease [default: $POD_NAMESPACE, then the client's own].
     #[arg(long, env = LEASE_NAMESPACE.name, value_name = "NAME")]
     pub lease_namespace: Option<String>,
-    /// This replica in the Lease [default: `POD_NAME`, then host name and process id].
+    /// This replica in the Lease [default: $POD_NAME, then host name and process id].
     #[arg(long, env = LEASE_IDENTITY.name, value_name = "NAME")]
     pub lease_identity: Option<String>,
 }

@@ -93,8 +93,11 @@ struct Entry {
     subscribers: BTreeMap<Subscriber, Option<Duration>>,
 }
 
-/// Namespace and name of a stage.
+/// Namespace and name of a stage, or of a project behind [`PROJECT`].
 pub type Subscriber = (String, String);
+
+/// Marks the name of a project. No stage has a slash in its name.
+pub const PROJECT: &str = "project/";
 
 #[derive(Default)]
 struct Inner {

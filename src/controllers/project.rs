@@ -11,7 +11,7 @@ use kube::{
 use super::{
     context::Context,
     error::{Class, Error, STALLED_REST},
-    images::Subscriber,
+    images::{PROJECT, Subscriber},
     stage::{sources, wanted},
 };
 use crate::{
@@ -30,9 +30,6 @@ const RESYNC: Duration = Duration::from_hours(6);
 pub fn subscriber(project: &Project) -> Subscriber {
     (project.namespace().unwrap_or_default(), format!("{PROJECT}{}", project.name_any()))
 }
-
-/// Marks a subscriber as a project.
-pub const PROJECT: &str = "project/";
 
 /// One pass over a project.
 pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Action, Error> {

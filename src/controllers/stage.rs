@@ -1,11 +1,13 @@
 //! The Stage controller: what should run, the deploys that make it run, what holds in between, and the status.
 
 pub mod adopt;
+pub mod checked;
 pub mod decide;
 pub mod delete;
 pub mod memory;
 pub mod outcome;
 pub mod policy;
+pub mod recall;
 pub mod sources;
 pub mod status;
 pub mod wanted;
@@ -49,7 +51,7 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
     let uid = stage.uid().unwrap_or_default();
     let mut memory = match (ctx.memories.take(&key).filter(|memory| memory.uid == uid), &project) {
         (Some(memory), _) => Ok(memory),
-        (None, Some(project)) => memory::open(&ctx, &stage, project, &key).await,
+        (None, Some(project)) => recall::open(&ctx, &stage, project, &key).await,
         (None, None) => return without_project(&ctx, &stage, &key).await,
     };
     let result = match &mut memory {
@@ -82,7 +84,7 @@ async fn pass(
     ctx: &Context,
     memory: &mut Memory,
 ) -> Result<Action, Error> {
-    let mut ledger = memory::ledger(ctx, memory).await?;
+    let mut ledger = recall::ledger(ctx, memory).await?;
     let target = target(stage, project, key, memory);
     if !memory.compared {
         if let Some(why) = compare(ctx, stage, project, &target, &mut ledger, memory).await? {

@@ -86,6 +86,13 @@ async fn what_is_wrong_is_said_with_what_to_do() {
         assert!(next.starts_with("allow ") && next.ends_with("in a Role there"), "{finding}");
     }
     assert_eq!(results(&found, "crd"), ["pass", "pass"], "discovery is open to all: {powerless:?}");
+
+    // Where the Lease has to be is known without a database.
+    let arguments = ["doctor", "-n", &ground.namespace, "-o", "json"];
+    let without =
+        run(stagekeeper(&arguments).env("KUBECONFIG", &nobody).env("STAGEKEEPER_LEASE_NAMESPACE", "where-it-leads"));
+    assert_eq!(results(&findings(&without), "database"), ["skipped"], "{without:?}");
+    assert!(without.out.contains("where-it-leads"), "{without:?}");
     ground.clear().await;
 }
 

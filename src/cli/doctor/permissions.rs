@@ -46,7 +46,7 @@ const STORED: &[&str] = &["get", "create", "patch", "deletecollection"];
 
 /// Everything that the operator does in a cluster; its Role has to say the same.
 pub const GRANTS: &[Grant] = &[
-    watched("stagekeeper.dev", "projects", &["list", "watch", "patch"]),
+    watched("stagekeeper.dev", "projects", &["list", "watch"]),
     watched("stagekeeper.dev", "projects/status", &["patch"]),
     watched("stagekeeper.dev", "stages", &["list", "watch", "patch"]),
     watched("stagekeeper.dev", "stages/status", &["patch"]),

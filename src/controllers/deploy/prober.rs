@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{ledger::Entry, plan::Planned, workloads};
 use crate::{
     cluster::index::{StageChildren, StageKey},
-    controllers::context::Triggers,
+    controllers::trigger::Triggers,
     domain::deploy::{Health, State},
     probe::{self, Expect, Verdict},
     render::snapshot::Probe as Asked,

@@ -18,10 +18,11 @@ use crate::{
     cluster::{apply::Writer, events::Events, index::StageKey, lease::LeaseHandle},
     controllers::{
         backoff::{self, Backoff},
-        context::{Context, Memories, Term, Trigger, Triggers},
+        context::{Context, Memories, Term},
         images::{ImageBook, Subscriber},
         scan,
-        stage::memory,
+        stage::{memory::Memory, recall},
+        trigger::{Trigger, Triggers},
     },
     store::StoreError,
 };
@@ -155,12 +156,12 @@ async fn claim(process: &Process, elected: u64) -> i64 {
     patiently("the epoch", || process.store.leader_epoch_claim(&process.lease, holder, at_least)).await
 }
 
-async fn load(process: &Process) -> Result<Vec<(StageKey, memory::Memory)>, StoreError> {
+async fn load(process: &Process) -> Result<Vec<(StageKey, Memory)>, StoreError> {
     let namespaces = process.config.namespaces.names();
     let states = process.store.targets_state_load(namespaces.as_deref()).await?;
     let readable = states.into_iter().filter_map(|state| {
         let key = StageKey::new(state.target.namespace.as_str(), state.target.name.as_str());
-        match memory::remember(state) {
+        match recall::remember(state) {
             Ok(memory) => Some((key, memory)),
             Err(error) => {
                 tracing::error!(stage = %key, %error, "what is stored about a stage cannot be read");

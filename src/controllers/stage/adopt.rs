@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::memory;
+use super::recall;
 use crate::{
     api::{Project, Stage, StageStatus},
     cluster::{
@@ -145,7 +145,7 @@ pub async fn adopt(
     match rebuild(&serving, project, stage, &target.key, &images) {
         Ok(snapshot) => {
             write_down(ctx, target, ledger, deploy, &snapshot).await?;
-            *ledger = memory::fresh(ctx, target.id).await?;
+            *ledger = recall::fresh(ctx, target.id).await?;
             Ok(None)
         }
         Err(_) if insisted => {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{
+    checked::{Checked, Declared},
     sources::{self, Source},
     wanted::{self, Missing},
 };
@@ -20,7 +21,7 @@ use crate::{
     domain::{
         actor::Actor,
         plan::{self, Wanted},
-        release::{Release, ReleaseId},
+        release::Release,
     },
     render::{Identity, Snapshot},
 };
@@ -81,29 +82,6 @@ impl Decided {
         );
         let refused = Some(Refusal { reason: "ProjectNotFound", message, passing });
         Self { refused, wake: passing.then_some(limit), ..Self::default() }
-    }
-}
-
-/// What the declarations amounted to when they were looked at last: most passes come from children and find the same
-/// ones again, and then need neither check nor build anything.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
-    of: Declared,
-    release: ReleaseId,
-    hash: String,
-}
-
-/// Identity and generation of a stage's spec and its project's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Declared {
-    stage: Option<i64>,
-    project: Option<(String, i64)>,
-}
-
-impl Declared {
-    fn of(stage: &Stage, project: &Project) -> Self {
-        let project = project.uid().zip(project.metadata.generation);
-        Self { stage: stage.metadata.generation, project }
     }
 }
 
@@ -208,12 +186,6 @@ fn choose(
 fn held(ledger: &Ledger, release: &Release) -> Held {
     let veto = ledger.vetoed.get(&release.id());
     Held { images: release.summary(), why: veto.map_or_else(|| "it collapsed".into(), |veto| veto.reason.clone()) }
-}
-
-impl Checked {
-    fn wanted(&self, request: Option<String>) -> Wanted {
-        Wanted { release: self.release.clone(), snapshot: self.hash.clone(), request }
-    }
 }
 
 /// Whether the ledger has all of `wanted`, and no trouble with it that is worth a second look.

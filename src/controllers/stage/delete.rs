@@ -4,7 +4,7 @@ use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Service, 
 use kube::{ResourceExt as _, runtime::controller::Action};
 use std::{collections::BTreeMap, time::Duration};
 
-use super::memory::{self, Memory};
+use super::{memory::Memory, recall};
 use crate::{
     api::{Stage, labels::FINALIZER},
     cluster::index::StageKey,
@@ -54,7 +54,7 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
 
 /// Ends what is under way, so that a stage of the same name begins with nothing open.
 async fn stop(ctx: &Context, stage: &Stage, key: &StageKey, memory: &mut Memory) -> Result<(), Error> {
-    let mut ledger = memory::ledger(ctx, memory).await?;
+    let mut ledger = recall::ledger(ctx, memory).await?;
     let target = super::target(stage, None, key, memory);
     while let Some(entry) = ledger.open.first() {
         let from = entry.deploy.state;
