@@ -27,11 +27,11 @@ pub use deploys::{
     Adopted, Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage,
     NewDeploy, Place, StoredDeploy, StoredTransition, TargetState, time_in_states,
 };
-pub use error::{Class, StoreError};
+pub use error::{Class, MigrationError, StoreError};
 pub use hooks::{HookRun, HookStart};
 pub use instances::{Instance, InstanceChange, InstanceStatus};
 pub use logs::{LogFilter, LogLevel, LogLine, StoredLine};
-pub use migrate::{MIGRATIONS, MigrationError, MigrationState, MigrationStatus, Migrations};
+pub use migrate::{MIGRATIONS, MigrationState, MigrationStatus, Migrations};
 pub use projects::Project;
 pub use settings::Settings;
 pub use stages::{NewStage, Target};

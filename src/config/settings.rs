@@ -183,10 +183,10 @@ pub struct ControllerArgs {
     /// Name of the leadership Lease [default: stagekeeper].
     #[arg(long, env = LEASE_NAME.name, value_name = "NAME")]
     pub lease_name: Option<String>,
-    /// Namespace of the Lease [default: $POD_NAMESPACE, then the client's own].
+    /// Namespace of the Lease [default: the pod's, then the client's own].
     #[arg(long, env = LEASE_NAMESPACE.name, value_name = "NAME")]
     pub lease_namespace: Option<String>,
-    /// This replica in the Lease [default: $POD_NAME, then host name and process id].
+    /// This replica in the Lease [default: the pod's name, then host name and process id].
     #[arg(long, env = LEASE_IDENTITY.name, value_name = "NAME")]
     pub lease_identity: Option<String>,
 }

@@ -50,3 +50,11 @@ impl fmt::Debug for Credential {
         })
     }
 }
+
+/// What to send along with a request to the registry itself.
+#[derive(Clone)]
+pub(super) enum Authorization {
+    Bearer(String),
+    /// The user and password, which are not kept here.
+    Basic,
+}

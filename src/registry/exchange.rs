@@ -9,8 +9,8 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::client::unreachable;
+use super::credential::Authorization;
 use super::endpoint::{Endpoint, host};
-use super::token::Authorization;
 use super::{Credential, Registry, RegistryError};
 
 /// Most redirects in a row. Registries redirect once, to their storage.

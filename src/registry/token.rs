@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::challenge::{self, Challenge};
 use super::client::unreachable;
+use super::credential::Authorization;
 use super::endpoint::{Endpoint, host, same_origin};
 use super::exchange::{BodyError, bounded, denied, malformed, retry_after};
 use super::{Credential, Registry, RegistryError, TokenRealm};
@@ -30,14 +31,6 @@ const MAX_LIFETIME: u64 = 24 * 3600;
 /// Registries whose token service has another host, by the API's host.
 const KNOWN_REALMS: [(&str, &str); 2] =
     [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
-
-/// What to send along with a request to the registry itself.
-#[derive(Clone)]
-pub(super) enum Authorization {
-    Bearer(String),
-    /// The user and password, which are not kept here.
-    Basic,
-}
 
 /// What was found out about each repository, as each of us: tokens until they expire, and who wants passwords.
 #[derive(Default)]

@@ -2,8 +2,6 @@
 
 use uuid::Uuid;
 
-use super::migrate::MigrationError;
-
 /// Why a store function did not do what it was asked. The texts hold no credentials and no row contents.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -40,6 +38,43 @@ pub enum StoreError {
     /// Anything else: a mistake in the program or the schema.
     #[error("{0}")]
     Other(String),
+}
+
+/// Why the schema was left as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MigrationError {
+    /// A statement failed.
+    #[error("{file}, line {line}: {message}; the schema is as it was")]
+    Failed {
+        /// The file below the project's root.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What Postgres says.
+        message: String,
+    },
+    /// A file has changed after it was run.
+    #[error(
+        "{file} has changed after it was run on this database; restore the file and put the change into a new migration"
+    )]
+    Modified {
+        /// The file.
+        file: String,
+    },
+    /// Only a newer program can undo it.
+    #[error(
+        "migration {version} was run by a newer version of stagekeeper; run `migrate down` with that version first"
+    )]
+    Newer {
+        /// Its number.
+        version: i64,
+    },
+    /// The number is not one of ours.
+    #[error("there is no migration {version}; `stagekeeper migrate status` lists them, 0 stands for an empty schema")]
+    Unknown {
+        /// The number.
+        version: i64,
+    },
 }
 
 /// What the caller does about an error.

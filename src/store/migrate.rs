@@ -16,7 +16,7 @@ use sqlx::{
     postgres::{PgDatabaseError, PgErrorPosition},
 };
 
-use super::{Store, StoreError, error::cause};
+use super::{MigrationError, Store, StoreError, error::cause};
 
 /// The migrations of this version of the program.
 pub static MIGRATIONS: Migrations = Migrations { source: sqlx::migrate!() };
@@ -64,43 +64,6 @@ impl fmt::Display for MigrationState {
             Self::Newer => "newer",
         })
     }
-}
-
-/// Why the schema was left as it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MigrationError {
-    /// A statement failed.
-    #[error("{file}, line {line}: {message}; the schema is as it was")]
-    Failed {
-        /// The file below the project's root.
-        file: String,
-        /// The line, from 1.
-        line: usize,
-        /// What Postgres says.
-        message: String,
-    },
-    /// A file has changed after it was run.
-    #[error(
-        "{file} has changed after it was run on this database; restore the file and put the change into a new migration"
-    )]
-    Modified {
-        /// The file.
-        file: String,
-    },
-    /// Only a newer program can undo it.
-    #[error(
-        "migration {version} was run by a newer version of stagekeeper; run `migrate down` with that version first"
-    )]
-    Newer {
-        /// Its number.
-        version: i64,
-    },
-    /// The number is not one of ours.
-    #[error("there is no migration {version}; `stagekeeper migrate status` lists them, 0 stands for an empty schema")]
-    Unknown {
-        /// The number.
-        version: i64,
-    },
 }
 
 impl Migrations {

@@ -1,11 +1,13 @@
 //! Effects on the cluster: server-side applies that cost nothing where they hold already.
 
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, PersistentVolumeClaim, Service},
+    networking::v1::Ingress,
+};
 
 use super::{
     Target,
     ledger::Entry,
-    observe,
     plan::Planned,
     routes,
     workloads::{self, Expected},
@@ -17,7 +19,7 @@ use crate::{
         index::{Meta, StageChildren, StageKey, View},
     },
     controllers::{context::Context, error::Error},
-    render::{self, Scope, ServiceManifests},
+    render::{self, RouteObject, Scope, ServiceManifests, gateway::HttpRoute},
 };
 
 /// Brings the instance's objects up to what its dependencies allow. Returns whether anything was written.
@@ -103,7 +105,7 @@ pub async fn traffic(
     entry: &Entry,
     children: &StageChildren,
 ) -> Result<bool, Error> {
-    let at = observe::context(entry, &target.owner, children);
+    let at = entry.context(&target.owner, children);
     let wanted = render::stage_services(&entry.snapshot, Some(&entry.deploy.instance), &at);
     stable_services(ctx, &wanted, children).await
 }
@@ -117,7 +119,7 @@ pub async fn routes(
     active: Option<&str>,
     children: &StageChildren,
 ) -> Result<bool, Error> {
-    let at = observe::context(entry, &target.owner, children);
+    let at = entry.context(&target.owner, children);
     let wanted = routes::wanted(target.route, &entry.snapshot, &[&entry.deploy.instance], &at);
     if wanted.is_empty() {
         return Ok(false);
@@ -171,6 +173,36 @@ pub async fn delete_storage(ctx: &Context, key: &StageKey, instance: Option<&str
     of.extend(instance.map(|name| format!("{}={name}", labels::INSTANCE)));
     ctx.writer.delete_labelled::<PersistentVolumeClaim>(&key.namespace, &of, &[]).await?;
     ctx.writer.delete_labelled::<ConfigMap>(&key.namespace, &of, &[]).await?;
+    Ok(())
+}
+
+/// Removes the target's routes that are no longer wanted: the declaration changed its kind or took it back. Routes of
+/// instances go with their instance.
+pub async fn prune_routes(
+    ctx: &Context,
+    target: &Target<'_>,
+    entry: &Entry,
+    children: &StageChildren,
+) -> Result<(), Error> {
+    if children.ingresses().next().is_none() && children.http_routes().next().is_none() {
+        return Ok(());
+    }
+    let at = entry.context(&target.owner, children);
+    let wanted = routes::wanted(target.route, &entry.snapshot, &[], &at);
+    let keep =
+        |kind: fn(&RouteObject) -> bool, name: &str| wanted.iter().any(|one| kind(one.object()) && one.name() == name);
+    let ingresses = children
+        .ingresses()
+        .map(|view| view.meta())
+        .filter(|meta| meta.instance.is_none() && !keep(|one| matches!(one, RouteObject::Ingress(_)), &meta.name))
+        .collect();
+    delete::<Ingress>(ctx, &target.key, ingresses).await?;
+    let routes = children
+        .http_routes()
+        .map(|view| view.meta())
+        .filter(|meta| meta.instance.is_none() && !keep(|one| matches!(one, RouteObject::HttpRoute(_)), &meta.name))
+        .collect();
+    delete::<HttpRoute>(ctx, &target.key, routes).await?;
     Ok(())
 }
 

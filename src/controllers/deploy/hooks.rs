@@ -6,7 +6,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use super::{
     evidence,
     ledger::{Entry, HookRun},
-    observe,
 };
 use crate::{
     cluster::{
@@ -47,7 +46,7 @@ pub async fn run(
         }
         let name = names::job(&snapshot.identity.stage, &hook.name, phase.word(), &entry.deploy.id.to_string());
         let Some(job) = children.job(&name) else {
-            let at = observe::context(entry, owner, children);
+            let at = entry.context(owner, children);
             let HookManifests { claims, config, job, addresses } =
                 render::hook(&snapshot, &entry.deploy.instance, hook, phase, &at).map_err(|problems| {
                     Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }

@@ -9,10 +9,12 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use uuid::Uuid;
 
 use super::plan::Planned;
 use crate::{
+    cluster::index::{ServiceView, StageChildren},
     domain::{
         deploy::{Deploy, Phase, Problem, State},
         plan::Known,
@@ -45,6 +47,16 @@ impl Entry {
     /// The images it runs.
     pub fn release(&self) -> &Release {
         &self.snapshot.release
+    }
+
+    /// What rendering takes besides the snapshot: addresses as they are known now.
+    pub fn context(&self, owner: &OwnerReference, children: &StageChildren) -> render::Context {
+        let address = |view: &ServiceView| Some((view.meta.name.to_string(), view.cluster_ip?.to_string()));
+        render::Context {
+            owner: owner.clone(),
+            deploy: self.deploy.id,
+            service_ips: children.services().filter_map(address).collect(),
+        }
     }
 }
 

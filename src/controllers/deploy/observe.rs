@@ -12,26 +12,16 @@ use super::{
     workloads::{self, Expected, Standing},
 };
 use crate::{
-    cluster::index::{ServiceView, StageChildren},
+    cluster::index::StageChildren,
     controllers::error::Error,
     domain::deploy::{Deploy, Health, Hooks, LastGood, Observation, Phase, Queue, Route, Shared, State},
     render::{self, Scope, Snapshot, names},
 };
 
-/// What rendering takes besides a snapshot: addresses as they are known now.
-pub fn context(entry: &Entry, owner: &OwnerReference, children: &StageChildren) -> render::Context {
-    let address = |view: &ServiceView| Some((view.meta.name.to_string(), view.cluster_ip?.to_string()));
-    render::Context {
-        owner: owner.clone(),
-        deploy: entry.deploy.id,
-        service_ips: children.services().filter_map(address).collect(),
-    }
-}
-
 /// The instance of `entry`, rendered with the addresses that are known. While nothing about it changes it is not rendered
 /// again, until [`Ledger::rest`].
 pub fn planned(entry: &mut Entry, owner: &OwnerReference, children: &StageChildren) -> Result<Arc<Planned>, Error> {
-    let ctx = context(entry, owner, children);
+    let ctx = entry.context(owner, children);
     if let Some((known, planned)) = &entry.planned
         && *known == ctx
     {
@@ -144,7 +134,7 @@ pub fn traffic_points_at(snapshot: &Snapshot, instance: &str, children: &StageCh
 
 /// Whether the objects of the route exist and are accepted.
 fn route(scene: &Scene<'_>) -> Route {
-    let at = context(scene.entry, &scene.target.owner, scene.children);
+    let at = scene.entry.context(&scene.target.owner, scene.children);
     for one in routes::wanted(scene.target.route, &scene.entry.snapshot, &[&scene.entry.deploy.instance], &at) {
         match one.view(scene.children) {
             None => return Route::Waiting(format!("{one} is being made")),

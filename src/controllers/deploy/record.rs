@@ -6,7 +6,6 @@ use uuid::Uuid;
 use super::{
     Target, files,
     ledger::{Entry, Instance, Ledger, Undone, Veto},
-    settle::Collapse,
 };
 use crate::{
     cluster::events::{Notice, Severity},
@@ -19,6 +18,10 @@ use crate::{
     render::{Snapshot, snapshot::VolumeSource},
     store::{Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewVeto, StoreError},
 };
+
+/// Why the serving release has to be left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collapse(pub String);
 
 /// Stores a new deploy. Whoever asked for the same place in the sequence first has it; the other observes again.
 #[expect(clippy::too_many_arguments, reason = "each is a column of the row")]

@@ -2,14 +2,11 @@
 
 use std::fmt;
 
-use k8s_openapi::api::networking::v1::Ingress;
-
-use super::{Target, apply, ledger::Entry, observe};
 use crate::{
     api,
-    cluster::index::{RouteView, StageChildren, View as _},
+    cluster::index::{RouteView, StageChildren},
     controllers::{context::Context, error::Error},
-    render::{self, RouteObject, Snapshot, gateway::HttpRoute},
+    render::{self, RouteObject, Snapshot},
 };
 
 /// One route object that should exist.
@@ -17,6 +14,11 @@ use crate::{
 pub struct Wanted(RouteObject);
 
 impl Wanted {
+    /// As it is to be applied.
+    pub fn object(&self) -> &RouteObject {
+        &self.0
+    }
+
     /// What is seen of it.
     pub fn view<'a>(&self, children: &'a StageChildren) -> Option<&'a RouteView> {
         match &self.0 {
@@ -80,28 +82,4 @@ pub fn wanted(
     let own = render::stage_route(snapshot, route, at);
     let theirs = instances.iter().filter_map(|instance| render::instance_route(snapshot, route, instance, at));
     own.into_iter().chain(theirs).map(Wanted).collect()
-}
-
-/// Removes the target's routes that are no longer wanted: the declaration changed its kind or took it back. Routes of
-/// instances go with their instance.
-pub async fn prune(ctx: &Context, target: &Target<'_>, entry: &Entry, children: &StageChildren) -> Result<(), Error> {
-    if children.ingresses().next().is_none() && children.http_routes().next().is_none() {
-        return Ok(());
-    }
-    let at = observe::context(entry, &target.owner, children);
-    let wanted = wanted(target.route, &entry.snapshot, &[], &at);
-    let keep = |kind: fn(&RouteObject) -> bool, name: &str| wanted.iter().any(|one| kind(&one.0) && one.name() == name);
-    let ingresses = children
-        .ingresses()
-        .map(|view| view.meta())
-        .filter(|meta| meta.instance.is_none() && !keep(|one| matches!(one, RouteObject::Ingress(_)), &meta.name))
-        .collect();
-    apply::delete::<Ingress>(ctx, &target.key, ingresses).await?;
-    let routes = children
-        .http_routes()
-        .map(|view| view.meta())
-        .filter(|meta| meta.instance.is_none() && !keep(|one| matches!(one, RouteObject::HttpRoute(_)), &meta.name))
-        .collect();
-    apply::delete::<HttpRoute>(ctx, &target.key, routes).await?;
-    Ok(())
 }

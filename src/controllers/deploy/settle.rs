@@ -8,7 +8,7 @@ use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Service, 
 use super::{
     Driven, Target, apply, files, hooks,
     ledger::{HookRun, Instance, Ledger},
-    observe, record, routes,
+    observe, record,
     workloads::{self, Standing},
 };
 use crate::{
@@ -32,10 +32,6 @@ pub struct Keeping {
     pub watch: Duration,
 }
 
-/// Why the serving release has to be left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Collapse(pub String);
-
 /// Brings about what holds between deploys. Returns a collapse, if the serving release went bad.
 pub async fn settle(
     ctx: &Context,
@@ -44,7 +40,7 @@ pub async fn settle(
     unready_since: &mut Option<Timestamp>,
     keeping: Keeping,
     driven: &mut Driven,
-) -> Result<Option<Collapse>, Error> {
+) -> Result<Option<record::Collapse>, Error> {
     let now = ctx.clock.now();
     let collapse = serve(ctx, target, ledger, unready_since, keeping.watch, driven, now).await?;
     let children = ctx.index.stage(&target.key);
@@ -66,7 +62,7 @@ async fn serve(
     length: Duration,
     driven: &mut Driven,
     now: Timestamp,
-) -> Result<Option<Collapse>, Error> {
+) -> Result<Option<record::Collapse>, Error> {
     let children = ctx.index.stage(&target.key);
     // A deploy in health checking moves the traffic as its last act, and one that is being undone gets it back by itself.
     let moving = ledger.open.iter().any(|entry| matches!(entry.deploy.state, State::HealthChecking | State::Failed));
@@ -84,7 +80,7 @@ async fn serve(
         }
         let instance = good.deploy.instance.clone();
         apply::routes(ctx, target, good, Some(&instance), &children).await?;
-        routes::prune(ctx, target, good, &children).await?;
+        apply::prune_routes(ctx, target, good, &children).await?;
     }
     if !quiet {
         return Ok(None);
@@ -113,7 +109,7 @@ async fn serve(
             driven.wake_at(wake);
             None
         }
-        watch::Watch::Rollback(why) => Some(Collapse(why)),
+        watch::Watch::Rollback(why) => Some(record::Collapse(why)),
     })
 }
 

@@ -4,10 +4,7 @@ use super::*;
 use crate::{
     api::DeployStatus,
     controllers::{
-        deploy::{
-            ledger::{Entry, Finished},
-            observe,
-        },
+        deploy::ledger::{Entry, Finished},
         fixture::{Cluster, SHOP, entry, owner, read, snapshot},
     },
     render,
@@ -17,7 +14,7 @@ use crate::{
 fn serving(entry: &Entry) -> Cluster {
     let mut cluster = Cluster::default();
     cluster.settle(entry);
-    let at = observe::context(entry, &owner(), &cluster.children());
+    let at = entry.context(&owner(), &cluster.children());
     for service in render::stage_services(&entry.snapshot, Some(&entry.deploy.instance), &at) {
         cluster.apply(&service);
     }
