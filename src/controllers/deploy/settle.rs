@@ -71,7 +71,8 @@ async fn serve(
         return Ok(None);
     };
     let planned = observe::planned(good, &target.owner, &children)?;
-    let ready = planned.expected.iter().all(|one| workloads::standing(one, &children) == Standing::Ready);
+    let whole = planned.expected.iter().all(|one| workloads::standing(one, &children) == Standing::Ready);
+    let ready = whole || planned.expected.iter().all(|one| workloads::serves(one, &children));
     if !moving {
         // Never away from what serves to what cannot, nor from what somebody else put there.
         let recorded = |name: &str| name == good.deploy.instance || ledger.instances.contains_key(name);
@@ -96,9 +97,9 @@ async fn serve(
     }
     if ledger.readdressed || planned.expected.iter().any(|one| children.workload(&one.workload).is_none()) {
         apply::instance(ctx, &planned, &children).await?;
-        ledger.readdressed &= !ready;
+        ledger.readdressed &= !whole;
     }
-    if ready && std::mem::take(&mut ledger.stale_files) {
+    if whole && std::mem::take(&mut ledger.stale_files) {
         files::prune(ctx, target, &planned, &good.snapshot).await?;
     }
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);

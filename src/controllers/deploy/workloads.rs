@@ -47,6 +47,14 @@ pub fn standing(expected: &Expected, children: &StageChildren) -> Standing {
     }
 }
 
+/// Whether the service serves, as rendered now or by an earlier version of this program: an upgrade that renders the same
+/// snapshot differently takes no readiness away.
+pub fn serves(expected: &Expected, children: &StageChildren) -> bool {
+    children
+        .workload(&expected.workload)
+        .is_some_and(|view| view.meta.snapshot.as_deref() == Some(&expected.revision) && is_ready(expected, view))
+}
+
 /// The first wave that is not ready, or the number of waves: services up to and including it may be applied.
 pub fn frontier(expected: &[Expected], children: &StageChildren) -> usize {
     let unready = expected.iter().filter(|one| standing(one, children) != Standing::Ready).map(|one| one.wave).min();

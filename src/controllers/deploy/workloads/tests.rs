@@ -10,6 +10,7 @@ use crate::{
         fixture::{Cluster, SHOP, entry, pod, running, snapshot},
     },
     domain::deploy::State,
+    render::RENDERED,
 };
 
 const DB: &str = "dev-db";
@@ -98,6 +99,26 @@ fn an_instance_is_applied_pulled_and_ready_in_the_order_of_its_dependencies() {
     }
     let nothing = workloads("this", &Cluster::default().planned(&deploy).expected, &StageChildren::default());
     assert_eq!(nothing, Workloads::default());
+}
+
+#[test]
+fn what_an_earlier_version_of_this_program_rendered_serves_on() {
+    let (deploy, other) = (entry(snapshot(SHOP, 0), 1, State::Success), entry(snapshot(SHOP, 1), 2, State::Success));
+    let mut cluster = Cluster::default();
+    cluster.settle(&deploy);
+    let planned = cluster.planned(&deploy);
+    let web = planned.expected.iter().find(|one| one.service == "web").expect("web");
+    let mut earlier = planned.manifests.service("web").expect("web").workload.clone();
+    earlier.metadata.annotations.get_or_insert_default().insert(RENDERED.into(), "earlier".into());
+    cluster.apply(&earlier);
+    assert_eq!(standing(web, &cluster.children()), Standing::Absent, "it would be applied again");
+    assert!(serves(web, &cluster.children()));
+    let another = cluster.planned(&other);
+    let another = Expected { workload: web.workload.clone(), ..another.expected[web.wave].clone() };
+    assert_eq!(another.service, "web");
+    assert!(!serves(&another, &cluster.children()), "another snapshot does not");
+    cluster.run(&web.workload, &[running(), starting()]);
+    assert!(!serves(web, &cluster.children()), "one pod of two is not ready");
 }
 
 #[test]
