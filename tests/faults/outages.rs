@@ -57,7 +57,7 @@ async fn postgres_may_be_away_for_half_a_minute() {
     own.part("start", "postgres").await;
     answers(&scene.env, &operator, 200).await;
     scene.settled(2, State::Success).await;
-    undivided(&scene).await;
+    scene.undivided().await;
     operator.stop().await;
 }
 
@@ -93,26 +93,8 @@ async fn the_api_server_may_be_restarted_and_may_hang() {
     own.part("cont", "apiserver").await;
     answers(&scene.env, &operator, 200).await;
     scene.settled(3, State::Success).await;
-    undivided(&scene).await;
+    scene.undivided().await;
     operator.stop().await;
-}
-
-/// Nothing was done twice.
-async fn undivided(scene: &Scene) {
-    let lives = scene.witness.lives();
-    assert!(lives.values().all(|one| one.made == 1), "{lives:?}");
-    for deploy in scene.env.deploys(STAGE).await {
-        let states: Vec<State> = deploy.transitions.iter().map(|step| step.to).collect();
-        let all = [
-            State::Pending,
-            State::Pulling,
-            State::Starting,
-            State::ConfiguringProxy,
-            State::HealthChecking,
-            State::Success,
-        ];
-        assert_eq!(states, all);
-    }
 }
 
 /// Waits until `/readyz` answers with this code.

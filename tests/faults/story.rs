@@ -128,6 +128,24 @@ impl Scene {
         self.seat.operator(&self.env, "operator").await
     }
 
+    /// Nothing was done twice.
+    pub async fn undivided(&self) {
+        let lives = self.witness.lives();
+        assert!(lives.values().all(|one| one.made == 1), "{lives:?}");
+        for deploy in self.env.deploys(STAGE).await {
+            let states: Vec<State> = deploy.transitions.iter().map(|step| step.to).collect();
+            let all = [
+                State::Pending,
+                State::Pulling,
+                State::Starting,
+                State::ConfiguringProxy,
+                State::HealthChecking,
+                State::Success,
+            ];
+            assert_eq!(states, all);
+        }
+    }
+
     /// Waits until the newest of `number` deploys has come to this end and nothing is left to do.
     pub async fn settled(&self, number: usize, state: State) -> StageStatus {
         let what = format!("deploy {number} has come to {state} and everything is tidy");

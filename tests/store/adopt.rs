@@ -6,24 +6,7 @@ use stagekeeper::{
     store::{Adopted, Creation, InstanceStatus},
 };
 
-use crate::fixture::{EPOCH, Shop, WAY, at, change, id, new_deploy, release, step, veto};
-
-fn found(target: uuid::Uuid, sequence: i64, number: u32) -> Adopted {
-    let new = new_deploy(target, sequence, number);
-    Adopted {
-        id: new.id,
-        target,
-        sequence,
-        release: new.release,
-        snapshot_hash: new.snapshot_hash,
-        snapshot: new.snapshot,
-        instance: new.instance,
-        hooks: vec!["backup".into()],
-        cause: "adopted".into(),
-        now: at(9),
-        epoch: EPOCH,
-    }
-}
+use crate::fixture::{EPOCH, Shop, WAY, at, change, found, id, new_deploy, release, step, veto};
 
 #[tokio::test]
 async fn what_serves_is_written_down_once_with_everything_that_a_success_leaves() {

@@ -8,11 +8,11 @@ use stagekeeper::{
         actor::Actor,
         deploy::{Phase, State},
     },
-    store::{Adopted, Class, HookStart, InstanceStatus, LogFilter, LogLevel, LogLine, NewStage, Store, StoreError},
+    store::{Class, HookStart, InstanceStatus, LogFilter, LogLevel, LogLine, NewStage, Store, StoreError},
 };
 use uuid::Uuid;
 
-use crate::fixture::{EPOCH, Shop, WAY, at, change, id, new_deploy, release, step, veto};
+use crate::fixture::{Shop, WAY, at, change, found, id, new_deploy, release, step, veto};
 
 /// Before and after a newer leader: deploy 10 of `dev` is at work, deploy 13 of `live` failed and is vetoed.
 struct Scene {
@@ -40,7 +40,7 @@ fn writes() -> Vec<Write> {
     write!("stage_upsert", |scene, store| store.stage_upsert(&new_stage(scene)));
     write!("stage_soft_delete", |_scene, store| store.stage_soft_delete("acme", "idle"));
     write!("deploy_create", |scene, store| store.deploy_create(&new_deploy(scene.dev, 2, 11)));
-    write!("deploy_adopt", |scene, store| store.deploy_adopt(&adopted(scene.live)));
+    write!("deploy_adopt", |scene, store| store.deploy_adopt(&found(scene.live, 3, 14)));
     write!("deploy_advance", |scene, store| store.deploy_advance(&step(
         scene.work,
         2,
@@ -71,23 +71,6 @@ fn writes() -> Vec<Write> {
 fn new_stage(scene: &Scene) -> NewStage {
     let uid = "uid-61".into();
     NewStage { id: id(61), project_id: scene.shop.project, namespace: "acme".into(), name: "new".into(), uid }
-}
-
-fn adopted(target: Uuid) -> Adopted {
-    let new = new_deploy(target, 3, 14);
-    Adopted {
-        id: new.id,
-        target,
-        sequence: 3,
-        release: new.release,
-        snapshot_hash: new.snapshot_hash,
-        snapshot: new.snapshot,
-        instance: new.instance,
-        hooks: vec!["backup".into()],
-        cause: "adopted".into(),
-        now: at(9),
-        epoch: EPOCH,
-    }
 }
 
 fn line(seq: i64, text: &str) -> LogLine {

@@ -11,7 +11,9 @@ use stagekeeper::{
         deploy::{State, Transition},
         release::{Release, ReleaseImage},
     },
-    store::{Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewStage, NewVeto, Store, StoreError},
+    store::{
+        Adopted, Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewStage, NewVeto, Store, StoreError,
+    },
 };
 use uuid::Uuid;
 
@@ -136,6 +138,24 @@ pub(crate) fn new_deploy(target: Uuid, sequence: i64, number: u32) -> NewDeploy 
         rollback_of: None,
         veto: None,
         now: at(0),
+        epoch: EPOCH,
+    }
+}
+
+/// The same deploy, found to serve and its row lost.
+pub(crate) fn found(target: Uuid, sequence: i64, number: u32) -> Adopted {
+    let new = new_deploy(target, sequence, number);
+    Adopted {
+        id: new.id,
+        target,
+        sequence,
+        release: new.release,
+        snapshot_hash: new.snapshot_hash,
+        snapshot: new.snapshot,
+        instance: new.instance,
+        hooks: vec!["backup".into()],
+        cause: "adopted".into(),
+        now: at(9),
         epoch: EPOCH,
     }
 }
