@@ -5,7 +5,7 @@
 api_address=https://127.0.0.1
 
 # The addresses of a cluster, all from its subnet 10.X.0.0/16: .0.1 the host's end of the link to the node, .0.2 the
-# node's, .16.0/20 pods, .32.0/20 services.
+# node's, .16.0/20 pods (fake ones: .64.0/18), .128.0/17 services: a benchmark has thousands.
 host_ip() { REPLY=10.$subnet.0.1; }
 
 certificate() { # FILE SUBJECT USAGE [SUBJECT-ALT-NAMES]
@@ -23,7 +23,7 @@ make_credentials() {
     openssl req -x509 -new -key "$pki/ca.key" -subj "/CN=stagekeeper-$name" -days 365 -out "$pki/ca.crt" \
       -addext keyUsage=critical,keyCertSign,cRLSign
     certificate apiserver /CN=kube-apiserver serverAuth \
-      "IP:127.0.0.1,IP:10.$subnet.0.1,IP:10.$subnet.32.1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc"
+      "IP:127.0.0.1,IP:10.$subnet.0.1,IP:10.$subnet.128.1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc"
     certificate kubelet-client /O=system:masters/CN=kube-apiserver clientAuth
     openssl genrsa -out "$pki/service-account.key" 2048
   } >>"$logs/pki.log" 2>&1 || die "making certificates" "check that \`openssl version\` says 3.0 or newer" "$logs/pki.log"
@@ -99,7 +99,7 @@ launch_apiserver() {
   # Fair queuing is off, so that no test or benchmark measures its queues; the plain limits are far above what one
   # machine reaches.
   launch host apiserver "$tools/kube-apiserver" "${address[@]}" --secure-port "$api_port" \
-    --etcd-servers "http://127.0.0.1:$etcd_port" --service-cluster-ip-range "10.$subnet.32.0/20" \
+    --etcd-servers "http://127.0.0.1:$etcd_port" --service-cluster-ip-range "10.$subnet.128.0/17" \
     --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" --cert-dir "$pki" \
     --client-ca-file "$pki/ca.crt" --token-auth-file "$pki/tokens.csv" \
     --kubelet-client-certificate "$pki/kubelet-client.crt" --kubelet-client-key "$pki/kubelet-client.key" \
