@@ -38,22 +38,15 @@ impl<'a> Gate<'a> {
 
     /// Hooks that ask from now on wait.
     pub async fn shut(&self) {
-        self.write("shut").await;
+        self.env.tell(&self.service_name(), "gate", "shut").await;
     }
 
     /// Hooks that wait go on.
     pub async fn open(&self) {
-        self.write("opened").await;
+        self.env.tell(&self.service_name(), "gate", "opened").await;
     }
 
-    async fn write(&self, word: &'static str) {
-        let service = format!("{}-gate", self.stage);
-        let address = self.env.address(&service).await.expect("the gate's Service");
-        self.env
-            .wait(&format!("{service} takes a file"), crate::cluster::DEADLINE, async || {
-                let request = self.env.http.put(format!("http://{address}/data/gate")).body(word);
-                request.send().await.ok().filter(|answer| answer.status().is_success()).map(drop)
-            })
-            .await;
+    fn service_name(&self) -> String {
+        format!("{}-gate", self.stage)
     }
 }

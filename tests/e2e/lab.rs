@@ -75,6 +75,16 @@ pub fn is_at_rest(deploys: &[HistoryEntry]) -> bool {
 }
 
 impl Env {
+    /// Writes a file into the data folder of the example application behind a Service, as soon as it takes one.
+    pub async fn tell(&self, service: &str, file: &str, word: &'static str) {
+        let address = self.address(service).await.expect("the Service");
+        self.wait(&format!("{service} takes a file"), DEADLINE, async || {
+            let request = self.http.put(format!("http://{address}/data/{file}")).body(word);
+            request.send().await.ok().filter(|answer| answer.status().is_success()).map(drop)
+        })
+        .await;
+    }
+
     /// Waits until a stage is ready with exactly these images, for the spec as it is now.
     pub async fn until_serving(&self, stage: &str, images: &str) -> StageStatus {
         let generation = self.stage(stage).await.metadata.generation.unwrap();

@@ -101,15 +101,20 @@ async fn a_release_that_collapses_after_success_is_rolled_back() {
     let env = Env::new("watch").await;
     let operator = Operator::start(&env).await;
     let more = format!("{IMPATIENT}\n  rollback: {{keepPrevious: 5m, watch: 5m}}");
+    let data = "    volumes: [{name: data, mountPath: /data, emptyDir: {}}]\n";
     for name in ["crashing", "fading"] {
         env.push(name, "1.0.0", &[]).await;
-        env.apply(&(project(name, name) + &stage(name, name, &more))).await;
+        env.apply(&(project(name, name) + data + &stage(name, name, &more))).await;
     }
     for name in ["crashing", "fading"] {
         env.until_serving(name, "web 1.0.0").await;
     }
-    env.push("crashing", "1.1.0", &[("APP_FAIL", "after:10s")]).await;
-    env.push("fading", "1.1.0", &[("APP_HEALTH", "fail-after:10s")]).await;
+    env.push("crashing", "1.1.0", &[("APP_FAIL", "told"), ("APP_DATA", "/data")]).await;
+    env.push("fading", "1.1.0", &[("APP_HEALTH", "told"), ("APP_DATA", "/data")]).await;
+    for (name, file) in [("crashing", "dead"), ("fading", "sick")] {
+        env.until_serving(name, "web 1.1.0").await;
+        env.tell(&format!("{name}-web"), file, "now").await;
+    }
     for (name, why) in [("crashing", "CrashLoopBackOff"), ("fading", "readiness was lost after success: web 0/1 ready")]
     {
         let said = env.until_stalled(name, "RolledBack").await;

@@ -5,8 +5,9 @@
 //	PORT=8080            where it listens
 //	APP_VERSION=1.0.0    what it says it is
 //	APP_HEALTH=…         what /healthz answers: ok · fail[:CODE] · slow[:DURATION] · ok-after:DURATION ·
-//	                     fail-after:DURATION · refuse (does not listen at all)
-//	APP_FAIL=…           how it dies: start[:CODE] · after:DURATION
+//	                     told[:CODE] (bad while APP_DATA holds a file `sick`) · refuse (does not listen at all)
+//	APP_FAIL=…           how it dies: start[:CODE] · told[:CODE] (10 s after its start at the earliest,
+//	                     whenever APP_DATA holds a file `dead`)
 //	APP_DRAIN=1s         how long it still accepts after SIGTERM, while others learn that it goes
 //	APP_DATA=/data       a folder whose files GET and PUT /data/NAME reach
 //
@@ -47,11 +48,16 @@ func main() {
 		log.Printf("fatal: shop %s: cannot read its configuration (APP_FAIL=start)", config.version)
 		os.Exit(config.fail.code)
 	}
-	if config.fail.mode == "after" {
-		time.AfterFunc(config.fail.delay, func() {
-			log.Printf("fatal: shop %s: out of luck (APP_FAIL=after:%s)", config.version, config.fail.delay)
+	if config.fail.mode == "told" {
+		go func() {
+			// Long enough to be ready for a while in between: what dies at once does not crash, it just never comes back.
+			time.Sleep(10 * time.Second)
+			for !config.holds("dead") {
+				time.Sleep(100 * time.Millisecond)
+			}
+			log.Printf("fatal: shop %s: out of luck (APP_FAIL=told)", config.version)
 			os.Exit(config.fail.code)
-		})
+		}()
 	}
 	if err := serve(config); err != nil {
 		log.Printf("fatal: %v", err)
@@ -87,10 +93,10 @@ func configure(env func(string) string) (configuration, error) {
 	}
 	var health, fail, drain error
 	config.health, health = behave("APP_HEALTH", or("APP_HEALTH", "ok"), map[string]string{
-		"ok": "", "fail": "503", "slow": "30s", "ok-after": "duration", "fail-after": "duration", "refuse": "",
+		"ok": "", "fail": "503", "slow": "30s", "ok-after": "duration", "told": "503", "refuse": "",
 	})
 	config.fail, fail = behave("APP_FAIL", or("APP_FAIL", "never"), map[string]string{
-		"never": "", "start": "3", "after": "duration",
+		"never": "", "start": "3", "told": "3",
 	})
 	if config.fail.code == 0 {
 		config.fail.code = 3
@@ -118,6 +124,12 @@ func behave(name, setting string, known map[string]string) (behaviour, error) {
 		}
 	}
 	return result, nil
+}
+
+// holds says whether APP_DATA holds a file of this name.
+func (c configuration) holds(name string) bool {
+	_, err := os.Stat(filepath.Join(c.data, name))
+	return err == nil
 }
 
 func serve(config configuration) error {
@@ -178,8 +190,8 @@ func (c configuration) answerHealth(w http.ResponseWriter, r *http.Request) {
 	switch c.health.mode {
 	case "fail":
 		healthy, code = false, c.health.code
-	case "fail-after":
-		healthy = time.Since(c.started) < c.health.delay
+	case "told":
+		healthy, code = !c.holds("sick"), c.health.code
 	case "ok-after":
 		healthy = time.Since(c.started) >= c.health.delay
 	case "slow":
