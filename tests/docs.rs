@@ -13,6 +13,7 @@ mod docs {
     #[path = "../crds/server.rs"]
     #[expect(dead_code, reason = "shared with tests/crds.rs, which needs more of it")]
     pub mod server;
+    pub mod speed;
 }
 
 use std::{collections::BTreeSet, fs};
@@ -20,13 +21,14 @@ use std::{collections::BTreeSet, fs};
 use docs::{
     commands, examples, generated,
     markdown::{self, Page},
-    permissions, reference, server,
+    permissions, reference, server, speed,
 };
 use regex::Regex;
 
 #[test]
 fn tables_are_written_from_the_code() {
     let blocks = [
+        ("README.md", "speed", speed::table()),
         ("ARCHITECTURE.md", "rooms", reference::rooms()),
         ("docs/cli.md", "commands", reference::commands()),
         ("docs/configuration.md", "settings", reference::settings()),
