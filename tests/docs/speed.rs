@@ -72,7 +72,7 @@ fn number(value: &Value) -> f64 {
 /// The value with its unit, the ratio to the floor where that is what counts, in bold where the goal is missed.
 fn shown(figure: &Value) -> String {
     let (value, unit) = (number(&figure["value"]), figure["unit"].as_str().expect("a unit"));
-    let digits = if value >= 100.0 || value.fract() == 0.0 { 0 } else { 1 };
+    let digits = usize::from(value < 100.0 && value.fract() != 0.0);
     let mut text = format!("{value:.digits$} {unit}");
     let (limit, relative) = limit(figure);
     if relative {
