@@ -128,6 +128,8 @@ async fn suspending_holds_deploys_and_leaves_what_runs() {
         (ends == ["web 1.0.0 success", "web 1.1.0 superseded", "web 1.2.0 pending"]).then_some(())
     })
     .await;
+    let held = env.deploys("live").await.pop().unwrap().stored.deploy.id.to_string();
+    env.until("live", "1.2.0 is held", |status| status.deploy.as_ref().is_some_and(|deploy| deploy.id == held)).await;
     quiet::is_kept(&operator, 3).await;
     env.until_answer("live-web", "shop 1.0.0 ").await;
     env.patch::<Stage>("live", json!({"spec": {"suspend": false}})).await;

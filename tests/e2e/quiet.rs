@@ -21,7 +21,8 @@ pub async fn is_kept(operator: &Operator, scans: u64) {
     let started = Instant::now();
     let mut before = busy(operator).await;
     loop {
-        through_scans(operator, 2).await;
+        // Longer than progress may wait for its place among the status writes.
+        through_scans(operator, 3).await;
         let now = busy(operator).await;
         if now == before {
             break;
