@@ -208,9 +208,11 @@ impl Store {
     /// none is.
     pub async fn partitions_ensure(&self, now: Timestamp, months_ahead: i32) -> Result<i32, StoreError> {
         sqlx::query_scalar!(
-            r#"SELECT deploy_logs_partitions_ensure($1, $2) AS "made!""#,
+            r#"SELECT deploy_logs_partitions_ensure($1, $2) AS "made!" WHERE leads($3, $4)"#,
             now.to_sqlx() as SqlTimestamp,
-            months_ahead
+            months_ahead,
+            self.lease(),
+            self.epoch()
         )
         .fetch_one(&self.pool)
         .await
@@ -219,9 +221,14 @@ impl Store {
 
     /// Drops the months that ended before `before` and says how many.
     pub async fn logs_prune(&self, before: Timestamp) -> Result<i32, StoreError> {
-        sqlx::query_scalar!(r#"SELECT deploy_logs_prune($1) AS "dropped!""#, before.to_sqlx() as SqlTimestamp)
-            .fetch_one(&self.pool)
-            .await
-            .map_err(|error| self.fault(error))
+        sqlx::query_scalar!(
+            r#"SELECT deploy_logs_prune($1) AS "dropped!" WHERE leads($2, $3)"#,
+            before.to_sqlx() as SqlTimestamp,
+            self.lease(),
+            self.epoch()
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
     }
 }

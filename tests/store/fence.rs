@@ -64,7 +64,9 @@ fn writes() -> Vec<Write> {
     ));
     write!("logs_append", |scene, store| store.logs_append(scene.work, &[line(1, "late")]));
     write!("veto_lift", |scene, store| store.veto_lift(scene.live, &release("1.13.0").id(), &Actor::Policy, at(4)));
+    write!("partitions_ensure", |_scene, store| store.partitions_ensure(at(0), 0));
     write!("deploys_prune", |_scene, store| store.deploys_prune(at(1_000), 100));
+    write!("logs_prune", |_scene, store| store.logs_prune(at(1_000_000_000)));
     all
 }
 
@@ -113,6 +115,7 @@ impl Scene {
             "vetoes",
             "audit_log",
             "deploy_logs",
+            "deploy_logs_partitions",
         ];
         let mut all = Vec::new();
         for table in tables {
