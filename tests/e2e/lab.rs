@@ -105,8 +105,13 @@ impl Env {
     /// Waits until a Service answers / with a text that begins so, such as `shop 1.0.0 `: the nodes learn a moment later
     /// than the API server where a Service leads.
     pub async fn until_answer(&self, service: &str, begin: &str) {
-        self.wait(&format!("{service} answers {begin}"), DEADLINE, async || {
-            let answer = self.http_get(service, "/").await;
+        self.until_answer_at(service, "/", begin).await;
+    }
+
+    /// The same of another path.
+    pub async fn until_answer_at(&self, service: &str, path: &str, begin: &str) {
+        self.wait(&format!("{service}{path} answers {begin}"), DEADLINE, async || {
+            let answer = self.http_get(service, path).await;
             answer.ok().filter(|(code, body)| *code == 200 && body.starts_with(begin)).map(drop)
         })
         .await;
