@@ -127,7 +127,7 @@ impl Config {
         let port = problems.or_default(&PORT, "8080", parse::port);
         let public_url = problems.optional(&[&PUBLIC_URL], parse::public_url);
         let namespaces = problems.optional(&[&NAMESPACES], parse::namespaces);
-        let concurrency = problems.or_default(&CONCURRENCY, "16", parse::up_to::<256>);
+        let concurrency = problems.or_default(&CONCURRENCY, "32", parse::up_to::<256>);
         let scan_concurrency = problems.or_default(&SCAN_CONCURRENCY, "8", parse::up_to::<64>);
         let worker_threads = problems.or_default(&WORKER_THREADS, "1", parse::up_to::<64>);
         let lease = Lease::read(&mut problems);

@@ -28,12 +28,21 @@ pub fn start(context: &Context, arguments: &ControllerArgs) -> Result<(), Failur
     let config = Config::parse(&arguments.values(), context.cluster.access())?;
     install_logs(&config.log)?;
     install_tls();
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(config.worker_threads.get())
+    let runtime = threads(config.worker_threads.get())
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("threads cannot be started: {error}"), ""))?;
     runtime.block_on(serve(config))
+}
+
+/// One thread does without what several need to wake each other.
+fn threads(workers: usize) -> Builder {
+    if workers == 1 {
+        return Builder::new_current_thread();
+    }
+    let mut several = Builder::new_multi_thread();
+    several.worker_threads(workers);
+    several
 }
 
 fn install_logs(log: &Log) -> Result<(), Failure> {

@@ -50,7 +50,7 @@ pub const NAMESPACES: Setting =
     setting("STAGEKEEPER_NAMESPACES", "namespaces", "names of namespaces separated by commas, or nothing for all");
 /// Reconciles at once.
 pub const CONCURRENCY: Setting =
-    setting("STAGEKEEPER_CONCURRENCY", "concurrency", "a whole number from 1 to 256 (default 16)");
+    setting("STAGEKEEPER_CONCURRENCY", "concurrency", "a whole number from 1 to 256 (default 32)");
 /// Registry scans at once.
 pub const SCAN_CONCURRENCY: Setting =
     setting("STAGEKEEPER_SCAN_CONCURRENCY", "scan-concurrency", "a whole number from 1 to 64 (default 8)");
@@ -171,7 +171,7 @@ pub struct ControllerArgs {
     /// Namespaces to watch, separated by commas [default: all].
     #[arg(long, env = NAMESPACES.name, value_name = "NAMES")]
     pub namespaces: Option<String>,
-    /// Reconciles at once, for each controller, 1 to 256 [default: 16].
+    /// Reconciles at once, for each controller, 1 to 256 [default: 32].
     #[arg(long, env = CONCURRENCY.name, value_name = "NUMBER")]
     pub concurrency: Option<String>,
     /// Registry scans at once, 1 to 64 [default: 8].

@@ -20,7 +20,7 @@ fn defaults_are_as_documented() {
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.public_url, None);
     assert_eq!(config.namespaces, Namespaces::All);
-    assert_eq!(config.concurrency.get(), 16);
+    assert_eq!(config.concurrency.get(), 32);
     assert_eq!(config.scan_concurrency.get(), 8);
     assert_eq!(config.worker_threads.get(), 1);
     let lease = Lease { name: "stagekeeper".into(), namespace: None, identity: "host_7".into() };

@@ -200,16 +200,15 @@ async fn perform(
                 *prober = Some(Prober::aim(prober.take(), entry, plans.this, &children, &target.key, &ctx.trigger));
                 false
             }
-            Effect::SwitchTraffic => apply::traffic(ctx, target, entry, &children).await?,
+            Effect::SwitchTraffic => apply::traffic(ctx, plans.this, &children).await?,
             Effect::CollectEvidence => {
                 evidence::collect(ctx, target, entry, plans.this, prober.as_ref(), &children).await?
             }
-            Effect::Restore(_) => match (&ledger.good, &plans.good) {
-                (Some(good), Some(planned)) => {
-                    apply::instance(ctx, planned, &children).await?
-                        | apply::traffic(ctx, target, good, &children).await?
+            Effect::Restore(_) => match &plans.good {
+                Some(planned) => {
+                    apply::instance(ctx, planned, &children).await? | apply::traffic(ctx, planned, &children).await?
                 }
-                _ => false,
+                None => false,
             },
         };
     }

@@ -98,16 +98,9 @@ async fn workload(ctx: &Context, service: &ServiceManifests) -> Result<(), Error
     Ok(())
 }
 
-/// Points the target's stable Services at the instance of `entry`. Returns whether anything was written.
-pub async fn traffic(
-    ctx: &Context,
-    target: &Target<'_>,
-    entry: &Entry,
-    children: &StageChildren,
-) -> Result<bool, Error> {
-    let at = entry.context(&target.owner, children);
-    let wanted = render::stage_services(&entry.snapshot, Some(&entry.deploy.instance), &at);
-    stable_services(ctx, &wanted, children).await
+/// Points the target's stable Services at the instance. Returns whether anything was written.
+pub async fn traffic(ctx: &Context, planned: &Planned, children: &StageChildren) -> Result<bool, Error> {
+    stable_services(ctx, &planned.traffic, children).await
 }
 
 /// Makes the routes that the target wants for the instance of `entry`, and the stable Services that they lead to if

@@ -23,7 +23,7 @@ use crate::{
 pub fn planned(entry: &mut Entry, owner: &OwnerReference, children: &StageChildren) -> Result<Arc<Planned>, Error> {
     let ctx = entry.context(owner, children);
     if let Some((known, planned)) = &entry.planned
-        && *known == ctx
+        && planned.same_with(&ctx, known)
     {
         return Ok(planned.clone());
     }

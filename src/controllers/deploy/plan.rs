@@ -1,6 +1,6 @@
 //! An instance as it should be.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 
 use super::workloads::Expected;
 use crate::render::{self, Manifests, Problems, Scope, Snapshot};
@@ -12,6 +12,8 @@ pub struct Planned {
     pub manifests: Manifests,
     /// What its workloads look like once applied.
     pub expected: Vec<Expected>,
+    /// The target's stable Services, leading to it.
+    pub traffic: Vec<Service>,
     /// Names of the Services whose addresses pods need and that do not exist yet.
     pub missing: Vec<String>,
 }
@@ -35,7 +37,19 @@ pub fn plan(snapshot: &Snapshot, hash: &str, instance: &str, ctx: &render::Conte
             shared: service.scope == Scope::Stage,
         })
         .collect();
-    Ok(Planned { manifests, expected, missing })
+    let traffic = render::stage_services(snapshot, Some(instance), ctx);
+    Ok(Planned { manifests, expected, traffic, missing })
+}
+
+impl Planned {
+    /// Whether it would be rendered the same with these addresses in place of those: most are nothing that its pods are
+    /// told.
+    pub fn same_with(&self, these: &render::Context, those: &render::Context) -> bool {
+        let mut told = self.manifests.services().flat_map(|service| &service.addresses);
+        these.owner == those.owner
+            && these.deploy == those.deploy
+            && told.all(|name| these.service_ips.get(name) == those.service_ips.get(name))
+    }
 }
 
 fn replicas(workload: &Deployment) -> u32 {

@@ -77,7 +77,7 @@ async fn serve(
         // Never away from what serves to what cannot, nor from what somebody else put there.
         let recorded = |name: &str| name == good.deploy.instance || ledger.instances.contains_key(name);
         if ready && serving(&children).all(recorded) {
-            apply::traffic(ctx, target, good, &children).await?;
+            apply::traffic(ctx, &planned, &children).await?;
         }
         let instance = good.deploy.instance.clone();
         apply::routes(ctx, target, good, Some(&instance), &children).await?;
