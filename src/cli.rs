@@ -7,12 +7,14 @@ mod cluster;
 mod completions;
 mod controller;
 mod crds;
+mod credential;
 mod database;
 mod deploys;
 mod doctor;
 mod failure;
 mod get;
 mod history;
+mod keys;
 mod logs;
 mod migrate;
 mod output;
@@ -70,6 +72,10 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Tell what a stage waits for, what failed last, and what would open the way.
     Why(why::WhyArgs),
+    /// Store, list and delete what Stagekeeper logs in with.
+    Credential(credential::CredentialArgs),
+    /// Make, list, check and change the keys that credentials are sealed with.
+    Keys(keys::KeysArgs),
     /// Print the custom resource definitions of this version as YAML.
     Crds,
     /// Check everything that Stagekeeper needs: each line passes or says what to do.
@@ -131,6 +137,8 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Get(arguments) => in_runtime(get::get(&arguments, now, out)),
         Command::Logs(arguments) => in_runtime(logs::print(&arguments, out)),
         Command::Why(arguments) => in_runtime(why::tell(&context, &arguments, now, out)),
+        Command::Credential(arguments) => in_runtime(credential::credential(&context, &arguments, now, out)),
+        Command::Keys(arguments) => in_runtime(keys::keys(&arguments, now, out)),
         Command::Crds => crds::print(out),
         Command::Doctor(arguments) => in_runtime(doctor::examine(&context, &arguments, out)),
         Command::Completions { shell } => completions::print(shell, command, out),

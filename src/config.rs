@@ -15,10 +15,13 @@ use std::{
     num::{NonZeroU16, NonZeroUsize},
     path::PathBuf,
     str::FromStr as _,
+    sync::Arc,
 };
 
 use reqwest::Url;
 use tracing_subscriber::filter::Targets;
+
+use crate::crypto::Keyring;
 
 pub use self::{
     database_url::DatabaseUrl,
@@ -28,16 +31,19 @@ pub use self::{
 use self::{
     problem::{Problems, Reported},
     settings::{
-        CONCURRENCY, DATABASE_URL, LEASE_IDENTITY, LEASE_NAME, LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, POD_NAME,
-        POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL, SCAN_CONCURRENCY, WORKER_THREADS,
+        CONCURRENCY, DATABASE_URL, ENCRYPTION_KEYS, ENCRYPTION_KEYS_FILE, LEASE_IDENTITY, LEASE_NAME, LEASE_NAMESPACE,
+        LOG, LOG_FORMAT, NAMESPACES, POD_NAME, POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL, SCAN_CONCURRENCY,
+        WORKER_THREADS,
     },
 };
 
 /// What `stagekeeper controller` runs with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Where history lives.
     pub database: DatabaseUrl,
+    /// The keys that credentials are sealed with, if there are any.
+    pub keys: Option<Arc<Keyring>>,
     /// The one port for health, readiness and metrics.
     pub port: NonZeroU16,
     /// What is logged, and how.
@@ -123,6 +129,7 @@ impl Config {
     pub fn parse(values: &Values, cluster: ClusterAccess) -> Result<Self, ConfigErrors> {
         let mut problems = Problems::new(values);
         let database = problems.required(&[&DATABASE_URL], DatabaseUrl::from_str);
+        let keys = keys(&mut problems);
         let log = Log::read(&mut problems);
         let port = problems.or_default(&PORT, "8080", parse::port);
         let public_url = problems.optional(&[&PUBLIC_URL], parse::public_url);
@@ -134,6 +141,7 @@ impl Config {
         let read = || -> Result<Self, Reported> {
             Ok(Self {
                 database: database?,
+                keys: keys?.map(Arc::new),
                 port: port?,
                 log: log?,
                 public_url: public_url?,
@@ -157,6 +165,28 @@ impl DatabaseUrl {
     pub fn parse(values: &Values) -> Result<Self, ConfigErrors> {
         let mut problems = Problems::new(values);
         problems.required(&[&DATABASE_URL], Self::from_str).map_err(|Reported| problems.into_errors())
+    }
+}
+
+/// Reads only the keys: what `keys` and `credential set` need besides the database.
+///
+/// # Errors
+/// There are none, or they are not usable; no part of a key is in the text.
+pub fn keyring(values: &Values) -> Result<Keyring, ConfigErrors> {
+    let mut problems = Problems::new(values);
+    let read = match keys(&mut problems) {
+        Ok(Some(keyring)) => Ok(keyring),
+        Ok(None) => problems.required(&[&ENCRYPTION_KEYS], parse::keyring),
+        Err(reported) => Err(reported),
+    };
+    read.map_err(|Reported| problems.into_errors())
+}
+
+/// The file wins: it is what a person changes while the process runs on.
+fn keys(problems: &mut Problems<'_>) -> Result<Option<Keyring>, Reported> {
+    match problems.optional(&[&ENCRYPTION_KEYS_FILE], parse::keyring_file)? {
+        Some(keyring) => Ok(Some(keyring)),
+        None => problems.optional(&[&ENCRYPTION_KEYS], parse::keyring),
     }
 }
 

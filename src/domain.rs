@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod clock;
+pub mod credential;
 pub mod deploy;
 pub mod excerpt;
 pub mod image;

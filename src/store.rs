@@ -7,7 +7,9 @@
 
 mod audit;
 mod connect;
+mod credentials;
 mod deploys;
+mod encryption_keys;
 mod epochs;
 mod error;
 mod hooks;
@@ -23,10 +25,12 @@ mod vetoes;
 
 pub use audit::{AuditBreak, AuditEntry, AuditVerdict, NewAuditEntry};
 pub use connect::{ConnectOptions, Store};
+pub use credentials::{Credential, CredentialSlot, CredentialUse, NewCredential};
 pub use deploys::{
     Adopted, Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage,
     NewDeploy, Place, StoredDeploy, StoredTransition, TargetState, time_in_states,
 };
+pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
 pub use hooks::{HookRun, HookStart};
 pub use instances::{Instance, InstanceChange, InstanceStatus};

@@ -10,6 +10,8 @@ mod binary;
 mod cluster;
 #[path = "cli/controller.rs"]
 mod controller;
+#[path = "cli/credentials.rs"]
+mod credentials;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/grammar.rs"]

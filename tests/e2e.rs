@@ -35,6 +35,8 @@ mod lab;
 mod lifecycle;
 #[path = "e2e/ownership.rs"]
 mod ownership;
+#[path = "e2e/private.rs"]
+mod private;
 #[path = "e2e/quiet.rs"]
 mod quiet;
 #[path = "e2e/recorder.rs"]

@@ -28,6 +28,8 @@ mod migrate;
 mod outcomes;
 #[path = "store/plans.rs"]
 mod plans;
+#[path = "store/safe.rs"]
+mod safe;
 #[path = "store/schema.rs"]
 mod schema;
 #[path = "store/server.rs"]

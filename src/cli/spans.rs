@@ -15,12 +15,28 @@ pub fn since(text: &str, now: Timestamp) -> Result<Timestamp, String> {
             "`{text}` is no time: expected a time ago such as 90m, 24h or 7d, or an instant such as 2026-11-21T08:00:00Z"
         )
     };
-    let span: Span = text.parse().map_err(|_| expected())?;
-    let ago = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
-    if ago.is_negative() {
-        return Err(expected());
+    now.checked_sub(length(text).ok_or_else(expected)?).map_err(|_| expected())
+}
+
+/// The instant that `--expires` means: a time ahead (`24h`, `90d`) or an instant.
+///
+/// # Errors
+/// It is neither, or it lies behind the last instant there is.
+pub fn until(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Ok(instant) = text.parse::<Timestamp>() {
+        return Ok(instant);
     }
-    now.checked_sub(ago).map_err(|_| expected())
+    let expected = || {
+        format!(
+            "`{text}` is no time: expected a time ahead such as 24h or 90d, or an instant such as 2027-01-31T00:00:00Z"
+        )
+    };
+    now.checked_add(length(text).ok_or_else(expected)?).map_err(|_| expected())
+}
+
+fn length(text: &str) -> Option<SignedDuration> {
+    let span: Span = text.parse().ok()?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).ok().filter(|length| !length.is_negative())
 }
 
 /// A duration in at most two units: `840ms`, `12s`, `3m12s`, `5h`, `2d4h`.

@@ -9,6 +9,7 @@ use reqwest::Url;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::LogFormat;
+use crate::crypto::Keyring;
 
 pub(super) fn port(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| String::new())
@@ -19,6 +20,16 @@ pub(super) fn up_to<const MAX: usize>(text: &str) -> Result<NonZeroUsize, String
         Ok(number) if number.get() <= MAX => Ok(number),
         _ => Err(String::new()),
     }
+}
+
+/// The one value that is elsewhere: a key does not belong into the environment of a process that others can look at.
+pub(super) fn keyring_file(path: &str) -> Result<Keyring, String> {
+    let text = std::fs::read_to_string(path).map(zeroize::Zeroizing::new);
+    keyring(&text.map_err(|error| format!("which cannot be read: {error}"))?)
+}
+
+pub(super) fn keyring(text: &str) -> Result<Keyring, String> {
+    Keyring::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn filter(text: &str) -> Result<Targets, String> {

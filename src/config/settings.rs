@@ -32,6 +32,20 @@ pub const DATABASE_URL: Setting = Setting {
     secret: true,
     ..setting("DATABASE_URL", "database-url", "a Postgres URL such as postgres://USER:PASSWORD@HOST:5432/DATABASE")
 };
+/// The keys that credentials are sealed with.
+pub const ENCRYPTION_KEYS: Setting = Setting {
+    secret: true,
+    ..from_environment(
+        "STAGEKEEPER_ENCRYPTION_KEYS",
+        "ID:KEY entries separated by commas, each key 64 hexadecimal digits, the first one for what is sealed from now on",
+    )
+};
+/// A file with them.
+pub const ENCRYPTION_KEYS_FILE: Setting = setting(
+    "STAGEKEEPER_ENCRYPTION_KEYS_FILE",
+    "encryption-keys-file",
+    "a readable file, such as a mounted Secret, with one ID:KEY entry in each line, each key 64 hexadecimal digits",
+);
 /// The port for health, readiness and metrics.
 pub const PORT: Setting = setting("STAGEKEEPER_PORT", "port", "a whole number from 1 to 65535 (default 8080)");
 /// Log levels.
@@ -80,8 +94,10 @@ pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name o
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
 /// Every setting that people give, in the order of the documentation.
-pub const DOCUMENTED: [Setting; 14] = [
+pub const DOCUMENTED: [Setting; 16] = [
     DATABASE_URL,
+    ENCRYPTION_KEYS,
+    ENCRYPTION_KEYS_FILE,
     NAMESPACES,
     PORT,
     LOG,
@@ -132,6 +148,23 @@ impl DatabaseArgs {
     }
 }
 
+/// The keys that credentials are sealed with. Not as a flag: every process of the machine can read those.
+#[derive(Args, Clone, Default)]
+pub struct KeyArgs {
+    /// File with the encryption keys, one ID:KEY in each line [default: the variable without _FILE].
+    #[arg(long, env = ENCRYPTION_KEYS_FILE.name, value_name = "FILE")]
+    pub encryption_keys_file: Option<String>,
+}
+
+impl KeyArgs {
+    /// As values to parse.
+    pub fn values(&self) -> Values {
+        Values::default()
+            .with(&ENCRYPTION_KEYS_FILE, self.encryption_keys_file.clone())
+            .with(&ENCRYPTION_KEYS, std::env::var(ENCRYPTION_KEYS.name).ok())
+    }
+}
+
 /// How to reach the cluster.
 #[derive(Args, Clone, Default)]
 pub struct ClusterArgs {
@@ -156,6 +189,9 @@ pub struct ControllerArgs {
     /// Where the database is.
     #[command(flatten)]
     pub database: DatabaseArgs,
+    /// The keys that credentials are sealed with.
+    #[command(flatten)]
+    pub keys: KeyArgs,
     /// Port for health, readiness and metrics, 1 to 65535 [default: 8080].
     #[arg(long, env = PORT.name, value_name = "PORT")]
     pub port: Option<String>,
@@ -196,6 +232,8 @@ impl ControllerArgs {
     pub fn values(&self) -> Values {
         self.database
             .values()
+            .with(&ENCRYPTION_KEYS_FILE, self.keys.encryption_keys_file.clone())
+            .with(&ENCRYPTION_KEYS, std::env::var(ENCRYPTION_KEYS.name).ok())
             .with(&PORT, self.port.clone())
             .with(&LOG, self.log.clone())
             .with(&LOG_FORMAT, self.log_format.clone())

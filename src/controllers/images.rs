@@ -31,8 +31,21 @@ pub struct Question {
     pub repository: Repository,
     /// Whether plain HTTP was allowed.
     pub insecure: bool,
+    /// As whom; nobody in particular if absent. Who may not read a repository learns nothing from who may.
+    pub login: Option<LoginRef>,
     /// What is asked of it.
     pub about: About,
+}
+
+/// A credential, by where it belongs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoginRef {
+    /// Namespace of its project.
+    pub namespace: String,
+    /// Name of its project.
+    pub project: String,
+    /// Its name.
+    pub credential: String,
 }
 
 /// What is asked of a repository.

@@ -89,8 +89,8 @@ fn judge(project: &Project, ctx: &Context) -> Judgement {
         project: project.name_any(),
         stage: "stage".to_owned(),
     };
+    let found = sources::sources(&identity, &project.spec, &nowhere);
     let problems = Snapshot::problems(identity, &project.spec, &nowhere);
-    let found = sources::sources(&project.spec, &nowhere);
     let mut said: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let sources = match found {
         Ok(sources) => sources,

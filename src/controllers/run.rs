@@ -15,6 +15,7 @@ use crate::{
     },
     config::{Config, Namespaces},
     domain::clock::{Clock, Ids, SystemClock, SystemIds},
+    safe::{Safe, SafeError},
     store::{Class as StoreClass, Store, StoreError},
     telemetry::{Part, Telemetry},
 };
@@ -41,6 +42,15 @@ pub enum RunError {
     Failed(String),
 }
 
+impl From<SafeError> for RunError {
+    fn from(error: SafeError) -> Self {
+        match error {
+            SafeError::Store(error) => error.into(),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for RunError {
     fn from(error: StoreError) -> Self {
         match error.class() {
@@ -57,6 +67,8 @@ struct Process {
     telemetry: Telemetry,
     client: Client,
     store: Store,
+    /// What the database has sealed, if there are keys to it.
+    safe: Option<Safe>,
     index: Index,
     /// The lease that this process competes for, `NAMESPACE/NAME`.
     lease: Arc<str>,
@@ -72,6 +84,9 @@ pub async fn run(config: Config, telemetry: Telemetry, shutdown: CancellationTok
     };
     let store = store?;
     telemetry.readiness.set(Part::Schema, true);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let safe = open_safe(&config, &store, &clock, &ids).await?;
     let scope = match &config.namespaces {
         Namespaces::All => Scope::Cluster,
         Namespaces::Only(names) => Scope::Namespaces(names.iter().cloned().collect()),
@@ -81,10 +96,11 @@ pub async fn run(config: Config, telemetry: Telemetry, shutdown: CancellationTok
         telemetry,
         client: clients.general.clone(),
         store,
+        safe,
         index: Index::new(&scope),
         lease: format!("{}/{}", lease.namespace, lease.name).into(),
-        clock: Arc::new(SystemClock),
-        ids: Arc::new(SystemIds),
+        clock,
+        ids,
         config: Arc::new(config),
     };
     let mut background = JoinSet::new();
@@ -118,6 +134,21 @@ async fn open_store(config: &Config) -> Result<Store, RunError> {
         tracing::info!(file, "migrated");
     }
     Ok(store)
+}
+
+/// Finds out whether the keys are the right ones before anything is written with them.
+async fn open_safe(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn Ids>,
+) -> Result<Option<Safe>, RunError> {
+    let Some(keys) = &config.keys else {
+        return Ok(None);
+    };
+    let safe = Safe::new(store.clone(), keys.clone(), clock.clone(), ids.clone());
+    safe.ready().await?;
+    Ok(Some(safe))
 }
 
 async fn connect(config: &Config, telemetry: &Telemetry) -> Result<Clients, RunError> {

@@ -1,50 +1,123 @@
-//! The image book's questions, put to real registries.
+//! The image book's questions, put to real registries, as whoever the project says.
 
 use std::sync::Arc;
 
 use futures::{FutureExt as _, future::BoxFuture};
 
-use super::images::{About, Answer, Asker, Question, Refusal};
+use super::images::{About, Answer, Asker, LoginRef, Question, Refusal};
 use crate::{
-    domain::clock::Clock,
+    domain::{actor::Actor, clock::Clock, image::Repository},
     registry::{Access, Credential, Registry, RegistryError, RegistryOptions, Selector},
+    safe::{Owner, Safe, SafeError, login},
+    store::{Store, StoreError},
 };
 
 /// Every registry, over one client.
-pub struct Registries(Arc<Registry>);
+#[derive(Clone)]
+pub struct Registries {
+    registry: Arc<Registry>,
+    store: Store,
+    safe: Option<Safe>,
+}
 
 impl Registries {
-    /// With the default deadlines and limits.
+    /// With the default deadlines and limits. Without a safe, nobody in particular asks.
     ///
     /// # Errors
     /// TLS cannot be set up.
-    pub fn new(clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        Ok(Self(Arc::new(Registry::new(RegistryOptions::default(), clock)?)))
+    pub fn new(store: Store, safe: Option<Safe>, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
+        Ok(Self { registry: Arc::new(Registry::new(RegistryOptions::default(), clock)?), store, safe })
+    }
+
+    async fn answer(&self, question: &Question) -> Result<Answer, Refusal> {
+        let repository = &question.repository;
+        let credential = match &question.login {
+            None => Credential::Anonymous,
+            Some(login) => self.credential(login, repository).await?,
+        };
+        let access = Access { credential, insecure: question.insecure };
+        let answer = match &question.about {
+            About::Tags => {
+                let tags = self.registry.list_tags(repository, &access).await;
+                tags.map(|tags| Answer::Tags(tags.names.into()))
+            }
+            About::Tag(tag, platform) => {
+                let found = self.registry.resolve(repository, Selector::Tag(tag), platform.as_ref(), &access).await;
+                found.map(|resolved| Answer::Digest(resolved.digest))
+            }
+        };
+        answer.map_err(|error| Refusal {
+            reason: error.reason(),
+            message: error.to_string(),
+            transient: error.is_transient(),
+            retry_after: error.retry_after(),
+        })
+    }
+
+    /// Opened for this one question, and recorded.
+    async fn credential(&self, of: &LoginRef, repository: &Repository) -> Result<Credential, Refusal> {
+        let LoginRef { namespace, project, credential: name } = of;
+        let Some(safe) = &self.safe else {
+            return Err(refusal(
+                "NoEncryptionKeys",
+                true,
+                format!(
+                    "credential {name} cannot be opened: this operator has no encryption keys; set STAGEKEEPER_ENCRYPTION_KEYS"
+                ),
+            ));
+        };
+        let missing = || {
+            refusal(
+                "CredentialMissing",
+                true,
+                format!(
+                    "project {project} has no credential {name}: store it with `stagekeeper credential set {project} {name} \
+             --host {} --user NAME`",
+                    repository.registry()
+                ),
+            )
+        };
+        let row = self.store.project_get(namespace, project).await.map_err(away)?.ok_or_else(missing)?;
+        let owner = Owner { project: row.id, namespace, name: project };
+        let purpose = format!("ask {} for tags", repository.registry());
+        let value =
+            safe.take(&owner, name, &Actor::Controller, &purpose).await.map_err(unopened)?.ok_or_else(missing)?;
+        let found = login::for_host(&value, repository.registry());
+        let found =
+            found.map_err(|error| refusal("CredentialUnusable", false, format!("credential {name}: {error}")))?;
+        match found {
+            Some(login) => Ok(Credential::Basic { user: login.user, secret: login.secret.as_str().to_owned() }),
+            None => Err(refusal(
+                "CredentialForAnotherHost",
+                true,
+                format!(
+                    "credential {name} of project {project} has no login for {}: it goes to the registries that it is for, and \
+                 to no other; `stagekeeper credential show {project} {name}` lists them",
+                    repository.registry()
+                ),
+            )),
+        }
+    }
+}
+
+fn refusal(reason: &'static str, transient: bool, message: String) -> Refusal {
+    Refusal { reason, message, transient, retry_after: None }
+}
+
+fn away(error: StoreError) -> Refusal {
+    refusal(error.reason(), true, error.to_string())
+}
+
+fn unopened(error: SafeError) -> Refusal {
+    match error {
+        SafeError::Store(error) => away(error),
+        other => refusal("CredentialUnusable", false, other.to_string()),
     }
 }
 
 impl Asker for Registries {
     fn ask(&self, question: Question) -> BoxFuture<'static, Result<Answer, Refusal>> {
-        let registry = self.0.clone();
-        async move {
-            let access = Access { credential: Credential::Anonymous, insecure: question.insecure };
-            let repository = &question.repository;
-            let answer = match &question.about {
-                About::Tags => {
-                    registry.list_tags(repository, &access).await.map(|tags| Answer::Tags(tags.names.into()))
-                }
-                About::Tag(tag, platform) => registry
-                    .resolve(repository, Selector::Tag(tag), platform.as_ref(), &access)
-                    .await
-                    .map(|resolved| Answer::Digest(resolved.digest)),
-            };
-            answer.map_err(|error| Refusal {
-                reason: error.reason(),
-                message: error.to_string(),
-                transient: error.is_transient(),
-                retry_after: error.retry_after(),
-            })
-        }
-        .boxed()
+        let registries = self.clone();
+        async move { registries.answer(&question).await }.boxed()
     }
 }

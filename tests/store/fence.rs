@@ -4,11 +4,15 @@ use std::fmt::Debug;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use stagekeeper::{
+    crypto::{Sealed, Wrapped},
     domain::{
         actor::Actor,
+        credential::CredentialKind,
         deploy::{Phase, State},
     },
-    store::{Class, HookStart, InstanceStatus, LogFilter, LogLevel, LogLine, NewStage, Store, StoreError},
+    store::{
+        Class, HookStart, InstanceStatus, LogFilter, LogLevel, LogLine, NewCredential, NewStage, Store, StoreError,
+    },
 };
 use uuid::Uuid;
 
@@ -62,6 +66,13 @@ fn writes() -> Vec<Write> {
         &[change("blue", InstanceStatus::Running, Some(scene.work)), change("green", InstanceStatus::Stopped, None)],
         at(4)
     ));
+    write!("credential_put", |scene, store| store.credential_put(&new_credential(&scene.shop, 80, "ghcr"), at(4)));
+    write!("credential_delete", |scene, store| store.credential_delete(
+        scene.shop.project,
+        "quay",
+        &Actor::Policy,
+        at(4)
+    ));
     write!("logs_append", |scene, store| store.logs_append(scene.work, &[line(1, "late")]));
     write!("veto_lift", |scene, store| store.veto_lift(scene.live, &release("1.13.0").id(), &Actor::Policy, at(4)));
     write!("partitions_ensure", |_scene, store| store.partitions_ensure(at(0), 0));
@@ -73,6 +84,27 @@ fn writes() -> Vec<Write> {
 fn new_stage(scene: &Scene) -> NewStage {
     let uid = "uid-61".into();
     NewStage { id: id(61), project_id: scene.shop.project, namespace: "acme".into(), name: "new".into(), uid }
+}
+
+fn new_credential_key() -> Sealed {
+    Sealed { wrapped: Wrapped { key: "2026".parse().unwrap(), bytes: vec![1] }, body: vec![1] }
+}
+
+/// Sealed with a key that this database knows; nobody opens it here.
+fn new_credential(shop: &Shop, number: u32, name: &str) -> NewCredential {
+    let wrapped = Wrapped { key: "2026".parse().unwrap(), bytes: vec![1] };
+    NewCredential {
+        id: id(number),
+        project: shop.project,
+        name: name.into(),
+        kind: CredentialKind::Registry,
+        version: 1,
+        sealed: Sealed { wrapped, body: vec![1; 77] },
+        hosts: Vec::new(),
+        origin: "test".into(),
+        expires_at: None,
+        actor: Actor::Controller,
+    }
 }
 
 fn line(seq: i64, text: &str) -> LogLine {
@@ -97,6 +129,9 @@ impl Scene {
         shop.instances_change(dev, &[change("green", InstanceStatus::Running, Some(work))], at(2)).await.unwrap();
         assert_eq!(shop.hook_begin(work, Phase::BeforeStart, "migrate", at(2)).await, Ok(HookStart::Started));
         shop.logs_append(work, &[line(0, "early")]).await.unwrap();
+        let known = new_credential_key();
+        assert_eq!(shop.encryption_key_add(&known, at(0)).await, Ok(true));
+        shop.credential_put(&new_credential(&shop, 81, "quay"), at(2)).await.unwrap();
         Self { shop, dev, live, work }
     }
 
@@ -114,17 +149,11 @@ impl Scene {
             "hook_runs",
             "vetoes",
             "audit_log",
+            "credentials",
             "deploy_logs",
             "deploy_logs_partitions",
         ];
-        let mut all = Vec::new();
-        for table in tables {
-            let sql = format!("SELECT row_to_json(t)::text FROM {table} AS t ORDER BY 1");
-            let rows: Vec<String> =
-                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&self.shop.sql).await.unwrap();
-            all.extend(rows.into_iter().map(|row| format!("{table} {row}")));
-        }
-        all
+        self.shop.rows(tables).await
     }
 }
 

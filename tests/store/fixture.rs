@@ -115,6 +115,18 @@ impl Shop {
         Ok(done.execute(&self.sql).await?.rows_affected())
     }
 
+    /// All rows of these tables, as text.
+    pub(crate) async fn rows(&self, tables: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
+        let mut all = Vec::new();
+        for table in tables {
+            let table = table.as_ref();
+            let sql = format!("SELECT row_to_json(t)::text FROM {table} AS t ORDER BY 1");
+            let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&self.sql).await.unwrap();
+            all.extend(rows.into_iter().map(|row| format!("{table} {row}")));
+        }
+        all
+    }
+
     /// A number that the store has no function for.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&self.sql).await.unwrap()

@@ -30,7 +30,7 @@ fn refusal() -> Refusal {
 }
 
 fn question() -> Question {
-    Question { repository: "r.test/shop/web".parse().unwrap(), insecure: false, about: About::Tags }
+    Question { repository: "r.test/shop/web".parse().unwrap(), insecure: false, login: None, about: About::Tags }
 }
 
 fn stage(name: &str) -> Subscriber {

@@ -123,8 +123,8 @@ fn scan_images(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<Arc<ImageBook>, RunError> {
-    let registries =
-        scan::Registries::new(process.clock.clone()).map_err(|error| RunError::Failed(error.to_string()))?;
+    let registries = scan::Registries::new(process.store.clone(), process.safe.clone(), process.clock.clone())
+        .map_err(|error| RunError::Failed(error.to_string()))?;
     let told = triggers.clone();
     let images = Arc::new(ImageBook::new(move |subscriber: &Subscriber| told.subscriber(subscriber)));
     let metrics = process.telemetry.metrics.clone();

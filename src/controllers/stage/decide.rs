@@ -202,7 +202,7 @@ fn usable(stage: &Stage, project: &Project, key: &StageKey, known_good: bool) ->
     let problems =
         if known_good { Vec::new() } else { Snapshot::problems(identity(stage, key), &project.spec, &stage.spec) };
     let mut said: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    match sources::sources(&project.spec, &stage.spec) {
+    match sources::sources(&identity(stage, key), &project.spec, &stage.spec) {
         Ok(sources) if said.is_empty() => return Ok(sources),
         Ok(_) => {}
         Err(refused) => said.extend(refused.iter().map(|one| format!("{}: {}", one.field, one.message))),

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use crate::{
     api::{ImageSource, Policy, ProjectSpec, StageSpec, TagOrder},
+    controllers::images::LoginRef,
     domain::{
         image::{Digest, Platform, Repository},
         policy::{Order, PolicySpec, TagPolicy},
     },
+    render::Identity,
 };
 
 /// Where one service's image comes from.
@@ -19,6 +21,8 @@ pub struct Source {
     pub repository: Repository,
     /// Whether plain HTTP is allowed.
     pub insecure: bool,
+    /// As whom its registry is asked.
+    pub login: Option<LoginRef>,
     /// The platform that it must have.
     pub platform: Option<Platform>,
     /// Which of the repository's images.
@@ -51,11 +55,11 @@ pub struct Refused {
 
 /// The sources of every service, or everything that is wrong with them. Names that the project does not have are
 /// [`crate::render::Snapshot::problems`]'s to find.
-pub fn sources(project: &ProjectSpec, stage: &StageSpec) -> Result<Vec<Source>, Vec<Refused>> {
+pub fn sources(identity: &Identity, project: &ProjectSpec, stage: &StageSpec) -> Result<Vec<Source>, Vec<Refused>> {
     let mut refused: Vec<Refused> = Vec::new();
     let mut sources = Vec::new();
     for service in &project.services {
-        match source(service, stage) {
+        match source(identity, service, stage) {
             Ok(source) => sources.push(source),
             Err(problem) => refused.push(problem),
         }
@@ -63,7 +67,7 @@ pub fn sources(project: &ProjectSpec, stage: &StageSpec) -> Result<Vec<Source>, 
     if refused.is_empty() { Ok(sources) } else { Err(refused) }
 }
 
-fn source(service: &crate::api::Service, stage: &StageSpec) -> Result<Source, Refused> {
+fn source(identity: &Identity, service: &crate::api::Service, stage: &StageSpec) -> Result<Source, Refused> {
     let image = &service.image;
     let own = format!("project spec.services[{}].image", service.name);
     let refuse = |field: String| move |message: String| Refused { field, message };
@@ -101,7 +105,12 @@ fn source(service: &crate::api::Service, stage: &StageSpec) -> Result<Source, Re
         };
         (which, false)
     };
-    Ok(Source { service: service.name.clone(), repository, insecure: image.insecure, platform, which, pinned })
+    let login = image.credential.as_ref().map(|credential| LoginRef {
+        namespace: identity.namespace.clone(),
+        project: identity.project.clone(),
+        credential: credential.clone(),
+    });
+    Ok(Source { service: service.name.clone(), repository, insecure: image.insecure, login, platform, which, pinned })
 }
 
 /// A tag or a digest, told apart by the digest's prefix: a tag holds no colon.

@@ -138,7 +138,7 @@ fn lookup(
 }
 
 fn ask(source: &Source, about: About) -> Question {
-    Question { repository: source.repository.clone(), insecure: source.insecure, about }
+    Question { repository: source.repository.clone(), insecure: source.insecure, login: source.login.clone(), about }
 }
 
 fn unanswered(source: &Source, what: &str, refusal: Option<&Refusal>) -> Missing {

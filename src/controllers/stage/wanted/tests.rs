@@ -17,6 +17,7 @@ fn source(which: Which, pinned: bool) -> Source {
         service: "web".into(),
         repository: "r.test/shop/web".parse().unwrap(),
         insecure: false,
+        login: None,
         platform: None,
         which,
         pinned,

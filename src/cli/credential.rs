@@ -1,0 +1,315 @@
+//! `stagekeeper credential set|list|show|delete`: what Stagekeeper logs in with.
+
+use std::io::{IsTerminal as _, Read as _, Write};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{
+    Context, database,
+    failure::Failure,
+    keys::Opened,
+    output::{self, Columns, Format},
+    spans,
+};
+use crate::{
+    config::settings::DatabaseArgs,
+    crypto::{MAX_PLAINTEXT, Plaintext},
+    domain::{
+        actor::Actor,
+        credential::{self, CredentialKind},
+    },
+    safe::{
+        Deposit, Owner,
+        login::{self, Login},
+    },
+    store::{Credential, Project, Store},
+};
+
+/// What `credential` takes.
+#[derive(Args)]
+pub struct CredentialArgs {
+    #[command(subcommand)]
+    command: CredentialCommand,
+}
+
+#[derive(Subcommand)]
+enum CredentialCommand {
+    /// Store a credential, sealed. Its value is read from standard input, or asked for on a terminal: never an argument.
+    Set(SetArgs),
+    /// List a project's credentials, without their values.
+    List(ListArgs),
+    /// Show everything about a credential but its value.
+    Show(NamedArgs),
+    /// Delete a credential: its value is gone at once.
+    Delete(NamedArgs),
+}
+
+#[derive(Args)]
+struct SetArgs {
+    /// The project.
+    #[arg(value_name = "PROJECT")]
+    project: String,
+    /// Name of the credential.
+    #[arg(value_name = "NAME", value_parser = credential::name)]
+    name: String,
+    /// What it is for: registry, webhook, git, cluster or generic.
+    #[arg(long, value_name = "KIND", default_value = "registry")]
+    kind: CredentialKind,
+    /// The registry that it is for, as HOST[:PORT]. Without it, the value is a docker configuration with logins for
+    /// several, such as ~/.docker/config.json.
+    #[arg(long, value_name = "HOST", requires = "user")]
+    host: Option<String>,
+    /// The user whose password or token the value is.
+    #[arg(long, value_name = "NAME", requires = "host")]
+    user: Option<String>,
+    /// When it stops to be accepted: 90d, or 2027-01-31T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    #[command(flatten)]
+    opened: Opened,
+}
+
+#[derive(Args)]
+struct ListArgs {
+    /// The project.
+    #[arg(value_name = "PROJECT")]
+    project: String,
+    /// Form of the output.
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    output: Format,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Args)]
+struct NamedArgs {
+    /// The project.
+    #[arg(value_name = "PROJECT")]
+    project: String,
+    /// Name of the credential.
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// A credential as programs read it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CredentialView {
+    name: String,
+    kind: String,
+    hosts: Vec<String>,
+    version: i64,
+    origin: String,
+    created_by: String,
+    created_at: Timestamp,
+    updated_by: String,
+    updated_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    last_used_at: Option<Timestamp>,
+}
+
+impl From<Credential> for CredentialView {
+    fn from(credential: Credential) -> Self {
+        // Without `..`: whoever adds a field decides whether it may be shown.
+        let Credential {
+            id: _,
+            name,
+            kind,
+            version,
+            hosts,
+            origin,
+            expires_at,
+            created_by,
+            updated_by,
+            created_at,
+            updated_at,
+            last_used_at,
+        } = credential;
+        let kind = kind.to_string();
+        Self {
+            name,
+            kind,
+            hosts,
+            version,
+            origin,
+            created_by,
+            created_at,
+            updated_by,
+            updated_at,
+            expires_at,
+            last_used_at,
+        }
+    }
+}
+
+/// Runs a `credential` command.
+///
+/// # Errors
+/// There is no such project or credential, a value is not usable, or the database is away.
+pub async fn credential(
+    context: &Context,
+    arguments: &CredentialArgs,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    match &arguments.command {
+        CredentialCommand::Set(arguments) => set(context, arguments, now, out).await,
+        CredentialCommand::List(arguments) => {
+            let store = database::connect(&arguments.database).await?;
+            let project = project(context, &store, &arguments.project).await?;
+            list(store.credentials_list(project.id).await?, arguments.output, now, out)
+        }
+        CredentialCommand::Show(arguments) => {
+            let store = database::connect(&arguments.database).await?;
+            let project = project(context, &store, &arguments.project).await?;
+            let all = store.credentials_list(project.id).await?;
+            let found = all.into_iter().find(|one| one.name == arguments.name);
+            let found = found.ok_or_else(|| unknown(&project, &arguments.name))?;
+            output::print_value(out, &CredentialView::from(found), true)
+        }
+        CredentialCommand::Delete(arguments) => {
+            let store = database::connect(&arguments.database).await?;
+            let project = project(context, &store, &arguments.project).await?;
+            if !store.credential_delete(project.id, &arguments.name, &person(), now).await? {
+                return Err(unknown(&project, &arguments.name));
+            }
+            Ok(writeln!(out, "credential {} of {} is deleted", arguments.name, project.name)?)
+        }
+    }
+}
+
+async fn set(context: &Context, arguments: &SetArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+    let SetArgs { project: of, name, kind, host, user, expires, opened } = arguments;
+    let expires_at = expires.as_deref().map(|text| spans::until(text, now)).transpose();
+    let expires_at = expires_at.map_err(|what| Failure::usage(format!("--expires: {what}"), ""))?;
+    let host = host.as_deref().map(login::host).transpose();
+    let host = host.map_err(|error| Failure::usage(format!("--host: {error}"), ""))?;
+    let (store, safe) = opened.open().await?;
+    let project = project(context, &store, of).await?;
+    safe.ready().await?;
+    let (value, hosts) = valued(*kind, host.zip(user.clone()), given(name)?)?;
+    let owner = Owner { project: project.id, namespace: &project.namespace, name: &project.name };
+    let deposit =
+        Deposit { name, kind: *kind, value: &value, hosts, origin: "command line".into(), expires_at, actor: person() };
+    safe.put(&owner, &deposit).await?;
+    Ok(writeln!(out, "credential {name} of {} is stored, sealed with {}", project.name, safe.primary())?)
+}
+
+/// The value as it is sealed, and the registries that it is for.
+fn valued(
+    kind: CredentialKind,
+    login: Option<(String, String)>,
+    given: Plaintext,
+) -> Result<(Plaintext, Vec<String>), Failure> {
+    if kind != CredentialKind::Registry {
+        return match login {
+            None => Ok((given, Vec::new())),
+            Some(_) => {
+                Err(Failure::usage("--host and --user are for registries", "leave them out, or use --kind registry"))
+            }
+        };
+    }
+    let logins = match login {
+        Some((host, user)) => {
+            let secret = given.expose_text().map(|text| Zeroizing::new(text.to_owned()));
+            let secret = secret.ok_or_else(|| Failure::usage("the password is not UTF-8", ""))?;
+            vec![Login { host, user, secret }]
+        }
+        None => login::from_docker_config(&given).map_err(|error| {
+            Failure::usage(
+                format!("the value is not usable (it is not shown): {error}"),
+                "give --host and --user for a single password or token",
+            )
+        })?,
+    };
+    let hosts = logins.iter().map(|login| login.host.clone()).collect();
+    Ok((login::to_value(&logins), hosts))
+}
+
+/// Reads the value: on a terminal without showing it, elsewhere all of standard input but one line break at its end.
+fn given(name: &str) -> Result<Plaintext, Failure> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        let typed = rpassword::prompt_password(format!("value of {name} (not shown): "));
+        return typed.map(Plaintext::from).map_err(unread).and_then(not_empty);
+    }
+    // Room for one line break and one byte too many, which says that there is more.
+    let limit = MAX_PLAINTEXT + 3;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
+    stdin.lock().take(limit as u64).read_to_end(&mut bytes).map_err(unread)?;
+    let end = bytes.strip_suffix(b"\n").map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
+    not_empty(Plaintext::from(bytes[..end].to_vec()))
+}
+
+fn not_empty(value: Plaintext) -> Result<Plaintext, Failure> {
+    if value.is_empty() {
+        Err(Failure::usage("there is no value", "write it to standard input, or type it on a terminal"))
+    } else {
+        Ok(value)
+    }
+}
+
+fn unread(error: std::io::Error) -> Failure {
+    Failure::failed(format!("the value cannot be read: {error}"), "")
+}
+
+fn list(all: Vec<Credential>, format: Format, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+    match format {
+        Format::Json | Format::Yaml => {
+            let all: Vec<CredentialView> = all.into_iter().map(CredentialView::from).collect();
+            output::print_value(out, &all, format == Format::Yaml)
+        }
+        Format::Name => Ok(all.iter().try_for_each(|one| writeln!(out, "credential/{}", one.name))?),
+        Format::Table | Format::Wide => {
+            let ago = |at: Timestamp| spans::short(now.duration_since(at));
+            let mut columns = Columns::new(&["NAME", "KIND", "FOR", "WRITTEN", "BY", "LAST USED", "EXPIRES"]);
+            for one in all {
+                let used = one.last_used_at.map_or_else(|| "never".into(), |at| format!("{} ago", ago(at)));
+                let expires = match one.expires_at {
+                    None => String::new(),
+                    Some(at) if at <= now => format!("{} ago", ago(at)),
+                    Some(at) => format!("in {}", spans::short(at.duration_since(now))),
+                };
+                let written = format!("{} ago", ago(one.updated_at));
+                columns.row([
+                    one.name,
+                    one.kind.to_string(),
+                    one.hosts.join(","),
+                    written,
+                    one.updated_by,
+                    used,
+                    expires,
+                ]);
+            }
+            Ok(write!(out, "{}", columns.render())?)
+        }
+    }
+}
+
+async fn project(context: &Context, store: &Store, name: &str) -> Result<Project, Failure> {
+    let namespace = context.namespace().await?;
+    store.project_get(&namespace, name).await?.ok_or_else(|| {
+        Failure::failed(
+            format!("there is no project {name} in namespace {namespace} that anything was recorded for"),
+            "check the name and --namespace; a project is recorded with its first stage",
+        )
+    })
+}
+
+fn unknown(project: &Project, name: &str) -> Failure {
+    Failure::failed(
+        format!("project {} has no credential {name}", project.name),
+        format!("see `stagekeeper credential list {}`", project.name),
+    )
+}
+
+/// Whoever called, by the name that the machine has for them.
+fn person() -> Actor {
+    let name = std::env::var("USER").ok().filter(|name| !name.is_empty());
+    Actor::User(name.unwrap_or_else(|| "unknown".into()))
+}

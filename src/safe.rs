@@ -1,0 +1,200 @@
+//! The safe: sealed values in Postgres. What is put in is sealed for its row, what is taken out is recorded with who took
+//! it and what for, and the keys can be changed while everything runs.
+//!
+//! The one room that has both the keys and the rows. Nothing of a value stays here: whoever takes one out drops it.
+
+mod canary;
+pub mod login;
+mod rotate;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub use self::{
+    canary::{Checked, Verified},
+    rotate::Rotated,
+};
+use crate::{
+    crypto::{self, KeyId, Keyring, OpenError, Place, Plaintext, SealError, Wrapping as _},
+    domain::{
+        actor::Actor,
+        clock::{Clock, Ids},
+        credential::CredentialKind,
+    },
+    store::{Class, CredentialUse, NewCredential, Store, StoreError},
+};
+
+/// How often a value is sealed anew because somebody else wrote the same credential at the same moment.
+const TRIES: usize = 5;
+
+/// Sealed values in Postgres, with the keys to them. Cheap to clone.
+#[derive(Clone)]
+pub struct Safe {
+    store: Store,
+    keys: Arc<Keyring>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+/// Whose credentials these are.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// The project's row.
+    pub project: Uuid,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// A value to be put in.
+pub struct Deposit<'a> {
+    /// Its name among the project's.
+    pub name: &'a str,
+    /// What it is for.
+    pub kind: CredentialKind,
+    /// The value.
+    pub value: &'a Plaintext,
+    /// The registries that it is for.
+    pub hosts: Vec<String>,
+    /// Where it came from.
+    pub origin: String,
+    /// When it stops to be accepted, as far as anybody knows.
+    pub expires_at: Option<Timestamp>,
+    /// Who puts it in.
+    pub actor: Actor,
+}
+
+/// Why the safe did not do what it was asked. No text of these holds anything of a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SafeError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A value was not sealed.
+    #[error("credential {name} cannot be sealed: {error}")]
+    Seal {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: SealError,
+    },
+    /// A value was not opened.
+    #[error("credential {name} cannot be opened: {error}")]
+    Open {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: OpenError,
+    },
+    /// A key of the keyring is not the one that this database knows under its id.
+    #[error("the key {key} is not the one that this database was sealed with: {error}")]
+    WrongKey {
+        /// Its id.
+        key: KeyId,
+        /// What opening its canary said.
+        error: OpenError,
+    },
+    /// The primary key was retired.
+    #[error("the key {0} was retired: put another one first; `stagekeeper keys generate` makes one")]
+    Retired(KeyId),
+    /// A key that rows still need is not in the keyring.
+    #[error(
+        "{rows} values were sealed with the key {key}, which is not in the keyring: add it behind the first one, and take it \
+         away when `stagekeeper keys retire {key}` allows it"
+    )]
+    Missing {
+        /// Its id.
+        key: KeyId,
+        /// How many rows need it.
+        rows: i64,
+    },
+}
+
+impl std::fmt::Debug for Safe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Safe").field("keys", &self.keys.ids().collect::<Vec<_>>()).finish_non_exhaustive()
+    }
+}
+
+impl Safe {
+    /// The safe of a database, with the keys to it. [`Safe::check`] says whether they are the right ones.
+    pub fn new(store: Store, keys: Arc<Keyring>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        Self { store, keys, clock, ids }
+    }
+
+    /// The key that everything is sealed with from now on.
+    pub fn primary(&self) -> &KeyId {
+        self.keys.primary()
+    }
+
+    /// The keys at hand, the primary first.
+    pub fn key_ids(&self) -> impl Iterator<Item = &KeyId> {
+        self.keys.ids()
+    }
+
+    /// Puts a value in, in place of the one that has the name.
+    ///
+    /// # Errors
+    /// When it is too long, or the database is away.
+    pub async fn put(&self, owner: &Owner<'_>, deposit: &Deposit<'_>) -> Result<(), SafeError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let slot = self.store.credential_slot(owner.project, deposit.name).await?;
+            let id = slot.map_or_else(|| self.ids.next(), |slot| slot.id);
+            let version = slot.map_or(1, |slot| slot.version + 1);
+            let place = place(owner, deposit.name, id, version);
+            let sealed = crypto::seal(&*self.keys, &place, deposit.value.expose()).await;
+            let new = NewCredential {
+                id,
+                project: owner.project,
+                name: deposit.name.to_owned(),
+                kind: deposit.kind,
+                version,
+                sealed: sealed.map_err(|error| SafeError::Seal { name: deposit.name.to_owned(), error })?,
+                hosts: deposit.hosts.clone(),
+                origin: deposit.origin.clone(),
+                expires_at: deposit.expires_at,
+                actor: deposit.actor.clone(),
+            };
+            match self.store.credential_put(&new, self.clock.now()).await {
+                Err(error) if error.class() == Class::Conflict && tries < TRIES => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Takes a value out, and records by whom and what for before giving it away. None when there is no such credential.
+    ///
+    /// # Errors
+    /// When it does not open, or the database is away.
+    pub async fn take(
+        &self,
+        owner: &Owner<'_>,
+        name: &str,
+        actor: &Actor,
+        purpose: &str,
+    ) -> Result<Option<Plaintext>, SafeError> {
+        let Some((slot, sealed)) = self.store.credential_sealed(owner.project, name).await? else {
+            return Ok(None);
+        };
+        let opened = crypto::open(&*self.keys, &place(owner, name, slot.id, slot.version), &sealed).await;
+        let value = opened.map_err(|error| SafeError::Open { name: name.to_owned(), error })?;
+        let used = CredentialUse {
+            credential: slot.id,
+            version: slot.version,
+            actor: actor.to_string(),
+            purpose: purpose.to_owned(),
+            at: self.clock.now(),
+        };
+        self.store.credential_uses_append(&[used]).await?;
+        Ok(Some(value))
+    }
+}
+
+fn place<'a>(owner: &Owner<'a>, name: &'a str, id: Uuid, version: i64) -> Place<'a> {
+    Place { table: "credentials", id, namespace: owner.namespace, project: owner.name, name, version }
+}

@@ -1,0 +1,66 @@
+//! Bringing every row under the primary key.
+
+use super::{Safe, SafeError};
+use crate::{
+    crypto::{KeyId, OpenError, Wrapping as _},
+    store::{Retirement, WrappedRow},
+};
+
+/// Rows that are read and written with one statement each.
+const BATCH: i64 = 500;
+
+/// How far a rotation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotated {
+    /// Rows that were wrapped anew.
+    pub done: u64,
+    /// Rows that were under other keys when it began.
+    pub of: u64,
+}
+
+impl Safe {
+    /// Wraps every data key that another key wraps with the primary key, in batches; values are not touched. What was
+    /// done when it is interrupted stays done, and the next one goes on with the rest. `told` hears of each batch.
+    ///
+    /// # Errors
+    /// When a data key does not unwrap, or the database is away.
+    pub async fn rotate(&self, mut told: impl FnMut(Rotated)) -> Result<Rotated, SafeError> {
+        self.ready().await?;
+        let primary = self.primary().clone();
+        let mut others = self.store.encryption_keys_list().await?;
+        others.retain(|key| key.id != primary && key.rows > 0);
+        let of = others.iter().map(|key| key.rows).sum::<i64>();
+        let mut rotated = Rotated { done: 0, of: u64::try_from(of).unwrap_or_default() };
+        told(rotated);
+        for key in others {
+            let mut after = None;
+            loop {
+                let rows = self.store.wrapped_list(&key.id, after, BATCH).await?;
+                let Some(last) = rows.last() else { break };
+                after = Some(last.id);
+                let mut wrapped = Vec::with_capacity(rows.len());
+                for row in rows {
+                    let bytes = self.rewrapped(&row).await?;
+                    wrapped.push((row, bytes));
+                }
+                rotated.done += self.store.wrapped_replace(&primary, &wrapped).await?;
+                told(rotated);
+            }
+        }
+        Ok(rotated)
+    }
+
+    /// Retires a key that no row needs any more.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError::NotFound`] for a key that was never used.
+    pub async fn retire(&self, key: &KeyId) -> Result<Retirement, SafeError> {
+        Ok(self.store.encryption_key_retire(key, self.clock.now()).await?)
+    }
+
+    async fn rewrapped(&self, row: &WrappedRow) -> Result<Vec<u8>, SafeError> {
+        let wrapped = self.keys.rewrap(&row.wrapped).await;
+        let named = |error| SafeError::Open { name: row.id.to_string(), error: OpenError::Wrap(error) };
+        Ok(wrapped.map_err(named)?.bytes)
+    }
+}

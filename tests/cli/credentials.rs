@@ -1,0 +1,185 @@
+//! `stagekeeper keys` and `stagekeeper credential`, the way a person uses them.
+
+use std::{io::Write as _, process::Stdio};
+
+use uuid::Uuid;
+
+use crate::{
+    binary::{Ended, run, stagekeeper},
+    postgres::TestDatabase,
+};
+
+const PASSWORD: &str = "hunter2-canary";
+
+struct Place {
+    database: TestDatabase,
+    keys: String,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let database = TestDatabase::new().await;
+        database.store.project_upsert(Uuid::from_u128(1), "acme", "shop").await.unwrap();
+        Self { database, keys: generated("2025") }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.given("", arguments)
+    }
+
+    /// With something on standard input.
+    fn given(&self, input: &str, arguments: &[&str]) -> Ended {
+        let all: Vec<&str> = ["--namespace", "acme"].iter().chain(arguments).copied().collect();
+        let mut command = stagekeeper(&all);
+        command.env("DATABASE_URL", &self.database.url).env("STAGEKEEPER_ENCRYPTION_KEYS", &self.keys);
+        command.env("USER", "jane").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let written = child.stdin.take().unwrap().write_all(input.as_bytes());
+        // Whoever refuses the arguments does not read.
+        assert!(written.is_ok() || input.is_empty() || arguments.contains(&"--user"), "{written:?}");
+        let ended = Ended::from(child.wait_with_output().unwrap());
+        for said in [&ended.out, &ended.err] {
+            assert!(!said.contains(PASSWORD), "{said}");
+            for key in self.keys.split(',') {
+                assert!(!said.contains(key.split_once(':').unwrap().1), "{said}");
+            }
+        }
+        ended
+    }
+}
+
+/// A new key's entry.
+fn generated(id: &str) -> String {
+    let entry = run(&mut stagekeeper(&["keys", "generate", id])).well();
+    let digits = entry.trim_end().strip_prefix(&format!("{id}:")).unwrap_or_else(|| panic!("{entry}"));
+    assert!(digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{entry}");
+    entry.trim_end().to_owned()
+}
+
+fn cells(line: &str) -> Vec<&str> {
+    line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+#[tokio::test]
+async fn a_credential_is_stored_listed_and_deleted_and_never_shown() {
+    let place = Place::new().await;
+    let set = ["credential", "set", "shop", "ghcr", "--host", "https://GHCR.io/", "--user", "bob"];
+    let said = place.given(&format!("{PASSWORD}\n"), &set).well();
+    assert_eq!(said, "credential ghcr of shop is stored, sealed with 2025\n");
+    let docker = format!(
+        r#"{{"auths":{{"quay.io":{{"username":"eve","password":"{PASSWORD}"}},"ghcr.io:443":{{"auth":"Ym9iOng="}}}}}}"#
+    );
+    place.given(&docker, &["credential", "set", "shop", "several", "--expires", "90d"]).well();
+    place.given("-----BEGIN\nkey\n", &["credential", "set", "shop", "deploy-key", "--kind", "git"]).well();
+
+    let list = place.run(&["credential", "list", "shop"]).well();
+    let rows: Vec<Vec<&str>> = list.lines().map(cells).collect();
+    assert_eq!(rows[0], ["NAME", "KIND", "FOR", "WRITTEN", "BY", "LAST USED", "EXPIRES"]);
+    assert_eq!(rows[1][..2], ["deploy-key", "git"]);
+    assert_eq!((rows[2][0], rows[2][2], rows[2][4], rows[2][5]), ("ghcr", "ghcr.io", "user:jane", "never"));
+    assert_eq!((rows[3][0], rows[3][2]), ("several", "ghcr.io:443,quay.io"));
+    assert!(rows[3][6].starts_with("in 89d") || rows[3][6].starts_with("in 90d"), "{list}");
+    let json = place.run(&["credential", "list", "shop", "-o", "json"]).json();
+    assert_eq!(
+        (&json[1]["name"], &json[1]["version"], &json[1]["origin"]),
+        (&"ghcr".into(), &1.into(), &"command line".into())
+    );
+    let shown = place.run(&["credential", "show", "shop", "ghcr"]).well();
+    assert!(shown.contains("createdBy: user:jane") && shown.contains("- ghcr.io"), "{shown}");
+
+    assert_eq!(place.run(&["credential", "delete", "shop", "ghcr"]).well(), "credential ghcr of shop is deleted\n");
+    for arguments in [["credential", "delete", "shop", "ghcr"], ["credential", "show", "shop", "ghcr"]] {
+        let said = place.run(&arguments).badly(1);
+        assert!(said.contains("has no credential ghcr") && said.contains("credential list shop"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_credential_is_refused_with_what_to_do() {
+    let place = Place::new().await;
+    let long = "x".repeat((1 << 20) + 1);
+    let set = |more: &[&'static str]| [&["credential", "set", "shop", "ghcr"], more].concat();
+    let registry = ["--host", "ghcr.io", "--user", "bob"];
+    let cases = [
+        ("nothing", "", set(&registry), 2, "there is no value"),
+        ("a user without a host", PASSWORD, set(&["--user", "bob"]), 2, "--host"),
+        ("no host", PASSWORD, set(&["--host", "a b", "--user", "bob"]), 2, "`a b` is not a registry"),
+        ("no docker configuration", PASSWORD, set(&[]), 2, "give --host and --user"),
+        ("an unknown kind", PASSWORD, set(&["--kind", "key"]), 2, "registry, webhook, git, cluster or generic"),
+        (
+            "a user of nothing",
+            PASSWORD,
+            set(&["--kind", "git", "--host", "ghcr.io", "--user", "b"]),
+            2,
+            "for registries",
+        ),
+        ("no time", PASSWORD, set(&["--kind", "git", "--expires", "soon"]), 2, "`soon` is no time"),
+        ("too long", &long, set(&["--kind", "generic"]), 1, "1048577 bytes are too many"),
+        ("no project", PASSWORD, vec!["credential", "set", "blog", "ghcr", "--kind", "git"], 1, "no project blog"),
+        ("no name", PASSWORD, vec!["credential", "set", "shop", "GHCR", "--kind", "git"], 2, "lower-case"),
+    ];
+    for (name, input, arguments, code, expected) in cases {
+        let ended = place.given(input, &arguments);
+        assert_eq!(ended.code, code, "{name}: {ended:?}");
+        assert!(ended.err.contains(expected), "{name}: {ended:?}");
+    }
+    assert_eq!(place.run(&["credential", "list", "shop", "-o", "name"]).well(), "");
+}
+
+#[tokio::test]
+async fn keys_are_changed_without_a_value_being_lost() {
+    let mut place = Place::new().await;
+    for name in ["one", "two", "three"] {
+        place.given(PASSWORD, &["credential", "set", "shop", name, "--kind", "generic"]).well();
+    }
+    place.keys = format!("{},{}", generated("2026"), place.keys);
+    let row = |list: &str, id: &str| -> Vec<String> {
+        let line = list.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("{list}"));
+        cells(line).into_iter().map(str::to_owned).collect()
+    };
+    let list = place.run(&["keys", "list"]).well();
+    assert_eq!(row(&list, "2025")[..4], ["2025", "opens", "yes", "3"]);
+    assert_eq!(row(&list, "2026")[..4], ["2026", "new", "yes", "0"]);
+    let refused = place.run(&["keys", "retire", "2025"]).badly(1);
+    assert!(refused.contains("3 values are sealed with 2025") && refused.contains("keys rotate"), "{refused}");
+
+    let rotated = place.run(&["keys", "rotate"]);
+    assert_eq!((rotated.code, rotated.out.as_str()), (0, "3 values are sealed with 2026 now\n"));
+    assert_eq!(rotated.err, "0 of 3 values\n3 of 3 values\n");
+    assert_eq!(place.run(&["keys", "rotate"]).well(), "nothing to do: every value is sealed with 2026\n");
+    let verified = place.run(&["keys", "verify"]).well();
+    assert!(verified.ends_with("3 of 3 values open\n"), "{verified}");
+    let refused = place.run(&["keys", "retire", "2026"]).badly(1);
+    assert!(refused.contains("2026 is the key that everything is sealed with"), "{refused}");
+    place.run(&["keys", "retire", "2025"]).well();
+    assert_eq!(row(&place.run(&["keys", "list"]).well(), "2025")[..4], ["2025", "retired", "yes", "0"]);
+
+    let first = place.keys.split(',').next().unwrap().to_owned();
+    let second = std::mem::replace(&mut place.keys, first);
+    assert!(place.run(&["keys", "verify"]).well().ends_with("3 of 3 values open\n"));
+    // The wrong key under a known id.
+    place.keys = format!("2026:{}", "ab".repeat(32));
+    let wrong = place.run(&["keys", "verify"]).badly(1);
+    assert!(wrong.contains("the key 2026 is not the one that this database was sealed with"), "{wrong}");
+    let wrong = place.given(PASSWORD, &["credential", "set", "shop", "four", "--kind", "generic"]).badly(1);
+    assert!(wrong.contains("the key 2026 is not the one"), "{wrong}");
+    place.keys = second;
+    place.keys = place.keys.split(',').next_back().unwrap().to_owned();
+    let retired = place.run(&["keys", "verify"]).badly(1);
+    assert!(retired.contains("2025 was retired") || retired.contains("sealed with the key 2026"), "{retired}");
+}
+
+#[tokio::test]
+async fn keys_that_are_not_usable_are_told_without_being_shown() {
+    let place = Place::new().await;
+    let list = |key: &str, value: &str| {
+        run(stagekeeper(&["keys", "list"]).env("DATABASE_URL", &place.database.url).env(key, value)).badly(2)
+    };
+    let said = run(stagekeeper(&["keys", "list"]).env("DATABASE_URL", &place.database.url)).badly(2);
+    assert!(said.contains("STAGEKEEPER_ENCRYPTION_KEYS is missing: expected ID:KEY"), "{said}");
+    let said = list("STAGEKEEPER_ENCRYPTION_KEYS", "a:c0ffee");
+    assert!(said.contains("its value is not shown") && said.contains("the key a is not 64"), "{said}");
+    assert!(!said.contains("c0ffee"), "{said}");
+    let said = list("STAGEKEEPER_ENCRYPTION_KEYS_FILE", "/nonexistent/keys");
+    assert!(said.contains("/nonexistent/keys") && said.contains("cannot be read"), "{said}");
+}
