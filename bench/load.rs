@@ -6,6 +6,7 @@ mod node;
 mod observe;
 mod process;
 mod report;
+mod seal;
 mod start;
 
 use std::error::Error;
@@ -62,6 +63,8 @@ enum Command {
     Idle(Idle),
     /// Deploy to a real node again and again.
     Node(node::Node),
+    /// Seal, open and rotate.
+    Seal(seal::Seal),
     /// Sum up the measurements in a directory.
     Report(report::Report),
 }
@@ -386,6 +389,10 @@ async fn main() -> Result<(), Failure> {
     if let Command::Report(report) = &cli.command {
         return report.print();
     }
+    // No cluster is needed for it.
+    if let Command::Seal(seal) = &cli.command {
+        return Ok(writeln!(std::io::stdout(), "{}", seal.run().await?)?);
+    }
     let mut config = Config::infer().await?;
     config.default_retry = false;
     let client = Client::try_from(config)?;
@@ -395,7 +402,7 @@ async fn main() -> Result<(), Failure> {
         Command::Start(start) => start.run().await?,
         Command::Idle(asked) => idle(asked).await?,
         Command::Node(asked) => asked.run(&client).await?,
-        Command::Report(_) => return Ok(()),
+        Command::Report(_) | Command::Seal(_) => return Ok(()),
     };
     println!("{measured}");
     Ok(())

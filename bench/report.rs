@@ -91,6 +91,7 @@ impl Report {
             .into_iter()
             .flat_map(|stages| figures(&measured, stages))
             .chain(node_figures(&measured))
+            .chain(seal_figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();
         let all = json!({
@@ -190,6 +191,34 @@ fn node_figures(measured: &[Value]) -> Vec<Figure> {
         single("node-total", Goal::None, of("totalSeconds"));
     }
     all
+}
+
+/// What sealing takes beside the bare cipher, and how fast keys rotate.
+fn seal_figures(measured: &[Value]) -> Vec<Figure> {
+    let runs = || measured.iter().filter(|one| one["kind"] == "seal");
+    let of = |key: &str| -> Vec<f64> {
+        let rounds = runs().flat_map(|one| one["rounds"].as_array().into_iter().flatten());
+        rounds.filter_map(|round| Some(round[key].as_f64()? / 1000.0)).collect()
+    };
+    let beside = |name: &str, ours: &str, bare: &str| Figure {
+        name: name.to_owned(),
+        unit: "us",
+        values: of(ours),
+        floor: of(bare),
+        goal: Goal::TimesFloor(3.0),
+    };
+    let rate = |one: &Value| Some(one["rotation"]["rows"].as_f64()? / one["rotation"]["seconds"].as_f64()?);
+    vec![
+        beside("seal-1k", "sealNanos", "bareSealNanos"),
+        beside("open-1k", "openNanos", "bareOpenNanos"),
+        Figure {
+            name: "rotation".into(),
+            unit: "rows/s",
+            values: runs().filter_map(rate).collect(),
+            floor: Vec::new(),
+            goal: Goal::None,
+        },
+    ]
 }
 
 /// A start over stages that are already what they should be; the first start of a run is none.

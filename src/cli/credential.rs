@@ -1,6 +1,9 @@
-//! `stagekeeper credential set|list|show|delete`: what Stagekeeper logs in with.
+//! `stagekeeper credential set|list|show|test|delete`: what Stagekeeper logs in with.
 
-use std::io::{IsTerminal as _, Read as _, Write};
+use std::{
+    io::{IsTerminal as _, Read as _, Write},
+    sync::Arc,
+};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -9,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Context, database,
-    failure::Failure,
+    failure::{Code, Failure},
     keys::Opened,
     output::{self, Columns, Format},
     spans,
@@ -19,8 +22,11 @@ use crate::{
     crypto::{MAX_PLAINTEXT, Plaintext},
     domain::{
         actor::Actor,
+        clock::SystemClock,
         credential::{self, CredentialKind},
+        image::Repository,
     },
+    registry::{self, Access, Registry, RegistryOptions},
     safe::{
         Deposit, Owner,
         login::{self, Login},
@@ -43,6 +49,8 @@ enum CredentialCommand {
     List(ListArgs),
     /// Show everything about a credential but its value.
     Show(NamedArgs),
+    /// Log in to every registry that a credential is for, and say what each answers; exit code 1 if one does not accept it.
+    Test(TestArgs),
     /// Delete a credential: its value is gone at once.
     Delete(NamedArgs),
 }
@@ -82,6 +90,21 @@ struct ListArgs {
     output: Format,
     #[command(flatten)]
     database: DatabaseArgs,
+}
+
+#[derive(Args)]
+struct TestArgs {
+    /// The project.
+    #[arg(value_name = "PROJECT")]
+    project: String,
+    /// Name of the credential.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Speak plain HTTP. Only for a registry on a network that you trust.
+    #[arg(long)]
+    insecure: bool,
+    #[command(flatten)]
+    opened: Opened,
 }
 
 #[derive(Args)]
@@ -172,6 +195,7 @@ pub async fn credential(
             let found = found.ok_or_else(|| unknown(&project, &arguments.name))?;
             output::print_value(out, &CredentialView::from(found), true)
         }
+        CredentialCommand::Test(arguments) => test(context, arguments, out).await,
         CredentialCommand::Delete(arguments) => {
             let store = database::connect(&arguments.database).await?;
             let project = project(context, &store, &arguments.project).await?;
@@ -198,6 +222,49 @@ async fn set(context: &Context, arguments: &SetArgs, now: Timestamp, out: &mut d
         Deposit { name, kind: *kind, value: &value, hosts, origin: "command line".into(), expires_at, actor: person() };
     safe.put(&owner, &deposit).await?;
     Ok(writeln!(out, "credential {name} of {} is stored, sealed with {}", project.name, safe.primary())?)
+}
+
+async fn test(context: &Context, arguments: &TestArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let TestArgs { project: of, name, insecure, opened } = arguments;
+    let (store, safe) = opened.open().await?;
+    let project = project(context, &store, of).await?;
+    let owner = Owner { project: project.id, namespace: &project.namespace, name: &project.name };
+    let value = safe.take(&owner, name, &person(), "credential test").await?;
+    let value = value.ok_or_else(|| unknown(&project, name))?;
+    let logins = login::from_docker_config(&value).map_err(|error| {
+        Failure::failed(
+            format!("credential {name} is not for registries: {error}"),
+            "there is nothing else to log in to yet",
+        )
+    })?;
+    let registry = Registry::new(RegistryOptions::default(), Arc::new(SystemClock));
+    let registry = registry.map_err(|error| Failure::failed(error.to_string(), ""))?;
+    let mut accepted = true;
+    for login in logins {
+        let (said, good) = answer(&registry, login, *insecure).await;
+        accepted &= good;
+        writeln!(out, "{said}")?;
+    }
+    if accepted { Ok(()) } else { Err(Failure::Told(Code::Failed)) }
+}
+
+/// What one registry says to a login, and whether that is well.
+async fn answer(registry: &Registry, login: Login, insecure: bool) -> (String, bool) {
+    let Login { host, user, secret } = login;
+    // No repository is asked for: the registry is asked about itself.
+    let repository = match format!("{host}/any").parse::<Repository>() {
+        Ok(repository) => repository,
+        Err(error) => return (format!("{host}: {error}"), false),
+    };
+    let nobody = Access { credential: registry::Credential::Anonymous, insecure };
+    if registry.ping(&repository, &nobody).await.is_ok() {
+        return (format!("{host}: answers without a login, so nothing is known about {user}"), true);
+    }
+    let access = Access { credential: registry::Credential::Basic { user: user.clone(), secret }, insecure };
+    match registry.ping(&repository, &access).await {
+        Ok(()) => (format!("{host}: accepts {user}"), true),
+        Err(error) => (format!("{host}: {error}"), false),
+    }
 }
 
 /// The value as it is sealed, and the registries that it is for.

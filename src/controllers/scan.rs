@@ -86,7 +86,7 @@ impl Registries {
         let found =
             found.map_err(|error| refusal("CredentialUnusable", false, format!("credential {name}: {error}")))?;
         match found {
-            Some(login) => Ok(Credential::Basic { user: login.user, secret: login.secret.as_str().to_owned() }),
+            Some(login) => Ok(Credential::Basic { user: login.user, secret: login.secret }),
             None => Err(refusal(
                 "CredentialForAnotherHost",
                 true,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::domain::image::Digest;
 
 /// How to reach a repository: as whom, and whether over plain HTTP.
@@ -24,7 +26,7 @@ pub enum Credential {
         /// Name of the user.
         user: String,
         /// Password or token.
-        secret: String,
+        secret: Zeroizing<String>,
     },
 }
 
@@ -37,7 +39,10 @@ impl Credential {
     pub(super) fn fingerprint(&self) -> Option<Digest> {
         match self {
             Self::Anonymous => None,
-            Self::Basic { user, secret } => Some(Digest::of(format!("{}:{user}{secret}", user.len()).as_bytes())),
+            Self::Basic { user, secret } => {
+                let both = Zeroizing::new(format!("{}:{user}{}", user.len(), **secret));
+                Some(Digest::of(both.as_bytes()))
+            }
         }
     }
 }

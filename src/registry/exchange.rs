@@ -73,7 +73,7 @@ impl Registry {
                 request = match (authorization, &endpoint.access().credential) {
                     (Some(Authorization::Bearer(token)), _) => request.bearer_auth(token),
                     (Some(Authorization::Basic), Credential::Basic { user, secret }) => {
-                        request.basic_auth(user, Some(secret))
+                        request.basic_auth(user, Some(&**secret))
                     }
                     (Some(Authorization::Basic), Credential::Anonymous) | (None, _) => request,
                 };

@@ -59,7 +59,7 @@ fn anonymous() -> Access {
 }
 
 fn as_bob() -> Access {
-    Access { credential: Credential::Basic { user: "bob".into(), secret: CANARY.into() }, insecure: true }
+    Access { credential: Credential::Basic { user: "bob".into(), secret: CANARY.to_owned().into() }, insecure: true }
 }
 
 /// `Authorization` of a request.

@@ -131,7 +131,7 @@ impl Registry {
         let place = format!("{} (token service of {})", host(&url), endpoint.place());
         let mut request = self.http.get(url);
         if let Credential::Basic { user, secret } = &endpoint.access().credential {
-            request = request.basic_auth(user, Some(secret));
+            request = request.basic_auth(user, Some(&**secret));
         }
         let response = request.send().await.map_err(|error| unreachable(place.clone(), &error))?;
         let (status, wait) = (response.status(), retry_after(response.headers(), self.clock.now()));

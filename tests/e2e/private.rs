@@ -128,6 +128,8 @@ async fn a_private_registry_is_read_with_the_projects_credential_and_nothing_tel
         told(&env).await.filter(|(_, _, tag)| tag.as_deref() == Some("1.1.0")).map(drop)
     })
     .await;
+    let tested = stagekeeper(&env, &key, &["credential", "test", "shop", "private", "--insecure"], "");
+    assert_eq!(tested, format!("{}: accepts robot\n", private.host));
     let used = stagekeeper(&env, &key, &["credential", "show", "shop", "private"], "");
     assert!(used.contains("version: 3") && !used.contains("lastUsedAt: null"), "{used}");
 

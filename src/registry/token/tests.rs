@@ -4,7 +4,7 @@ use super::*;
 use crate::registry::Access;
 
 fn basic() -> Credential {
-    Credential::Basic { user: "bob".into(), secret: "hunter2".into() }
+    Credential::Basic { user: "bob".into(), secret: "hunter2".to_owned().into() }
 }
 
 #[test]
@@ -91,8 +91,10 @@ fn a_token_is_never_used_for_another_credential_or_repository() {
     let (a, b) = ("r.test/a".parse().unwrap(), "r.test/b".parse().unwrap());
     let (bob, nobody) = (Access { credential: basic(), insecure: false }, Access::default());
     let plain = Access { credential: basic(), insecure: true };
-    let other =
-        Access { credential: Credential::Basic { user: "bobh".into(), secret: "unter2".into() }, insecure: false };
+    let other = Access {
+        credential: Credential::Basic { user: "bobh".into(), secret: "unter2".to_owned().into() },
+        insecure: false,
+    };
     let endpoint = |repository, access| Endpoint::new(repository, access).unwrap();
     kept.keep(&endpoint(&a, &bob), Authorization::Bearer("t".into()), Some(later), now);
     assert!(kept.current(&endpoint(&a, &bob), now).is_some());
