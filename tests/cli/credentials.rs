@@ -5,7 +5,7 @@ use std::{io::Write as _, process::Stdio};
 use uuid::Uuid;
 
 use crate::{
-    binary::{Ended, run, stagekeeper},
+    binary::{Ended, PATIENCE, Running, run, stagekeeper},
     postgres::TestDatabase,
 };
 
@@ -172,6 +172,47 @@ async fn keys_are_changed_without_a_value_being_lost() {
     place.keys = place.keys.split(',').next_back().unwrap().to_owned();
     let retired = place.run(&["keys", "verify"]).badly(1);
     assert!(retired.contains("2025 was retired") || retired.contains("sealed with the key 2026"), "{retired}");
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_killed_goes_on_where_it_was() {
+    let mut place = Place::new().await;
+    place.given(PASSWORD, &["credential", "set", "shop", "one", "--kind", "generic"]).well();
+    // Many rows quickly: rotation looks at what wraps a value, not at the value.
+    let copies = "INSERT INTO credentials (id, project_id, name, kind, version, key_id, wrapped_key, body, origin,
+                                           created_by, updated_by)
+                  SELECT gen_random_uuid(), project_id, 'copy-' || number, kind, version, key_id, wrapped_key, body, origin,
+                         created_by, updated_by
+                  FROM credentials, generate_series(1, 20000) AS number";
+    let sql = sqlx::PgPool::connect(&place.database.url).await.unwrap();
+    sqlx::query(copies).execute(&sql).await.unwrap();
+    place.keys = format!("{},{}", generated("2026"), place.keys);
+    let left = async || -> i64 {
+        let count = "SELECT count(*) FROM credentials WHERE key_id = '2025'";
+        sqlx::query_scalar(count).fetch_one(&sql).await.unwrap()
+    };
+
+    let mut command = stagekeeper(&["keys", "rotate"]);
+    command.env("DATABASE_URL", &place.database.url).env("STAGEKEEPER_ENCRYPTION_KEYS", &place.keys);
+    let running = Running::start(&mut command);
+    assert_eq!(running.err(), "0 of 20001 values");
+    assert_eq!(running.err(), "500 of 20001 values");
+    running.signal("KILL");
+    drop(running);
+    // The server may still be at what the process asked for last.
+    let others = "SELECT count(*) FROM pg_stat_activity
+                  WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'";
+    let started = std::time::Instant::now();
+    while sqlx::query_scalar::<_, i64>(others).fetch_one(&sql).await.unwrap() > 0 {
+        assert!(started.elapsed() < PATIENCE, "a statement of a killed process does not end");
+    }
+    let rest = left().await;
+    assert!(0 < rest && rest <= 19_501, "{rest} rows are left of 20001");
+
+    let rotated = place.run(&["keys", "rotate"]);
+    assert_eq!((rotated.code, rotated.out), (0, format!("{rest} values are sealed with 2026 now\n")));
+    assert_eq!(left().await, 0);
+    place.run(&["keys", "retire", "2025"]).well();
 }
 
 #[tokio::test]
