@@ -26,6 +26,7 @@ mod key;
 mod keyring;
 mod place;
 mod plaintext;
+mod random;
 mod sealed;
 mod wrapping;
 

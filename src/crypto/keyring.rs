@@ -2,7 +2,7 @@
 
 use aes_gcm::{
     Aes256Gcm, KeyInit as _,
-    aead::{Aead as _, Generate as _, Payload},
+    aead::{Aead as _, Payload},
 };
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -11,6 +11,7 @@ use super::{
     derive::expand,
     key::{KeyId, KeyIdError},
     plaintext::Plaintext,
+    random::random,
     wrapping::{DataKey, WrapError, Wrapped, Wrapping},
 };
 
@@ -32,6 +33,8 @@ pub struct Keyring {
 struct Key {
     id: KeyId,
     cipher: Aes256Gcm,
+    /// What it binds wrapped data keys to.
+    bound: Vec<u8>,
     /// Tells this key from another one of the same id, and nothing else about it.
     check: [u8; CHECK],
 }
@@ -91,7 +94,7 @@ impl Keyring {
     /// # Errors
     /// When the machine gives no random numbers, in its words.
     pub fn generate_entry(id: impl std::fmt::Display) -> Result<Plaintext, String> {
-        let bytes = <[u8; 32]>::try_generate().map(Zeroizing::new).map_err(|error| error.to_string())?;
+        let bytes = random::<32>()?;
         let digits = Zeroizing::new(hex::encode(*bytes));
         Ok(Plaintext::from(format!("{id}:{}", *digits)))
     }
@@ -104,8 +107,7 @@ impl Keyring {
     /// Wraps with the primary key and this nonce, which must be used once.
     pub(super) fn wrap_with(&self, data_key: &DataKey, nonce: [u8; NONCE]) -> Wrapped {
         let key = &self.keys[0];
-        let bound = bound(&key.id);
-        let payload = Payload { msg: data_key.expose(), aad: &bound };
+        let payload = Payload { msg: data_key.expose(), aad: &key.bound };
         let mut bytes = Vec::with_capacity(WRAPPED);
         bytes.extend_from_slice(&key.check);
         bytes.extend_from_slice(&nonce);
@@ -129,7 +131,7 @@ impl Keyring {
         }
         let (nonce, sealed) = rest.split_at(NONCE);
         let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| tampered())?;
-        let payload = Payload { msg: sealed, aad: &bound(&key.id) };
+        let payload = Payload { msg: sealed, aad: &key.bound };
         let opened = Zeroizing::new(key.cipher.decrypt(&nonce.into(), payload).map_err(|_| tampered())?);
         let mut data_key = Zeroizing::new([0; 32]);
         data_key.copy_from_slice(&opened);
@@ -143,8 +145,8 @@ impl Wrapping for Keyring {
     }
 
     async fn wrap(&self, key: &DataKey) -> Result<Wrapped, WrapError> {
-        let nonce = <[u8; NONCE]>::try_generate().map_err(|error| WrapError::Unavailable(error.to_string()))?;
-        Ok(self.wrap_with(key, nonce))
+        let nonce = random::<NONCE>().map_err(WrapError::Unavailable)?;
+        Ok(self.wrap_with(key, *nonce))
     }
 
     async fn unwrap(&self, wrapped: &Wrapped) -> Result<DataKey, WrapError> {
@@ -162,10 +164,7 @@ impl Key {
     fn new(id: KeyId, bytes: &[u8; 32]) -> Self {
         let mut check = [0; CHECK];
         expand(bytes, CHECK_INFO, &mut check);
-        Self { id, cipher: Aes256Gcm::new(bytes.into()), check }
+        let bound = [WRAP_INFO, id.as_str().as_bytes()].concat();
+        Self { id, cipher: Aes256Gcm::new(bytes.into()), bound, check }
     }
-}
-
-fn bound(id: &KeyId) -> Vec<u8> {
-    [WRAP_INFO, id.as_str().as_bytes()].concat()
 }

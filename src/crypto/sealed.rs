@@ -2,7 +2,7 @@
 
 use aes_gcm::{
     Aes256Gcm, KeyInit as _,
-    aead::{Aead as _, Generate as _, Payload},
+    aead::{Aead as _, AeadInOut as _, Payload, inout::InOutBuf},
 };
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -12,6 +12,7 @@ use super::{
     key::KeyId,
     place::{self, Place},
     plaintext::Plaintext,
+    random::random,
     wrapping::{DataKey, WrapError, Wrapped, Wrapping},
 };
 
@@ -103,9 +104,7 @@ pub async fn seal(keys: &impl Wrapping, place: &Place<'_>, plaintext: &[u8]) -> 
     if plaintext.len() > MAX_PLAINTEXT {
         return Err(SealError::TooLarge(plaintext.len()));
     }
-    // One question to the machine for both.
-    let random = <[u8; 32 + NONCE]>::try_generate().map(Zeroizing::new);
-    let random = random.map_err(|error| SealError::NoRandomness(error.to_string()))?;
+    let random = random::<{ 32 + NONCE }>().map_err(SealError::NoRandomness)?;
     let mut data_key = Zeroizing::new([0; 32]);
     data_key.copy_from_slice(&random[..32]);
     let nonce = std::array::from_fn(|at| random[32 + at]);
@@ -142,9 +141,11 @@ pub(super) fn body(data_key: &DataKey, nonce: [u8; NONCE], place: &Place<'_>, pl
     body.extend_from_slice(&Place::check(&bound));
     body.extend_from_slice(&derived.commitment);
     body.extend_from_slice(&nonce);
-    let payload = Payload { msg: plaintext, aad: &bound };
+    body.extend_from_slice(plaintext);
+    let content = InOutBuf::from(&mut body[HEADER..]);
     #[expect(clippy::expect_used, reason = "it fails for more than 64 GiB only, and the caller allows 1 MiB")]
-    body.extend_from_slice(&derived.cipher.encrypt(&nonce.into(), payload).expect("not too long"));
+    let tag = derived.cipher.encrypt_inout_detached(&nonce.into(), &bound, content).expect("not too long");
+    body.extend_from_slice(&tag);
     body
 }
 
