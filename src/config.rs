@@ -182,7 +182,7 @@ pub fn keyring(values: &Values) -> Result<Keyring, ConfigErrors> {
     read.map_err(|Reported| problems.into_errors())
 }
 
-/// The file wins: it is what a person changes while the process runs on.
+/// The file wins: whoever names one means it, and a variable may be left from before.
 fn keys(problems: &mut Problems<'_>) -> Result<Option<Keyring>, Reported> {
     match problems.optional(&[&ENCRYPTION_KEYS_FILE], parse::keyring_file)? {
         Some(keyring) => Ok(Some(keyring)),

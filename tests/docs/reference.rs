@@ -23,13 +23,16 @@ fn code(text: &str) -> String {
 /// Who may import whom, as `tests/house.rs` has it.
 pub fn rooms() -> String {
     let house = std::fs::read_to_string(root().join("tests/house.rs")).expect("tests/house.rs");
-    let listed = house.lines().filter_map(|line| line.trim().strip_prefix("Room(\"")?.strip_suffix("),"));
+    let (_, rest) = house.split_once("const ROOMS: &[Room] = &[").expect("a table of rooms");
+    let (table, _) = rest.split_once("\n];").expect("its end");
     let mut text = String::from("| room | may import |\n|---|---|\n");
     let mut number = 0;
-    for room in listed {
-        let (name, others) = room.split_once("\", ").unwrap_or_else(|| panic!("{room}"));
-        let others: Vec<String> = others.split('"').skip(1).step_by(2).map(|other| format!("`{other}`")).collect();
-        let others = match (room.ends_with("EVERY_ROOM"), others.is_empty()) {
+    // However the table is broken into lines.
+    for room in table.split("Room(").skip(1) {
+        let mut words = room.split('"').skip(1).step_by(2);
+        let name = words.next().unwrap_or_else(|| panic!("{room}"));
+        let others: Vec<String> = words.map(|other| format!("`{other}`")).collect();
+        let others = match (room.contains("EVERY_ROOM"), others.is_empty()) {
             (true, _) => "every room".to_owned(),
             (false, true) => "nothing of ours".to_owned(),
             (false, false) => others.join(", "),
@@ -109,7 +112,7 @@ fn section(text: &mut String, command: &Command, before: &str) {
         of_operator.iter().any(|variable| argument.get_env().is_some_and(|name| name == variable.as_str()))
     };
     let (repeated, own): (Vec<&Arg>, Vec<&Arg>) = all.iter().partition(|argument| is_of_operator(argument));
-    if name != "controller" && repeated.len() > 1 {
+    if name != "controller" && repeated.len() == of_operator.len() {
         text.push_str("Takes every option of [`stagekeeper controller`](#stagekeeper-controller), and:\n\n");
         arguments(text, &own);
     } else if !all.is_empty() {
