@@ -10,3 +10,4 @@ pub mod plan;
 pub mod policy;
 pub mod release;
 pub mod retire;
+pub mod secret;
