@@ -13,5 +13,6 @@ mod run;
 pub mod scan;
 pub mod stage;
 pub mod trigger;
+pub mod vault;
 
 pub use run::{RunError, run};

@@ -45,6 +45,8 @@ mod recorder;
 mod rollback;
 #[path = "e2e/routes.rs"]
 mod routes;
+#[path = "e2e/secrets.rs"]
+mod secrets;
 #[path = "e2e/story.rs"]
 mod story;
 #[path = "e2e/strategies.rs"]

@@ -10,7 +10,13 @@ use std::{
 
 use kube::runtime::reflector::Store as Reflected;
 
-use super::{backoff::Backoff, images::ImageBook, stage::memory::Memory, trigger::Triggers};
+use super::{
+    backoff::Backoff,
+    images::ImageBook,
+    stage::memory::Memory,
+    trigger::Triggers,
+    vault::{ProjectName, Vault},
+};
 use crate::{
     api::{Project, Stage},
     cluster::{
@@ -18,8 +24,10 @@ use crate::{
         events::Events,
         index::{Index, StageKey},
         lease::LeaseHandle,
+        originals::Originals,
     },
     domain::clock::{Clock, Ids},
+    safe::Safe,
     store::Store,
     telemetry::Telemetry,
 };
@@ -44,6 +52,14 @@ pub struct Context {
     pub stages: Reflected<Stage>,
     /// What registries say.
     pub images: Arc<ImageBook>,
+    /// What projects have in the safe, without values.
+    pub vault: Arc<Vault>,
+    /// The safe; none without keys.
+    pub safe: Option<Safe>,
+    /// Secrets that projects copy from.
+    pub originals: Arc<Originals>,
+    /// Called with a project whose credentials or secrets have changed.
+    pub on_vault: Arc<dyn Fn(&ProjectName) + Send + Sync>,
     /// Kubernetes Events.
     pub events: Events,
     /// Metrics and readiness.
@@ -58,6 +74,13 @@ pub struct Context {
     pub memories: Arc<Memories>,
     /// Passes that may run at once.
     pub concurrency: u16,
+}
+
+impl Context {
+    /// A project's credentials or secrets have changed: whoever it concerns has to know.
+    pub fn changed(&self, project: &ProjectName) {
+        (self.on_vault)(project);
+    }
 }
 
 /// A term of leadership.

@@ -12,15 +12,22 @@ pub mod prober;
 pub mod record;
 pub mod routes;
 pub mod settle;
+pub mod values;
 pub mod workloads;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use uuid::Uuid;
 
-use self::{ledger::Ledger, observe::Scene, plan::Planned, prober::Prober};
+use self::{
+    ledger::{Entry, Ledger},
+    observe::Scene,
+    plan::Planned,
+    prober::Prober,
+    values::Screen,
+};
 use super::{context::Context, error::Error};
 use crate::{
     api,
@@ -48,6 +55,8 @@ pub struct Target<'a> {
     pub queue: QueuePolicy,
     /// What is suspended, if anything is.
     pub suspended: Option<String>,
+    /// Versions of its project's registry credentials, by name.
+    pub logins: Arc<BTreeMap<String, i64>>,
 }
 
 /// How far a drive came.
@@ -116,9 +125,10 @@ async fn pass(
     let Some(entry) = ledger.open.get_mut(position) else {
         return Ok(false);
     };
-    let planned = observe::planned(entry, &target.owner, &children)?;
+    let planned = observe::planned(entry, target, &children)?;
+    screen(ctx, target, entry, &planned).await?;
     let good = match (&mut ledger.good, entry.deploy.state) {
-        (Some(good), State::Failed) => Some(observe::planned(good, &target.owner, &children)?),
+        (Some(good), State::Failed) => Some(observe::planned(good, target, &children)?),
         _ => None,
     };
     let entry = &ledger.open[position];
@@ -139,9 +149,15 @@ async fn pass(
         health,
     };
     let seen = observe::observe(&scene);
-    let (taken, decision) = deploy::follow(&entry.deploy, &seen, &policy, now);
+    let (mut taken, mut decision) = deploy::follow(&entry.deploy, &seen, &policy, now);
+    for transition in &mut taken {
+        entry.screen.pass(&mut transition.message);
+    }
+    if let Some(waiting) = &mut decision.waiting {
+        entry.screen.pass(&mut waiting.message);
+    }
     let close = match decision.step {
-        Step::Close { message } => Some(message),
+        Step::Close { message } => Some(entry.screen.text(&message).into_owned()),
         Step::Stay | Step::Advance(_) => None,
     };
     if !taken.is_empty() || close.is_some() {
@@ -161,6 +177,24 @@ async fn pass(
         driven.waiting = decision.waiting;
     }
     Ok(changed)
+}
+
+/// Opens what is told about the deploy from now on has to be searched for, and what its Secrets hold. Nothing for one
+/// that waits for its turn.
+async fn screen(ctx: &Context, target: &Target<'_>, entry: &mut Entry, planned: &Planned) -> Result<(), Error> {
+    if entry.deploy.state == State::Pending {
+        return Ok(());
+    }
+    let opened = values::open(ctx, target, entry, planned).await;
+    entry.screen = match opened {
+        Ok(screen) => screen,
+        Err(error) => {
+            let problem = error.refusal().ok_or(error)?;
+            entry.refused = Some(problem.clone());
+            Screen::Shut(problem)
+        }
+    };
+    Ok(())
 }
 
 /// Renderings that effects work from.
@@ -189,9 +223,9 @@ async fn perform(
             return Ok(changed);
         };
         changed |= match effect {
-            Effect::ApplyShared => apply::shared(ctx, plans.this, &children).await?,
-            Effect::ApplyInstance => apply::instance(ctx, plans.this, &children).await?,
-            Effect::RunHooks(phase) => hooks::run(ctx, entry, *phase, &target.owner, &children).await?,
+            Effect::ApplyShared => apply::shared(ctx, target, entry, plans.this, &children).await?,
+            Effect::ApplyInstance => apply::instance(ctx, target, entry, plans.this, &children).await?,
+            Effect::RunHooks(phase) => hooks::run(ctx, target, entry, plans.this, *phase, &children).await?,
             Effect::ApplyRoute => {
                 let active = ledger.good.as_ref().map(|good| good.deploy.instance.as_str());
                 apply::routes(ctx, target, entry, active, &children).await?
@@ -204,11 +238,12 @@ async fn perform(
             Effect::CollectEvidence => {
                 evidence::collect(ctx, target, entry, plans.this, prober.as_ref(), &children).await?
             }
-            Effect::Restore(_) => match &plans.good {
-                Some(planned) => {
-                    apply::instance(ctx, planned, &children).await? | apply::traffic(ctx, planned, &children).await?
+            Effect::Restore(_) => match (&plans.good, &mut ledger.good) {
+                (Some(planned), Some(good)) => {
+                    let applied = apply::instance(ctx, target, good, planned, &children).await?;
+                    applied | apply::traffic(ctx, planned, &children).await?
                 }
-                None => false,
+                _ => false,
             },
         };
     }

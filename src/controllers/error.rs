@@ -41,6 +41,14 @@ pub enum Error {
         /// What the reader said.
         message: String,
     },
+    /// What is sealed cannot be opened, or is not there.
+    #[error("{message}")]
+    Sealed {
+        /// One `CamelCase` word.
+        reason: &'static str,
+        /// What, where and what to do next; nothing of a value.
+        message: String,
+    },
     /// This process is not the leader any more.
     #[error("leadership was lost; the next leader goes on")]
     Deposed,
@@ -60,16 +68,19 @@ impl Error {
                 ApiClass::Transient => Class::Transient,
                 _ => Class::Stalled,
             },
-            Self::Snapshot { .. } => Class::Stalled,
+            Self::Snapshot { .. } | Self::Sealed { .. } => Class::Stalled,
             Self::Deposed => Class::Conflict,
         }
     }
 
-    /// What the cluster will go on refusing until somebody changes something.
+    /// What will go on being refused until somebody changes something.
     pub fn refusal(&self) -> Option<Problem> {
         match self {
             Self::Cluster(error) if self.class() == Class::Stalled => {
                 Some(Problem { reason: error.reason().into(), message: error.to_string(), fatal: false })
+            }
+            Self::Sealed { reason, message } => {
+                Some(Problem { reason: (*reason).into(), message: message.clone(), fatal: false })
             }
             _ => None,
         }
@@ -81,6 +92,7 @@ impl Error {
             Self::Store(error) => error.reason(),
             Self::Cluster(error) => error.reason(),
             Self::Snapshot { .. } => "SnapshotUnreadable",
+            Self::Sealed { reason, .. } => reason,
             Self::Deposed => "Deposed",
         }
     }

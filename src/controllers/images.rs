@@ -174,6 +174,19 @@ impl ImageBook {
         self.lock().entries.get(question).map(|entry| entry.known.clone()).unwrap_or_default()
     }
 
+    /// A project's credentials have changed: what was refused to whoever asked with them is asked again at once.
+    pub fn ask_again(&self, namespace: &str, project: &str) {
+        let mut inner = self.lock();
+        for (question, entry) in &mut inner.entries {
+            let theirs = question.login.as_ref().is_some_and(|of| of.namespace == namespace && of.project == project);
+            if theirs && entry.known.refusal.is_some() && !entry.asking {
+                entry.due = Some(tokio::time::Instant::now());
+            }
+        }
+        drop(inner);
+        self.changed.notify_one();
+    }
+
     /// Asks what is due, at most `concurrency` questions at a time, until `stop`.
     pub async fn run(
         self: Arc<Self>,

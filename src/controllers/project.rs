@@ -1,6 +1,14 @@
 //! The Project controller: whether its declarations can be used and its images are known, and what its stages are told.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod credentials;
+mod original;
+pub mod verdict;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
@@ -40,13 +48,15 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     let name = project.name_any();
     // Whatever changed may matter to each of its stages.
     tell_stages(&ctx, &namespace, &name);
+    let verdict = credentials::keep(&ctx, &project).await?;
     let Judgement { outcome, services, asking } = judge(&project, &ctx);
+    let outcome = verdict.over(outcome);
     let now = ctx.clock.now();
     let before = project.status.clone().unwrap_or_default();
     let generation = project.metadata.generation.unwrap_or_default();
     let after = ProjectStatus {
         observed_generation: generation,
-        conditions: conditions::conditions(&before.conditions, &outcome, generation, now),
+        conditions: verdict.among(conditions::conditions(&before.conditions, &outcome, generation, now), generation, now),
         services: services.into_iter().map(|service| keep_time(service, &before, now)).collect(),
     };
     // A new leader has nothing to say before it has heard what its predecessor had heard.
@@ -55,13 +65,15 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
         ctx.writer.apply_status(&*project, &after).await?;
     }
     ctx.backoff.reset(&key(&project));
-    Ok(Action::requeue(RESYNC))
+    let wake = verdict.wake.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+    Ok(Action::requeue(wake.map_or(RESYNC, |wake| wake.clamp(Duration::from_secs(1), RESYNC))))
 }
 
 /// A project was deleted: its stages have to say so, and nobody asks registries for it any more.
 pub fn gone(ctx: &Context, project: &ObjectRef<Project>) {
     let namespace = project.namespace.as_deref().unwrap_or_default();
     ctx.images.subscribe(&(namespace.to_owned(), format!("{PROJECT}{}", project.name)), &BTreeMap::new());
+    ctx.originals.want(namespace, &project.name, &BTreeSet::new());
     tell_stages(ctx, namespace, &project.name);
 }
 

@@ -23,6 +23,7 @@ use crate::{
 mod house;
 mod stop;
 mod term;
+mod vault;
 mod watched;
 
 /// How often the database and the watches are looked after. Costs one read.

@@ -1,6 +1,7 @@
 //! The Stage controller: what should run, the deploys that make it run, what holds in between, and the status.
 
 pub mod adopt;
+pub mod changed;
 pub mod checked;
 pub mod decide;
 pub mod delete;
@@ -85,7 +86,7 @@ async fn pass(
     memory: &mut Memory,
 ) -> Result<Action, Error> {
     let mut ledger = recall::ledger(ctx, memory).await?;
-    let target = target(stage, project, key, memory);
+    let target = target(ctx, stage, project, key, memory);
     if !memory.compared {
         if let Some(why) = compare(ctx, stage, project, &target, &mut ledger, memory).await? {
             // Told without the ledger: the status may be all that is left of what the database lost.
@@ -268,7 +269,13 @@ pub fn error_policy(stage: &Stage, error: &Error, ctx: &Context) -> Action {
     }
 }
 
-fn target<'a>(stage: &'a Stage, project: Option<&Project>, key: &StageKey, memory: &Memory) -> Target<'a> {
+fn target<'a>(
+    ctx: &Context,
+    stage: &'a Stage,
+    project: Option<&Project>,
+    key: &StageKey,
+    memory: &Memory,
+) -> Target<'a> {
     let suspended = if stage.spec.suspend {
         Some(format!("stage {}", key.name))
     } else {
@@ -283,6 +290,7 @@ fn target<'a>(stage: &'a Stage, project: Option<&Project>, key: &StageKey, memor
         route: stage.spec.route.as_ref(),
         queue: policy::queue(&stage.spec),
         suspended,
+        logins: ctx.vault.of(&key.namespace, &stage.spec.project).map(|held| held.logins.clone()).unwrap_or_default(),
     }
 }
 

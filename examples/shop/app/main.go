@@ -10,13 +10,18 @@
 //	                     whenever APP_DATA holds a file `dead`)
 //	APP_DRAIN=1s         how long it still accepts after SIGTERM, while others learn that it goes
 //	APP_DATA=/data       a folder whose files GET and PUT /data/NAME reach
+//	APP_TELLS=KEY        how careless it is: it writes this variable's value into its log when it starts, and into
+//	                     every answer that says that it is not healthy
 //
 // Other paths: / says version and host name, /via/SERVICE asks the neighbour of that name, as
-// STAGEKEEPER_SERVICE_<SERVICE>_HOST and _PORT name it.
+// STAGEKEEPER_SERVICE_<SERVICE>_HOST and _PORT name it; /sha256/env/NAME and /sha256/file/PATH say what it was given
+// without saying it.
 package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -43,6 +48,9 @@ func main() {
 	if err != nil {
 		log.Printf("fatal: %v", err)
 		os.Exit(2)
+	}
+	if config.tells != "" {
+		log.Printf("the key is %s, or %s for short", config.tells, base64.StdEncoding.EncodeToString([]byte(config.tells)))
 	}
 	if config.fail.mode == "start" {
 		log.Printf("fatal: shop %s: cannot read its configuration (APP_FAIL=start)", config.version)
@@ -74,6 +82,7 @@ type behaviour struct {
 
 type configuration struct {
 	version, host, port, data string
+	tells                     string
 	health, fail              behaviour
 	drain                     time.Duration
 	started                   time.Time
@@ -89,6 +98,7 @@ func configure(env func(string) string) (configuration, error) {
 	host, _ := os.Hostname()
 	config := configuration{
 		version: or("APP_VERSION", "dev"), host: host, port: or("PORT", "8080"), data: env("APP_DATA"),
+		tells:   env(env("APP_TELLS")),
 		started: time.Now(),
 	}
 	var health, fail, drain error
@@ -168,6 +178,22 @@ func routes(config configuration) http.Handler {
 	})
 	mux.HandleFunc("GET /healthz", config.answerHealth)
 	mux.HandleFunc("GET /via/{service}", via)
+	mux.HandleFunc("GET /sha256/env/{name}", func(w http.ResponseWriter, r *http.Request) {
+		value, given := os.LookupEnv(r.PathValue("name"))
+		if !given {
+			http.Error(w, "not set", http.StatusNotFound)
+			return
+		}
+		fmt.Fprintf(w, "%x\n", sha256.Sum256([]byte(value)))
+	})
+	mux.HandleFunc("GET /sha256/file/{path...}", func(w http.ResponseWriter, r *http.Request) {
+		value, err := os.ReadFile("/" + r.PathValue("path"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		fmt.Fprintf(w, "%x\n", sha256.Sum256(value))
+	})
 	if config.data != "" {
 		mux.HandleFunc("GET /data/{name}", func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFile(w, r, filepath.Join(config.data, filepath.Base(r.PathValue("name"))))
@@ -201,7 +227,7 @@ func (c configuration) answerHealth(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if !healthy {
-		http.Error(w, "checkout is broken: no payment provider answers", code)
+		http.Error(w, strings.TrimSpace("checkout is broken: no payment provider answers "+c.tells), code)
 		return
 	}
 	fmt.Fprintln(w, "ok")

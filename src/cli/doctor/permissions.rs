@@ -57,6 +57,7 @@ pub const GRANTS: &[Grant] = &[
     watched("networking.k8s.io", "ingresses", OWNED),
     watched("gateway.networking.k8s.io", "httproutes", OWNED),
     watched("", "services", OWNED),
+    watched("", "secrets", OWNED),
     watched("", "configmaps", STORED),
     watched("", "persistentvolumeclaims", STORED),
     watched("", "pods", &["list", "watch"]),

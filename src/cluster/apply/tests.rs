@@ -183,9 +183,11 @@ async fn of_a_secret_only_metadata_comes_back() {
     let object = Secret { metadata: new_metadata(), ..Secret::default() };
     let reply = json!({"kind": "PartialObjectMetadata", "metadata": metadata()});
     let (applied, asked) = tokio::join!(writer.apply(&object), answer(&mut server, 201, reply));
-    assert_eq!(applied.unwrap().resource_version, "7");
+    let applied = applied.unwrap();
+    assert_eq!(applied.resource_version, "7");
     assert!(asked.accept.contains("PartialObjectMetadata"), "{}", asked.accept);
-    assert!(index.keys().is_empty(), "it is not a watched kind");
+    let seen = index.stage(&key()).secret("web").map(|view| view.meta.uid.to_string());
+    assert_eq!(seen, Some(applied.uid), "and is known at once");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::{
     Target,
     ledger::Entry,
     plan::Planned,
-    routes,
+    routes, values,
     workloads::{self, Expected},
 };
 use crate::{
@@ -19,17 +19,64 @@ use crate::{
         index::{Meta, StageChildren, StageKey, View},
     },
     controllers::{context::Context, error::Error},
-    render::{self, RouteObject, Scope, ServiceManifests, gateway::HttpRoute},
+    domain::deploy::State,
+    render::{self, RouteObject, Scope, SecretManifest, ServiceManifests, gateway::HttpRoute},
 };
 
 /// Brings the instance's objects up to what its dependencies allow. Returns whether anything was written.
-pub async fn instance(ctx: &Context, planned: &Planned, children: &StageChildren) -> Result<bool, Error> {
-    carry_out(ctx, &due(planned, children, |_| true)).await
+pub async fn instance(
+    ctx: &Context,
+    target: &Target<'_>,
+    entry: &mut Entry,
+    planned: &Planned,
+    children: &StageChildren,
+) -> Result<bool, Error> {
+    let first = secrets(ctx, target, entry, planned, planned.manifests.secrets(), children).await?;
+    Ok(first || carry_out(ctx, &due(planned, children, |_| true)).await?)
 }
 
 /// The same for what all instances share.
-pub async fn shared(ctx: &Context, planned: &Planned, children: &StageChildren) -> Result<bool, Error> {
-    carry_out(ctx, &due(planned, children, |service| service.scope == Scope::Stage)).await
+pub async fn shared(
+    ctx: &Context,
+    target: &Target<'_>,
+    entry: &mut Entry,
+    planned: &Planned,
+    children: &StageChildren,
+) -> Result<bool, Error> {
+    let shared = planned.manifests.secrets_of(Scope::Stage);
+    let first = secrets(ctx, target, entry, planned, shared, children).await?;
+    Ok(first || carry_out(ctx, &due(planned, children, |service| service.scope == Scope::Stage)).await?)
+}
+
+/// Makes Secrets that are missing, and brings pull secrets up to today's credentials. Values are opened only if
+/// something has to be written. Returns whether anything was.
+pub async fn secrets(
+    ctx: &Context,
+    target: &Target<'_>,
+    entry: &mut Entry,
+    planned: &Planned,
+    wanted: impl Iterator<Item = &SecretManifest>,
+    children: &StageChildren,
+) -> Result<bool, Error> {
+    let due: Vec<&SecretManifest> = wanted
+        .filter(|one| children.secret(one.name()).and_then(|view| view.meta.rendered.as_deref()) != one.rendered())
+        .collect();
+    if due.is_empty() {
+        return Ok(false);
+    }
+    // What serves keeps what it has; nothing new starts without what it is to be pulled with.
+    let missing = planned.manifests.missing_credentials(&target.logins);
+    if let Some(name) = missing.first().filter(|_| entry.deploy.state != State::Success) {
+        return Err(values::missing(&entry.snapshot.identity.project, name));
+    }
+    entry.screen = values::open(ctx, target, entry, planned).await?;
+    for one in due {
+        let mut filled = entry.screen.fill(one)?;
+        let applied = ctx.writer.apply(&filled).await;
+        values::wipe(&mut filled);
+        applied.map_err(|error| entry.screen.error(error))?;
+    }
+    Ok(true)
 }
 
 /// What is to be written now.
@@ -86,8 +133,17 @@ async fn carry_out(ctx: &Context, due: &Due<'_>) -> Result<bool, Error> {
 }
 
 async fn workload(ctx: &Context, service: &ServiceManifests) -> Result<(), Error> {
-    let ServiceManifests { name: _, scope: _, revision: _, claims, config, service: _, workload, addresses: _ } =
-        service;
+    let ServiceManifests {
+        name: _,
+        scope: _,
+        revision: _,
+        claims,
+        config,
+        secret: _,
+        service: _,
+        workload,
+        addresses: _,
+    } = service;
     for claim in claims {
         ctx.writer.apply(claim).await?;
     }
@@ -112,7 +168,7 @@ pub async fn routes(
     active: Option<&str>,
     children: &StageChildren,
 ) -> Result<bool, Error> {
-    let at = entry.context(&target.owner, children);
+    let at = entry.context(target, children);
     let wanted = routes::wanted(target.route, &entry.snapshot, &[&entry.deploy.instance], &at);
     if wanted.is_empty() {
         return Ok(false);
@@ -180,7 +236,7 @@ pub async fn prune_routes(
     if children.ingresses().next().is_none() && children.http_routes().next().is_none() {
         return Ok(());
     }
-    let at = entry.context(&target.owner, children);
+    let at = entry.context(target, children);
     let wanted = routes::wanted(target.route, &entry.snapshot, &[], &at);
     let keep =
         |kind: fn(&RouteObject) -> bool, name: &str| wanted.iter().any(|one| kind(one.object()) && one.name() == name);

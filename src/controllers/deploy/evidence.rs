@@ -38,7 +38,7 @@ pub async fn collect(
     said.extend(workloads::problems(&planned.expected, children).map(|text| Said::now("pods", LogLevel::Warn, text)));
     said.extend(found.into_iter().map(Said::from));
     let now = ctx.clock.now();
-    ctx.store.logs_append(entry.deploy.id, &numbered(said, now)).await?;
+    ctx.store.logs_append(entry.deploy.id, &numbered(screened(entry, said), now)).await?;
     let deploy = &entry.deploy;
     let version = ctx.store.deploy_evidence_done(deploy.id, deploy.version, ctx.term.epoch, now).await?;
     entry.deploy.version = version;
@@ -65,8 +65,17 @@ pub async fn job_output(
         let said = Said::from(line);
         Said { source: if own { source.clone() } else { format!("{source} {}", said.source) }, ..said }
     });
-    ctx.store.logs_append(entry.deploy.id, &numbered(lines.collect(), ctx.clock.now())).await?;
+    let said = screened(entry, lines.collect());
+    ctx.store.logs_append(entry.deploy.id, &numbered(said, ctx.clock.now())).await?;
     Ok(())
+}
+
+/// What is stored has nothing of the deploy's values in it, whoever said it.
+fn screened(entry: &Entry, mut said: Vec<Said>) -> Vec<Said> {
+    for one in &mut said {
+        entry.screen.pass(&mut one.text);
+    }
+    said
 }
 
 /// A pod with the runs of its containers that have something to say: the failing ones, or else the current ones.

@@ -1,11 +1,11 @@
 //! Hooks: Jobs that run once per deploy. What has begun and ended is stored, so that no crash runs a migration twice.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::{
-    evidence,
+    Target, apply, evidence,
     ledger::{Entry, HookRun},
+    plan::Planned,
 };
 use crate::{
     cluster::{
@@ -21,9 +21,10 @@ use crate::{
 /// Moves the hooks of a phase on, one after the other. Returns whether anything changed.
 pub async fn run(
     ctx: &Context,
+    target: &Target<'_>,
     entry: &mut Entry,
+    planned: &Planned,
     phase: Phase,
-    owner: &OwnerReference,
     children: &StageChildren,
 ) -> Result<bool, Error> {
     let snapshot = entry.snapshot.clone();
@@ -46,8 +47,8 @@ pub async fn run(
         }
         let name = names::job(&snapshot.identity.stage, &hook.name, phase.word(), &entry.deploy.id.to_string());
         let Some(job) = children.job(&name) else {
-            let at = entry.context(owner, children);
-            let HookManifests { claims, config, job, addresses } =
+            let at = entry.context(target, children);
+            let HookManifests { claims, config, secret, pull, job, addresses } =
                 render::hook(&snapshot, &entry.deploy.instance, hook, phase, &at).map_err(|problems| {
                     Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }
                 })?;
@@ -55,6 +56,7 @@ pub async fn run(
             if addresses.iter().any(|name| !at.service_ips.contains_key(name)) {
                 return Ok(false);
             }
+            apply::secrets(ctx, target, entry, planned, secret.iter().chain(&pull), children).await?;
             for claim in &claims {
                 ctx.writer.apply(claim).await?;
             }
@@ -69,7 +71,7 @@ pub async fn run(
         };
         evidence::job_output(ctx, entry, phase, &hook.name, &name, children).await?;
         let (ok, message) = match &ended {
-            HookRun::Failed(message) => (false, message.clone()),
+            HookRun::Failed(message) => (false, entry.screen.text(message).into_owned()),
             _ => (true, String::new()),
         };
         ctx.store.hook_finish(entry.deploy.id, phase, &hook.name, ok, &message, ctx.clock.now()).await?;

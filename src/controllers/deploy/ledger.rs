@@ -9,10 +9,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use uuid::Uuid;
 
-use super::plan::Planned;
+use super::{Target, plan::Planned, values::Screen};
 use crate::{
     cluster::index::{ServiceView, StageChildren},
     domain::{
@@ -41,6 +40,8 @@ pub struct Entry {
     pub refused: Option<Problem>,
     /// What it was rendered to last, and with what.
     pub planned: Option<(render::Context, Arc<Planned>)>,
+    /// Its opened values, while it is under way: what is told about it passes through here.
+    pub screen: Screen,
 }
 
 impl Entry {
@@ -49,11 +50,11 @@ impl Entry {
         &self.snapshot.release
     }
 
-    /// What rendering takes besides the snapshot: addresses as they are known now.
-    pub fn context(&self, owner: &OwnerReference, children: &StageChildren) -> render::Context {
+    /// What rendering takes besides the snapshot: addresses and credentials as they are known now.
+    pub fn context(&self, target: &Target<'_>, children: &StageChildren) -> render::Context {
         let address = |view: &ServiceView| Some((view.meta.name.to_string(), view.cluster_ip?.to_string()));
         render::Context {
-            owner: owner.clone(),
+            owner: target.owner.clone(),
             deploy: self.deploy.id,
             service_ips: children.services().filter_map(address).collect(),
         }
@@ -179,10 +180,11 @@ impl Ledger {
         on_its_way.or(self.good.as_ref()).or(self.open.last()).map(Entry::release)
     }
 
-    /// Nothing is under way: what would be looked at next in hours is not kept rendered until then.
+    /// Nothing is under way: what would be looked at next in hours is neither kept rendered nor opened until then.
     pub fn rest(&mut self) {
         if let (true, Some(good)) = (self.open.is_empty(), &mut self.good) {
             good.planned = None;
+            good.screen = Screen::Clear;
         }
     }
 

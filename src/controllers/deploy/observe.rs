@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-
 use super::{
     Target,
     ledger::{Entry, HookRun, Ledger},
@@ -20,8 +18,8 @@ use crate::{
 
 /// The instance of `entry`, rendered with the addresses that are known. While nothing about it changes it is not rendered
 /// again, until [`Ledger::rest`].
-pub fn planned(entry: &mut Entry, owner: &OwnerReference, children: &StageChildren) -> Result<Arc<Planned>, Error> {
-    let ctx = entry.context(owner, children);
+pub fn planned(entry: &mut Entry, target: &Target<'_>, children: &StageChildren) -> Result<Arc<Planned>, Error> {
+    let ctx = entry.context(target, children);
     if let Some((known, planned)) = &entry.planned
         && planned.same_with(&ctx, known)
     {
@@ -134,7 +132,7 @@ pub fn traffic_points_at(snapshot: &Snapshot, instance: &str, children: &StageCh
 
 /// Whether the objects of the route exist and are accepted.
 fn route(scene: &Scene<'_>) -> Route {
-    let at = scene.entry.context(&scene.target.owner, scene.children);
+    let at = scene.entry.context(scene.target, scene.children);
     for one in routes::wanted(scene.target.route, &scene.entry.snapshot, &[&scene.entry.deploy.instance], &at) {
         match one.view(scene.children) {
             None => return Route::Waiting(format!("{one} is being made")),

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{
     Target, files,
     ledger::{Entry, Instance, Ledger, Undone, Veto},
+    values::Screen,
 };
 use crate::{
     cluster::events::{Notice, Severity},
@@ -98,6 +99,7 @@ pub async fn create(
         hooks: std::collections::BTreeMap::default(),
         refused: None,
         planned: None,
+        screen: Screen::Clear,
     });
     Ok(())
 }

@@ -3,12 +3,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Service, networking::v1::Ingress};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{Secret, Service},
+    networking::v1::Ingress,
+};
 
 use super::{
     Driven, Target, apply, files, hooks,
     ledger::{HookRun, Instance, Ledger},
-    observe, record,
+    observe, record, values,
     workloads::{self, Standing},
 };
 use crate::{
@@ -70,7 +75,7 @@ async fn serve(
     let Some(good) = &mut ledger.good else {
         return Ok(None);
     };
-    let planned = observe::planned(good, &target.owner, &children)?;
+    let planned = observe::planned(good, target, &children)?;
     let whole = planned.expected.iter().all(|one| workloads::standing(one, &children) == Standing::Ready);
     let ready = whole || planned.expected.iter().all(|one| workloads::serves(one, &children));
     if !moving {
@@ -87,7 +92,8 @@ async fn serve(
         return Ok(None);
     }
     if observe::hooks(good, Phase::AfterSuccess) != Hooks::Done {
-        while hooks::run(ctx, good, Phase::AfterSuccess, &target.owner, &ctx.index.stage(&target.key)).await? {}
+        let after = Phase::AfterSuccess;
+        while hooks::run(ctx, target, good, &planned, after, &ctx.index.stage(&target.key)).await? {}
     }
     // Only what is gone is made again, and what knows the address of a Service that was: what renders differently since
     // an upgrade of this program is left as it is.
@@ -95,8 +101,10 @@ async fn serve(
     if services.any(|one| children.service(one.metadata.name.as_deref().unwrap_or_default()).is_none()) {
         ledger.readdressed = true;
     }
+    // Credentials change in place: pods that are made later have to be pulled too.
+    apply::secrets(ctx, target, good, &planned, planned.manifests.secrets(), &children).await?;
     if ledger.readdressed || planned.expected.iter().any(|one| children.workload(&one.workload).is_none()) {
-        apply::instance(ctx, &planned, &children).await?;
+        apply::instance(ctx, target, good, &planned, &children).await?;
         ledger.readdressed &= !whole;
     }
     if whole && std::mem::take(&mut ledger.stale_files) {
@@ -110,7 +118,10 @@ async fn serve(
             driven.wake_at(wake);
             None
         }
-        watch::Watch::Rollback(why) => Some(record::Collapse(why)),
+        watch::Watch::Rollback(why) => {
+            let screen = values::open(ctx, target, good, &planned).await?;
+            Some(record::Collapse(screen.text(&why).into_owned()))
+        }
     })
 }
 
@@ -179,6 +190,7 @@ async fn remove(
         apply::delete::<Ingress>(ctx, &target.key, apply::metas(instance.ingresses())).await?;
         apply::delete::<Deployment>(ctx, &target.key, apply::metas(instance.workloads())).await?;
         apply::delete::<Service>(ctx, &target.key, apply::metas(instance.services())).await?;
+        apply::delete::<Secret>(ctx, &target.key, apply::metas(instance.secrets())).await?;
         record::instance_removed(ctx, target, ledger, name, now).await?;
     }
     Ok(())

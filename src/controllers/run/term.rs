@@ -11,6 +11,7 @@ use super::{
     Process, RunError,
     house::keep_house,
     stop::until_stopped,
+    vault::Held,
     watched::{projects_controller, stages_controller, watched},
 };
 use crate::{
@@ -42,9 +43,10 @@ pub(super) async fn lead(
         let epoch = claim(process, elected).await;
         process.index.synced().await;
         let store = process.store.leading(&process.lease, epoch);
-        (epoch, store, patiently("targets", || load(process)).await)
+        let targets = patiently("targets", || load(process)).await;
+        (epoch, store, targets, Held::read(process).await)
     };
-    let Some((epoch, store, states)) = until_stopped(&stop, preparing).await else {
+    let Some((epoch, store, states, held)) = until_stopped(&stop, preparing).await else {
         return Ok(());
     };
     tracing::info!(epoch, stages = states.len(), "leading");
@@ -55,7 +57,8 @@ pub(super) async fn lead(
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
     let (triggers, queues) = queues(process);
-    let images = scan_images(process, &triggers, &mut tasks, &stop)?;
+    let (images, registries) = scan_images(process, &triggers, &mut tasks, &stop)?;
+    let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
     for queue in queues {
@@ -71,6 +74,10 @@ pub(super) async fn lead(
             projects: projects.reader.clone(),
             stages: stages.reader,
             images: images.clone(),
+            vault: vault.book.clone(),
+            safe: process.safe.clone(),
+            originals: vault.originals.clone(),
+            on_vault: vault.told.clone(),
             events: events.clone(),
             telemetry: process.telemetry.clone(),
             backoff: Backoff::default(),
@@ -122,20 +129,21 @@ fn scan_images(
     triggers: &Triggers,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
-) -> Result<Arc<ImageBook>, RunError> {
+) -> Result<(Arc<ImageBook>, Arc<scan::Registries>), RunError> {
     let registries = scan::Registries::new(process.store.clone(), process.safe.clone(), process.clock.clone())
         .map_err(|error| RunError::Failed(error.to_string()))?;
+    let registries = Arc::new(registries);
     let told = triggers.clone();
     let images = Arc::new(ImageBook::new(move |subscriber: &Subscriber| told.subscriber(subscriber)));
     let metrics = process.telemetry.metrics.clone();
     tasks.spawn(images.clone().run(
-        Arc::new(registries),
+        registries.clone(),
         process.clock.clone(),
         Arc::new(move |result| metrics.scanned(result)),
         process.config.scan_concurrency.get(),
         stop.clone(),
     ));
-    Ok(images)
+    Ok((images, registries))
 }
 
 /// Triggers a stage when one of its children changes.
@@ -173,7 +181,7 @@ async fn load(process: &Process) -> Result<Vec<(StageKey, Memory)>, StoreError> 
 }
 
 /// Tries until it works: the database may come back at any time, and nothing can be done without it.
-async fn patiently<T, F>(what: &'static str, mut attempt: impl FnMut() -> F) -> T
+pub(super) async fn patiently<T, F>(what: &'static str, mut attempt: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, StoreError>>,
 {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{
+    changed,
     checked::{Checked, Declared},
     sources::{self, Source},
     wanted::{self, Missing},
@@ -22,6 +23,7 @@ use crate::{
         actor::Actor,
         plan::{self, Wanted},
         release::Release,
+        secret::SecretVersions,
     },
     render::{Identity, Snapshot},
 };
@@ -97,7 +99,9 @@ pub async fn decide(
 ) -> Result<Decided, Error> {
     let subscriber = (target.key.namespace.to_string(), target.key.name.to_string());
     let mut decided = Decided { handled_retry, ..Decided::default() };
-    let declared = Declared::of(stage, project);
+    let held = ctx.vault.of(&target.key.namespace, &stage.spec.project);
+    let secrets = held.as_ref().map(|held| held.versions.clone()).unwrap_or_default();
+    let declared = Declared::of(stage, project, &secrets);
     let before = checked.take().filter(|before| before.of == declared);
     let sources = match usable(stage, project, &target.key, before.is_some()) {
         Ok(sources) => sources,
@@ -112,6 +116,7 @@ pub async fn decide(
     decided.stale = resolution.stale;
     decided.missing = resolution.missing;
     decided.asking = resolution.asking;
+    decided.missing.extend(without_value(ctx, project, &secrets));
     if decided.asking || !decided.missing.is_empty() {
         return Ok(decided);
     }
@@ -131,10 +136,10 @@ pub async fn decide(
             return Ok(decided);
         }
     }
-    let found = build(stage, project, &target.key, resolution.release)?;
+    let found = build(stage, project, &target.key, resolution.release, &secrets)?;
     *checked = Some(Checked { of: declared, release: found.0.release.id(), hash: found.1.clone() });
-    let Some((snapshot, hash)) = choose(stage, project, target, ledger, found, request.as_deref(), &mut decided)?
-    else {
+    let other = |good: &Release| build(stage, project, &target.key, good.clone(), &secrets);
+    let Some((snapshot, hash)) = choose(ledger, found, request.as_deref(), other, &mut decided)? else {
         return Ok(decided);
     };
     let wanted = Wanted { release: snapshot.release.id(), snapshot: hash, request };
@@ -143,10 +148,17 @@ pub async fn decide(
     if plan::needs_deploy(&wanted, ledger.known(&vetoed)) {
         let cause = match retry {
             Some(value) => format!("retry {value} was asked for"),
-            None => wanted::cause(ledger.good.as_ref().map(|good| good.release()), &snapshot.release, &sources),
+            None => changed::cause(ledger.good.as_ref().map(|good| &*good.snapshot), &snapshot, &sources),
         };
         let followed = retry.is_none() && is_followed(&sources, ledger, &snapshot.release);
-        let actor = if followed { Actor::Policy } else { editor(stage) };
+        let actor = match (followed, retry, held.as_ref()) {
+            (true, ..) => Actor::Policy,
+            (false, None, Some(held)) => {
+                let before = ledger.good.as_ref().map(|good| &*good.snapshot);
+                changed::keeper(before, &snapshot, held).unwrap_or_else(|| editor(stage))
+            }
+            _ => editor(stage),
+        };
         record::create(ctx, target, ledger, snapshot, &wanted, actor, cause, None).await?;
     }
     if let Some(value) = retry {
@@ -158,12 +170,10 @@ pub async fn decide(
 /// The snapshot to compare with what runs: the found one, or the good release with today's configuration where the
 /// found one failed before. `None` when what was found is exactly what was gone back from.
 fn choose(
-    stage: &Stage,
-    project: &Project,
-    target: &Target<'_>,
     ledger: &Ledger,
     found: (Snapshot, String),
     request: Option<&str>,
+    with: impl Fn(&Release) -> Result<(Snapshot, String), Error>,
     decided: &mut Decided,
 ) -> Result<Option<(Snapshot, String)>, Error> {
     let undone = ledger.undone.as_ref().filter(|undone| undone.snapshot == found.1);
@@ -178,7 +188,7 @@ fn choose(
     decided.held_back = Some(held(ledger, &found.0.release));
     let tried = ledger.latest().is_some_and(|latest| latest.snapshot == found.1);
     match (&ledger.good, tried) {
-        (Some(good), false) => build(stage, project, &target.key, good.release().clone()).map(Some),
+        (Some(good), false) => with(good.release()).map(Some),
         _ => Ok(None),
     }
 }
@@ -197,6 +207,19 @@ fn wants_nothing(ledger: &Ledger, wanted: &Wanted, asked: bool) -> bool {
         && !plan::needs_deploy(wanted, ledger.known(&vetoed))
 }
 
+/// Secrets that the project names and that have no value: nothing new starts without them.
+fn without_value(ctx: &Context, project: &Project, secrets: &SecretVersions) -> Vec<Missing> {
+    let name = project.name_any();
+    let missing = Snapshot::missing_secrets(&project.spec, secrets).into_iter().map(|(secret, service)| {
+        let (reason, message) = match &ctx.safe {
+            None => ("NoEncryptionKeys", format!("secret {secret} cannot be opened: this operator has no encryption keys; set STAGEKEEPER_ENCRYPTION_KEYS_FILE")),
+            Some(_) => ("SecretMissing", format!("secret {secret} has no value: store it with `stagekeeper secret set {name} {secret}`; the Project's condition CredentialsReady says more")),
+        };
+        Missing { message: format!("service {service}: {message}"), service, reason, transient: false }
+    });
+    missing.collect()
+}
+
 /// The sources of the images. `known_good`: the declarations were found to have no problems.
 fn usable(stage: &Stage, project: &Project, key: &StageKey, known_good: bool) -> Result<Vec<Source>, String> {
     let problems =
@@ -210,8 +233,14 @@ fn usable(stage: &Stage, project: &Project, key: &StageKey, known_good: bool) ->
     Err(said.join("; "))
 }
 
-fn build(stage: &Stage, project: &Project, key: &StageKey, release: Release) -> Result<(Snapshot, String), Error> {
-    let snapshot = Snapshot::build(identity(stage, key), &project.spec, &stage.spec, release)
+fn build(
+    stage: &Stage,
+    project: &Project,
+    key: &StageKey,
+    release: Release,
+    secrets: &SecretVersions,
+) -> Result<(Snapshot, String), Error> {
+    let snapshot = Snapshot::build(identity(stage, key), &project.spec, &stage.spec, release, secrets)
         .map_err(|problems| Error::Snapshot { snapshot: "new".into(), message: problems.to_string() })?;
     let hash = snapshot.hash();
     Ok((snapshot, hash))

@@ -1,6 +1,6 @@
 //! Deleting a stage: what it made goes, its history stays.
 
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Service, networking::v1::Ingress};
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::{Secret, Service}, networking::v1::Ingress};
 use kube::{ResourceExt as _, runtime::controller::Action};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -42,6 +42,7 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
     apply::delete::<Deployment>(ctx, key, apply::metas(children.workloads())).await?;
     apply::delete::<Service>(ctx, key, apply::metas(children.services())).await?;
     apply::delete::<Job>(ctx, key, apply::metas(children.jobs())).await?;
+    apply::delete::<Secret>(ctx, key, apply::metas(children.secrets())).await?;
     apply::delete_storage(ctx, key, None).await?;
     ctx.store.stage_soft_delete(&key.namespace, &key.name).await?;
     if ctx.index.stage(key).is_empty() {
@@ -55,7 +56,7 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
 /// Ends what is under way, so that a stage of the same name begins with nothing open.
 async fn stop(ctx: &Context, stage: &Stage, key: &StageKey, memory: &mut Memory) -> Result<(), Error> {
     let mut ledger = recall::ledger(ctx, memory).await?;
-    let target = super::target(stage, None, key, memory);
+    let target = super::target(ctx, stage, None, key, memory);
     while let Some(entry) = ledger.open.first() {
         let from = entry.deploy.state;
         let why = || "the stage was deleted".to_owned();

@@ -95,6 +95,7 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
             hooks,
             refused: None,
             planned: None,
+            screen: Screen::Clear,
         })
     };
     let good = state.good.map(&mut entry).transpose()?;

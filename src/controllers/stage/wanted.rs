@@ -11,6 +11,9 @@ use crate::{
 /// Reason of what has not been answered yet, since this process began to ask.
 const ASKING: &str = "AskingRegistry";
 
+/// Why, where no image differs.
+pub const CONFIGURATION: &str = "configuration changed";
+
 /// What follows from the sources.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resolution {
@@ -186,7 +189,7 @@ pub fn cause(before: Option<&Release>, after: &Release, sources: &[Source]) -> S
             Some(format!("{service} {from} → {to}{how}"))
         })
         .collect();
-    if changed.is_empty() { "configuration changed".into() } else { changed.join(", ") }
+    if changed.is_empty() { CONFIGURATION.into() } else { changed.join(", ") }
 }
 
 #[cfg(test)]

@@ -1,0 +1,187 @@
+//! The leader's memory of what projects have in the safe: read whole at the beginning of a term, then kept up as the
+//! database tells of changes.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Process, stop::until_stopped, term::patiently};
+use crate::{
+    cluster::originals::Originals,
+    controllers::{
+        backoff,
+        images::{ImageBook, PROJECT},
+        scan::Registries,
+        trigger::Triggers,
+        vault::{ProjectName, Vault},
+    },
+    registry::HostSettings,
+    store::{StoredRegistry, VaultChange, VaultChanges, VaultProject},
+};
+
+/// How often it is counted what each key wraps.
+const COUNT: Duration = Duration::from_mins(1);
+
+/// Longest pause before listening to a database that was lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What was read at the beginning of a term, and where changes of it are heard.
+pub(super) struct Held {
+    changes: VaultChanges,
+    projects: Vec<VaultProject>,
+    registries: Vec<StoredRegistry>,
+}
+
+/// What passes have of it.
+pub(super) struct Followed {
+    pub(super) book: Arc<Vault>,
+    pub(super) originals: Arc<Originals>,
+    pub(super) told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
+}
+
+impl Held {
+    /// Begins to listen, and then reads everything: what changes in between is read twice.
+    pub(super) async fn read(process: &Process) -> Self {
+        let store = &process.store;
+        let namespaces = process.config.namespaces.names();
+        Self {
+            changes: patiently("changes of secrets", || store.vault_changes()).await,
+            projects: patiently("secrets", || store.vault_load(namespaces.as_deref())).await,
+            registries: patiently("registries", || store.registries_list()).await,
+        }
+    }
+
+    /// Keeps it up from now on.
+    pub(super) fn follow(
+        self,
+        process: &Process,
+        triggers: &Triggers,
+        images: &Arc<ImageBook>,
+        registries: Arc<Registries>,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Followed {
+        let book = Arc::new(Vault::default());
+        book.learn_all(self.projects);
+        configure(&registries, self.registries);
+        let told: Arc<dyn Fn(&ProjectName) + Send + Sync> = {
+            let (triggers, images, registries) = (triggers.clone(), images.clone(), registries.clone());
+            Arc::new(move |(namespace, project): &ProjectName| {
+                registries.forget(namespace, project);
+                images.ask_again(namespace, project);
+                triggers.subscriber(&(namespace.clone(), format!("{PROJECT}{project}")));
+            })
+        };
+        let originals = {
+            let triggers = triggers.clone();
+            let changed = move |namespace: &str, project: &str| {
+                triggers.subscriber(&(namespace.to_owned(), format!("{PROJECT}{project}")));
+            };
+            Arc::new(Originals::new(process.client.clone(), Box::new(changed)))
+        };
+        let (watched, namespaces, until) = (originals.clone(), process.config.namespaces.names(), stop.clone());
+        tasks.spawn(async move { watched.follow(namespaces.as_deref(), until).await });
+        let follower = Follower { process: process.clone(), book: book.clone(), told: told.clone(), registries };
+        tasks.spawn(follower.follow(self.changes, stop.clone()));
+        Followed { book, originals, told }
+    }
+}
+
+struct Follower {
+    process: Process,
+    book: Arc<Vault>,
+    told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
+    registries: Arc<Registries>,
+}
+
+impl Follower {
+    async fn follow(self, mut changes: VaultChanges, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(COUNT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.count_dates();
+        let mut failures = 0;
+        loop {
+            let change = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {
+                    until_stopped(&stop, self.count_keys()).await;
+                    continue;
+                }
+                change = changes.next() => change,
+            };
+            let work = async {
+                match change {
+                    Ok(change) => {
+                        failures = 0;
+                        self.learn(change).await;
+                    }
+                    Err(error) => {
+                        failures += 1;
+                        tracing::warn!(%error, "changes of secrets are not heard; trying again");
+                        tokio::time::sleep(backoff::delay("changes of secrets", failures).min(PATIENCE)).await;
+                    }
+                }
+            };
+            if until_stopped(&stop, work).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn learn(&self, change: VaultChange) {
+        let store = &self.process.store;
+        let news: Vec<ProjectName> = match change {
+            VaultChange::Registries => {
+                configure(&self.registries, patiently("registries", || store.registries_list()).await);
+                return;
+            }
+            VaultChange::Project(id) => match patiently("secrets", || store.vault_project(id)).await {
+                Some(project) if self.is_watched(&project.namespace) => self.book.learn(project).into_iter().collect(),
+                Some(_) => return,
+                None => self.book.forget(id).into_iter().collect(),
+            },
+            VaultChange::Unheard => {
+                configure(&self.registries, patiently("registries", || store.registries_list()).await);
+                let namespaces = self.process.config.namespaces.names();
+                self.book.learn_all(patiently("secrets", || store.vault_load(namespaces.as_deref())).await)
+            }
+        };
+        self.count_dates();
+        news.iter().for_each(|project| (self.told)(project));
+    }
+
+    fn is_watched(&self, namespace: &str) -> bool {
+        self.process.config.namespaces.names().is_none_or(|names| names.iter().any(|name| name == namespace))
+    }
+
+    fn count_dates(&self) {
+        let dates = self.book.expiries().into_iter();
+        let dates = dates.map(|(namespace, project, name, at)| (namespace, project, name, at.as_second()));
+        self.process.telemetry.metrics.set_credential_expiries(dates.collect());
+    }
+
+    async fn count_keys(&self) {
+        // Not worth a word: that the database is away is told elsewhere.
+        if let Ok(keys) = self.process.store.encryption_keys_list().await {
+            let counts = keys.into_iter().map(|key| (key.id.to_string(), key.rows)).collect();
+            self.process.telemetry.metrics.set_credentials_by_key(counts);
+        }
+    }
+}
+
+fn configure(registries: &Registries, stored: Vec<StoredRegistry>) {
+    let settings = stored.into_iter().map(|one| {
+        let it = one.settings;
+        let settings = HostSettings {
+            insecure: it.insecure,
+            ca_pem: it.ca_pem,
+            requests_per_second: it.requests_per_second,
+            token_realms: it.token_realms,
+        };
+        (it.host, settings)
+    });
+    for (host, error) in registries.configure(settings.collect()) {
+        tracing::error!(registry = host, %error, "the settings of a registry cannot be used: nothing is asked of it");
+    }
+}

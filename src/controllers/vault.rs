@@ -1,0 +1,130 @@
+//! What the leader knows of every project's credentials and secrets: names, versions and dates, never a value.
+//!
+//! Passes read it from memory. It follows the database, which tells of each change; what changed is read again, and
+//! whoever it concerns gets another pass.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        credential::CredentialKind,
+        secret::{SecretId, SecretVersions},
+    },
+    store::{VaultCredential, VaultProject, VaultSecret},
+};
+
+/// Namespace and name of a project.
+pub type ProjectName = (String, String);
+
+/// What is known of one project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holdings {
+    /// Its row.
+    pub project: Uuid,
+    /// Its credentials, by name.
+    pub credentials: BTreeMap<String, VaultCredential>,
+    /// Its secrets.
+    pub secrets: BTreeMap<SecretId, VaultSecret>,
+    /// Which of its secrets have a value, and at which version.
+    pub versions: Arc<SecretVersions>,
+    /// Versions of its registry credentials, by name.
+    pub logins: Arc<BTreeMap<String, i64>>,
+}
+
+impl From<VaultProject> for Holdings {
+    fn from(row: VaultProject) -> Self {
+        let versions = row.versions();
+        let registry = |one: &&VaultCredential| one.kind == CredentialKind::Registry;
+        let logins = row.credentials.iter().filter(registry).map(|one| (one.name.clone(), one.version)).collect();
+        Self {
+            project: row.id,
+            credentials: row.credentials.into_iter().map(|one| (one.name.clone(), one)).collect(),
+            secrets: row.secrets.into_iter().map(|one| (one.secret.clone(), one)).collect(),
+            versions: versions.into(),
+            logins: Arc::new(logins),
+        }
+    }
+}
+
+impl Holdings {
+    /// A project that has nothing yet.
+    pub fn none(project: Uuid) -> Self {
+        Self {
+            project,
+            credentials: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            versions: Arc::default(),
+            logins: Arc::default(),
+        }
+    }
+
+    /// The credentials that stop to be accepted at some time, with that time.
+    pub fn expiries(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.credentials.values().filter_map(|one| Some((one.name.as_str(), one.expires_at?)))
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    all: HashMap<ProjectName, Arc<Holdings>>,
+    names: HashMap<Uuid, ProjectName>,
+}
+
+/// What is known of every project that has a row.
+#[derive(Default)]
+pub struct Vault(Mutex<Inner>);
+
+impl Vault {
+    /// What is known of a project; none if it has no row yet.
+    pub fn of(&self, namespace: &str, project: &str) -> Option<Arc<Holdings>> {
+        self.lock().all.get(&(namespace.to_owned(), project.to_owned())).cloned()
+    }
+
+    /// Takes what was read of one project; says whether that is news.
+    pub fn learn(&self, row: VaultProject) -> Option<ProjectName> {
+        let name = (row.namespace.clone(), row.name.clone());
+        let all = Holdings::from(row);
+        let mut inner = self.lock();
+        if inner.all.get(&name).is_some_and(|before| **before == all) {
+            return None;
+        }
+        inner.names.insert(all.project, name.clone());
+        inner.all.insert(name.clone(), Arc::new(all));
+        Some(name)
+    }
+
+    /// The project with this row is gone.
+    pub fn forget(&self, project: Uuid) -> Option<ProjectName> {
+        let mut inner = self.lock();
+        let name = inner.names.remove(&project)?;
+        inner.all.remove(&name);
+        Some(name)
+    }
+
+    /// Takes what was read of all projects; says which are news.
+    pub fn learn_all(&self, rows: Vec<VaultProject>) -> Vec<ProjectName> {
+        let known: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let gone: Vec<Uuid> = self.lock().names.keys().filter(|id| !known.contains(id)).copied().collect();
+        let gone = gone.into_iter().filter_map(|id| self.forget(id)).collect::<Vec<_>>();
+        rows.into_iter().filter_map(|row| self.learn(row)).chain(gone).collect()
+    }
+
+    /// Every credential with a date, as namespace, project, name and date.
+    pub fn expiries(&self) -> Vec<(String, String, String, Timestamp)> {
+        let inner = self.lock();
+        let all = inner.all.iter().flat_map(|((namespace, project), all)| {
+            all.expiries().map(|(name, at)| (namespace.clone(), project.clone(), name.to_owned(), at))
+        });
+        all.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
