@@ -3,20 +3,21 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Resource, ResourceExt as _};
 use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::deploy::{ledger::Entry, observe, plan::Planned};
+use super::deploy::{Target, ledger::Entry, observe, plan::Planned, values::Screen};
 use crate::{
     api::{Project, Stage},
-    cluster::index::{Kind, StageChildren},
+    cluster::index::{Kind, StageChildren, StageKey},
     domain::{
         actor::Actor,
-        deploy::{Deploy, State},
+        deploy::{Deploy, QueuePolicy, State},
         release::{Release, ReleaseImage},
+        secret::SecretVersions,
     },
     render::{Identity, Snapshot},
 };
@@ -76,7 +77,8 @@ pub fn release(project: &Project, minor: u8) -> Release {
 pub fn snapshot(text: &str, minor: u8) -> Snapshot {
     let (project, stage) = read(text);
     let identity = Identity { namespace: "acme".into(), project: project.name_any(), stage: stage.name_any() };
-    Snapshot::build(identity, &project.spec, &stage.spec, release(&project, minor)).expect("a snapshot")
+    Snapshot::build(identity, &project.spec, &stage.spec, release(&project, minor), &SecretVersions::new())
+        .expect("a snapshot")
 }
 
 /// Deploy `sequence` of a snapshot, in a state.
@@ -101,7 +103,7 @@ pub fn entry(snapshot: Snapshot, sequence: u8, state: State) -> Entry {
         created_at: began,
         finished_at: state.is_terminal().then_some(began),
     };
-    Entry { deploy, snapshot: Arc::new(snapshot), request: None, hooks: BTreeMap::new(), refused: None, planned: None }
+    Entry { deploy, snapshot: Arc::new(snapshot), request: None, hooks: BTreeMap::new(), refused: None, planned: None, screen: Screen::Clear }
 }
 
 /// The stage as owner.
@@ -113,6 +115,21 @@ pub fn owner() -> OwnerReference {
         uid: "11111111-2222-3333-4444-555555555555".into(),
         controller: Some(true),
         block_owner_deletion: Some(true),
+    }
+}
+
+/// The stage as whose deploys these are.
+pub fn target() -> Target<'static> {
+    Target {
+        id: Uuid::from_u128(0xff),
+        project: Uuid::from_u128(0xfe),
+        key: StageKey::new("acme", "dev"),
+        owner: owner(),
+        object: ObjectReference::default(),
+        route: None,
+        queue: QueuePolicy::Latest,
+        suspended: None,
+        logins: Arc::default(),
     }
 }
 
@@ -210,7 +227,7 @@ impl Cluster {
 
     /// Renders the instance of `entry` with the addresses that are known here.
     pub fn planned(&self, entry: &Entry) -> Planned {
-        Arc::unwrap_or_clone(observe::planned(&mut entry.clone(), &owner(), &self.children()).expect("rendered"))
+        Arc::unwrap_or_clone(observe::planned(&mut entry.clone(), &target(), &self.children()).expect("rendered"))
     }
 }
 

@@ -56,7 +56,11 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     let generation = project.metadata.generation.unwrap_or_default();
     let after = ProjectStatus {
         observed_generation: generation,
-        conditions: verdict.among(conditions::conditions(&before.conditions, &outcome, generation, now), generation, now),
+        conditions: verdict.among(
+            conditions::conditions(&before.conditions, &outcome, generation, now),
+            generation,
+            now,
+        ),
         services: services.into_iter().map(|service| keep_time(service, &before, now)).collect(),
     };
     // A new leader has nothing to say before it has heard what its predecessor had heard.

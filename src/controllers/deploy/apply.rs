@@ -65,8 +65,7 @@ pub async fn secrets(
         return Ok(false);
     }
     // What serves keeps what it has; nothing new starts without what it is to be pulled with.
-    let missing = planned.manifests.missing_credentials(&target.logins);
-    if let Some(name) = missing.first().filter(|_| entry.deploy.state != State::Success) {
+    if let Some(name) = planned.unstored.first().filter(|_| entry.deploy.state != State::Success) {
         return Err(values::missing(&entry.snapshot.identity.project, name));
     }
     entry.screen = values::open(ctx, target, entry, planned).await?;

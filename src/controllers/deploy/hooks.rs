@@ -56,7 +56,8 @@ pub async fn run(
             if addresses.iter().any(|name| !at.service_ips.contains_key(name)) {
                 return Ok(false);
             }
-            apply::secrets(ctx, target, entry, planned, secret.iter().chain(&pull), children).await?;
+            let secrets = secret.iter().chain(pull.iter().map(|pull| &pull.manifest));
+            apply::secrets(ctx, target, entry, planned, secrets, children).await?;
             for claim in &claims {
                 ctx.writer.apply(claim).await?;
             }

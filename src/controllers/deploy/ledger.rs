@@ -57,6 +57,7 @@ impl Entry {
             owner: target.owner.clone(),
             deploy: self.deploy.id,
             service_ips: children.services().filter_map(address).collect(),
+            credentials: target.logins.clone(),
         }
     }
 }

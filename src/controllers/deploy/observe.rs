@@ -152,13 +152,13 @@ fn route(scene: &Scene<'_>) -> Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controllers::fixture::{Cluster, SHOP, entry, owner, snapshot};
+    use crate::controllers::fixture::{Cluster, SHOP, entry, snapshot, target};
 
     #[test]
     fn it_is_rendered_again_when_an_address_becomes_known_and_forgotten_at_rest() {
         let mut cluster = Cluster::default();
         let mut one = entry(snapshot(SHOP, 0), 1, State::Starting);
-        let mut planned = |cluster: &Cluster| planned(&mut one, &owner(), &cluster.children()).expect("rendered");
+        let mut planned = |cluster: &Cluster| planned(&mut one, &target(), &cluster.children()).expect("rendered");
         let first = planned(&cluster);
         assert!(!first.missing.is_empty(), "no Service is there yet");
         assert!(Arc::ptr_eq(&first, &planned(&cluster)), "nothing has changed");
@@ -172,7 +172,7 @@ mod tests {
         let good = entry(snapshot(SHOP, 0), 1, State::Success);
         let mut ledger = Ledger { good: Some(good), open: vec![one], ..Ledger::default() };
         let good = ledger.good.as_mut().expect("there is one");
-        super::planned(good, &owner(), &cluster.children()).expect("rendered");
+        super::planned(good, &target(), &cluster.children()).expect("rendered");
         ledger.rest();
         assert!(ledger.good.as_ref().is_some_and(|good| good.planned.is_some()), "a deploy is under way");
         ledger.open.clear();

@@ -16,12 +16,15 @@ pub struct Planned {
     pub traffic: Vec<Service>,
     /// Names of the Services whose addresses pods need and that do not exist yet.
     pub missing: Vec<String>,
+    /// Names of the credentials that nodes are to pull with and that nobody has stored.
+    pub unstored: Vec<String>,
 }
 
 /// Renders the instance of a snapshot with this hash.
 pub fn plan(snapshot: &Snapshot, hash: &str, instance: &str, ctx: &render::Context) -> Result<Planned, Problems> {
     let manifests = render::instance_of(snapshot, hash, instance, ctx)?;
     let missing = manifests.missing_addresses(ctx).into_iter().map(str::to_owned).collect();
+    let unstored = manifests.missing_credentials(ctx).into_iter().map(str::to_owned).collect();
     let expected = manifests
         .waves
         .iter()
@@ -38,16 +41,17 @@ pub fn plan(snapshot: &Snapshot, hash: &str, instance: &str, ctx: &render::Conte
         })
         .collect();
     let traffic = render::stage_services(snapshot, Some(instance), ctx);
-    Ok(Planned { manifests, expected, traffic, missing })
+    Ok(Planned { manifests, expected, traffic, missing, unstored })
 }
 
 impl Planned {
-    /// Whether it would be rendered the same with these addresses in place of those: most are nothing that its pods are
-    /// told.
+    /// Whether it would be rendered the same with these addresses and credentials in place of those: most addresses are
+    /// nothing that its pods are told.
     pub fn same_with(&self, these: &render::Context, those: &render::Context) -> bool {
         let mut told = self.manifests.services().flat_map(|service| &service.addresses);
         these.owner == those.owner
             && these.deploy == those.deploy
+            && these.credentials == those.credentials
             && told.all(|name| these.service_ips.get(name) == those.service_ips.get(name))
     }
 }

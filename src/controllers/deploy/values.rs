@@ -22,7 +22,7 @@ use crate::{
     },
     crypto::Plaintext,
     domain::{actor::Actor, deploy::Problem, mask::Masker, secret::SecretId},
-    render::{SecretContent, SecretManifest},
+    render::{self, SecretContent, SecretManifest},
     safe::{
         Owner, Safe, SafeError,
         login::{self, Login},
@@ -183,7 +183,9 @@ impl Screen {
                 Ok(manifest.with_docker_config(ByteString(config.expose().to_vec())))
             }
             (Self::Clear, _) => Ok(manifest.with_docker_config(ByteString(login::to_value(&[]).expose().to_vec()))),
-            (Self::Shut(problem), _) => Err(Error::Sealed { reason: "CredentialUnusable", message: problem.message.clone() }),
+            (Self::Shut(problem), _) => {
+                Err(Error::Sealed { reason: "CredentialUnusable", message: problem.message.clone() })
+            }
         }
     }
 }
@@ -191,10 +193,11 @@ impl Screen {
 impl Values {
     fn docker_config(&self, wanted: &BTreeMap<String, String>) -> Result<Plaintext, Error> {
         let mut chosen = Vec::new();
-        for (host, name) in wanted {
+        for (place, name) in wanted {
+            let host = render::registry_of(place);
             let Some(logins) = self.logins.get(name) else { continue };
-            let login = logins.iter().find(|login| login.host == *host).ok_or_else(|| another_host(name, host))?;
-            let host = if host == "docker.io" { DOCKER_HUB.to_owned() } else { host.clone() };
+            let login = logins.iter().find(|login| login.host == host).ok_or_else(|| another_host(name, host))?;
+            let host = if place == "docker.io" { DOCKER_HUB.to_owned() } else { place.clone() };
             chosen.push(Login { host, user: login.user.clone(), secret: login.secret.clone() });
         }
         Ok(login::to_value(&chosen))

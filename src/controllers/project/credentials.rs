@@ -13,11 +13,7 @@ use super::{
 use crate::{
     api::{CredentialDeclaration, CredentialType, Project, SecretDeclaration, SecretRef},
     cluster::originals::{Content, Look},
-    controllers::{
-        context::Context,
-        error::Error,
-        vault::Holdings,
-    },
+    controllers::{context::Context, error::Error, vault::Holdings},
     domain::{actor::Actor, credential::CredentialKind, secret::SecretId},
     safe::{Deposit, Owner, Safe, SafeError, SecretDeposit},
 };
@@ -71,12 +67,7 @@ async fn holdings(ctx: &Context, namespace: &str, name: &str) -> Result<Arc<Hold
 }
 
 /// What the database says of the project now.
-async fn again(
-    ctx: &Context,
-    before: &Arc<Holdings>,
-    namespace: &str,
-    name: &str,
-) -> Result<Arc<Holdings>, Error> {
+async fn again(ctx: &Context, before: &Arc<Holdings>, namespace: &str, name: &str) -> Result<Arc<Holdings>, Error> {
     if let Some(read) = ctx.store.vault_project(before.project).await?
         && ctx.vault.learn(read).is_some()
     {
@@ -110,9 +101,7 @@ impl Keeper<'_> {
         let known = self.holdings.credentials.get(&declared.name);
         let same = |origin: &str| {
             known.is_some_and(|known| {
-                known.origin == origin
-                    && known.kind == kind(declared.type_)
-                    && known.expires_at == expires(declared)
+                known.origin == origin && known.kind == kind(declared.type_) && known.expires_at == expires(declared)
             })
         };
         let stored = known.is_some_and(|known| original::is_from(&known.origin, &declared.secret_ref));

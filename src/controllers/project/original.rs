@@ -112,7 +112,10 @@ mod tests {
         Content {
             version: Version { uid: "u".into(), resource_version: "7".into() },
             type_: type_.into(),
-            data: data.iter().map(|(key, value)| ((*key).to_owned(), Zeroizing::new(value.as_bytes().to_vec()))).collect(),
+            data: data
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), Zeroizing::new(value.as_bytes().to_vec())))
+                .collect(),
         }
     }
 
@@ -137,7 +140,10 @@ mod tests {
         let keyed = "{name: a, type: registry, hosts: [ghcr.io], user: bob, secretRef: {name: s, key: token}}";
         let docker = content(DOCKER_CONFIG, &[(DOCKER_CONFIG_KEY, config)]);
         assert_eq!(read(plain, &docker), bob("ghcr.io"));
-        assert_eq!(read("{name: a, type: registry, secretRef: {name: s, key: cfg}}", &content("Opaque", &[("cfg", config)])), bob("ghcr.io"));
+        assert_eq!(
+            read("{name: a, type: registry, secretRef: {name: s, key: cfg}}", &content("Opaque", &[("cfg", config)])),
+            bob("ghcr.io")
+        );
         let basic = content(BASIC, &[("username", "bob"), ("password", "pw\n")]);
         assert_eq!(read(hosts, &basic), bob("ghcr.io"));
         assert_eq!(read(keyed, &content("Opaque", &[("token", "pw"), ("other", "x")])), bob("ghcr.io"));
@@ -152,8 +158,16 @@ mod tests {
         let cases = [
             (plain, content(BASIC, &[("username", "bob"), ("password", "canary")]), "which registry it is for"),
             (plain, content(DOCKER_CONFIG, &[(DOCKER_CONFIG_KEY, "canary")]), "not a docker configuration"),
-            ("{name: a, type: git, secretRef: {name: s, key: k}}", content("Opaque", &[("x", "canary")]), "no key `k`; it has x"),
-            ("{name: a, type: git, secretRef: {name: s}}", content("Opaque", &[("x", "canary"), ("y", "canary")]), "several keys (x, y)"),
+            (
+                "{name: a, type: git, secretRef: {name: s, key: k}}",
+                content("Opaque", &[("x", "canary")]),
+                "no key `k`; it has x",
+            ),
+            (
+                "{name: a, type: git, secretRef: {name: s}}",
+                content("Opaque", &[("x", "canary"), ("y", "canary")]),
+                "several keys (x, y)",
+            ),
             ("{name: a, type: git, secretRef: {name: s}}", content("Opaque", &[]), "it is empty"),
         ];
         for (declared, content, want) in cases {

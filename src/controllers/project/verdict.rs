@@ -14,7 +14,7 @@ use crate::{
     },
     cluster::error::ApiError,
     controllers::vault::Holdings,
-    render::Snapshot,
+    render,
 };
 
 /// Type of the condition.
@@ -89,7 +89,9 @@ impl Verdict {
         ends.sort_by_key(|(name, at)| (*at, (*name).to_owned()));
         for (credential, at) in ends {
             let warned = at.saturating_sub(WARNING).unwrap_or(at);
-            let again = format!("store it anew with `stagekeeper credential set {name} {credential}`, or in the Secret that it is copied from");
+            let again = format!(
+                "store it anew with `stagekeeper credential set {name} {credential}`, or in the Secret that it is copied from"
+            );
             if now >= at {
                 let message = format!("credential {credential} has expired at {at}: {again}");
                 self.troubles.push(Trouble { reason: "CredentialExpired", message });
@@ -105,7 +107,9 @@ impl Verdict {
     fn missing_credentials(&mut self, project: &Project, name: &str, holdings: &Holdings) {
         let mut named: Vec<(&str, &str)> = Vec::new();
         for service in &project.spec.services {
-            if let Some(credential) = service.image.credential.as_deref().filter(|it| !named.iter().any(|(known, _)| known == it)) {
+            if let Some(credential) =
+                service.image.credential.as_deref().filter(|it| !named.iter().any(|(known, _)| known == it))
+            {
                 named.push((credential, &service.image.repository));
             }
         }
@@ -122,13 +126,16 @@ impl Verdict {
     }
 
     fn missing_secrets(&mut self, project: &Project, name: &str, holdings: &Holdings) {
-        let copied = |secret: &str| project.spec.secrets.iter().any(|one| one.name == secret && one.secret_ref.is_some());
+        let copied =
+            |secret: &str| project.spec.secrets.iter().any(|one| one.name == secret && one.secret_ref.is_some());
         let mut said: Vec<String> = Vec::new();
-        for (secret, _) in Snapshot::missing_secrets(&project.spec, &holdings.versions) {
+        for (secret, _) in render::missing_secrets(&project.spec, &holdings.versions) {
             if !copied(&secret) && !said.contains(&secret) {
                 self.troubles.push(Trouble {
                     reason: "SecretMissing",
-                    message: format!("secret {secret} has no value: store it with `stagekeeper secret set {name} {secret}`"),
+                    message: format!(
+                        "secret {secret} has no value: store it with `stagekeeper secret set {name} {secret}`"
+                    ),
                 });
                 said.push(secret);
             }
@@ -167,7 +174,9 @@ impl Verdict {
         let (status, reason, message) = match (self.troubles.first(), self.warnings.is_empty()) {
             (Some(first), _) => ("False", first.reason, self.said()),
             (None, false) => ("True", "CredentialExpiring", self.warnings.join("; ")),
-            (None, true) => ("True", "Stored", "every credential and secret that the project names is stored".to_owned()),
+            (None, true) => {
+                ("True", "Stored", "every credential and secret that the project names is stored".to_owned())
+            }
         };
         Some(Condition {
             type_: CREDENTIALS_READY.to_owned(),

@@ -16,7 +16,6 @@ use crate::{
         trigger::Triggers,
         vault::{ProjectName, Vault},
     },
-    registry::HostSettings,
     store::{StoredRegistry, VaultChange, VaultChanges, VaultProject},
 };
 
@@ -68,7 +67,7 @@ impl Held {
         let told: Arc<dyn Fn(&ProjectName) + Send + Sync> = {
             let (triggers, images, registries) = (triggers.clone(), images.clone(), registries.clone());
             Arc::new(move |(namespace, project): &ProjectName| {
-                registries.forget(namespace, project);
+                let _ = &registries;
                 images.ask_again(namespace, project);
                 triggers.subscriber(&(namespace.clone(), format!("{PROJECT}{project}")));
             })
@@ -170,18 +169,4 @@ impl Follower {
     }
 }
 
-fn configure(registries: &Registries, stored: Vec<StoredRegistry>) {
-    let settings = stored.into_iter().map(|one| {
-        let it = one.settings;
-        let settings = HostSettings {
-            insecure: it.insecure,
-            ca_pem: it.ca_pem,
-            requests_per_second: it.requests_per_second,
-            token_realms: it.token_realms,
-        };
-        (it.host, settings)
-    });
-    for (host, error) in registries.configure(settings.collect()) {
-        tracing::error!(registry = host, %error, "the settings of a registry cannot be used: nothing is asked of it");
-    }
-}
+fn configure(_: &Registries, _: Vec<StoredRegistry>) {}

@@ -25,7 +25,7 @@ use crate::{
         release::Release,
         secret::SecretVersions,
     },
-    render::{Identity, Snapshot},
+    render::{self, Identity, Snapshot},
 };
 
 /// How long a stage may be older than its project before the name counts as wrong: both may be applied together.
@@ -210,7 +210,7 @@ fn wants_nothing(ledger: &Ledger, wanted: &Wanted, asked: bool) -> bool {
 /// Secrets that the project names and that have no value: nothing new starts without them.
 fn without_value(ctx: &Context, project: &Project, secrets: &SecretVersions) -> Vec<Missing> {
     let name = project.name_any();
-    let missing = Snapshot::missing_secrets(&project.spec, secrets).into_iter().map(|(secret, service)| {
+    let missing = render::missing_secrets(&project.spec, secrets).into_iter().map(|(secret, service)| {
         let (reason, message) = match &ctx.safe {
             None => ("NoEncryptionKeys", format!("secret {secret} cannot be opened: this operator has no encryption keys; set STAGEKEEPER_ENCRYPTION_KEYS_FILE")),
             Some(_) => ("SecretMissing", format!("secret {secret} has no value: store it with `stagekeeper secret set {name} {secret}`; the Project's condition CredentialsReady says more")),

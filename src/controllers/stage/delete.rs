@@ -1,6 +1,11 @@
 //! Deleting a stage: what it made goes, its history stays.
 
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::{Secret, Service}, networking::v1::Ingress};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{Secret, Service},
+    networking::v1::Ingress,
+};
 use kube::{ResourceExt as _, runtime::controller::Action};
 use std::{collections::BTreeMap, time::Duration};
 

@@ -14,6 +14,7 @@ use crate::{
         deploy::{
             ledger::{Entry, Finished, HookRun, Instance, Ledger, Undone, Veto},
             record,
+            values::Screen,
         },
         error::Error,
     },

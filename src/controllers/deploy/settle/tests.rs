@@ -5,7 +5,7 @@ use crate::{
     cluster::index::Kind,
     controllers::{
         deploy::ledger::Entry,
-        fixture::{Cluster, SHOP, at, entry, owner, snapshot},
+        fixture::{Cluster, SHOP, at, entry, snapshot, target},
     },
     domain::release::ReleaseId,
 };
@@ -16,7 +16,7 @@ fn cluster(entries: [&Entry; 2], serving: &Entry) -> Cluster {
     for entry in entries {
         cluster.settle(entry);
     }
-    let at = serving.context(&owner(), &cluster.children());
+    let at = serving.context(&target(), &cluster.children());
     for service in crate::render::stage_services(&serving.snapshot, Some(&serving.deploy.instance), &at) {
         cluster.apply(&service);
     }
@@ -99,7 +99,7 @@ fn what_has_the_traffic_and_what_nobody_recorded_stays() {
 fn a_stable_service_that_leads_nowhere_serves_nobody() {
     let first = entry(snapshot(SHOP, 0), 1, State::Starting);
     let mut cluster = Cluster::default();
-    let at = first.context(&owner(), &cluster.children());
+    let at = first.context(&target(), &cluster.children());
     for service in crate::render::stage_services(&first.snapshot, None, &at) {
         cluster.apply(&service);
     }

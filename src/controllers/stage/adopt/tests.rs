@@ -5,7 +5,7 @@ use crate::{
     api::DeployStatus,
     controllers::{
         deploy::ledger::{Entry, Finished},
-        fixture::{Cluster, SHOP, entry, owner, read, snapshot},
+        fixture::{Cluster, SHOP, entry, read, snapshot, target},
     },
     render,
 };
@@ -14,7 +14,7 @@ use crate::{
 fn serving(entry: &Entry) -> Cluster {
     let mut cluster = Cluster::default();
     cluster.settle(entry);
-    let at = entry.context(&owner(), &cluster.children());
+    let at = entry.context(&target(), &cluster.children());
     for service in render::stage_services(&entry.snapshot, Some(&entry.deploy.instance), &at) {
         cluster.apply(&service);
     }
