@@ -84,7 +84,7 @@ impl Seal {
                     expires_at: None,
                     actor: Actor::Controller,
                 };
-                before.put(owner, &deposit).await
+                before.put(owner, &deposit).await.map(|_| ())
             }
         };
         let names = (0..self.rows).map(|number| format!("credential-{number}"));

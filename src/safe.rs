@@ -6,15 +6,18 @@
 mod canary;
 pub mod login;
 mod rotate;
+mod secrets;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 pub use self::{
     canary::{Checked, Verified},
     rotate::Rotated,
+    secrets::SecretDeposit,
 };
 use crate::{
     crypto::{self, KeyId, Keyring, OpenError, Place, Plaintext, SealError, Wrapping as _},
@@ -23,11 +26,14 @@ use crate::{
         clock::{Clock, Ids},
         credential::CredentialKind,
     },
-    store::{Class, CredentialUse, NewCredential, Store, StoreError},
+    store::{Class, CredentialUse, NewCredential, SealedCredential, SealedTable, Store, StoreError},
 };
 
 /// How often a value is sealed anew because somebody else wrote the same credential at the same moment.
 const TRIES: usize = 5;
+
+/// What a value was opened for that another one was compared with.
+const WHAT_COMPARED: &str = "compare";
 
 /// Sealed values in Postgres, with the keys to them. Cheap to clone.
 #[derive(Clone)]
@@ -67,6 +73,15 @@ pub struct Deposit<'a> {
     pub actor: Actor,
 }
 
+/// What became of a value that was put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It was there already: nothing was written, but where it came from if that is another place now.
+    Same,
+    /// It is stored as this version, the first or one more than the one before.
+    Changed(i64),
+}
+
 /// Why the safe did not do what it was asked. No text of these holds anything of a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SafeError {
@@ -74,16 +89,20 @@ pub enum SafeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A value was not sealed.
-    #[error("credential {name} cannot be sealed: {error}")]
+    #[error("{what} {name} cannot be sealed: {error}")]
     Seal {
+        /// What it is the value of.
+        what: &'static str,
         /// Its name.
         name: String,
         /// Why.
         error: SealError,
     },
     /// A value was not opened.
-    #[error("credential {name} cannot be opened: {error}")]
+    #[error("{what} {name} cannot be opened: {error}")]
     Open {
+        /// What it is the value of.
+        what: &'static str,
         /// Its name.
         name: String,
         /// Why.
@@ -135,26 +154,42 @@ impl Safe {
         self.keys.ids()
     }
 
-    /// Puts a value in, in place of the one that has the name.
+    /// Puts a value in, in place of the one that has the name. One that is stored already with the same kind, registries
+    /// and expiry is not written again.
     ///
     /// # Errors
     /// When it is too long, or the database is away.
-    pub async fn put(&self, owner: &Owner<'_>, deposit: &Deposit<'_>) -> Result<(), SafeError> {
+    pub async fn put(&self, owner: &Owner<'_>, deposit: &Deposit<'_>) -> Result<Kept, SafeError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let slot = self.store.credential_slot(owner.project, deposit.name).await?;
+            let known = self.store.credentials_sealed(owner.project, &[deposit.name]).await?.pop();
+            if let Some(known) = &known
+                && self.is_same(owner, deposit, known).await?
+            {
+                let (actor, now) = (&deposit.actor, self.clock.now());
+                if known.origin == deposit.origin
+                    || self.store.credential_origin_put(known.slot, &deposit.origin, actor, now).await?
+                {
+                    return Ok(Kept::Same);
+                }
+            }
+            let slot = match known {
+                Some(known) => Some(known.slot),
+                None => self.store.credential_slot(owner.project, deposit.name).await?,
+            };
             let id = slot.map_or_else(|| self.ids.next(), |slot| slot.id);
             let version = slot.map_or(1, |slot| slot.version + 1);
             let place = place(owner, deposit.name, id, version);
             let sealed = crypto::seal(&*self.keys, &place, deposit.value.expose()).await;
+            let unsealed = |error| SafeError::Seal { what: "credential", name: deposit.name.to_owned(), error };
             let new = NewCredential {
                 id,
                 project: owner.project,
                 name: deposit.name.to_owned(),
                 kind: deposit.kind,
                 version,
-                sealed: sealed.map_err(|error| SafeError::Seal { name: deposit.name.to_owned(), error })?,
+                sealed: sealed.map_err(unsealed)?,
                 hosts: deposit.hosts.clone(),
                 origin: deposit.origin.clone(),
                 expires_at: deposit.expires_at,
@@ -162,7 +197,7 @@ impl Safe {
             };
             match self.store.credential_put(&new, self.clock.now()).await {
                 Err(error) if error.class() == Class::Conflict && tries < TRIES => {}
-                done => return Ok(done?),
+                done => return Ok(done.map(|()| Kept::Changed(version))?),
             }
         }
     }
@@ -178,23 +213,78 @@ impl Safe {
         actor: &Actor,
         purpose: &str,
     ) -> Result<Option<Plaintext>, SafeError> {
-        let Some((slot, sealed)) = self.store.credential_sealed(owner.project, name).await? else {
-            return Ok(None);
-        };
-        let opened = crypto::open(&*self.keys, &place(owner, name, slot.id, slot.version), &sealed).await;
-        let value = opened.map_err(|error| SafeError::Open { name: name.to_owned(), error })?;
-        let used = CredentialUse {
-            credential: slot.id,
-            version: slot.version,
+        let taken = self.take_many(owner, &[name], actor, purpose).await?;
+        Ok(taken.into_iter().flatten().map(|(_, value)| value).next())
+    }
+
+    /// Takes values out with their versions, in the order of their names, and records by whom and what for before giving any
+    /// away. None for what there is not.
+    ///
+    /// # Errors
+    /// When one does not open, or the database is away.
+    pub async fn take_many(
+        &self,
+        owner: &Owner<'_>,
+        names: &[&str],
+        actor: &Actor,
+        purpose: &str,
+    ) -> Result<Vec<Option<(i64, Plaintext)>>, SafeError> {
+        let sealed = self.store.credentials_sealed(owner.project, names).await?;
+        let mut taken = Vec::with_capacity(names.len());
+        let mut uses = Vec::with_capacity(names.len());
+        for name in names {
+            let Some(one) = sealed.iter().find(|one| one.name == *name) else {
+                taken.push(None);
+                continue;
+            };
+            let opened = self.opened(owner, one).await;
+            let value =
+                opened.map_err(|error| SafeError::Open { what: "credential", name: one.name.clone(), error })?;
+            uses.push(self.used(one, actor, purpose));
+            taken.push(Some((one.slot.version, value)));
+        }
+        if !uses.is_empty() {
+            self.store.credential_uses_append(&uses).await?;
+        }
+        Ok(taken)
+    }
+
+    /// Whether a deposit is what is stored. What does not open is not: it is written over.
+    async fn is_same(
+        &self,
+        owner: &Owner<'_>,
+        deposit: &Deposit<'_>,
+        known: &SealedCredential,
+    ) -> Result<bool, SafeError> {
+        // Postgres keeps microseconds.
+        let instant = |at: Option<Timestamp>| at.map(Timestamp::as_microsecond);
+        let described = known.kind == deposit.kind
+            && known.hosts == deposit.hosts
+            && instant(known.expires_at) == instant(deposit.expires_at);
+        if !described {
+            return Ok(false);
+        }
+        let Ok(value) = self.opened(owner, known).await else { return Ok(false) };
+        self.store.credential_uses_append(&[self.used(known, &deposit.actor, WHAT_COMPARED)]).await?;
+        Ok(value.expose().ct_eq(deposit.value.expose()).into())
+    }
+
+    async fn opened(&self, owner: &Owner<'_>, one: &SealedCredential) -> Result<Plaintext, OpenError> {
+        crypto::open(&*self.keys, &place(owner, &one.name, one.slot.id, one.slot.version), &one.sealed).await
+    }
+
+    fn used(&self, one: &SealedCredential, actor: &Actor, purpose: &str) -> CredentialUse {
+        CredentialUse {
+            credential: one.slot.id,
+            version: one.slot.version,
             actor: actor.to_string(),
             purpose: purpose.to_owned(),
             at: self.clock.now(),
-        };
-        self.store.credential_uses_append(&[used]).await?;
-        Ok(Some(value))
+        }
     }
 }
 
 fn place<'a>(owner: &Owner<'a>, name: &'a str, id: Uuid, version: i64) -> Place<'a> {
-    Place { table: "credentials", id, namespace: owner.namespace, project: owner.name, name, version }
+    let (namespace, project) = (owner.namespace, owner.name);
+    Place { table: SealedTable::Credentials.name(), id, namespace, project, name, version }
 }

@@ -17,26 +17,34 @@ mod instances;
 mod logs;
 mod migrate;
 mod projects;
+mod registries;
 mod releases;
+mod sealed;
+mod secrets;
 mod settings;
 mod stages;
 mod text;
+mod uses;
+mod vault;
 mod vetoes;
 
 pub use audit::{AuditBreak, AuditEntry, AuditVerdict, NewAuditEntry};
 pub use connect::{ConnectOptions, Store};
-pub use credentials::{Credential, CredentialSlot, CredentialUse, NewCredential};
+pub use credentials::{Credential, CredentialSlot, CredentialUse, NewCredential, SealedCredential};
 pub use deploys::{
     Adopted, Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage,
     NewDeploy, Place, StoredDeploy, StoredTransition, TargetState, time_in_states,
 };
-pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, WrappedRow};
+pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
 pub use hooks::{HookRun, HookStart};
 pub use instances::{Instance, InstanceChange, InstanceStatus};
 pub use logs::{LogFilter, LogLevel, LogLine, StoredLine};
 pub use migrate::{MIGRATIONS, MigrationState, MigrationStatus, Migrations};
 pub use projects::Project;
+pub use registries::{RegistrySettings, StoredRegistry};
+pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, SecretUse};
 pub use settings::Settings;
 pub use stages::{NewStage, Target};
+pub use vault::{VaultChange, VaultChanges, VaultCredential, VaultProject, VaultSecret};
 pub use vetoes::{NewVeto, Veto};

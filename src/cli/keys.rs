@@ -138,8 +138,8 @@ async fn verify(safe: &Safe, out: &mut dyn Write) -> Result<(), Failure> {
         writeln!(out, "key {id} has not been used yet")?;
     }
     let verified = safe.verify().await?;
-    for (id, error) in &verified.broken {
-        writeln!(out, "value {id}: {error}")?;
+    for (called, error) in &verified.broken {
+        writeln!(out, "{called}: {error}")?;
     }
     writeln!(out, "{} of {} values open", verified.of - verified.broken.len() as u64, verified.of)?;
     if verified.broken.is_empty() { Ok(()) } else { Err(Failure::Told(Code::Failed)) }

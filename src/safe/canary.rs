@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Safe, SafeError};
 use crate::{
     crypto::{self, KeyId, OpenError, Place, WrapError},
-    store::EncryptionKey,
+    store::{EncryptionKey, SealedRow, SealedTable},
 };
 
 /// What is sealed as a canary: its content does not matter.
@@ -25,8 +25,8 @@ pub struct Checked {
 pub struct Verified {
     /// How many values there are.
     pub of: u64,
-    /// Those that do not open, and why.
-    pub broken: Vec<(Uuid, OpenError)>,
+    /// Those that do not open: which, in words, and why.
+    pub broken: Vec<(String, OpenError)>,
 }
 
 /// Rows that are read with one statement.
@@ -39,26 +39,29 @@ impl Safe {
     /// When the database is away. What does not open is no error here, but found.
     pub async fn verify(&self) -> Result<Verified, SafeError> {
         let mut verified = Verified { of: 0, broken: Vec::new() };
-        let mut after = None;
-        loop {
-            let rows = self.store.sealed_list(after, BATCH).await?;
-            let Some(last) = rows.last() else { return Ok(verified) };
-            after = Some(last.id);
-            for row in &rows {
-                verified.of += 1;
-                let place = Place {
-                    table: "credentials",
-                    id: row.id,
-                    namespace: &row.namespace,
-                    project: &row.project,
-                    name: &row.name,
-                    version: row.version,
-                };
-                if let Err(error) = crypto::open(&*self.keys, &place, &row.sealed).await {
-                    verified.broken.push((row.id, error));
+        for table in SealedTable::ALL {
+            let mut after = None;
+            loop {
+                let rows = self.store.sealed_list(table, after, BATCH).await?;
+                let Some(last) = rows.last() else { break };
+                after = Some(last.id);
+                for row in &rows {
+                    verified.of += 1;
+                    let place = Place {
+                        table: table.name(),
+                        id: row.id,
+                        namespace: &row.namespace,
+                        project: &row.project,
+                        name: &row.name,
+                        version: row.version,
+                    };
+                    if let Err(error) = crypto::open(&*self.keys, &place, &row.sealed).await {
+                        verified.broken.push((called(row), error));
+                    }
                 }
             }
         }
+        Ok(verified)
     }
 
     /// Opens the canary of every key that is both known and at hand.
@@ -99,7 +102,11 @@ impl Safe {
             return Ok(checked);
         }
         let sealed = crypto::seal(&*self.keys, &place(self.primary()), CANARY).await;
-        let canary = sealed.map_err(|error| SafeError::Seal { name: self.primary().to_string(), error })?;
+        let canary = sealed.map_err(|error| SafeError::Seal {
+            what: "the canary of key",
+            name: self.primary().to_string(),
+            error,
+        })?;
         if self.store.encryption_key_add(&canary, self.clock.now()).await? {
             tracing::info!(key = %self.primary(), "a key is used for the first time");
         }
@@ -111,7 +118,8 @@ impl Safe {
         match opened {
             Ok(_) => Ok(()),
             Err(OpenError::Wrap(WrapError::Unavailable(why))) => {
-                Err(SafeError::Open { name: key.id.to_string(), error: OpenError::Wrap(WrapError::Unavailable(why)) })
+                let error = OpenError::Wrap(WrapError::Unavailable(why));
+                Err(SafeError::Open { what: "the canary of key", name: key.id.to_string(), error })
             }
             Err(error) => Err(SafeError::WrongKey { key: key.id.clone(), error }),
         }
@@ -120,4 +128,14 @@ impl Safe {
 
 fn place(id: &KeyId) -> Place<'_> {
     Place { table: "encryption_keys", id: Uuid::nil(), namespace: "", project: "", name: id.as_str(), version: 1 }
+}
+
+/// A row as people know it.
+fn called(row: &SealedRow) -> String {
+    let what = match (row.table, row.name.split_once('/')) {
+        (SealedTable::SecretVersions, Some(("", name))) => format!("secret {name}"),
+        (SealedTable::SecretVersions, Some((service, name))) => format!("secret {name} of service {service}"),
+        _ => format!("credential {}", row.name),
+    };
+    format!("{what} of project {}/{}, version {}", row.namespace, row.project, row.version)
 }

@@ -1,9 +1,9 @@
 //! Bringing every row under the primary key.
 
-use super::{Safe, SafeError};
+use super::{Safe, SafeError, TRIES};
 use crate::{
     crypto::{KeyId, OpenError, Wrapping as _},
-    store::{Retirement, WrappedRow},
+    store::{Class, Retirement, SealedTable, WrappedRow},
 };
 
 /// Rows that are read and written with one statement each.
@@ -33,18 +33,20 @@ impl Safe {
         let mut rotated = Rotated { done: 0, of: u64::try_from(of).unwrap_or_default() };
         told(rotated);
         for key in others {
-            let mut after = None;
-            loop {
-                let rows = self.store.wrapped_list(&key.id, after, BATCH).await?;
-                let Some(last) = rows.last() else { break };
-                after = Some(last.id);
-                let mut wrapped = Vec::with_capacity(rows.len());
-                for row in rows {
-                    let bytes = self.rewrapped(&row).await?;
-                    wrapped.push((row, bytes));
+            for table in SealedTable::ALL {
+                let mut after = None;
+                loop {
+                    let rows = self.store.wrapped_list(table, &key.id, after, BATCH).await?;
+                    let Some(last) = rows.last() else { break };
+                    after = Some(last.id);
+                    let mut wrapped = Vec::with_capacity(rows.len());
+                    for row in rows {
+                        let bytes = self.rewrapped(&row).await?;
+                        wrapped.push((row, bytes));
+                    }
+                    rotated.done += self.replace(table, &primary, &wrapped).await?;
+                    told(rotated);
                 }
-                rotated.done += self.store.wrapped_replace(&primary, &wrapped).await?;
-                told(rotated);
             }
         }
         Ok(rotated)
@@ -58,9 +60,22 @@ impl Safe {
         Ok(self.store.encryption_key_retire(key, self.clock.now()).await?)
     }
 
+    /// Stores a batch. Who writes some of its rows at the same moment may be let first: a row that is another one by then
+    /// is left alone.
+    async fn replace(&self, table: SealedTable, key: &KeyId, rows: &[(WrappedRow, Vec<u8>)]) -> Result<u64, SafeError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.store.wrapped_replace(table, key, rows).await {
+                Err(error) if error.class() == Class::Conflict && tries < TRIES => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
     async fn rewrapped(&self, row: &WrappedRow) -> Result<Vec<u8>, SafeError> {
         let wrapped = self.keys.rewrap(&row.wrapped).await;
-        let named = |error| SafeError::Open { name: row.id.to_string(), error: OpenError::Wrap(error) };
+        let named = |error| SafeError::Open { what: "row", name: row.id.to_string(), error: OpenError::Wrap(error) };
         Ok(wrapped.map_err(named)?.bytes)
     }
 }

@@ -73,6 +73,25 @@ pub struct CredentialSlot {
     pub version: i64,
 }
 
+/// A credential with its value, sealed, and what that is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedCredential {
+    /// Its name among the project's.
+    pub name: String,
+    /// Its identity and version.
+    pub slot: CredentialSlot,
+    /// What it is for.
+    pub kind: CredentialKind,
+    /// The registries that it is for.
+    pub hosts: Vec<String>,
+    /// Where its value came from.
+    pub origin: String,
+    /// When it stops to be accepted, as far as anybody knows.
+    pub expires_at: Option<Timestamp>,
+    /// Its value.
+    pub sealed: Sealed,
+}
+
 /// That a credential was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialUse {
@@ -142,26 +161,32 @@ impl Store {
         rows.into_iter().map(Credential::try_from).collect()
     }
 
-    /// The sealed value of a credential, with what it is bound to.
-    pub async fn credential_sealed(
-        &self,
-        project: Uuid,
-        name: &str,
-    ) -> Result<Option<(CredentialSlot, Sealed)>, StoreError> {
-        let row = sqlx::query!(
-            r#"SELECT id, version, key_id AS "key_id!", wrapped_key AS "wrapped_key!", body AS "body!"
-               FROM credentials WHERE project_id = $1 AND name = $2 AND deleted_at IS NULL"#,
+    /// The sealed values of these credentials, with what each is bound to; names that the project has not are left out.
+    pub async fn credentials_sealed(&self, project: Uuid, names: &[&str]) -> Result<Vec<SealedCredential>, StoreError> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let rows = sqlx::query!(
+            r#"SELECT id, name, kind, version, hosts, origin, expires_at AS "expires_at: SqlTimestamp", key_id AS "key_id!",
+                      wrapped_key AS "wrapped_key!", body AS "body!"
+               FROM credentials WHERE project_id = $1 AND name = ANY($2) AND deleted_at IS NULL"#,
             project,
-            name
+            &names
         )
-        .fetch_optional(&self.pool)
+        .fetch_all(&self.pool)
         .await
         .map_err(|error| self.fault(error))?;
-        row.map(|row| {
+        let rows = rows.into_iter().map(|row| {
             let wrapped = Wrapped { key: key_id(&row.key_id)?, bytes: row.wrapped_key };
-            Ok((CredentialSlot { id: row.id, version: row.version }, Sealed { wrapped, body: row.body }))
-        })
-        .transpose()
+            Ok(SealedCredential {
+                kind: row.kind.parse().map_err(|why| StoreError::corrupt("credential", &row.id, &why))?,
+                name: row.name,
+                slot: CredentialSlot { id: row.id, version: row.version },
+                hosts: row.hosts,
+                origin: row.origin,
+                expires_at: row.expires_at.map(SqlTimestamp::to_jiff),
+                sealed: Sealed { wrapped, body: row.body },
+            })
+        });
+        rows.collect()
     }
 
     /// The row that has a name, deleted or not.
@@ -226,6 +251,39 @@ impl Store {
         }
     }
 
+    /// Says where a value came from that is what it was: compare and set on the version, audited. False when the row was
+    /// written meanwhile.
+    pub async fn credential_origin_put(
+        &self,
+        slot: CredentialSlot,
+        origin: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "WITH put AS (
+                 UPDATE credentials SET origin = $3, updated_by = $4
+                 WHERE id = $1 AND version = $2 AND deleted_at IS NULL AND leads($5, $6)
+                 RETURNING id, project_id, name, version
+             )
+             INSERT INTO audit_log (at, actor, action, subject, details)
+             SELECT $7, $4, 'credential.origin', 'credential/' || id,
+                    jsonb_build_object('project', project_id, 'name', name, 'version', version, 'origin', $3::text)
+             FROM put",
+            slot.id,
+            slot.version,
+            origin,
+            actor.to_string(),
+            self.lease(),
+            self.epoch(),
+            now.to_sqlx() as SqlTimestamp
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        Ok(done.rows_affected() == 1)
+    }
+
     /// Deletes a credential: its value is gone at once, who had it and when stays. False when there is none.
     pub async fn credential_delete(
         &self,
@@ -255,36 +313,5 @@ impl Store {
         .await
         .map_err(|error| self.fault(error))?;
         Ok(done.rows_affected() == 1)
-    }
-
-    /// Records that credentials were opened, in one statement. What was purged meanwhile is left out.
-    pub async fn credential_uses_append(&self, uses: &[CredentialUse]) -> Result<(), StoreError> {
-        let ids: Vec<Uuid> = uses.iter().map(|one| one.credential).collect();
-        let versions: Vec<i64> = uses.iter().map(|one| one.version).collect();
-        let actors: Vec<String> = uses.iter().map(|one| one.actor.clone()).collect();
-        let purposes: Vec<String> = uses.iter().map(|one| one.purpose.clone()).collect();
-        let times: Vec<SqlTimestamp> = uses.iter().map(|one| one.at.to_sqlx()).collect();
-        sqlx::query!(
-            "WITH told AS (
-                 SELECT uses.* FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[])
-                     AS uses (credential_id, version, actor, purpose, at)
-                 JOIN credentials ON credentials.id = uses.credential_id
-             ), used AS (
-                 UPDATE credentials SET last_used_at = greatest(last_used_at, last.at)
-                 FROM (SELECT credential_id, max(at) AS at FROM told GROUP BY credential_id) AS last
-                 WHERE credentials.id = last.credential_id
-             )
-             INSERT INTO credential_uses (credential_id, version, actor, purpose, at)
-             SELECT credential_id, version, actor, purpose, at FROM told",
-            &ids,
-            &versions,
-            &actors,
-            &purposes,
-            &times as &[SqlTimestamp]
-        )
-        .execute(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))?;
-        Ok(())
     }
 }

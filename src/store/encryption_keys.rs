@@ -22,10 +22,32 @@ pub struct EncryptionKey {
     pub rows: i64,
 }
 
+/// A table whose rows hold sealed values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealedTable {
+    /// What Stagekeeper logs in with.
+    Credentials,
+    /// What workloads get, a row for each version.
+    SecretVersions,
+}
+
+impl SealedTable {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Credentials, Self::SecretVersions];
+
+    /// Its name, which is part of what its values are bound to.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::SecretVersions => "secret_versions",
+        }
+    }
+}
+
 /// A row whose data key is to be wrapped anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrappedRow {
-    /// The credential.
+    /// The row.
     pub id: Uuid,
     /// Its data key as it is wrapped now.
     pub wrapped: Wrapped,
@@ -34,13 +56,15 @@ pub struct WrappedRow {
 /// A sealed value with what it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedRow {
-    /// The credential.
+    /// Where it is.
+    pub table: SealedTable,
+    /// The row.
     pub id: Uuid,
     /// Namespace of its project.
     pub namespace: String,
     /// Name of its project.
     pub project: String,
-    /// Its name.
+    /// Its name; that of a secret is `SERVICE/NAME`, without a service for one that is for all.
     pub name: String,
     /// How many times it was written.
     pub version: i64,
@@ -93,7 +117,8 @@ impl Store {
             KeyRow,
             r#"SELECT id, canary_wrapped, canary_body, created_at AS "created_at: SqlTimestamp",
                       retired_at AS "retired_at: SqlTimestamp",
-                      (SELECT count(*) FROM credentials WHERE key_id = encryption_keys.id) AS "rows!"
+                      (SELECT count(*) FROM credentials WHERE key_id = encryption_keys.id)
+                          + (SELECT count(*) FROM secret_versions WHERE key_id = encryption_keys.id) AS "rows!"
                FROM encryption_keys ORDER BY created_at, id"#
         )
         .fetch_all(&self.pool)
@@ -132,10 +157,14 @@ impl Store {
         if found.is_none() {
             return Err(StoreError::not_found("encryption key", id));
         }
-        let rows = sqlx::query_scalar!(r#"SELECT count(*) AS "rows!" FROM credentials WHERE key_id = $1"#, id.as_str())
-            .fetch_one(&mut *work)
-            .await
-            .map_err(|error| self.fault(error))?;
+        let rows = sqlx::query_scalar!(
+            r#"SELECT (SELECT count(*) FROM credentials WHERE key_id = $1)
+                   + (SELECT count(*) FROM secret_versions WHERE key_id = $1) AS "rows!""#,
+            id.as_str()
+        )
+        .fetch_one(&mut *work)
+        .await
+        .map_err(|error| self.fault(error))?;
         if rows > 0 {
             return Ok(Retirement::InUse(rows));
         }
@@ -149,77 +178,5 @@ impl Store {
         .map_err(|error| self.fault(error))?;
         work.commit().await.map_err(|error| self.fault(error))?;
         Ok(Retirement::Done)
-    }
-
-    /// The next sealed values, in order of their ids.
-    pub async fn sealed_list(&self, after: Option<Uuid>, limit: i64) -> Result<Vec<SealedRow>, StoreError> {
-        let rows = sqlx::query!(
-            r#"SELECT credentials.id, projects.namespace, projects.name AS project, credentials.name, version,
-                      key_id AS "key_id!", wrapped_key AS "wrapped_key!", body AS "body!"
-               FROM credentials JOIN projects ON projects.id = project_id
-               WHERE key_id IS NOT NULL
-                 AND credentials.id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid)
-               ORDER BY credentials.id LIMIT $2"#,
-            after,
-            limit
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))?;
-        let rows = rows.into_iter().map(|row| {
-            let wrapped = Wrapped { key: key_id(&row.key_id)?, bytes: row.wrapped_key };
-            Ok(SealedRow {
-                id: row.id,
-                namespace: row.namespace,
-                project: row.project,
-                name: row.name,
-                version: row.version,
-                sealed: Sealed { wrapped, body: row.body },
-            })
-        });
-        rows.collect()
-    }
-
-    /// The next rows that this key wraps, in order of their ids.
-    pub async fn wrapped_list(
-        &self,
-        key: &KeyId,
-        after: Option<Uuid>,
-        limit: i64,
-    ) -> Result<Vec<WrappedRow>, StoreError> {
-        let rows = sqlx::query!(
-            r#"SELECT id, wrapped_key AS "wrapped_key!" FROM credentials
-               WHERE key_id = $1 AND id > coalesce($2, '00000000-0000-0000-0000-000000000000'::uuid)
-               ORDER BY id LIMIT $3"#,
-            key.as_str(),
-            after,
-            limit
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))?;
-        let row = |id, bytes| WrappedRow { id, wrapped: Wrapped { key: key.clone(), bytes } };
-        Ok(rows.into_iter().map(|found| row(found.id, found.wrapped_key)).collect())
-    }
-
-    /// Stores data keys under the key that they are wrapped by now, each only if it is still the one that was read: what
-    /// was written meanwhile is wrapped by its writer. One statement; says how many.
-    pub async fn wrapped_replace(&self, key: &KeyId, rows: &[(WrappedRow, Vec<u8>)]) -> Result<u64, StoreError> {
-        let ids: Vec<Uuid> = rows.iter().map(|(row, _)| row.id).collect();
-        let before: Vec<Vec<u8>> = rows.iter().map(|(row, _)| row.wrapped.bytes.clone()).collect();
-        let after: Vec<Vec<u8>> = rows.iter().map(|(_, bytes)| bytes.clone()).collect();
-        let done = sqlx::query!(
-            "UPDATE credentials SET key_id = $1, wrapped_key = new.after
-             FROM unnest($2::uuid[], $3::bytea[], $4::bytea[]) AS new (id, before, after)
-             WHERE credentials.id = new.id AND credentials.wrapped_key = new.before",
-            key.as_str(),
-            &ids,
-            &before,
-            &after
-        )
-        .execute(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))?;
-        Ok(done.rows_affected())
     }
 }

@@ -154,7 +154,7 @@ async fn a_newer_schema_does_not_stop_an_older_program() {
     assert_eq!(status.last().unwrap().state, MigrationState::Newer);
     let error = shop.migrate_down(0).await.unwrap_err();
     assert!(error.to_string().contains("newer version"), "{error}");
-    let undone = shop.migrate_down_with(&newer, 6).await.unwrap();
+    let undone = shop.migrate_down_with(&newer, 7).await.unwrap();
     assert_eq!(undone, ["migrations/9000_one_more.down.sql"]);
     let error = shop.migrate_down(8).await.unwrap_err();
     assert!(error.to_string().contains("there is no migration 8"), "{error}");

@@ -14,7 +14,7 @@ use stagekeeper::{
         credential::CredentialKind,
     },
     safe::{Deposit, Owner, Rotated, Safe, SafeError},
-    store::{Retirement, StoreError},
+    store::{Retirement, SealedTable, StoreError},
 };
 use uuid::Uuid;
 
@@ -76,7 +76,7 @@ async fn take(safe: &Safe, owner: &Owner<'_>, name: &str) -> Result<Option<Strin
 }
 
 fn unopened(name: &str, error: OpenError) -> SafeError {
-    SafeError::Open { name: name.to_owned(), error }
+    SafeError::Open { what: "credential", name: name.to_owned(), error }
 }
 
 /// Every row of every table of the schema, as text.
@@ -109,8 +109,9 @@ async fn what_goes_in_comes_out_and_is_remembered_without_its_value() {
             .fetch_all(&shop.sql)
             .await
             .unwrap();
-    let used = |version| (version, "controller".to_owned(), "test".to_owned());
-    assert_eq!(uses, [used(1), used(2)]);
+    let used = |version, actor: &str, purpose: &str| (version, actor.to_owned(), purpose.to_owned());
+    let compared = used(1, "user:jane", "compare");
+    assert_eq!(uses, [used(1, "controller", "test"), compared, used(2, "controller", "test")]);
     let told: Vec<_> = shop.audit_list(&format!("credential/{}", one.id), None, 10).await.unwrap();
     assert_eq!(told.iter().map(|entry| entry.entry.action.as_str()).collect::<Vec<_>>(), ["credential.put"; 2]);
 
@@ -286,10 +287,11 @@ async fn a_value_that_is_written_meanwhile_is_not_overwritten() {
     let both = safe(&shop, &ids, &format!("{},{}", new(), old()));
     both.ready().await.unwrap();
     let key = "2025".parse().unwrap();
-    let read = shop.wrapped_list(&key, None, 10).await.unwrap();
+    let read = shop.wrapped_list(SealedTable::Credentials, &key, None, 10).await.unwrap();
     put(&both, &owner(&shop), "ghcr", "newer").await;
     let stale: Vec<_> = read.into_iter().map(|row| (row, vec![1, 2, 3])).collect();
-    assert_eq!(shop.wrapped_replace(&"2026".parse().unwrap(), &stale).await, Ok(0));
+    let replaced = shop.wrapped_replace(SealedTable::Credentials, &"2026".parse().unwrap(), &stale).await;
+    assert_eq!(replaced, Ok(0));
     assert_eq!(take(&both, &owner(&shop), "ghcr").await, Ok(Some("newer".into())));
 }
 

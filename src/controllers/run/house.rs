@@ -17,10 +17,11 @@ const MONTHS_AHEAD: i32 = 2;
 /// How often log partitions are made and old ones dropped.
 const HOUSEKEEPING: Duration = Duration::from_hours(6);
 
-/// Finished deploys that one transaction of housekeeping deletes at most.
+/// Finished deploys, or records of uses, that one transaction of housekeeping deletes at most.
 const PRUNED_AT_ONCE: i64 = 1_000;
 
-/// Makes log partitions ahead of time, drops those that are too old, and deletes old deploys.
+/// Makes log partitions ahead of time, drops those that are too old, and deletes old deploys and old records of who opened
+/// what.
 pub(super) async fn keep_house(store: Store, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     while until_stopped(&stop, ticks.tick()).await.is_some() {
@@ -43,6 +44,10 @@ async fn house(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     }
     if all > 0 {
         tracing::info!(deploys = all, "deleted what is older than its retention");
+    }
+    let mut pruned = PRUNED_AT_ONCE.unsigned_abs();
+    while pruned == PRUNED_AT_ONCE.unsigned_abs() {
+        pruned = store.uses_prune(horizon, PRUNED_AT_ONCE).await?;
     }
     Ok(())
 }

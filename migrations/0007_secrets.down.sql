@@ -1,0 +1,12 @@
+DROP TRIGGER projects_change_tell ON projects;
+DROP TRIGGER projects_come_and_go_tell ON projects;
+DROP TRIGGER credentials_change_tell ON credentials;
+DROP TRIGGER credentials_put_tell ON credentials;
+DROP TABLE registries;
+DROP FUNCTION vault_tell_registries();
+DROP FUNCTION vault_tell_project();
+DROP INDEX credential_uses_by_age;
+DROP TABLE secret_uses;
+DROP TABLE secret_versions;
+DROP TABLE secrets;
+DROP FUNCTION vault_tell();

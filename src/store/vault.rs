@@ -1,0 +1,324 @@
+//! What there is in the safe, without any value: read whole at the start, then project by project as Postgres tells of
+//! changes.
+
+use std::{collections::HashMap, fmt, time::Duration};
+
+use jiff::Timestamp;
+use jiff_sqlx::Timestamp as SqlTimestamp;
+use sqlx::postgres::{PgListener, PgNotification};
+use uuid::Uuid;
+
+use super::{Project, Store, StoreError, secrets::secret_id};
+use crate::domain::{
+    credential::CredentialKind,
+    secret::{SecretId, SecretVersions},
+};
+
+/// What the triggers of the migrations tell on.
+const CHANNEL: &str = "stagekeeper_vault";
+
+/// A listener that heard nothing for so long asks whether it is still connected: a connection that ends without a word
+/// looks like one on which nothing happens.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// What a project has in the safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultProject {
+    /// Identity.
+    pub id: Uuid,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its credentials by name.
+    pub credentials: Vec<VaultCredential>,
+    /// Its secrets, those for all services first, by name.
+    pub secrets: Vec<VaultSecret>,
+}
+
+/// A credential, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultCredential {
+    /// Its name among the project's.
+    pub name: String,
+    /// Its identity.
+    pub id: Uuid,
+    /// How many times it was written.
+    pub version: i64,
+    /// What it is for.
+    pub kind: CredentialKind,
+    /// The registries that it is for.
+    pub hosts: Vec<String>,
+    /// When it stops to be accepted, as far as anybody knows.
+    pub expires_at: Option<Timestamp>,
+    /// Where its value came from.
+    pub origin: String,
+    /// Who wrote it last.
+    pub updated_by: String,
+}
+
+/// A secret, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultSecret {
+    /// Its name, and the service that it is for.
+    pub secret: SecretId,
+    /// How many times it was written.
+    pub version: i64,
+    /// Where its value came from.
+    pub origin: String,
+    /// Who wrote it last.
+    pub updated_by: String,
+}
+
+impl VaultProject {
+    /// The version of each of its secrets.
+    pub fn versions(&self) -> SecretVersions {
+        self.secrets.iter().map(|one| (one.secret.clone(), one.version)).collect()
+    }
+}
+
+/// What changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VaultChange {
+    /// Something of this project, or the project itself.
+    Project(Uuid),
+    /// How registries are spoken to.
+    Registries,
+    /// Nobody knows: the connection was lost and has been made anew. Everything is to be read again.
+    Unheard,
+}
+
+/// Hears of changes as they are committed. It has a connection of its own beside the pool.
+pub struct VaultChanges {
+    store: Store,
+    /// None while the connection is lost.
+    listener: Option<PgListener>,
+    silence: Duration,
+}
+
+impl fmt::Debug for VaultChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultChanges").field("connected", &self.listener.is_some()).finish_non_exhaustive()
+    }
+}
+
+struct CredentialRow {
+    project_id: Uuid,
+    name: String,
+    id: Uuid,
+    version: i64,
+    kind: String,
+    hosts: Vec<String>,
+    expires_at: Option<SqlTimestamp>,
+    origin: String,
+    updated_by: String,
+}
+
+impl TryFrom<CredentialRow> for VaultCredential {
+    type Error = StoreError;
+
+    fn try_from(row: CredentialRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            kind: row.kind.parse().map_err(|why| StoreError::corrupt("credential", &row.id, &why))?,
+            name: row.name,
+            id: row.id,
+            version: row.version,
+            hosts: row.hosts,
+            expires_at: row.expires_at.map(SqlTimestamp::to_jiff),
+            origin: row.origin,
+            updated_by: row.updated_by,
+        })
+    }
+}
+
+struct SecretRow {
+    project_id: Uuid,
+    service: String,
+    name: String,
+    version: i64,
+    origin: String,
+    updated_by: String,
+}
+
+impl From<SecretRow> for VaultSecret {
+    fn from(row: SecretRow) -> Self {
+        Self {
+            secret: secret_id(row.service, row.name),
+            version: row.version,
+            origin: row.origin,
+            updated_by: row.updated_by,
+        }
+    }
+}
+
+impl Store {
+    /// What every project of these namespaces has, without values; of all namespaces when none are named. Three
+    /// statements, however many projects there are. Begin to listen first ([`Store::vault_changes`]), so that nothing is
+    /// missed between the two.
+    pub async fn vault_load(&self, namespaces: Option<&[String]>) -> Result<Vec<VaultProject>, StoreError> {
+        let projects = sqlx::query_as!(
+            Project,
+            "SELECT id, namespace, name FROM projects
+             WHERE deleted_at IS NULL AND ($1::text[] IS NULL OR namespace = ANY($1)) ORDER BY namespace, name",
+            namespaces
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        let credentials = sqlx::query_as!(
+            CredentialRow,
+            r#"SELECT project_id, credentials.name, credentials.id, version, kind, hosts,
+                      expires_at AS "expires_at: SqlTimestamp", origin, updated_by
+               FROM credentials JOIN projects ON projects.id = project_id
+               WHERE credentials.deleted_at IS NULL AND projects.deleted_at IS NULL
+                   AND ($1::text[] IS NULL OR namespace = ANY($1))
+               ORDER BY credentials.name"#,
+            namespaces
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        let secrets = sqlx::query_as!(
+            SecretRow,
+            "SELECT project_id, service, secrets.name, version, origin, updated_by
+             FROM secrets JOIN projects ON projects.id = project_id
+             WHERE secrets.deleted_at IS NULL AND projects.deleted_at IS NULL
+                 AND ($1::text[] IS NULL OR namespace = ANY($1))
+             ORDER BY service, secrets.name",
+            namespaces
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        together(projects, credentials, secrets)
+    }
+
+    /// What one project has, without values; None when there is no such project, or it is deleted.
+    pub async fn vault_project(&self, id: Uuid) -> Result<Option<VaultProject>, StoreError> {
+        let project = sqlx::query_as!(
+            Project,
+            "SELECT id, namespace, name FROM projects WHERE id = $1 AND deleted_at IS NULL",
+            id
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        let Some(project) = project else { return Ok(None) };
+        let credentials = sqlx::query_as!(
+            CredentialRow,
+            r#"SELECT project_id, name, id, version, kind, hosts, expires_at AS "expires_at: SqlTimestamp", origin, updated_by
+               FROM credentials WHERE project_id = $1 AND deleted_at IS NULL ORDER BY name"#,
+            id
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        let secrets = sqlx::query_as!(
+            SecretRow,
+            "SELECT project_id, service, name, version, origin, updated_by
+             FROM secrets WHERE project_id = $1 AND deleted_at IS NULL ORDER BY service, name",
+            id
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        Ok(together(vec![project], credentials, secrets)?.pop())
+    }
+
+    /// Begins to listen for changes.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn vault_changes(&self) -> Result<VaultChanges, StoreError> {
+        self.vault_changes_after(SILENCE).await
+    }
+
+    /// [`Store::vault_changes`] that asks for its connection after so long a silence.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn vault_changes_after(&self, silence: Duration) -> Result<VaultChanges, StoreError> {
+        let mut changes = VaultChanges { store: self.clone(), listener: None, silence };
+        changes.connect().await?;
+        Ok(changes)
+    }
+}
+
+impl VaultChanges {
+    /// Waits for the next change. Nothing is lost when it is given up halfway.
+    ///
+    /// # Errors
+    /// The connection is lost and the database is away: call again after a while, until it says
+    /// [`VaultChange::Unheard`].
+    pub async fn next(&mut self) -> Result<VaultChange, StoreError> {
+        loop {
+            let Some(listener) = &mut self.listener else {
+                self.connect().await?;
+                return Ok(VaultChange::Unheard);
+            };
+            match tokio::time::timeout(self.silence, listener.try_recv()).await {
+                Ok(Ok(Some(told))) => return Ok(change(&told)),
+                Ok(Ok(None)) => self.listener = None,
+                Ok(Err(error)) => {
+                    tracing::debug!(error = %self.store.fault(error), "the listener's connection is lost");
+                    self.listener = None;
+                }
+                Err(_) => {
+                    let asked = sqlx::query("SELECT 1").execute(&mut *listener);
+                    if !matches!(tokio::time::timeout(self.silence, asked).await, Ok(Ok(_))) {
+                        self.listener = None;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), StoreError> {
+        let store = &self.store;
+        // A pool of one, made like the store's own: the listener keeps its connection for good, and takes none from others.
+        let options = store.pool.options().clone().min_connections(0).max_connections(1).max_lifetime(None);
+        let own = options.connect_lazy_with((*store.pool.connect_options()).clone());
+        let mut listener = PgListener::connect_with(&own).await.map_err(|error| store.fault(error))?;
+        // What is lost is told, not mended in silence.
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await.map_err(|error| store.fault(error))?;
+        self.listener = Some(listener);
+        Ok(())
+    }
+}
+
+/// What a word on the channel means. One that is unknown comes from a newer version of the schema.
+fn change(told: &PgNotification) -> VaultChange {
+    match told.payload() {
+        "registries" => VaultChange::Registries,
+        project => project.parse().map_or(VaultChange::Unheard, VaultChange::Project),
+    }
+}
+
+/// Each project with what is its own. What belongs to none of them came after they were read.
+fn together(
+    projects: Vec<Project>,
+    credentials: Vec<CredentialRow>,
+    secrets: Vec<SecretRow>,
+) -> Result<Vec<VaultProject>, StoreError> {
+    let places: HashMap<Uuid, usize> = projects.iter().zip(0..).map(|(project, at)| (project.id, at)).collect();
+    let bare = |Project { id, namespace, name }| VaultProject {
+        id,
+        namespace,
+        name,
+        credentials: Vec::new(),
+        secrets: Vec::new(),
+    };
+    let mut all: Vec<VaultProject> = projects.into_iter().map(bare).collect();
+    for row in credentials {
+        if let Some(at) = places.get(&row.project_id) {
+            all[*at].credentials.push(row.try_into()?);
+        }
+    }
+    for row in secrets {
+        if let Some(at) = places.get(&row.project_id) {
+            all[*at].secrets.push(row.into());
+        }
+    }
+    Ok(all)
+}
