@@ -4,7 +4,8 @@
 //! known to belong to it, and nowhere else (`token`). Whatever a registry sends is bounded and checked: pages, bytes,
 //! time, digests. And a listing is either complete or an error: an outage never looks like a repository without tags.
 //!
-//! When to ask, and how often, is the caller's business: nothing here waits, retries or schedules.
+//! When to ask, and how often, is the caller's business: nothing here retries or schedules. A registry with a limit of its
+//! own (`settings`) is asked no faster than that.
 
 mod challenge;
 mod client;
@@ -14,14 +15,16 @@ mod error;
 mod exchange;
 mod link;
 mod manifest;
+mod pace;
 mod resolve;
+mod settings;
 mod tags;
 mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method};
+use reqwest::Method;
 
 use crate::domain::clock::Clock;
 use crate::domain::image::Repository;
@@ -29,9 +32,11 @@ use crate::domain::image::Repository;
 pub use self::credential::{Access, Credential};
 pub use self::error::RegistryError;
 pub use self::resolve::{Resolved, Selector};
+pub use self::settings::HostSettings;
 pub use self::tags::Tags;
 
 use self::endpoint::Endpoint;
+use self::settings::Hosts;
 use self::token::Authorizations;
 
 /// How to reach registries, and how much to take from them.
@@ -92,7 +97,7 @@ impl Default for Limits {
 
 /// The client. One serves the whole process: connections and tokens are shared.
 pub struct Registry {
-    http: Client,
+    hosts: Hosts,
     clock: Arc<dyn Clock>,
     options: RegistryOptions,
     authorizations: Authorizations,
@@ -104,7 +109,8 @@ impl Registry {
     /// # Errors
     /// When the certificates cannot be read or TLS cannot be set up.
     pub fn new(options: RegistryOptions, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        Ok(Self { http: client::build(&options)?, clock, options, authorizations: Authorizations::default() })
+        let hosts = Hosts::new(client::build(&options, None)?);
+        Ok(Self { hosts, clock, options, authorizations: Authorizations::default() })
     }
 
     /// All tags of a repository.
@@ -112,7 +118,7 @@ impl Registry {
     /// # Errors
     /// Whenever the listing is not known to be complete.
     pub async fn list_tags(&self, repository: &Repository, access: &Access) -> Result<Tags, RegistryError> {
-        let endpoint = Endpoint::new(repository, access)?;
+        let endpoint = Endpoint::new(repository, access, self.hosts.now())?;
         self.within_deadline(&endpoint, self.all_tags(&endpoint)).await
     }
 
@@ -127,7 +133,7 @@ impl Registry {
         platform: Option<&crate::domain::image::Platform>,
         access: &Access,
     ) -> Result<Resolved, RegistryError> {
-        let endpoint = Endpoint::new(repository, access)?;
+        let endpoint = Endpoint::new(repository, access, self.hosts.now())?;
         self.within_deadline(&endpoint, self.resolved(&endpoint, selector, platform)).await
     }
 
@@ -136,7 +142,7 @@ impl Registry {
     /// # Errors
     /// When it does not, with what to do about it.
     pub async fn ping(&self, repository: &Repository, access: &Access) -> Result<(), RegistryError> {
-        let endpoint = Endpoint::new(repository, access)?.without_scope();
+        let endpoint = Endpoint::new(repository, access, self.hosts.now())?.without_scope();
         let call = self.request(&endpoint, &Method::GET, endpoint.ping(), None);
         let response = self.within_deadline(&endpoint, call).await?;
         exchange::accepted(&endpoint, response, self.clock.now(), |_| RegistryError::Malformed {
@@ -155,9 +161,14 @@ impl Registry {
     ) -> Result<T, RegistryError> {
         let limit = self.options.total_timeout;
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            let what = if endpoint.is_queued() {
+                "its turn did not come: more is asked than its `requestsPerSecond` allows, and it was not done"
+            } else {
+                "it was not done"
+            };
             Err(RegistryError::Unreachable {
                 place: endpoint.place(),
-                why: format!("it was not done within {} s", limit.as_secs()),
+                why: format!("{what} within {} s", limit.as_secs()),
             })
         })
     }

@@ -1,4 +1,5 @@
-//! The one HTTP client that every request to a registry or token service leaves through.
+//! The HTTP clients that every request to a registry or token service leaves through: one for all, and one for each
+//! private authority that only some registries have.
 //!
 //! What must hold for all outbound requests is set here and nowhere else: deadlines, no redirects that we did not
 //! judge, no proxy from the environment, no decompression, our certificates. A check of resolved addresses belongs
@@ -12,7 +13,8 @@ use super::{RegistryError, RegistryOptions};
 
 const USER_AGENT: &str = concat!("stagekeeper/", env!("CARGO_PKG_VERSION"));
 
-pub(super) fn build(options: &RegistryOptions) -> Result<Client, RegistryError> {
+/// A client that trusts these authorities beside those of the options and of the system.
+pub(super) fn build(options: &RegistryOptions, own_ca: Option<&[u8]>) -> Result<Client, RegistryError> {
     let wrong = |why| move |error: reqwest::Error| RegistryError::Options { why: format!("{why}: {}", root(&error)) };
     let mut builder = Client::builder()
         .user_agent(USER_AGENT)
@@ -25,10 +27,10 @@ pub(super) fn build(options: &RegistryOptions) -> Result<Client, RegistryError> 
         .no_brotli()
         .no_zstd()
         .no_deflate();
-    if let Some(pem) = &options.ca_pem {
+    for pem in [options.ca_pem.as_deref(), own_ca].into_iter().flatten() {
         let certificates = Certificate::from_pem_bundle(pem).map_err(wrong("the CA certificates are not valid PEM"))?;
         if certificates.is_empty() {
-            return Err(RegistryError::Options { why: "the CA file holds no certificate".into() });
+            return Err(RegistryError::Options { why: "the CA holds no certificate".into() });
         }
         builder = builder.tls_certs_merge(certificates);
     }

@@ -1,7 +1,11 @@
 //! Where the API of a repository's registry is.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use reqwest::Url;
 
+use super::settings::{Host, Known};
 use super::{Access, RegistryError};
 use crate::domain::image::{Digest, Repository};
 
@@ -11,18 +15,28 @@ pub(super) struct Endpoint<'a> {
     access: &'a Access,
     base: Url,
     scoped: bool,
+    /// The registry itself, and everybody else, as they were when the operation began.
+    host: Arc<Host>,
+    known: Arc<Known>,
+    /// Whether it waits until this registry may be asked again.
+    queued: AtomicBool,
 }
 
 impl<'a> Endpoint<'a> {
-    pub(super) fn new(repository: &'a Repository, access: &'a Access) -> Result<Self, RegistryError> {
-        let scheme = if access.insecure { "http" } else { "https" };
+    pub(super) fn new(
+        repository: &'a Repository,
+        access: &'a Access,
+        known: Arc<Known>,
+    ) -> Result<Self, RegistryError> {
+        let settings = known.host(repository.registry())?;
+        let scheme = if access.insecure || settings.insecure { "http" } else { "https" };
         // Docker Hub's references and its API live under different names.
         let host = if repository.registry() == "docker.io" { "registry-1.docker.io" } else { repository.registry() };
         let base = Url::parse(&format!("{scheme}://{host}/v2/")).map_err(|_| RegistryError::Unreachable {
             place: repository.to_string(),
             why: "its host is not a valid name or address".into(),
         })?;
-        Ok(Self { repository, access, base, scoped: true })
+        Ok(Self { repository, access, base, scoped: true, host: settings, known, queued: AtomicBool::new(false) })
     }
 
     /// The same registry, asked about itself and not about one repository.
@@ -37,6 +51,35 @@ impl<'a> Endpoint<'a> {
 
     pub(super) fn access(&self) -> &'a Access {
         self.access
+    }
+
+    /// Whether plain HTTP is spoken, by the settings or by the access.
+    pub(super) fn is_insecure(&self) -> bool {
+        self.base.scheme() == "http"
+    }
+
+    /// Token services that belong to this registry by its settings.
+    pub(super) fn token_realms(&self) -> &[String] {
+        &self.host.token_realms
+    }
+
+    /// Whoever a URL leads to. What is set for this registry holds for itself, not for where it sends us.
+    pub(super) fn door(&self, url: &Url) -> Result<Arc<Host>, RegistryError> {
+        if self.is_own(url) { Ok(self.host.clone()) } else { self.known.behind(url) }
+    }
+
+    /// Waits until whoever is behind a door may be asked.
+    pub(super) async fn turn(&self, door: &Host) {
+        if let Some(pace) = &door.pace {
+            self.queued.store(true, Ordering::Relaxed);
+            pace.turn().await;
+            self.queued.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it waits for its turn.
+    pub(super) fn is_queued(&self) -> bool {
+        self.queued.load(Ordering::Relaxed)
     }
 
     /// How errors name this place.

@@ -16,6 +16,16 @@ pub enum RegistryError {
         /// What is wrong with the options.
         why: String,
     },
+    /// What is set for this one registry cannot be used.
+    #[error("registry `{registry}` is not asked: its setting `{setting}` cannot be used: {why}; correct it")]
+    Settings {
+        /// The registry, as it is named in the settings.
+        registry: String,
+        /// Which of its settings.
+        setting: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
     /// No connection, no name, no certificate, or the answer broke off or took too long.
     #[error("cannot reach `{place}`: {why}; check the host, its certificate and the network between")]
     Unreachable {
@@ -151,6 +161,7 @@ impl RegistryError {
             | Self::DigestMismatch { .. }
             | Self::Malformed { .. } => true,
             Self::Options { .. }
+            | Self::Settings { .. }
             | Self::Denied { .. }
             | Self::RealmRefused { .. }
             | Self::RepositoryNotFound { .. }
@@ -174,6 +185,7 @@ impl RegistryError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Options { .. } => "RegistryOptionsInvalid",
+            Self::Settings { .. } => "RegistrySettingsInvalid",
             Self::Unreachable { .. } => "RegistryUnreachable",
             Self::Unavailable { .. } => "RegistryUnavailable",
             Self::RateLimited { .. } => "RegistryRateLimited",

@@ -65,7 +65,8 @@ impl Registry {
         authorization: Option<&Authorization>,
     ) -> Result<Response, RegistryError> {
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.http.request(method.clone(), url.clone());
+            let door = endpoint.door(&url)?;
+            let mut request = door.http.request(method.clone(), url.clone());
             if let Some(accept) = accept {
                 request = request.header(ACCEPT, accept);
             }
@@ -78,6 +79,7 @@ impl Registry {
                     (Some(Authorization::Basic), Credential::Anonymous) | (None, _) => request,
                 };
             }
+            endpoint.turn(&door).await;
             let response = request.send().await.map_err(|error| unreachable(endpoint.place(), &error))?;
             if !response.status().is_redirection() {
                 return Ok(response);
@@ -97,7 +99,7 @@ fn redirected(endpoint: &Endpoint<'_>, response: &Response) -> Result<Url, Regis
     };
     match target.scheme() {
         "https" => Ok(target),
-        "http" if endpoint.access().insecure => Ok(target),
+        "http" if endpoint.is_insecure() => Ok(target),
         scheme => {
             let what = format!("it redirects to `{scheme}://{}`, and only https is followed", host(&target));
             Err(malformed(endpoint, what))

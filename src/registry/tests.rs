@@ -3,6 +3,7 @@
 mod auth;
 mod listing;
 mod resolving;
+mod settings;
 mod tls;
 mod transport;
 

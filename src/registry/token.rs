@@ -13,6 +13,7 @@ use super::client::unreachable;
 use super::credential::Authorization;
 use super::endpoint::{Endpoint, host, same_origin};
 use super::exchange::{BodyError, bounded, denied, malformed, retry_after};
+use super::settings::names;
 use super::{Credential, Registry, RegistryError, TokenRealm};
 use crate::domain::image::Digest;
 
@@ -129,10 +130,12 @@ impl Registry {
             query.extend_pairs(added.map(|scope| ("scope", scope)));
         }
         let place = format!("{} (token service of {})", host(&url), endpoint.place());
-        let mut request = self.http.get(url);
+        let door = endpoint.door(&url)?;
+        let mut request = door.http.get(url);
         if let Credential::Basic { user, secret } = &endpoint.access().credential {
             request = request.basic_auth(user, Some(&**secret));
         }
+        endpoint.turn(&door).await;
         let response = request.send().await.map_err(|error| unreachable(place.clone(), &error))?;
         let (status, wait) = (response.status(), retry_after(response.headers(), self.clock.now()));
         if !status.is_success() {
@@ -198,7 +201,7 @@ fn check_realm(endpoint: &Endpoint<'_>, realm: &Url, allowed: &[TokenRealm]) -> 
     }
     match realm.scheme() {
         "https" => {}
-        "http" if endpoint.access().insecure => {}
+        "http" if endpoint.is_insecure() => {}
         "http" => return refuse("it is plain HTTP, and the registry is not `insecure`"),
         _ => return refuse("it is not an https URL"),
     }
@@ -214,7 +217,8 @@ fn check_realm(endpoint: &Endpoint<'_>, realm: &Url, allowed: &[TokenRealm]) -> 
     let listed = allowed
         .iter()
         .any(|allowed| allowed.registry == endpoint.repository().registry() && allowed.host == realm_host);
-    if same || known || listed { Ok(()) } else { refuse("its host is not the registry's") }
+    let set = endpoint.token_realms().iter().any(|allowed| names(allowed, realm));
+    if same || known || listed || set { Ok(()) } else { refuse("its host is not the registry's") }
 }
 
 #[cfg(test)]

@@ -10,10 +10,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
-const CA: &[u8] = include_bytes!("tls/ca.pem");
+pub(super) const CA: &[u8] = include_bytes!("tls/ca.pem");
 
 /// A registry with one tag behind TLS, whose certificate is for `localhost`. Its port.
-async fn registry() -> u16 {
+pub(super) async fn registry() -> u16 {
+    tls_server("HTTP/1.1 200 OK\r\nContent-Length: 18\r\nConnection: close\r\n\r\n{\"tags\":[\"1.0.0\"]}".into()).await
+}
+
+/// Whoever answers this behind TLS, with a certificate for `localhost`. Its port.
+pub(super) async fn tls_server(answer: String) -> u16 {
     let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/localhost.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/localhost.key")).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -32,8 +37,7 @@ async fn registry() -> u16 {
             };
             let mut request = [0; 4096];
             let _read = stream.read(&mut request).await;
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\nConnection: close\r\n\r\n{\"tags\":[\"1.0.0\"]}";
-            let _written = stream.write_all(answer).await;
+            let _written = stream.write_all(answer.as_bytes()).await;
             let _closed = stream.shutdown().await;
         }
     });

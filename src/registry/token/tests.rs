@@ -1,7 +1,16 @@
 //! The rule for token realms, and how long and for whom a token is kept.
 
+use std::sync::{Arc, LazyLock};
+
 use super::*;
-use crate::registry::Access;
+use crate::registry::settings::{Hosts, Known};
+use crate::registry::{Access, RegistryOptions, client};
+
+fn nothing_set() -> Arc<Known> {
+    static NOTHING: LazyLock<Hosts> =
+        LazyLock::new(|| Hosts::new(client::build(&RegistryOptions::default(), None).unwrap()));
+    NOTHING.now()
+}
 
 fn basic() -> Credential {
     Credential::Basic { user: "bob".into(), secret: "hunter2".to_owned().into() }
@@ -48,7 +57,7 @@ fn credentials_go_only_to_the_registry_or_a_token_service_of_its_own() {
         let repository = registry.parse().unwrap();
         let may = |credential| {
             let access = Access { credential, insecure };
-            let endpoint = Endpoint::new(&repository, &access).unwrap();
+            let endpoint = Endpoint::new(&repository, &access, nothing_set()).unwrap();
             check_realm(&endpoint, &Url::parse(realm).unwrap(), &allowed).is_ok()
         };
         assert_eq!((may(basic()), may(Credential::Anonymous)), want, "{registry} to {realm}");
@@ -95,7 +104,7 @@ fn a_token_is_never_used_for_another_credential_or_repository() {
         credential: Credential::Basic { user: "bobh".into(), secret: "unter2".to_owned().into() },
         insecure: false,
     };
-    let endpoint = |repository, access| Endpoint::new(repository, access).unwrap();
+    let endpoint = |repository, access| Endpoint::new(repository, access, nothing_set()).unwrap();
     kept.keep(&endpoint(&a, &bob), Authorization::Bearer("t".into()), Some(later), now);
     assert!(kept.current(&endpoint(&a, &bob), now).is_some());
     for (repository, access) in [(&a, &nobody), (&a, &other), (&a, &plain), (&b, &bob)] {
@@ -114,7 +123,7 @@ fn the_tokens_kept_are_bounded() {
     let access = Access::default();
     for number in 0..=MAX_KEPT + 10 {
         let repository = format!("r.test/a{number}").parse().unwrap();
-        let endpoint = Endpoint::new(&repository, &access).unwrap();
+        let endpoint = Endpoint::new(&repository, &access, nothing_set()).unwrap();
         kept.keep(&endpoint, Authorization::Basic, Some(later), now);
         assert!(kept.current(&endpoint, now).is_some());
     }
