@@ -103,7 +103,15 @@ pub fn entry(snapshot: Snapshot, sequence: u8, state: State) -> Entry {
         created_at: began,
         finished_at: state.is_terminal().then_some(began),
     };
-    Entry { deploy, snapshot: Arc::new(snapshot), request: None, hooks: BTreeMap::new(), refused: None, planned: None, screen: Screen::Clear }
+    Entry {
+        deploy,
+        snapshot: Arc::new(snapshot),
+        request: None,
+        hooks: BTreeMap::new(),
+        refused: None,
+        planned: None,
+        screen: Screen::Clear,
+    }
 }
 
 /// The stage as owner.

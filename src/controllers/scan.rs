@@ -1,13 +1,13 @@
 //! The image book's questions, put to real registries, as whoever the project says.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
 
 use super::images::{About, Answer, Asker, LoginRef, Question, Refusal};
 use crate::{
     domain::{actor::Actor, clock::Clock, image::Repository},
-    registry::{Access, Credential, Registry, RegistryError, RegistryOptions, Selector},
+    registry::{Access, Credential, HostSettings, Registry, RegistryError, RegistryOptions, Selector},
     safe::{Owner, Safe, SafeError, login},
     store::{Store, StoreError},
 };
@@ -28,6 +28,14 @@ impl Registries {
     pub fn new(store: Store, safe: Option<Safe>, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         Ok(Self { registry: Arc::new(Registry::new(RegistryOptions::default(), clock)?), store, safe })
     }
+
+    /// How single registries are spoken to from now on; says which of it cannot be used.
+    pub fn configure(&self, settings: BTreeMap<String, HostSettings>) -> Vec<(String, RegistryError)> {
+        self.registry.configure(settings)
+    }
+
+    /// A project's credentials have changed.
+    pub fn forget(&self, _namespace: &str, _project: &str) {}
 
     async fn answer(&self, question: &Question) -> Result<Answer, Refusal> {
         let repository = &question.repository;

@@ -16,6 +16,7 @@ use crate::{
         trigger::Triggers,
         vault::{ProjectName, Vault},
     },
+    registry::HostSettings,
     store::{StoredRegistry, VaultChange, VaultChanges, VaultProject},
 };
 
@@ -67,7 +68,7 @@ impl Held {
         let told: Arc<dyn Fn(&ProjectName) + Send + Sync> = {
             let (triggers, images, registries) = (triggers.clone(), images.clone(), registries.clone());
             Arc::new(move |(namespace, project): &ProjectName| {
-                let _ = &registries;
+                registries.forget(namespace, project);
                 images.ask_again(namespace, project);
                 triggers.subscriber(&(namespace.clone(), format!("{PROJECT}{project}")));
             })
@@ -169,4 +170,18 @@ impl Follower {
     }
 }
 
-fn configure(_: &Registries, _: Vec<StoredRegistry>) {}
+fn configure(registries: &Registries, stored: Vec<StoredRegistry>) {
+    let settings = stored.into_iter().map(|one| {
+        let it = one.settings;
+        let settings = HostSettings {
+            insecure: it.insecure,
+            ca_pem: it.ca_pem,
+            requests_per_second: it.requests_per_second,
+            token_realms: it.token_realms,
+        };
+        (it.host, settings)
+    });
+    for (host, error) in registries.configure(settings.collect()) {
+        tracing::error!(registry = host, %error, "the settings of a registry cannot be used: nothing is asked of it");
+    }
+}

@@ -87,7 +87,7 @@ fn the_same_secrets_have_one_name_and_one_mark() {
     let fixture = secrets();
     let snapshot = fixture.snapshot();
     let (one, mut ctx) = fixture::instance(&snapshot, "0same");
-    ctx.credentials.clear();
+    ctx.credentials = std::sync::Arc::default();
     let mut more = snapshot.clone();
     more.services[0].replicas += 1;
     let other = crate::render::instance(&more, "0same", &ctx).expect("rendered");
