@@ -49,6 +49,14 @@ spec:
     beforeStart: [{name: migrate, command: [/shop, migrate]}]
 ";
 
+/// The shop with a secret for all services and one for the web alone, and an image that needs a login.
+pub fn private_shop() -> String {
+    SHOP.replace("policy: {semver: '>=1.0'}", "credential: ghcr, policy: {semver: '>=1.0'}").replace(
+        "spec:\n  services:",
+        "spec:\n  secrets: [{name: KEY}, {name: tls, service: web, as: file, path: /etc/tls}]\n  services:",
+    )
+}
+
 /// Seconds after a fixed beginning.
 pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).expect("an instant")
@@ -75,10 +83,14 @@ pub fn release(project: &Project, minor: u8) -> Release {
 
 /// What version `1.MINOR.0` is rendered from.
 pub fn snapshot(text: &str, minor: u8) -> Snapshot {
+    snapshot_with(text, minor, &SecretVersions::new())
+}
+
+/// The same, with secrets at these versions.
+pub fn snapshot_with(text: &str, minor: u8, secrets: &SecretVersions) -> Snapshot {
     let (project, stage) = read(text);
     let identity = Identity { namespace: "acme".into(), project: project.name_any(), stage: stage.name_any() };
-    Snapshot::build(identity, &project.spec, &stage.spec, release(&project, minor), &SecretVersions::new())
-        .expect("a snapshot")
+    Snapshot::build(identity, &project.spec, &stage.spec, release(&project, minor), secrets).expect("a snapshot")
 }
 
 /// Deploy `sequence` of a snapshot, in a state.

@@ -1,14 +1,16 @@
-//! Files of releases that are gone.
+//! Files and secrets of releases that are gone.
 //!
-//! A service's files are a `ConfigMap` named by its content, so that pods keep the files they started with. Where a release
-//! takes the place of the one before, in the same instance or in what all instances share, the old ones stay behind;
-//! they go once the new release serves. Those of a whole instance go with it.
+//! A service's files are a `ConfigMap` named by its content, so that pods keep the files they started with; its secrets are
+//! a Secret named by their versions. Where a release takes the place of the one before, in the same instance or in what
+//! all instances share, the old ones stay behind; they go once the new release serves. Those of a whole instance go with
+//! it.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
-use super::{Target, plan::Planned};
+use super::{Target, apply, plan::Planned};
 use crate::{
     api::labels,
+    cluster::index::{Meta, StageChildren},
     controllers::{context::Context, error::Error},
     render::{Scope, Snapshot, snapshot::VolumeSource},
 };
@@ -20,23 +22,40 @@ struct Stale {
     except: Vec<String>,
 }
 
-/// Whether a release of this snapshot leaves files behind when another takes its place.
+/// Whether a release of this snapshot leaves files or secrets behind when another takes its place.
 pub fn leaves_any(snapshot: &Snapshot) -> bool {
     let stays = |scope: Scope| scope == Scope::Stage || snapshot.strategy.is_in_place();
-    let has_files = |service: &crate::render::ServiceSpec| {
-        service.volumes.iter().any(|volume| matches!(volume.source, VolumeSource::Files(_)))
+    let has_any = |service: &crate::render::ServiceSpec| {
+        let files = service.volumes.iter().any(|volume| matches!(volume.source, VolumeSource::Files(_)));
+        files || !service.secrets.is_empty() || service.pull_credential.is_some()
     };
-    snapshot.services.iter().any(|service| stays(service.scope) && has_files(service))
+    snapshot.services.iter().any(|service| stays(service.scope) && has_any(service))
 }
 
-/// Deletes the files that no pod of the serving instance mounts, and that no other instance has as its own. To be
+/// Deletes the files and secrets that no pod of the serving instance has, and that no other instance has as its own. To be
 /// called while nothing else is being deployed.
-pub async fn prune(ctx: &Context, target: &Target<'_>, serving: &Planned, snapshot: &Snapshot) -> Result<(), Error> {
+pub async fn prune(
+    ctx: &Context,
+    target: &Target<'_>,
+    serving: &Planned,
+    snapshot: &Snapshot,
+    children: &StageChildren,
+) -> Result<(), Error> {
+    apply::delete::<Secret>(ctx, &target.key, stale_secrets(serving, snapshot, children)).await?;
     for Stale { demands, except } in stale(&target.key.name, serving, snapshot) {
         let except: Vec<&str> = except.iter().map(String::as_str).collect();
         ctx.writer.delete_labelled::<ConfigMap>(&target.key.namespace, &demands, &except).await?;
     }
     Ok(())
+}
+
+fn stale_secrets<'a>(serving: &Planned, snapshot: &Snapshot, children: &'a StageChildren) -> Vec<&'a Meta> {
+    let is_had = |name: &str| serving.manifests.secrets().any(|one| one.name() == name);
+    let replaced = |meta: &&Meta| match meta.instance.as_deref() {
+        None => true,
+        Some(instance) => snapshot.strategy.is_in_place() && instance == serving.manifests.instance,
+    };
+    apply::metas(children.secrets()).into_iter().filter(replaced).filter(|meta| !is_had(&meta.name)).collect()
 }
 
 fn stale(stage: &str, serving: &Planned, snapshot: &Snapshot) -> Vec<Stale> {
@@ -58,8 +77,11 @@ fn stale(stage: &str, serving: &Planned, snapshot: &Snapshot) -> Vec<Stale> {
 mod tests {
     use super::*;
     use crate::{
-        controllers::fixture::{Cluster, SHOP, entry, snapshot},
-        domain::deploy::State,
+        controllers::fixture::{Cluster, SHOP, entry, private_shop, snapshot, snapshot_with},
+        domain::{
+            deploy::State,
+            secret::{SecretId, SecretVersions},
+        },
     };
 
     fn rolling(text: &str) -> String {
@@ -105,6 +127,38 @@ mod tests {
 
         let (serving, snapshot) = planned(SHOP);
         assert_eq!(stale("dev", &serving, &snapshot), want[..1], "other instances have files of their own");
+    }
+
+    #[test]
+    fn secrets_that_another_release_had_go_and_those_of_other_instances_stay() {
+        let versions = |key: i64| {
+            SecretVersions::from([(SecretId::for_all("KEY"), key), (SecretId::for_service("tls", "web"), 1)])
+        };
+        let made = |text: &str, key: i64| {
+            let entry = entry(snapshot_with(text, 0, &versions(key)), 1, State::Success);
+            (Cluster::default().planned(&entry), (*entry.snapshot).clone())
+        };
+        for (text, gone) in [(rolling(&private_shop()), true), (private_shop(), false)] {
+            let (before, _) = made(&text, 1);
+            let (serving, snapshot) = made(&text, 2);
+            assert!(leaves_any(&snapshot));
+            let mut cluster = Cluster::default();
+            for one in before.manifests.secrets().chain(serving.manifests.secrets()) {
+                cluster.apply(&one.with_values(std::collections::BTreeMap::new()));
+            }
+            let children = cluster.children();
+            let found: Vec<&str> =
+                stale_secrets(&serving, &snapshot, &children).into_iter().map(|meta| &*meta.name).collect();
+            let of = |planned: &Planned, name: &str| {
+                let service = planned.manifests.service(name).and_then(|it| it.secret.as_ref());
+                service.map(|it| it.name().to_owned()).expect("a Secret")
+            };
+            // The database is shared by all instances: what it had before goes either way.
+            let mut want = vec![of(&before, "db")];
+            want.extend(gone.then(|| of(&before, "web")));
+            want.sort();
+            assert_eq!(found, want);
+        }
     }
 
     #[test]

@@ -108,7 +108,7 @@ async fn serve(
         ledger.readdressed &= !whole;
     }
     if whole && std::mem::take(&mut ledger.stale_files) {
-        files::prune(ctx, target, &planned, &good.snapshot).await?;
+        files::prune(ctx, target, &planned, &good.snapshot, &children).await?;
     }
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
     *unready_since = if ready { None } else { Some(unready_since.unwrap_or(now)) };

@@ -249,3 +249,73 @@ fn unopened(error: SafeError) -> Error {
         other => Error::Sealed { reason: "CredentialUnusable", message: other.to_string() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::{
+        controllers::fixture::{Cluster, entry, private_shop, snapshot_with},
+        domain::{deploy::State, secret::SecretVersions},
+    };
+
+    fn login(host: &str, secret: &str) -> Login {
+        Login { host: host.into(), user: "bob".into(), secret: Zeroizing::new(secret.into()) }
+    }
+
+    fn values(logins: Vec<Login>) -> Values {
+        let masker = Arc::new(Masker::new([b"canary-value".as_slice()]));
+        let logins = BTreeMap::from([("one".to_owned(), logins)]);
+        Values { of: Needs::default(), secrets: BTreeMap::new(), logins, _held: redact::hold(masker.clone()), masker }
+    }
+
+    fn config(wanted: &[(&str, &str)], logins: Vec<Login>) -> Result<serde_json::Value, String> {
+        let wanted = wanted.iter().map(|(place, name)| ((*place).to_owned(), (*name).to_owned())).collect();
+        let config = values(logins).docker_config(&wanted).map_err(|error| error.to_string())?;
+        Ok(serde_json::from_slice(config.expose()).expect("JSON"))
+    }
+
+    #[test]
+    fn nodes_get_the_logins_of_their_images_registries_and_no_other() {
+        let all = || vec![login("ghcr.io", "a"), login("docker.io", "b"), login("quay.io", "c")];
+        let of =
+            |place: &str, secret: &str| serde_json::json!({"auths": {place: {"username": "bob", "password": secret}}});
+        assert_eq!(config(&[("ghcr.io", "one")], all()), Ok(of("ghcr.io", "a")));
+        assert_eq!(config(&[("docker.io", "one")], all()), Ok(of("https://index.docker.io/v1/", "b")));
+        assert_eq!(config(&[("ghcr.io/acme/shop", "one")], all()), Ok(of("ghcr.io/acme/shop", "a")));
+        assert_eq!(config(&[("ghcr.io", "nobody's")], all()), Ok(serde_json::json!({"auths": {}})));
+        for host in ["ghcr.io.evil.example", "ghcr.io:443"] {
+            let said = config(&[(host, "one")], all()).expect_err("no login for it");
+            assert!(said.contains(&format!("credential one has no login for {host}")), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_searched_is_withheld() {
+        let text = "the key is canary-value";
+        assert_eq!(Screen::Clear.text(text), text);
+        let masked = Screen::Masked(Arc::new(values(Vec::new())));
+        assert_eq!(masked.text(text), "the key is ***");
+        assert!(!format!("{masked:?}").contains("canary"));
+        let problem = Problem { reason: "NoEncryptionKeys".into(), message: "no keys".into(), fatal: false };
+        let shut = Screen::Shut(problem).text(text).into_owned();
+        assert!(shut.contains("no keys") && !shut.contains("canary"), "{shut}");
+    }
+
+    #[test]
+    fn a_deploy_needs_what_its_secrets_are_made_of_at_todays_version() {
+        let versions = SecretVersions::from([
+            (SecretId::for_all("KEY"), 5),
+            (SecretId::for_service("KEY", "web"), 2),
+            (SecretId::for_service("tls", "web"), 1),
+        ]);
+        let one = entry(snapshot_with(&private_shop(), 0, &versions), 1, State::Pulling);
+        let planned = Cluster::default().planned(&one);
+        let needs =
+            Needs::of(planned.manifests.secrets(), &BTreeMap::from([("ghcr".to_owned(), 9), ("other".to_owned(), 1)]));
+        assert_eq!(needs.secrets, versions.into_iter().collect(), "the web's own, and the one for all for the rest");
+        // The fixture renders without any credential known: nothing is taken for it.
+        assert_eq!(needs.credentials, BTreeMap::new());
+    }
+}

@@ -79,3 +79,78 @@ fn changes(before: &Snapshot, after: &Snapshot) -> Vec<(SecretId, Change)> {
     let gone = before.keys().filter(|id| !after.contains_key(*id)).map(|id| (id.clone(), Change::Removed));
     now.chain(gone).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        controllers::fixture::{private_shop, snapshot_with},
+        domain::{credential::CredentialKind, secret::SecretVersions},
+        store::{VaultCredential, VaultProject, VaultSecret},
+    };
+
+    fn versions(all: i64, web: Option<i64>) -> SecretVersions {
+        let tls = (SecretId::for_service("tls", "web"), 1);
+        let own = web.map(|version| (SecretId::for_service("KEY", "web"), version));
+        [(SecretId::for_all("KEY"), all), tls].into_iter().chain(own).collect()
+    }
+
+    fn shop(minor: u8, versions: &SecretVersions) -> Snapshot {
+        snapshot_with(&private_shop(), minor, versions)
+    }
+
+    fn holdings(who: &str) -> Holdings {
+        let secret = |secret, updated_by: &str| VaultSecret {
+            secret,
+            version: 2,
+            origin: "command line".into(),
+            updated_by: updated_by.into(),
+        };
+        let credential = VaultCredential {
+            name: "ghcr".into(),
+            id: uuid::Uuid::nil(),
+            version: 4,
+            kind: CredentialKind::Registry,
+            hosts: vec!["ghcr.io".into()],
+            expires_at: None,
+            origin: "command line".into(),
+            updated_by: "user:eve".into(),
+        };
+        Holdings::from(VaultProject {
+            id: uuid::Uuid::nil(),
+            namespace: "acme".into(),
+            name: "shop".into(),
+            credentials: vec![credential],
+            secrets: vec![secret(SecretId::for_all("KEY"), who), secret(SecretId::for_service("KEY", "web"), who)],
+        })
+    }
+
+    #[test]
+    fn the_cause_names_images_and_secrets_and_never_a_value() {
+        let before = shop(0, &versions(1, None));
+        let cases = [
+            (None, shop(0, &versions(1, None)), "first deploy: db 1.0.0, web 1.0.0"),
+            (Some(&before), shop(0, &versions(2, None)), "secret KEY changed"),
+            (Some(&before), shop(0, &versions(1, Some(1))), "secret KEY of service web added"),
+            (Some(&before), shop(1, &versions(2, None)), "db 1.0.0 → 1.1.0, web 1.0.0 → 1.1.0, secret KEY changed"),
+            (Some(&before), shop(0, &versions(1, None)), "configuration changed"),
+        ];
+        for (before, after, want) in cases {
+            assert_eq!(cause(before, &after, &[]), want);
+        }
+        let with_own = shop(0, &versions(1, Some(1)));
+        assert_eq!(cause(Some(&with_own), &before, &[]), "secret KEY of service web removed");
+    }
+
+    #[test]
+    fn whoever_stored_the_value_asked_for_the_deploy() {
+        let before = shop(0, &versions(1, None));
+        let jane = Some(Actor::User("jane".into()));
+        assert_eq!(keeper(Some(&before), &shop(0, &versions(2, None)), &holdings("user:jane")), jane);
+        let others = [shop(1, &versions(2, None)), shop(0, &versions(1, Some(1))), shop(0, &versions(1, None))];
+        for after in others {
+            assert_eq!(keeper(Some(&before), &after, &holdings("user:jane")), None, "more than a value has changed");
+        }
+        assert_eq!(keeper(None, &before, &holdings("user:jane")), None);
+    }
+}
