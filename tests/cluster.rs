@@ -9,6 +9,7 @@ mod cluster {
     mod applying;
     mod electing;
     mod indexing;
+    mod originals;
     mod refusing;
     mod telling;
 }
