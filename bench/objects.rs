@@ -40,7 +40,7 @@ impl Instance {
             stage: stage.name_any(),
         };
         let release = Release(BTreeMap::from([(service.name.clone(), image)]));
-        let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release)
+        let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release, &BTreeMap::new())
             .map_err(|problems| format!("{problems:?}"))?;
         Ok(Self {
             owner: stage.controller_owner_ref(&()).ok_or("the stage has no identity")?,
@@ -70,7 +70,12 @@ impl Instance {
     }
 
     fn render(&self, service_ips: BTreeMap<String, String>) -> Result<ServiceManifests, Failure> {
-        let context = render::Context { owner: self.owner.clone(), deploy: self.deploy, service_ips };
+        let context = render::Context {
+            owner: self.owner.clone(),
+            deploy: self.deploy,
+            service_ips,
+            credentials: BTreeMap::new(),
+        };
         let rendered =
             render::instance(&self.snapshot, &self.name, &context).map_err(|problems| format!("{problems:?}"))?;
         let only = rendered.waves.into_iter().flat_map(|wave| wave.services).next();

@@ -7,6 +7,7 @@
 
 pub mod conditions;
 mod crd;
+pub mod credential;
 pub mod duration;
 pub mod health;
 pub mod hooks;
@@ -16,18 +17,21 @@ pub mod labels;
 pub mod project;
 pub mod route;
 mod rules;
+pub mod secret;
 pub mod service;
 pub mod stage;
 pub mod status;
 pub mod volume;
 
 pub use crd::{crds, to_yaml};
+pub use credential::{CredentialDeclaration, CredentialType};
 pub use duration::Duration;
 pub use health::{Health, HttpProbe, TcpProbe};
 pub use hooks::{Hook, Hooks};
 pub use image::{Image, ImageSource, Policy, TagOrder};
 pub use project::{Project, ProjectSpec};
 pub use route::{ParentRef, Route, RouteType};
+pub use secret::{SecretDeclaration, SecretForm, SecretRef};
 pub use service::{FreeObject, Port, Scope, Service};
 pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};
 pub use status::{

@@ -6,6 +6,7 @@ pub mod credential;
 pub mod deploy;
 pub mod excerpt;
 pub mod image;
+pub mod mask;
 pub mod plan;
 pub mod policy;
 pub mod release;

@@ -5,7 +5,7 @@
 //! `snapshots/` show such a change to whoever makes it.
 //!
 //! How a deploy uses what is rendered: apply the Services of every wave, until [`Manifests::missing_addresses`] is empty;
-//! then claims, files and workloads, wave after wave. An object whose [`rendered`] mark is that of the one in the
+//! then pull secrets; then claims, files, secrets and workloads, wave after wave. An object whose [`rendered`] mark is that of the one in the
 //! cluster needs no write.
 
 mod check;
@@ -18,8 +18,10 @@ mod order;
 mod overlay;
 mod pod;
 pub mod problem;
+mod pull;
 mod resolve;
 mod route;
+mod secret;
 mod security;
 pub mod snapshot;
 mod volumes;
@@ -32,6 +34,8 @@ mod golden;
 #[cfg(test)]
 mod laws;
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Service},
@@ -41,9 +45,12 @@ pub use gateway::HttpRoute;
 pub use hook::{HookManifests, hook};
 pub use meta::{Context, RENDERED, rendered};
 pub use problem::{Problem, Problems};
+pub use pull::{PullSecret, registry_of};
+pub use resolve::missing_secrets;
 pub use route::{
     RouteObject, backend, instance_route, instance_url, stage_route, stage_service, stage_services, stage_url,
 };
+pub use secret::{SecretContent, SecretManifest};
 pub use snapshot::{Identity, Scope, ServiceSpec, Snapshot, SnapshotError};
 
 use meta::Copy;
@@ -55,6 +62,9 @@ pub struct Manifests {
     pub instance: String,
     /// Services that may start together, wave after wave: those of one wave must be ready before the next starts.
     pub waves: Vec<Wave>,
+    /// Logins with which nodes pull the images of the shared services, and those of the instance's own. To be applied
+    /// before any pod.
+    pub pull: Vec<PullSecret>,
 }
 
 /// Services that may start together.
@@ -78,6 +88,8 @@ pub struct ServiceManifests {
     pub claims: Vec<PersistentVolumeClaim>,
     /// Files that it mounts.
     pub config: Option<ConfigMap>,
+    /// Values that it gets, to be filled in and applied before its pods.
+    pub secret: Option<SecretManifest>,
     /// Its address; none without ports.
     pub service: Option<Service>,
     /// Its pods.
@@ -107,6 +119,15 @@ impl Manifests {
         missing.dedup();
         missing
     }
+
+    /// Names of the credentials that nodes are to pull with and that `ctx` does not know: nobody has stored them, and
+    /// pull secrets are without their logins.
+    pub fn missing_credentials(&self, ctx: &Context) -> Vec<&str> {
+        let wanted = self.pull.iter().flat_map(|pull| &pull.credentials);
+        let missing: BTreeSet<&str> =
+            wanted.map(String::as_str).filter(|name| !ctx.credentials.contains_key(*name)).collect();
+        missing.into_iter().collect()
+    }
 }
 
 /// Renders everything that `instance` consists of. What its services share with other instances is rendered from this
@@ -131,5 +152,9 @@ pub fn instance_of(snapshot: &Snapshot, hash: &str, instance: &str, ctx: &Contex
         });
         Ok(Wave { services: services.collect::<Result<_, Problems>>()? })
     });
-    Ok(Manifests { instance: instance.to_owned(), waves: waves.collect::<Result<_, Problems>>()? })
+    Ok(Manifests {
+        instance: instance.to_owned(),
+        waves: waves.collect::<Result<_, Problems>>()?,
+        pull: pull::secrets(snapshot, instance, ctx),
+    })
 }

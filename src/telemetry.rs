@@ -3,6 +3,7 @@
 pub mod logs;
 pub mod metrics;
 pub mod readiness;
+pub mod redact;
 
 use std::sync::Arc;
 

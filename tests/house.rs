@@ -23,7 +23,7 @@ const ROOMS: &[Room] = &[
     Room("api", &[]),
     Room("crypto", &[]),
     Room("config", &["crypto"]),
-    Room("telemetry", &[]),
+    Room("telemetry", &["domain"]),
     Room("registry", &["domain"]),
     Room("probe", &["domain"]),
     Room("store", &["domain", "crypto"]),

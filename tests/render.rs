@@ -5,10 +5,10 @@
 use std::{collections::BTreeMap, fmt::Debug};
 
 use k8s_openapi::{
-    NamespaceResourceScope,
+    ByteString, NamespaceResourceScope,
     api::{
         batch::v1::Job,
-        core::v1::{Namespace, Pod, PodTemplateSpec, ServiceAccount},
+        core::v1::{Namespace, Pod, PodTemplateSpec, Secret, ServiceAccount},
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
@@ -23,8 +23,9 @@ use stagekeeper::{
     domain::{
         deploy::Phase,
         release::{Release, ReleaseImage},
+        secret::{SecretId, SecretVersions},
     },
-    render::{self, Context, Identity, Manifests, RouteObject, Snapshot},
+    render::{self, Context, Identity, Manifests, RouteObject, SecretContent, SecretManifest, Snapshot},
 };
 use uuid::Uuid;
 
@@ -123,7 +124,13 @@ impl Place {
             (service.name.clone(), image)
         });
         let release = Release(images.collect());
-        let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release);
+        let declared = project
+            .spec
+            .secrets
+            .iter()
+            .map(|declared| SecretId { name: declared.name.clone(), service: declared.service.clone() });
+        let secrets: SecretVersions = declared.zip(1..).collect();
+        let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release, &secrets);
         (snapshot.unwrap_or_else(|problems| panic!("{problems}")), stage)
     }
 }
@@ -139,6 +146,7 @@ fn context() -> Context {
         },
         deploy: Uuid::from_u128(7),
         service_ips: BTreeMap::new(),
+        credentials: BTreeMap::new(),
     }
 }
 
@@ -165,7 +173,18 @@ fn jobs(snapshot: &Snapshot, ctx: &Context) -> Vec<Job> {
     hooks.collect()
 }
 
-const FIXTURES: [(&str, &str); 7] = [
+/// The object with any values.
+fn filled(manifest: &SecretManifest) -> Secret {
+    match &manifest.content {
+        SecretContent::Values(values) => {
+            let values = values.keys().map(|key| (key.clone(), ByteString(b"value".to_vec())));
+            manifest.with_values(values.collect())
+        }
+        SecretContent::Logins(_) => manifest.with_docker_config(ByteString(br#"{"auths": {}}"#.to_vec())),
+    }
+}
+
+const FIXTURES: [(&str, &str); 8] = [
     ("single", include_str!("../src/render/fixtures/single.yaml")),
     ("database", include_str!("../src/render/fixtures/database.yaml")),
     ("volumes", include_str!("../src/render/fixtures/volumes.yaml")),
@@ -173,6 +192,7 @@ const FIXTURES: [(&str, &str); 7] = [
     ("rolling", include_str!("../src/render/fixtures/rolling.yaml")),
     ("instances", include_str!("../src/render/fixtures/instances.yaml")),
     ("hooks", include_str!("../src/render/fixtures/hooks.yaml")),
+    ("secrets", include_str!("../src/render/fixtures/secrets.yaml")),
 ];
 
 #[tokio::test]
@@ -181,12 +201,18 @@ async fn an_api_server_takes_every_object() {
     for (_, text) in FIXTURES {
         let (snapshot, stage) = place.read(text);
         let (manifests, ctx) = instance(&snapshot);
+        for pull in &manifests.pull {
+            place.apply(&filled(&pull.manifest)).await;
+        }
         for service in manifests.services() {
             for claim in &service.claims {
                 place.apply(claim).await;
             }
             if let Some(config) = &service.config {
                 place.apply(config).await;
+            }
+            if let Some(secret) = &service.secret {
+                place.apply(&filled(secret)).await;
             }
             if let Some(service) = &service.service {
                 place.apply(service).await;

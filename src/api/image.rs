@@ -54,14 +54,11 @@ pub struct Image {
     #[serde(default = "default_interval")]
     #[x_kube(validation = rules::duration("1s", "24h"))]
     pub interval: Duration,
-    /// Name of the project's credential with which this registry is asked for tags and digests; see
-    /// `stagekeeper credential set`. Left out, nobody in particular asks. Nodes pull with pull secrets of their own.
+    /// Name of the project's credential with which this registry is asked for tags and digests, and with which nodes pull;
+    /// see `stagekeeper credential set` and the Project's `credentials`. Left out, nobody in particular asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
-    #[x_kube(
-        validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')")
-            .message("credential must be the name of one: lower-case letters, digits and -, such as ghcr")
-    )]
+    #[x_kube(validation = rules::credential_name("credential"))]
     pub credential: Option<String>,
     /// Speak plain HTTP to the registry. Only for a registry on a network that you trust.
     #[serde(default)]

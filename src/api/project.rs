@@ -3,7 +3,9 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::credential::CredentialDeclaration;
 use super::rules;
+use super::secret::SecretDeclaration;
 use super::service::Service;
 use super::status::ProjectStatus;
 
@@ -33,7 +35,9 @@ use super::status::ProjectStatus;
     validation = Rule::new("self.services.all(s, !has(s.dependsOn) || s.dependsOn.all(d, self.services.exists(o, o.name == d)))")
         .message("services[].dependsOn must name services of this project: correct the name or add the service"),
     validation = Rule::new("self.services.all(s, !has(s.dependsOn) || !(s.name in s.dependsOn))")
-        .message("services[].dependsOn must not name the service itself: remove it")
+        .message("services[].dependsOn must not name the service itself: remove it"),
+    validation = Rule::new("!has(self.secrets) || self.secrets.all(s, !has(s.service) || self.services.exists(o, o.name == s.service))")
+        .message("secrets[].service must name a service of this project: correct the name, or leave it out for all services")
 )]
 pub struct ProjectSpec {
     /// Emergency stop: no stage of the project starts a new deploy. What runs keeps running.
@@ -43,6 +47,20 @@ pub struct ProjectSpec {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub services: Vec<Service>,
+    /// Values that services get as variables or files, and that stand nowhere in the cluster's declarations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new("self.all(s, self.exists_one(o, o.name == s.name && (has(o.service) ? o.service : '') == (has(s.service) ? s.service : '')))")
+            .message("secrets must differ in name or service: remove the one that is there twice")
+    )]
+    pub secrets: Vec<SecretDeclaration>,
+    /// Credentials that are copied from Kubernetes Secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub credentials: Vec<CredentialDeclaration>,
 }
 
 impl ProjectSpec {

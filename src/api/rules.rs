@@ -25,6 +25,38 @@ pub fn object_name(kind: &str) -> Rule {
     )
 }
 
+/// The name of a secret, which becomes that of a variable, or of a key in a Kubernetes Secret.
+pub fn secret_name() -> Rule {
+    rule(
+        "self.matches('^[A-Za-z_][A-Za-z0-9_.-]*$')",
+        "name must be letters, digits, '_', '-' and '.', and start with a letter or '_', such as STRIPE_KEY",
+    )
+}
+
+/// The name of a credential.
+pub fn credential_name(subject: &str) -> Rule {
+    rule(
+        "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+        &format!("{subject} must be the name of one: lower-case letters, digits and -, such as ghcr"),
+    )
+}
+
+/// The name of an object of Kubernetes' own.
+pub fn kubernetes_name(subject: &str) -> Rule {
+    rule(
+        "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
+        &format!("{subject} must be the name of an object: lower-case letters, digits, '-' and '.', such as shop-keys"),
+    )
+}
+
+/// An absolute path of a file in a container, in its plainest form, so that equal files have equal paths.
+pub fn file_path(subject: &str) -> Rule {
+    rule(
+        "self.matches('^(/[^/:[:cntrl:]]+)+$') && !self.split('/').exists(part, part in ['.', '..'])",
+        &format!("{subject} must be the absolute path of a file without '.', '..' and ':', such as /etc/shop/tls.key"),
+    )
+}
+
 /// A deadline, interval or window between `min` and `max`, both as CEL durations.
 pub fn duration(min: &str, max: &str) -> Rule {
     rule(

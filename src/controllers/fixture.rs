@@ -17,6 +17,7 @@ use crate::{
         actor::Actor,
         deploy::{Deploy, State},
         release::{Release, ReleaseImage},
+        secret::SecretVersions,
     },
     render::{Identity, Snapshot},
 };
@@ -76,7 +77,8 @@ pub fn release(project: &Project, minor: u8) -> Release {
 pub fn snapshot(text: &str, minor: u8) -> Snapshot {
     let (project, stage) = read(text);
     let identity = Identity { namespace: "acme".into(), project: project.name_any(), stage: stage.name_any() };
-    Snapshot::build(identity, &project.spec, &stage.spec, release(&project, minor)).expect("a snapshot")
+    Snapshot::build(identity, &project.spec, &stage.spec, release(&project, minor), &SecretVersions::new())
+        .expect("a snapshot")
 }
 
 /// Deploy `sequence` of a snapshot, in a state.

@@ -7,7 +7,8 @@ use super::{
     meta::Copy,
     names, order, pod,
     problem::Problem,
-    snapshot::{Scope, ServiceSpec, Snapshot, VolumeSource},
+    secret,
+    snapshot::{Scope, Secret, SecretPlace, ServiceSpec, Snapshot, VolumeSource},
     volumes,
 };
 use crate::{
@@ -30,9 +31,11 @@ pub(super) fn objects(snapshot: &Snapshot, project: &ProjectSpec, stage: &StageS
     for declared in &project.services {
         found.extend(health(declared));
         found.extend(reserved_variables(declared, stage));
+        found.extend(secret_variables(snapshot, declared, stage));
     }
     for service in &snapshot.services {
         found.extend(storage(snapshot, service));
+        found.extend(secret_files(service));
     }
     found.extend(route(snapshot, stage));
     found.extend(reserved_annotations(stage));
@@ -54,6 +57,22 @@ pub(super) fn release(snapshot: &Snapshot) -> Vec<Problem> {
         Problem::new(format!("release.{name}"), what, "resolve the images of the project as it is")
     });
     missing.chain(unknown).collect()
+}
+
+/// Which secrets have no value, each with a service that would get it.
+pub(super) fn values(missing: &[(String, String)]) -> Vec<Problem> {
+    let mut of_secret: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, service) in missing {
+        of_secret.entry(name).or_default().push(service);
+    }
+    let problems = of_secret.into_iter().map(|(name, services)| {
+        Problem::new(
+            format!("Project spec.secrets[{name}]"),
+            format!("has no value for {}", services.join(", ")),
+            "store one with `stagekeeper secret set`, or see that the Kubernetes Secret of its secretRef has one",
+        )
+    });
+    problems.collect()
 }
 
 fn names_of(snapshot: &Snapshot) -> String {
@@ -137,24 +156,97 @@ fn health(declared: &api::Service) -> Option<Problem> {
     }
 }
 
-fn reserved_variables(declared: &api::Service, stage: &StageSpec) -> Vec<Problem> {
-    let over = stage.services.get(&declared.name);
+/// The variables that project and stage set for a service, each with its field.
+fn variables<'a>(declared: &'a api::Service, stage: &'a StageSpec) -> impl Iterator<Item = (String, &'a str)> {
     let of_project = declared
         .env
         .iter()
-        .map(|variable| (format!("Project spec.services[{}].env[{}]", declared.name, variable.name), variable));
-    let of_stage = over
-        .into_iter()
-        .flat_map(|over| &over.env)
-        .map(|variable| (format!("Stage spec.services.{}.env[{}]", declared.name, variable.name), variable));
-    of_project
-        .chain(of_stage)
-        .filter(|(_, variable)| variable.name.starts_with(discovery::PREFIX))
+        .map(|variable| (format!("Project spec.services[{}].env[{}]", declared.name, variable.name), &*variable.name));
+    let over = stage.services.get(&declared.name).into_iter().flat_map(|over| &over.env);
+    let of_stage =
+        over.map(|variable| (format!("Stage spec.services.{}.env[{}]", declared.name, variable.name), &*variable.name));
+    of_project.chain(of_stage)
+}
+
+fn reserved_variables(declared: &api::Service, stage: &StageSpec) -> Vec<Problem> {
+    variables(declared, stage)
+        .filter(|(_, name)| name.starts_with(discovery::PREFIX))
         .map(|(field, _)| {
             let what = format!("variables that begin with {} are set by Stagekeeper", discovery::PREFIX);
             Problem::new(field, what, "choose another name")
         })
         .collect()
+}
+
+/// A variable and a secret of one name would be two variables of one name.
+fn secret_variables(snapshot: &Snapshot, declared: &api::Service, stage: &StageSpec) -> Vec<Problem> {
+    let service = snapshot.service(&declared.name);
+    let secrets: Vec<&str> = service
+        .into_iter()
+        .flat_map(|service| &service.secrets)
+        .filter(|secret| secret.place == SecretPlace::Env)
+        .map(|secret| secret.name.as_str())
+        .collect();
+    let of_hooks = PHASES.into_iter().flat_map(|phase| {
+        let hooks = snapshot.hooks(phase).iter().filter(|hook| hook.service == declared.name);
+        hooks.flat_map(move |hook| {
+            let field = format!("Stage spec.hooks.{}[{}]", phase.word(), hook.name);
+            hook.env.iter().map(move |variable| (format!("{field}.env[{}]", variable.name), &*variable.name))
+        })
+    });
+    variables(declared, stage)
+        .chain(of_hooks)
+        .filter(|(_, name)| secrets.contains(name))
+        .map(|(field, name)| {
+            let what = format!("service {} gets the secret {name} as this variable", declared.name);
+            Problem::new(field, what, "remove the variable, or give the secret another name")
+        })
+        .collect()
+}
+
+/// Whether one path is the other, or lies below it.
+fn is_within(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Every file needs a place of its own, into which it can be mounted.
+fn secret_files(service: &ServiceSpec) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let files: Vec<(&Secret, &str)> =
+        service.secrets.iter().filter_map(|secret| Some((secret, secret.path()?))).collect();
+    for (at, (secret, path)) in files.iter().enumerate() {
+        let mut refuse = |what: String| {
+            let field = format!("Project spec.secrets[{}].path", secret.name);
+            found.push(Problem::new(field, what, "choose another path"));
+        };
+        for (other, taken) in &files[..at] {
+            if is_within(path, taken) || is_within(taken, path) {
+                refuse(format!("is in the way of the secret {} in service {}: {taken}", other.name, service.name));
+            }
+        }
+        for volume in &service.volumes {
+            if is_within(&volume.mount_path, path) {
+                refuse(format!(
+                    "is in the way of volume {} in service {}: {}",
+                    volume.name, service.name, volume.mount_path
+                ));
+            } else if volume.read_only && is_within(path, &volume.mount_path) {
+                refuse(format!(
+                    "lies in volume {} of service {}, which is read-only, so that nothing can be mounted there",
+                    volume.name, service.name
+                ));
+            }
+        }
+    }
+    if !files.is_empty() && service.volumes.iter().any(|volume| volume.name == secret::VOLUME) {
+        found.push(Problem::new(
+            format!("Project spec.services[{}].volumes[{}]", service.name, secret::VOLUME),
+            "is the name of the volume with the service's secrets",
+            "choose another name",
+        ));
+    }
+    found
 }
 
 /// A shared claim survives instances and may be mounted by a service that every instance has its own of, if nodes may

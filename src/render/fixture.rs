@@ -1,5 +1,7 @@
 //! What the tests render: projects and stages as people write them.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Deserialize as _;
 use uuid::Uuid;
@@ -10,6 +12,7 @@ use crate::{
     domain::{
         deploy::Phase,
         release::{Release, ReleaseImage},
+        secret::{SecretId, SecretVersions},
     },
 };
 
@@ -56,7 +59,22 @@ impl Fixture {
     }
 
     pub(super) fn build_with(&self, release: Release) -> Result<Snapshot, Problems> {
-        Snapshot::build(self.identity(), &self.project.spec, &self.stage.spec, release)
+        self.build_from(release, &self.secrets())
+    }
+
+    pub(super) fn build_from(&self, release: Release, secrets: &SecretVersions) -> Result<Snapshot, Problems> {
+        Snapshot::build(self.identity(), &self.project.spec, &self.stage.spec, release, secrets)
+    }
+
+    /// Values for everything that is declared: the first was written once, the second twice, and so on.
+    pub(super) fn secrets(&self) -> SecretVersions {
+        let declared = self
+            .project
+            .spec
+            .secrets
+            .iter()
+            .map(|declared| SecretId { name: declared.name.clone(), service: declared.service.clone() });
+        declared.zip(1..).collect()
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -64,7 +82,7 @@ impl Fixture {
     }
 }
 
-/// A context in which no address is known.
+/// A context in which no address is known, and two credentials are.
 pub(super) fn context() -> Context {
     Context {
         owner: OwnerReference {
@@ -76,7 +94,8 @@ pub(super) fn context() -> Context {
             block_owner_deletion: Some(true),
         },
         deploy: Uuid::from_u128(7),
-        service_ips: std::collections::BTreeMap::new(),
+        service_ips: BTreeMap::new(),
+        credentials: BTreeMap::from([("ghcr".to_owned(), 3), ("hub".to_owned(), 1)]),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use k8s_openapi::ByteString;
 use serde::Serialize;
 
 use super::{
-    HookManifests, Manifests, RouteObject, Snapshot,
+    HookManifests, Manifests, RouteObject, SecretContent, SecretManifest, Snapshot,
     fixture::{self, Fixture},
     instance_route, instance_url, stage_route, stage_services, stage_url,
 };
@@ -26,6 +27,10 @@ impl Documents {
 
     fn instance(&mut self, manifests: &Manifests) {
         self.heading(&format!("instance {}", manifests.instance));
+        for pull in &manifests.pull {
+            self.heading(&format!("logins of scope {:?}", pull.scope));
+            self.secret(&pull.manifest);
+        }
         for (at, wave) in manifests.waves.iter().enumerate() {
             for service in &wave.services {
                 self.heading(&format!(
@@ -34,16 +39,41 @@ impl Documents {
                 ));
                 service.claims.iter().for_each(|claim| self.push(claim));
                 service.config.iter().for_each(|config| self.push(config));
+                service.secret.iter().for_each(|secret| self.secret(secret));
                 service.service.iter().for_each(|service| self.push(service));
                 self.push(&service.workload);
             }
         }
     }
 
+    /// The object with words in place of its values.
+    fn secret(&mut self, manifest: &SecretManifest) {
+        let object = match &manifest.content {
+            SecretContent::Values(values) => {
+                let filled = values.iter().map(|(key, (id, version))| {
+                    let words = format!("version {version} of {id}");
+                    (key.clone(), ByteString(words.into_bytes()))
+                });
+                manifest.with_values(filled.collect())
+            }
+            SecretContent::Logins(logins) => {
+                manifest.with_docker_config(ByteString(serde_json::to_vec(logins).expect("JSON")))
+            }
+        };
+        let mut object = serde_json::to_value(&object).expect("JSON");
+        for value in object["data"].as_object_mut().expect("data").values_mut() {
+            let encoded: ByteString = serde_json::from_value(value.clone()).expect("bytes");
+            *value = String::from_utf8(encoded.0).expect("words").into();
+        }
+        self.push(&object);
+    }
+
     fn hook(&mut self, hook: &HookManifests) {
         self.heading("hook");
         hook.claims.iter().for_each(|claim| self.push(claim));
         hook.config.iter().for_each(|config| self.push(config));
+        hook.pull.iter().for_each(|pull| self.secret(&pull.manifest));
+        hook.secret.iter().for_each(|secret| self.secret(secret));
         self.push(&hook.job);
     }
 
@@ -107,4 +137,5 @@ golden! {
     rolling: instance stage;
     instances: stage;
     hooks: hooks;
+    secrets: instance hooks;
 }

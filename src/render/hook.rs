@@ -1,4 +1,4 @@
-//! Jobs that run once per deploy, made from a service's image, environment and files.
+//! Jobs that run once per deploy, made from a service's image, environment, files and secrets.
 
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec},
@@ -10,7 +10,9 @@ use super::{
     meta::{self, Context, Copy},
     names, pod,
     problem::{Problem, Problems},
+    pull::{self, PullSecret},
     resolve,
+    secret::{self, SecretManifest},
     snapshot::{Hook, Scope, ServiceSpec, Snapshot, VolumeSource},
     volumes,
 };
@@ -27,13 +29,17 @@ pub struct HookManifests {
     pub claims: Vec<PersistentVolumeClaim>,
     /// Files that it mounts; the same object as the service's.
     pub config: Option<ConfigMap>,
+    /// Values that it gets; the same object as the service's.
+    pub secret: Option<SecretManifest>,
+    /// Logins with which nodes pull its service's image; the same object as the instance's or the stage's.
+    pub pull: Option<PullSecret>,
     /// The job. It has no time to live: it is removed when its output is stored.
     pub job: Job,
     /// Names of the Service objects whose addresses it is told.
     pub addresses: Vec<String>,
 }
 
-/// Renders a hook of `phase`: its service's image, environment, files, scratch space and pod template, but neither
+/// Renders a hook of `phase`: its service's image, environment, files, secrets, scratch space and pod template, but neither
 /// sidecars, which would keep the job from ending, nor claims that another node may hold.
 ///
 /// Before the start there is no instance to talk to: hooks of that phase are told only the services that the stage's
@@ -102,6 +108,8 @@ pub fn hook(
     Ok(HookManifests {
         claims: volumes::claims(&copy, ctx),
         config: volumes::config(&copy, ctx),
+        secret: secret::values(&copy, ctx),
+        pull: service.pull_credential.as_ref().map(|_| pull::secret(snapshot, copy.instance(), ctx)),
         job: meta::marked(job, ctx),
         addresses: known.into_iter().map(|address| address.object).collect(),
     })

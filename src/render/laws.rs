@@ -25,6 +25,10 @@ fn hooks() -> Fixture {
     Fixture::read(include_str!("fixtures/hooks.yaml"))
 }
 
+fn secrets() -> Fixture {
+    Fixture::read(include_str!("fixtures/secrets.yaml"))
+}
+
 fn template(service: &ServiceManifests) -> &PodTemplateSpec {
     &service.workload.spec.as_ref().expect("a spec").template
 }
@@ -46,26 +50,34 @@ fn marks(manifests: &Manifests) -> BTreeMap<String, String> {
         if let Some(config) = &service.config {
             add("config", config.name_any(), rendered(config));
         }
+        if let Some(secret) = &service.secret {
+            add("secret", secret.name().to_owned(), secret.rendered());
+        }
         if let Some(address) = &service.service {
             add("service", address.name_any(), rendered(address));
         }
         add("workload", service.workload.name_any(), rendered(&service.workload));
+    }
+    for pull in &manifests.pull {
+        add("pull", pull.manifest.name().to_owned(), pull.manifest.rendered());
     }
     marks
 }
 
 #[test]
 fn another_deploy_of_the_same_snapshot_changes_nothing() {
-    let snapshot = database().snapshot();
-    let (first, mut ctx) = fixture::instance(&snapshot, &snapshot.instance());
-    ctx.deploy = Uuid::from_u128(8);
-    let second = super::instance(&snapshot, &snapshot.instance(), &ctx).expect("rendered");
-    assert_eq!(marks(&first), marks(&second));
-    for (one, other) in first.services().zip(second.services()) {
-        assert_eq!(template(one), template(other));
-        assert_eq!(one.revision, other.revision);
-        let deploy = |service: &ServiceManifests| service.workload.annotations()[labels::DEPLOY].clone();
-        assert_ne!(deploy(one), deploy(other));
+    for fixture in [database(), secrets()] {
+        let snapshot = fixture.snapshot();
+        let (first, mut ctx) = fixture::instance(&snapshot, &snapshot.instance());
+        ctx.deploy = Uuid::from_u128(8);
+        let second = super::instance(&snapshot, &snapshot.instance(), &ctx).expect("rendered");
+        assert_eq!(marks(&first), marks(&second));
+        for (one, other) in first.services().zip(second.services()) {
+            assert_eq!(template(one), template(other));
+            assert_eq!(one.revision, other.revision);
+            let deploy = |service: &ServiceManifests| service.workload.annotations()[labels::DEPLOY].clone();
+            assert_ne!(deploy(one), deploy(other));
+        }
     }
 }
 
@@ -92,7 +104,7 @@ fn shared(snapshot: &Snapshot) -> Vec<(String, BTreeMap<String, String>)> {
         .map(|service| {
             let revision = service.revision.clone();
             let wave = super::Wave { services: vec![service] };
-            (revision, marks(&Manifests { instance: "any".into(), waves: vec![wave] }))
+            (revision, marks(&Manifests { instance: "any".into(), waves: vec![wave], pull: vec![] }))
         })
         .collect()
 }
@@ -168,7 +180,7 @@ fn selected(service: &Service, pods: &[(String, BTreeMap<String, String>)]) -> B
 
 #[test]
 fn a_service_selects_its_own_pods_and_no_others() {
-    for fixture in [database(), hooks()] {
+    for fixture in [database(), hooks(), secrets()] {
         let pods = all_pods(&fixture);
         for digit in ['a', 'b'] {
             let snapshot = fixture.build_with(fixture.release(digit)).expect("right");

@@ -31,6 +31,9 @@ pub struct Context {
     /// Cluster addresses by the name of the Service *object*. They go into pods, so render workloads only once
     /// [`super::Manifests::missing_addresses`] is empty: an address that is learned later restarts pods.
     pub service_ips: BTreeMap<String, String>,
+    /// How many times each of the project's registry credentials was written. A pull secret carries these versions in
+    /// its mark, and no pod does: another password is applied, and restarts nothing.
+    pub credentials: BTreeMap<String, i64>,
 }
 
 /// One copy of a service: that of an instance, or the one that the stage's instances share.
@@ -145,10 +148,14 @@ where
     K: Resource + Serialize,
 {
     let hash = content_hash(&object);
-    let annotations = object.annotations_mut();
-    annotations.insert(RENDERED.into(), names::revision(&hash));
-    annotations.insert(labels::DEPLOY.into(), ctx.deploy.to_string());
+    mark(object.annotations_mut(), &hash, ctx);
     object
+}
+
+/// Marks with the hash of what the object is, and with the deploy that rendered it.
+pub(super) fn mark(annotations: &mut BTreeMap<String, String>, hash: &str, ctx: &Context) {
+    annotations.insert(RENDERED.into(), names::revision(hash));
+    annotations.insert(labels::DEPLOY.into(), ctx.deploy.to_string());
 }
 
 /// Hash of a value's JSON, which for the types of the API is deterministic: fixed fields and sorted maps.

@@ -75,6 +75,17 @@ pub fn config(stage: &str, service: &str, content_hash: &str) -> String {
     tagged(&format!("{stage}-{service}"), &format!("files/{stage}/{service}/{content_hash}"))
 }
 
+/// Values of a service's secrets, by which secrets at which versions: pods that still run with the values before keep
+/// theirs.
+pub fn secret(stage: &str, service: &str, content_hash: &str) -> String {
+    tagged(&format!("{stage}-{service}"), &format!("secret/{stage}/{service}/{content_hash}"))
+}
+
+/// Logins with which nodes pull the images of one instance, or of the services that a stage's instances share.
+pub fn pull_secret(stage: &str, instance: Option<&str>) -> String {
+    tagged(&format!("{stage}-pull"), &format!("pull/{stage}/{}", instance.unwrap_or_default()))
+}
+
 /// Job of a hook; another deploy runs another Job.
 pub fn job(stage: &str, hook: &str, phase: &str, deploy: &str) -> String {
     tagged(&format!("{stage}-{hook}"), &format!("{deploy}/{phase}/{hook}"))
@@ -154,6 +165,9 @@ mod tests {
                 shared_claim(&stage, &part, &other),
                 instance_claim(&stage, &part, &other, IN_PLACE),
                 config(&stage, &part, &hash),
+                secret(&stage, &part, &hash),
+                pull_secret(&stage, None),
+                pull_secret(&stage, Some(&tag8(&hash))),
                 job(&stage, &part, "beforeStart", &hash),
                 stage_route(&stage),
                 instance_route(&stage, &tag8(&hash)),
@@ -172,6 +186,30 @@ mod tests {
                 let name = match instance {
                     None => stage_service(stage, service),
                     Some(instance) => instance_service(stage, service, &tag8(&instance.to_string())),
+                };
+                if let Some(other) = seen.insert(name.clone(), identity.clone()) {
+                    prop_assert!(false, "{} names {:?} and {:?}", name, other, identity);
+                }
+            }
+        }
+
+        #[test]
+        fn secrets_of_different_identity_have_different_names(
+            identities in prop::collection::btree_set(
+                prop_oneof![
+                    (name(), name().prop_map(Some), (0..4_u8).prop_map(Some)),
+                    (name(), Just(None), prop::option::of(0..4_u8)),
+                ],
+                2..40,
+            )
+        ) {
+            let mut seen = BTreeMap::new();
+            for identity in identities {
+                let (stage, service, number) = &identity;
+                let tag = number.map(|number| tag8(&number.to_string()));
+                let name = match service {
+                    Some(service) => secret(stage, service, &tag.unwrap_or_default()),
+                    None => pull_secret(stage, tag.as_deref()),
                 };
                 if let Some(other) = seen.insert(name.clone(), identity.clone()) {
                     prop_assert!(false, "{} names {:?} and {:?}", name, other, identity);

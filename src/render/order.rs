@@ -81,6 +81,8 @@ mod tests {
             depends_on,
             health: None,
             pod_template: vec![],
+            secrets: vec![],
+            pull_credential: None,
         }
     }
 

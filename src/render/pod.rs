@@ -17,7 +17,7 @@ use super::{
     meta::Copy,
     overlay,
     problem::{Problem, Problems},
-    security,
+    pull, secret, security,
     snapshot::{Health, Probe, ServiceSpec},
     volumes,
 };
@@ -39,6 +39,7 @@ pub(super) fn template(
     let mut pod = PodSpec {
         containers: vec![container(copy, known)?],
         volumes: volumes::pod_volumes(copy),
+        image_pull_secrets: pull::reference(copy),
         host_aliases: discovery::host_aliases(known, service_ips),
         // The variables of every Service in the namespace would show green to blue.
         enable_service_links: Some(false),
@@ -66,7 +67,8 @@ fn container(copy: &Copy<'_>, known: &[Address]) -> Result<Container, Problem> {
         )
     })?;
     let mut env = discovery::env(copy.snapshot, copy.instance(), known);
-    // The project's own come last, so that they may refer to ours: $(STAGEKEEPER_SERVICE_DB_HOST).
+    env.extend(secret::variables(copy));
+    // The project's own come last, so that they may refer to ours and to secrets: $(STAGEKEEPER_SERVICE_DB_HOST).
     env.extend(service.env.iter().cloned());
     let ports: Vec<ContainerPort> = service
         .ports

@@ -1,17 +1,24 @@
 //! Project and stage become a snapshot: overrides are merged in, defaults resolved, rules across objects checked.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::EnvVar;
 
 use super::{
     check,
     problem::{Problem, Problems},
     snapshot::{
-        Claim, Health, Hook, Hooks, Identity, Port, Probe, Scope, ServiceSpec, Snapshot, VERSION, Volume, VolumeSource,
+        Claim, Health, Hook, Hooks, Identity, Port, Probe, Scope, Secret, SecretPlace, ServiceSpec, Snapshot, VERSION,
+        Volume, VolumeSource,
     },
 };
 use crate::{
-    api::{self, ProjectSpec, ServiceOverride, StageSpec, StrategyType},
-    domain::{deploy::Strategy, release::Release},
+    api::{self, ProjectSpec, SecretDeclaration, SecretForm, ServiceOverride, StageSpec, StrategyType},
+    domain::{
+        deploy::Strategy,
+        release::Release,
+        secret::{self, SecretId, SecretVersions},
+    },
 };
 
 impl Snapshot {
@@ -21,6 +28,8 @@ impl Snapshot {
     /// replaces them by name, and merges its pod template over the project's. The scope follows from the project
     /// alone, so that a stage that pins an image does not move its service into another scope.
     ///
+    /// `secrets`: which of the project's secrets have a value, and at which version.
+    ///
     /// # Errors
     /// Everything that is wrong, found in one go.
     pub fn build(
@@ -28,26 +37,64 @@ impl Snapshot {
         project: &ProjectSpec,
         stage: &StageSpec,
         release: Release,
+        secrets: &SecretVersions,
     ) -> Result<Self, Problems> {
-        let snapshot = merge(identity, project, stage, release);
+        let known = |name: &str, service: &str| secret::effective(name, service, secrets);
+        let snapshot = merge(identity, project, stage, release, &known);
         let mut problems = check::objects(&snapshot, project, stage);
         problems.extend(check::release(&snapshot));
+        problems.extend(check::values(&missing_secrets(project, secrets)));
         Problems::none_or(problems, snapshot)
     }
 
-    /// What [`Snapshot::build`] would find wrong whatever the release: for a project and a stage whose images are
-    /// not known yet.
+    /// What [`Snapshot::build`] would find wrong whatever the release and the values of secrets: for a project and a
+    /// stage whose images are not known yet.
     pub fn problems(identity: Identity, project: &ProjectSpec, stage: &StageSpec) -> Vec<Problem> {
-        let snapshot = merge(identity, project, stage, Release::default());
+        let any = |name: &str, _: &str| Some((SecretId::for_all(name), 0));
+        let snapshot = merge(identity, project, stage, Release::default(), &any);
         check::objects(&snapshot, project, stage)
     }
 }
 
-fn merge(identity: Identity, project: &ProjectSpec, stage: &StageSpec, release: Release) -> Snapshot {
+/// Declared secrets that have no value, each with a service that would get it: a snapshot cannot be built without them.
+pub fn missing_secrets(project: &ProjectSpec, known: &SecretVersions) -> Vec<(String, String)> {
+    let services = project.services.iter().map(|service| service.name.as_str());
+    let missing = services.flat_map(|service| {
+        let declared = declared_for(project, service).into_iter();
+        let without = declared.filter(move |it| secret::effective(&it.name, service, known).is_none());
+        without.map(move |declared| (declared.name.clone(), service.to_owned()))
+    });
+    missing.collect()
+}
+
+/// The declarations that hold for a service, by name: of two with one name, its own.
+fn declared_for<'a>(project: &'a ProjectSpec, service: &str) -> Vec<&'a SecretDeclaration> {
+    let own = |declared: &SecretDeclaration| declared.service.as_deref() == Some(service);
+    let mut chosen: BTreeMap<&str, &SecretDeclaration> = BTreeMap::new();
+    for declared in &project.secrets {
+        if own(declared) || declared.service.is_none() && !chosen.contains_key(declared.name.as_str()) {
+            chosen.insert(&declared.name, declared);
+        }
+    }
+    chosen.into_values().collect()
+}
+
+/// The value that a service gets under a name.
+type Effective<'a> = dyn Fn(&str, &str) -> Option<(SecretId, i64)> + 'a;
+
+fn merge(
+    identity: Identity,
+    project: &ProjectSpec,
+    stage: &StageSpec,
+    release: Release,
+    value: &Effective<'_>,
+) -> Snapshot {
     let nothing = ServiceOverride::default();
     let services = project.services.iter().map(|declared| {
         let over = stage.services.get(&declared.name).unwrap_or(&nothing);
-        service(declared, over)
+        let secrets = declared_for(project, &declared.name).into_iter();
+        let secrets = secrets.filter_map(|it| Some(resolve_secret(it, value(&it.name, &declared.name)?)));
+        ServiceSpec { secrets: secrets.collect(), ..service(declared, over) }
     });
     let first = project.services.first().map_or("", |first| &first.name);
     Snapshot {
@@ -83,7 +130,17 @@ fn service(declared: &api::Service, over: &ServiceOverride) -> ServiceSpec {
         depends_on: declared.depends_on.clone(),
         health: declared.health.as_ref().and_then(|health| resolve_health(declared, health)),
         pod_template: overlays.into_iter().flatten().cloned().collect(),
+        secrets: Vec::new(),
+        pull_credential: declared.image.credential.clone(),
     }
+}
+
+fn resolve_secret(declared: &SecretDeclaration, (id, version): (SecretId, i64)) -> Secret {
+    let place = match (declared.as_, &declared.path) {
+        (SecretForm::File, Some(path)) => SecretPlace::File { path: path.clone(), mode: declared.file_mode() },
+        _ => SecretPlace::Env,
+    };
+    Secret { name: id.name, service: id.service, version, place }
 }
 
 fn port(declared: &api::Port) -> Port {

@@ -21,6 +21,7 @@ use crate::{
     domain::{
         deploy::{Phase, Strategy},
         release::Release,
+        secret::SecretId,
     },
 };
 
@@ -97,6 +98,57 @@ pub struct ServiceSpec {
     /// Pod templates to merge over the rendered one, in this order: the project's, then the stage's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pod_template: Vec<Map<String, Value>>,
+    /// The secrets that it gets, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
+    /// Name of the credential with which nodes pull its image. Never its version: another password is no other deploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_credential: Option<String>,
+}
+
+/// A secret that a service gets: which one, at which version, and where. Never its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Secret {
+    /// Name, unique in the service.
+    pub name: String,
+    /// The service whose value it is; none for the one of all services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// How many times that value was written.
+    pub version: i64,
+    /// Where the container finds it.
+    pub place: SecretPlace,
+}
+
+/// Where a container finds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SecretPlace {
+    /// In the environment variable with its name.
+    Env,
+    /// In a file.
+    File {
+        /// Absolute path in the container.
+        path: String,
+        /// Permissions.
+        mode: i32,
+    },
+}
+
+impl Secret {
+    /// Which secret of the project it is.
+    pub fn id(&self) -> SecretId {
+        SecretId { name: self.name.clone(), service: self.service.clone() }
+    }
+
+    /// The path of its file; none for a variable.
+    pub fn path(&self) -> Option<&str> {
+        match &self.place {
+            SecretPlace::Env => None,
+            SecretPlace::File { path, .. } => Some(path),
+        }
+    }
 }
 
 /// How many copies of a service a stage has.

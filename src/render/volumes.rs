@@ -13,7 +13,7 @@ use k8s_openapi::{
 
 use super::{
     meta::{self, Context, Copy},
-    names,
+    names, secret,
     snapshot::{Claim, ServiceSpec, Volume, VolumeSource},
 };
 use crate::api::labels;
@@ -34,13 +34,13 @@ pub(super) fn claim_of(volume: &Volume) -> Option<&Claim> {
 
 /// Where the service's container mounts its volumes.
 pub(super) fn mounts(service: &ServiceSpec) -> Option<Vec<VolumeMount>> {
-    let mounts = service.volumes.iter().map(|volume| VolumeMount {
+    let volumes = service.volumes.iter().map(|volume| VolumeMount {
         name: volume.name.clone(),
         mount_path: volume.mount_path.clone(),
         read_only: volume.read_only.then_some(true),
         ..VolumeMount::default()
     });
-    let mounts: Vec<VolumeMount> = mounts.collect();
+    let mounts: Vec<VolumeMount> = volumes.chain(secret::mounts(service)).collect();
     (!mounts.is_empty()).then_some(mounts)
 }
 
@@ -72,7 +72,7 @@ pub(super) fn pod_volumes(copy: &Copy<'_>) -> Option<Vec<PodVolume>> {
         }
         rendered
     });
-    let volumes: Vec<PodVolume> = volumes.collect();
+    let volumes: Vec<PodVolume> = volumes.chain(secret::volume(copy)).collect();
     (!volumes.is_empty()).then_some(volumes)
 }
 

@@ -18,6 +18,7 @@ use super::{
     meta::{self, Context, Copy},
     names, pod,
     problem::Problems,
+    secret,
     snapshot::{Port, Scope},
     volumes,
 };
@@ -48,6 +49,7 @@ pub(super) fn manifests(
         scope: copy.service.scope,
         claims: volumes::claims(copy, ctx),
         config: volumes::config(copy, ctx),
+        secret: secret::values(copy, ctx),
         service: service(copy, ctx),
         workload: deployment(copy, template, &revision, ctx),
         addresses: known.into_iter().map(|address| address.object).collect(),

@@ -2,6 +2,8 @@
 //!
 //! Fields of the surrounding spans (`stage`, `deploy`) stand beside the event's own fields, so that
 //! `deploy == "…"` finds every line of a deploy whichever function wrote it.
+//!
+//! Each line passes [`super::redact`] on its way out.
 
 use std::fmt;
 
@@ -17,6 +19,8 @@ use tracing_subscriber::{
     layer::SubscriberExt as _,
     registry::{LookupSpan, Registry, Scope},
 };
+
+use super::redact::Redacted;
 
 /// Keys that every line has; a field of the same name does not replace them.
 const OWN_KEYS: [&str; 4] = ["timestamp", "level", "target", "message"];
@@ -34,8 +38,10 @@ pub fn json<W>(filter: Targets, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let layer =
-        tracing_subscriber::fmt::layer().with_writer(writer).fmt_fields(JsonFields::new()).event_format(JsonLine);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(Redacted(writer))
+        .fmt_fields(JsonFields::new())
+        .event_format(JsonLine);
     Registry::default().with(layer).with(filter.with_targets(NOISE))
 }
 
@@ -44,7 +50,7 @@ pub fn pretty<W>(filter: Targets, writer: W, colour: bool) -> impl Subscriber + 
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
+    let layer = tracing_subscriber::fmt::layer().with_writer(Redacted(writer)).with_ansi(colour);
     Registry::default().with(layer).with(filter.with_targets(NOISE))
 }
 

@@ -1,9 +1,11 @@
 //! Metrics under the names that dashboards for controllers expect, and Stagekeeper's own.
 //!
 //! Every label value is a `&'static str` or a number from a fixed set: names of objects, deploys and
-//! error texts cannot become series.
+//! error texts cannot become series. The exceptions are credentials with an end and the keys that seal: people make them
+//! one by one, and an alert has to name the one that it is about.
 
 mod controller;
+mod credentials;
 mod labels;
 
 use std::{fmt, time::Duration};
@@ -23,6 +25,7 @@ use prometheus_client::{
 pub use self::controller::{ActiveWorker, ControllerMetrics, ReconcileResult};
 use self::{
     controller::ControllerFamilies,
+    credentials::{ByKey, Expiries, Replaceable},
     labels::{NameLabel, OutcomeLabel, RestLabels, ResultLabel, StateLabel},
 };
 
@@ -60,6 +63,8 @@ pub struct Metrics {
     deploys_open: Family<StateLabel, Gauge>,
     scans: Family<ResultLabel, Counter>,
     store_up: Gauge,
+    credential_expiries: Replaceable<Expiries>,
+    credentials_by_key: Replaceable<ByKey>,
 }
 
 impl Default for Metrics {
@@ -102,6 +107,8 @@ impl Default for Metrics {
             ),
             scans: add(r, "stagekeeper_scan", "Registry scans, by result", Family::default()),
             store_up: add(r, "stagekeeper_store_up", "Whether Postgres answers", Gauge::default()),
+            credential_expiries: Replaceable::register(r),
+            credentials_by_key: Replaceable::register(r),
             registry,
         }
     }
@@ -163,6 +170,17 @@ impl Metrics {
     /// Reports whether Postgres answers.
     pub fn store_up(&self, up: bool) {
         self.store_up.set(up.into());
+    }
+
+    /// Reports when credentials expire, as namespace, project, name and seconds since 1970: all that have an end, in place
+    /// of those before.
+    pub fn set_credential_expiries(&self, all: Vec<(String, String, String, i64)>) {
+        self.credential_expiries.set(all);
+    }
+
+    /// Reports how many sealed values each key is needed for: all keys, in place of those before.
+    pub fn set_credentials_by_key(&self, all: Vec<(String, i64)>) {
+        self.credentials_by_key.set(all);
     }
 
     /// All metrics as `OpenMetrics` text.

@@ -23,7 +23,15 @@ fn pair(a: &str, b: &str) -> String {
 }
 
 pub fn cases() -> Vec<Case> {
-    let services = [service_cases(), image_cases(), volume_cases(), health_cases()];
+    let services = [
+        service_cases(),
+        image_cases(),
+        volume_cases(),
+        health_cases(),
+        secret_cases(),
+        place_cases(),
+        credential_cases(),
+    ];
     let mut cases: Vec<_> = services.into_iter().flatten().collect();
     let name = |name, object| Case { object, ..bad(name, service(""), "<nil>", "metadata.name of a Project must be") };
     cases.extend([
@@ -162,5 +170,110 @@ fn health_cases() -> Vec<Case> {
         bad("status class", health("http: {expect: 2xx}"), "spec.services[0].health.http.expect", "such as 200-399"),
         bad("threshold 0", health("tcp: {}, successThreshold: 0"), "spec.services[0].health.successThreshold", "greater than or equal to 1"),
         bad("timeout without unit", health("tcp: {}, timeout: '5'"), "spec.services[0].health.timeout", "between 10ms and 5m"),
+    ]
+}
+
+/// A project of two services, `web` and `db`, with these secrets.
+fn secrets(list: &str) -> String {
+    let service = |name: &str| format!("{{name: {name}, image: {{repository: shop, tag: '1'}}}}");
+    format!("services: [{}, {}]\nsecrets: [{list}]", service("web"), service("db"))
+}
+
+fn credentials(list: &str) -> String {
+    format!("{}\ncredentials: [{list}]", service(""))
+}
+
+/// As many secrets as there may be, each with a name as long as it may be.
+fn many_secrets(number: usize, same: bool) -> String {
+    let mut list: Vec<String> =
+        (0..number).map(|at| format!("{{name: {}{at:03}, service: web}}", "A".repeat(125))).collect();
+    if same {
+        list[number - 1] = list[0].clone();
+    }
+    secrets(&list.join(", "))
+}
+
+#[rustfmt::skip] // a case a line
+fn secret_cases() -> Vec<Case> {
+    const TWICE: &str = "secrets must differ in name or service";
+    const NAME: &str = "such as STRIPE_KEY";
+    let name = |name, secret: &str| bad(name, secrets(&format!("{{name: '{secret}'}}")), "spec.secrets[0].name", NAME);
+    vec![
+        good("the least that a secret needs", secrets("{name: STRIPE_KEY}")),
+        good("a secret of one service", secrets("{name: STRIPE_KEY, service: web}")),
+        good("one name for all services and for two of them", secrets("{name: KEY}, {name: KEY, service: web}, {name: KEY, service: db}")),
+        good("128 secrets", many_secrets(128, false)),
+        bad("129 secrets", many_secrets(129, false), "spec.secrets", "must have at most 128 items"),
+        bad("one of 128 secrets twice", many_secrets(128, true), "spec.secrets", TWICE),
+        bad("one secret twice", secrets("{name: KEY}, {name: KEY}"), "spec.secrets", TWICE),
+        bad("one secret of a service twice", secrets("{name: KEY, service: db}, {name: KEY, service: db, as: file, path: /a}"), "spec.secrets", TWICE),
+        bad("secret of an unknown service", secrets("{name: KEY, service: wbe}"), "spec", "secrets[].service must name a service of this project"),
+        bad("misspelt field of a secret", secrets("{name: KEY, value: x}"), "", "unknown field \"spec.secrets[0].value\""),
+        name("secret that begins with a digit", "1A"),
+        name("secret that begins with a dot", ".env"),
+        name("secret with a space", "A B"),
+        name("secret with a slash", "a/b"),
+        bad("secret with a long name", secrets(&format!("{{name: {}}}", "A".repeat(129))), "spec.secrets[0].name", "128"),
+        bad("secret without a name", secrets("{name: ''}"), "spec.secrets[0].name", NAME),
+        bad("variable with our prefix", secrets("{name: STAGEKEEPER_KEY}"), "spec.secrets[0]", "must not begin with STAGEKEEPER_"),
+        good("file with our prefix", secrets("{name: STAGEKEEPER_KEY, as: file, path: /etc/key}")),
+        good("secret from a Secret", secrets("{name: KEY, secretRef: {name: shop.keys}}")),
+        good("secret from a key of a Secret", secrets("{name: KEY, secretRef: {name: shop-keys, key: tls.key}}")),
+        bad("Secret in capitals", secrets("{name: KEY, secretRef: {name: SHOP}}"), "spec.secrets[0].secretRef.name", "such as shop-keys"),
+        bad("Secret without a name", secrets("{name: KEY, secretRef: {key: a}}"), "spec.secrets[0].secretRef.name", "Required value"),
+        bad("key with a slash", secrets("{name: KEY, secretRef: {name: shop, key: a/b}}"), "spec.secrets[0].secretRef.key", "such as password"),
+    ]
+}
+
+#[rustfmt::skip] // a case a line
+fn place_cases() -> Vec<Case> {
+    const PATH: &str = "path must be the absolute path of a file";
+    let file = |fields: &str| secrets(&format!("{{name: KEY, as: file, {fields}}}"));
+    let path = |name, path: &str| bad(name, file(&format!("path: \"{path}\"")), "spec.secrets[0].path", PATH);
+    vec![
+        good("secret as a variable", secrets("{name: KEY, as: env}")),
+        good("secret as a file", file("path: /etc/shop/tls.key")),
+        good("secret as a file with its mode", file("path: /key, mode: '0400'")),
+        bad("secret as something else", secrets("{name: KEY, as: volume}"), "spec.secrets[0].as", "supported values: \"env\", \"file\""),
+        bad("file without a path", secrets("{name: KEY, as: file}"), "spec.secrets[0]", "as: file needs a path"),
+        bad("variable with a path", secrets("{name: KEY, path: /etc/key}"), "spec.secrets[0]", "path is where a file stands"),
+        bad("variable with a mode", secrets("{name: KEY, mode: '0400'}"), "spec.secrets[0]", "mode says who may read a file"),
+        path("relative path of a secret", "etc/key"),
+        path("path of a secret that climbs", "/etc/../key"),
+        path("path of a secret that stays", "/etc/./key"),
+        path("path of a secret with a colon", "/etc/a:b"),
+        path("path of a secret that is a folder", "/etc/"),
+        path("path of a secret with an empty part", "/etc//key"),
+        path("path of a secret with a line break", "/etc/a\\nb"),
+        bad("the root as a secret", file("path: /"), "spec.secrets[0].path", "2"),
+        bad("mode of three digits", file("path: /a, mode: '444'"), "spec.secrets[0].mode", "such as 0440"),
+        bad("mode with special bits", file("path: /a, mode: '4755'"), "spec.secrets[0].mode", "such as 0440"),
+        bad("mode with an 8", file("path: /a, mode: '0844'"), "spec.secrets[0].mode", "such as 0440"),
+        bad("mode that is a number", file("path: /a, mode: 292"), "spec.secrets[0].mode", "must be of type string"),
+    ]
+}
+
+#[rustfmt::skip] // a case a line
+fn credential_cases() -> Vec<Case> {
+    const HOSTS: &str = "hosts must be hosts of registries";
+    let of = |fields: &str| credentials(&format!("{{name: ghcr, secretRef: {{name: pull}}, {fields}}}"));
+    let host = |name, host: &str| bad(name, of(&format!("type: registry, hosts: ['{host}']")), "spec.credentials[0].hosts", HOSTS);
+    vec![
+        good("the least that a credential needs", of("type: registry")),
+        good("every field of a credential", of("type: registry, hosts: [ghcr.io, 'localhost:5000', '[::1]:5000'], user: shop-bot, expires: '2027-01-31T00:00:00Z'")),
+        good("credentials of every type", credentials("{name: a, type: webhook, secretRef: {name: s, key: k}}, {name: b, type: git, secretRef: {name: s}}, {name: c, type: cluster, secretRef: {name: s}}, {name: d, type: generic, secretRef: {name: s}}")),
+        bad("two credentials of one name", credentials("{name: a, type: git, secretRef: {name: s}}, {name: a, type: webhook, secretRef: {name: s}}"), "spec.credentials[1]", "Duplicate value"),
+        bad("declared credential with a capital", credentials("{name: GHCR, type: git, secretRef: {name: s}}"), "spec.credentials[0].name", "such as ghcr"),
+        bad("credential without a type", of("user: a"), "spec.credentials[0].type", "Required value"),
+        bad("credential without a Secret", credentials("{name: a, type: git}"), "spec.credentials[0].secretRef", "Required value"),
+        bad("credential of an unknown type", of("type: docker"), "spec.credentials[0].type", "supported values"),
+        bad("hosts of no registry", of("type: git, hosts: [github.com]"), "spec.credentials[0]", "hosts are those of registries"),
+        bad("one host twice", of("type: registry, hosts: [ghcr.io, ghcr.io]"), "spec.credentials[0].hosts[1]", "Duplicate value"),
+        host("host with a scheme", "https://ghcr.io"),
+        host("host with a path", "ghcr.io/acme"),
+        host("host with a user", "bot@ghcr.io"),
+        host("host with half a port", "ghcr.io:"),
+        bad("empty user", of("type: registry, user: ''"), "spec.credentials[0].user", "at least 1 chars"),
+        bad("a day as the end", of("type: registry, expires: '2027-01-31'"), "spec.credentials[0].expires", "must be of type date-time"),
     ]
 }

@@ -86,8 +86,17 @@ async fn carry_out(ctx: &Context, due: &Due<'_>) -> Result<bool, Error> {
 }
 
 async fn workload(ctx: &Context, service: &ServiceManifests) -> Result<(), Error> {
-    let ServiceManifests { name: _, scope: _, revision: _, claims, config, service: _, workload, addresses: _ } =
-        service;
+    let ServiceManifests {
+        name: _,
+        scope: _,
+        revision: _,
+        claims,
+        config,
+        secret: _,
+        service: _,
+        workload,
+        addresses: _,
+    } = service;
     for claim in claims {
         ctx.writer.apply(claim).await?;
     }

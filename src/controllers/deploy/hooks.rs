@@ -47,7 +47,7 @@ pub async fn run(
         let name = names::job(&snapshot.identity.stage, &hook.name, phase.word(), &entry.deploy.id.to_string());
         let Some(job) = children.job(&name) else {
             let at = entry.context(owner, children);
-            let HookManifests { claims, config, job, addresses } =
+            let HookManifests { claims, config, secret: _, pull: _, job, addresses } =
                 render::hook(&snapshot, &entry.deploy.instance, hook, phase, &at).map_err(|problems| {
                     Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }
                 })?;

@@ -56,6 +56,7 @@ impl Entry {
             owner: owner.clone(),
             deploy: self.deploy.id,
             service_ips: children.services().filter_map(address).collect(),
+            credentials: BTreeMap::new(),
         }
     }
 }

@@ -42,12 +42,13 @@ pub fn plan(snapshot: &Snapshot, hash: &str, instance: &str, ctx: &render::Conte
 }
 
 impl Planned {
-    /// Whether it would be rendered the same with these addresses in place of those: most are nothing that its pods are
-    /// told.
+    /// Whether it would be rendered the same with these addresses and credentials in place of those: most addresses are
+    /// nothing that its pods are told.
     pub fn same_with(&self, these: &render::Context, those: &render::Context) -> bool {
         let mut told = self.manifests.services().flat_map(|service| &service.addresses);
         these.owner == those.owner
             && these.deploy == those.deploy
+            && these.credentials == those.credentials
             && told.all(|name| these.service_ips.get(name) == those.service_ips.get(name))
     }
 }

@@ -24,6 +24,7 @@ use crate::{
         actor::Actor,
         deploy::{State, overtaken},
         release::{Release, ReleaseImage},
+        secret::SecretVersions,
     },
     render::{Identity, Snapshot, names},
     store::{Adopted, Creation, NewAuditEntry, StoreError},
@@ -100,7 +101,8 @@ pub fn rebuild(
         project: stage.spec.project.clone(),
         stage: key.name.to_string(),
     };
-    let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release).map_err(|why| why.to_string())?;
+    let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release, &SecretVersions::new())
+        .map_err(|why| why.to_string())?;
     if names::revision(&snapshot.hash()) == serving.revision && snapshot.instance() == serving.instance {
         Ok(snapshot)
     } else {

@@ -22,6 +22,7 @@ use crate::{
         actor::Actor,
         plan::{self, Wanted},
         release::Release,
+        secret::SecretVersions,
     },
     render::{Identity, Snapshot},
 };
@@ -211,7 +212,7 @@ fn usable(stage: &Stage, project: &Project, key: &StageKey, known_good: bool) ->
 }
 
 fn build(stage: &Stage, project: &Project, key: &StageKey, release: Release) -> Result<(Snapshot, String), Error> {
-    let snapshot = Snapshot::build(identity(stage, key), &project.spec, &stage.spec, release)
+    let snapshot = Snapshot::build(identity(stage, key), &project.spec, &stage.spec, release, &SecretVersions::new())
         .map_err(|problems| Error::Snapshot { snapshot: "new".into(), message: problems.to_string() })?;
     let hash = snapshot.hash();
     Ok((snapshot, hash))

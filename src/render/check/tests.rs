@@ -8,6 +8,7 @@ kind: Project
 apiVersion: stagekeeper.dev/v1alpha1
 metadata: {name: shop, namespace: acme}
 spec:
+  #project
   services:
   - name: web
     image: {repository: ghcr.io/acme/shop, policy: {semver: '*'}}
@@ -126,6 +127,73 @@ const CASES: &[Case] = &[
         want: &[
             "Project spec.services[web].env[STAGEKEEPER_STAGE]: variables that begin with STAGEKEEPER_ are set by Stagekeeper: choose another name",
             "Stage spec.services.db.env[STAGEKEEPER_X]: variables that begin with STAGEKEEPER_ are set by Stagekeeper: choose another name",
+        ],
+    },
+    Case {
+        name: "secrets that nothing is in the way of",
+        breaks: &[
+            (
+                "#project",
+                "secrets: [{name: KEY}, {name: a, as: file, path: /data/a}, {name: b, as: file, path: /data/ab}, {name: b, service: web, as: file, path: /b}]",
+            ),
+            (
+                "#web",
+                "env: [{name: OTHER, value: $(KEY)}]\n    volumes: [{name: d, mountPath: /data, emptyDir: {}}, {name: f, mountPath: /etc/a, files: {a: b}}]",
+            ),
+        ],
+        want: &[],
+    },
+    Case {
+        name: "a variable with the name of a secret",
+        breaks: &[
+            ("#project", "secrets: [{name: KEY}, {name: FILE, as: file, path: /key}, {name: OTHER, service: db}]"),
+            ("#web", "env: [{name: KEY, value: x}, {name: FILE, value: x}, {name: OTHER, value: x}]"),
+            (
+                "#stage",
+                "services: {db: {env: [{name: OTHER, value: x}]}}\n  hooks: {verify: [{name: smoke, env: [{name: KEY, value: x}]}]}",
+            ),
+        ],
+        want: &[
+            "Project spec.services[web].env[KEY]: service web gets the secret KEY as this variable: remove the variable, or give the secret another name",
+            "Stage spec.hooks.verify[smoke].env[KEY]: service web gets the secret KEY as this variable: remove the variable, or give the secret another name",
+            "Stage spec.services.db.env[OTHER]: service db gets the secret OTHER as this variable: remove the variable, or give the secret another name",
+        ],
+    },
+    Case {
+        name: "files in the way of each other",
+        breaks: &[(
+            "#project",
+            "secrets: [{name: a, service: web, as: file, path: /a}, {name: b, service: web, as: file, path: /a/b}, {name: c, service: db, as: file, path: /a}]",
+        )],
+        want: &["Project spec.secrets[b].path: is in the way of the secret a in service web: /a: choose another path"],
+    },
+    Case {
+        name: "files in the way of volumes",
+        breaks: &[
+            (
+                "#project",
+                "secrets: [{name: a, service: web, as: file, path: /data}, {name: b, service: web, as: file, path: /etc/shop/key}, {name: c, service: web, as: file, path: /run}]",
+            ),
+            (
+                "#web",
+                "volumes: [{name: d, mountPath: /data/, emptyDir: {}}, {name: f, mountPath: /etc/shop, files: {a: b}}, {name: g, mountPath: /run/g, emptyDir: {}}]",
+            ),
+        ],
+        want: &[
+            "Project spec.secrets[a].path: is in the way of volume d in service web: /data/: choose another path",
+            "Project spec.secrets[b].path: lies in volume f of service web, which is read-only, so that nothing can be mounted there: choose another path",
+            "Project spec.secrets[c].path: is in the way of volume g in service web: /run/g: choose another path",
+        ],
+    },
+    Case {
+        name: "a volume with the name of ours",
+        breaks: &[
+            ("#project", "secrets: [{name: a, service: web, as: file, path: /a}]"),
+            ("#web", "volumes: [{name: stagekeeper-secrets, mountPath: /data, emptyDir: {}}]"),
+            ("#db", "volumes: [{name: stagekeeper-secrets, mountPath: /data, emptyDir: {}}]"),
+        ],
+        want: &[
+            "Project spec.services[web].volumes[stagekeeper-secrets]: is the name of the volume with the service's secrets: choose another name",
         ],
     },
     Case {

@@ -169,6 +169,7 @@ fn every_fixture_survives_storage() {
         include_str!("../fixtures/volumes.yaml"),
         include_str!("../fixtures/overlay.yaml"),
         include_str!("../fixtures/hooks.yaml"),
+        include_str!("../fixtures/secrets.yaml"),
     ] {
         let snapshot = Fixture::read(text).snapshot();
         let read = Snapshot::from_json(&snapshot.to_json().expect("JSON")).expect("readable");

@@ -27,6 +27,11 @@ fn samples() -> Vec<String> {
     metrics.deploys_open("pending", 2);
     metrics.scanned("unchanged");
     metrics.store_up(true);
+    let expiry = |name: &str, seconds| ("acme".to_owned(), "shop".to_owned(), name.to_owned(), seconds);
+    metrics.set_credential_expiries(vec![expiry("old", 1), expiry("ghcr", 2)]);
+    metrics.set_credential_expiries(vec![expiry("ghcr", 1_800_000_000)]);
+    metrics.set_credentials_by_key(vec![("2025".to_owned(), 3), ("2024".to_owned(), 1)]);
+    metrics.set_credentials_by_key(vec![("2026".to_owned(), 7)]);
     let text = metrics.render().expect("all labels can be written");
     drop(worker);
     assert!(text.ends_with("# EOF\n"), "{text}");
@@ -50,6 +55,8 @@ fn names_and_labels_are_those_of_the_dashboards() {
         r#"rest_client_requests_total{code="0",method="DELETE"} 1"#,
         r#"rest_client_requests_total{code="200",method="GET"} 2"#,
         r#"rest_client_requests_total{code="409",method="PATCH"} 1"#,
+        r#"stagekeeper_credential_expiry_timestamp_seconds{namespace="acme",project="shop",credential="ghcr"} 1800000000"#,
+        r#"stagekeeper_credentials_by_key{key_id="2026"} 7"#,
         r#"stagekeeper_deploy_duration_seconds_count{outcome="success"} 1"#,
         r#"stagekeeper_deploy_duration_seconds_sum{outcome="success"} 7.0"#,
         r#"stagekeeper_deploy_state_duration_seconds_count{state="pulling"} 1"#,
