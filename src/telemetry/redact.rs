@@ -30,7 +30,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// `://user:password@`.
 #[expect(clippy::expect_used, reason = "the expression is fixed, and a test reads it")]
 static LOGINS: LazyLock<Regex> = LazyLock::new(|| {
-    let header = r#"(?i:\bauthorization)(?:\\?["'])?\s*[:=]\s*(?:\\?["'])?"#;
+    let header = r#"(?i:(?-u:\b)authorization)(?:\\?["'])?\s*[:=]\s*(?:\\?["'])?"#;
     Regex::new(&format!(r#"(?P<header>{header})[^"'\\\r\n]+|(?P<user>://[^\s/:@"\\]*:)[^\s/"\\]+(?P<at>@)"#))
         .expect("a regex")
 });

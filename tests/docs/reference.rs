@@ -178,6 +178,8 @@ pub fn metrics() -> String {
     metrics.deploy_left("pulling", Duration::ZERO);
     metrics.scanned("success");
     metrics.store_up(true);
+    metrics.set_credential_expiries(vec![("acme".into(), "shop".into(), "ghcr".into(), 0)]);
+    metrics.set_credentials_by_key(vec![("2026".into(), 0)]);
     let printed = metrics.render().expect("metrics");
 
     let mut text = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");

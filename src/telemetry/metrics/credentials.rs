@@ -8,12 +8,10 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _},
+    encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder},
     metrics::{MetricType, gauge::ConstGauge},
     registry::Registry,
 };
-
-use super::labels::{CredentialLabels, KeyLabel};
 
 /// What is told of one kind of thing.
 pub(super) trait Told: fmt::Debug + Send + Sync + 'static {
@@ -25,7 +23,7 @@ pub(super) trait Told: fmt::Debug + Send + Sync + 'static {
     const HELP: &'static str;
 
     /// Writes one series.
-    fn encode(series: &Self::Series, metric: &mut prometheus_client::encoding::MetricEncoder<'_>) -> fmt::Result;
+    fn encode(series: &Self::Series, metric: &mut MetricEncoder<'_>) -> fmt::Result;
 }
 
 /// When credentials expire: namespace, project, name, seconds since 1970.
@@ -41,9 +39,9 @@ impl Told for Expiries {
     const NAME: &'static str = "stagekeeper_credential_expiry_timestamp_seconds";
     const HELP: &'static str = "When a credential stops working, of those whose end is known";
 
-    fn encode(series: &Self::Series, metric: &mut prometheus_client::encoding::MetricEncoder<'_>) -> fmt::Result {
+    fn encode(series: &Self::Series, metric: &mut MetricEncoder<'_>) -> fmt::Result {
         let (namespace, project, credential, seconds) = series;
-        let labels = CredentialLabels { namespace, project, credential };
+        let labels = [("namespace", namespace), ("project", project), ("credential", credential)];
         ConstGauge::new(*seconds).encode(metric.encode_family(&labels)?)
     }
 }
@@ -53,9 +51,9 @@ impl Told for ByKey {
     const NAME: &'static str = "stagekeeper_credentials_by_key";
     const HELP: &'static str = "Sealed values that a key is needed for: a key with none can be retired";
 
-    fn encode(series: &Self::Series, metric: &mut prometheus_client::encoding::MetricEncoder<'_>) -> fmt::Result {
+    fn encode(series: &Self::Series, metric: &mut MetricEncoder<'_>) -> fmt::Result {
         let (key_id, number) = series;
-        ConstGauge::new(*number).encode(metric.encode_family(&KeyLabel { key_id })?)
+        ConstGauge::new(*number).encode(metric.encode_family(&[("key_id", key_id)])?)
     }
 }
 

@@ -45,15 +45,3 @@ pub(super) struct StateLabel {
 pub(super) struct ResultLabel {
     pub(super) result: &'static str,
 }
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct CredentialLabels<'a> {
-    pub(super) namespace: &'a str,
-    pub(super) project: &'a str,
-    pub(super) credential: &'a str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct KeyLabel<'a> {
-    pub(super) key_id: &'a str,
-}
