@@ -72,7 +72,7 @@ impl Registries {
             }
             Refusal {
                 reason: error.reason(),
-                message: masked(error.to_string(), &access.credential),
+                message: masked(&error.to_string(), &access.credential),
                 transient: error.is_transient(),
                 retry_after: error.retry_after(),
             }

@@ -1,68 +1,57 @@
 //! What a registry may say of our own login, in whatever form it got it: masked before anybody reads it.
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
-};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
-use crate::registry::Credential;
+use crate::{domain::mask::Masker, registry::Credential};
 
-/// What is shorter is part of ordinary words, and hides nothing.
-const SHORTEST: usize = 4;
-/// What stands in place of a secret.
-const MASK: &str = "***";
-
-/// A text in which the secret of a login does not stand: not as it is, not in base64 alone or behind the user's name as
-/// requests carry it, not percent-encoded, in hexadecimal, or with other capitals, as host names lose them.
-pub(super) fn masked(text: String, credential: &Credential) -> String {
+/// The text with the login taken out of it: its secret in every form that [`Masker`] knows, the pair of user and secret
+/// as requests carry it, both in hexadecimal, and all of it without its capitals, which host names lose.
+pub(super) fn masked(text: &str, credential: &Credential) -> String {
     let Credential::Basic { user, secret } = credential else {
-        return text;
+        return text.to_owned();
     };
-    let mut forms = forms(user, secret);
-    // The longest first: what holds another one goes as a whole.
-    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    let mut text = text;
-    for form in forms.iter().filter(|form| form.len() >= SHORTEST) {
-        text = replaced(&text, form);
+    let pair = Zeroizing::new(format!("{user}:{}", **secret));
+    let mut values: Vec<Zeroizing<String>> = Vec::new();
+    for value in [secret, &pair] {
+        let (base64, hex) = (Zeroizing::new(STANDARD.encode(&**value)), Zeroizing::new(hex::encode(&**value)));
+        values.push(Zeroizing::new(value.to_ascii_lowercase()));
+        values.push(Zeroizing::new(base64.trim_end_matches('=').to_ascii_lowercase()));
+        values.push(Zeroizing::new(hex.to_ascii_uppercase()));
+        values.push(hex);
     }
-    text
+    values.extend([secret.clone(), pair]);
+    Masker::new(values.iter().map(|value| value.as_bytes())).mask(text).into_owned()
 }
 
-fn forms(user: &str, secret: &str) -> Vec<Zeroizing<String>> {
-    let pair = Zeroizing::new(format!("{user}:{secret}"));
-    let mut forms = vec![Zeroizing::new(secret.to_owned()), percent(secret), Zeroizing::new(hex::encode(secret))];
-    for text in [secret, &**pair] {
-        for engine in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {
-            forms.push(Zeroizing::new(engine.encode(text)));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_masked_in_whatever_form_it_comes_back() {
+        let bob = Credential::Basic { user: "bob".into(), secret: "Hunter2 %right?".to_owned().into() };
+        let forms = [
+            "Hunter2 %right?",
+            "hunter2 %right?",
+            "bob:Hunter2 %right?",
+            "Basic Ym9iOkh1bnRlcjIgJXJpZ2h0Pw==",
+            "ym9iokh1bnrlcjigjxjpz2h0pw.evil.example",
+            "SHVudGVyMiAlcmlnaHQ/",
+            "SHVudGVyMiAlcmlnaHQ_",
+            "Hunter2%20%25right%3F",
+            "48756e74657232202572696768743f",
+            "48756E74657232202572696768743F",
+        ];
+        for form in forms {
+            let said = masked(&format!("`r.test/a` answered: {form}; and so on"), &bob);
+            let told = said.to_ascii_lowercase();
+            assert!(said.contains("***"), "{form}: {said}");
+            for part in ["hunter2", "vudgvy", "h1bnrlcj", "right", "48756e74"] {
+                assert!(!told.contains(part), "{form}: {said}");
+            }
         }
+        assert_eq!(masked("`r.test/bob` denies access", &bob), "`r.test/bob` denies access");
+        assert_eq!(masked(forms[0], &Credential::Anonymous), forms[0]);
     }
-    forms
-}
-
-fn percent(text: &str) -> Zeroizing<String> {
-    let mut encoded = Zeroizing::new(String::with_capacity(text.len() * 3));
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.push_str(&hex::encode_upper([byte]));
-        }
-    }
-    encoded
-}
-
-/// Every occurrence, with whatever capitals, replaced.
-fn replaced(text: &str, form: &str) -> String {
-    let (lower, form) = (Zeroizing::new(text.to_ascii_lowercase()), Zeroizing::new(form.to_ascii_lowercase()));
-    let mut all = String::with_capacity(text.len());
-    let mut at = 0;
-    for (found, _) in lower.match_indices(&**form) {
-        all.push_str(&text[at..found]);
-        all.push_str(MASK);
-        at = found + form.len();
-    }
-    all.push_str(&text[at..]);
-    all
 }
