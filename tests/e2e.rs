@@ -37,6 +37,8 @@ mod lifecycle;
 mod ownership;
 #[path = "e2e/private.rs"]
 mod private;
+#[path = "e2e/private_registry.rs"]
+mod private_registry;
 #[path = "e2e/quiet.rs"]
 mod quiet;
 #[path = "e2e/recorder.rs"]
@@ -51,5 +53,7 @@ mod secrets;
 mod story;
 #[path = "e2e/strategies.rs"]
 mod strategies;
+#[path = "e2e/token_server.rs"]
+mod token_server;
 #[path = "e2e/volumes.rs"]
 mod volumes;

@@ -30,6 +30,8 @@ mod outcomes;
 mod plans;
 #[path = "store/safe.rs"]
 mod safe;
+#[path = "store/scan.rs"]
+mod scan;
 #[path = "store/schema.rs"]
 mod schema;
 #[path = "store/secrets.rs"]

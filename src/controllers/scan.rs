@@ -1,9 +1,13 @@
 //! The image book's questions, put to real registries, as whoever the project says.
 
+mod echo;
+mod logins;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
 
+use self::{echo::masked, logins::Logins};
 use super::images::{About, Answer, Asker, LoginRef, Question, Refusal};
 use crate::{
     domain::{actor::Actor, clock::Clock, image::Repository},
@@ -18,6 +22,7 @@ pub struct Registries {
     registry: Arc<Registry>,
     store: Store,
     safe: Option<Safe>,
+    logins: Arc<Logins>,
 }
 
 impl Registries {
@@ -26,7 +31,13 @@ impl Registries {
     /// # Errors
     /// TLS cannot be set up.
     pub fn new(store: Store, safe: Option<Safe>, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        Ok(Self { registry: Arc::new(Registry::new(RegistryOptions::default(), clock)?), store, safe })
+        let logins = Arc::new(Logins::new(clock.clone()));
+        Ok(Self { registry: Arc::new(Registry::new(RegistryOptions::default(), clock)?), store, safe, logins })
+    }
+
+    /// Drops what was opened of a project: its credentials have changed.
+    pub fn forget(&self, namespace: &str, project: &str) {
+        self.logins.forget(namespace, project);
     }
 
     /// How single registries are spoken to from now on; says which of it cannot be used.
@@ -34,14 +45,14 @@ impl Registries {
         self.registry.configure(settings)
     }
 
-    /// A project's credentials have changed.
-    pub fn forget(&self, _namespace: &str, _project: &str) {}
-
     async fn answer(&self, question: &Question) -> Result<Answer, Refusal> {
         let repository = &question.repository;
         let credential = match &question.login {
             None => Credential::Anonymous,
-            Some(login) => self.credential(login, repository).await?,
+            Some(login) => {
+                let host = repository.registry();
+                self.logins.get(login, host, self.credential(login, repository)).await?
+            }
         };
         let access = Access { credential, insecure: question.insecure };
         let answer = match &question.about {
@@ -54,15 +65,21 @@ impl Registries {
                 found.map(|resolved| Answer::Digest(resolved.digest))
             }
         };
-        answer.map_err(|error| Refusal {
-            reason: error.reason(),
-            message: error.to_string(),
-            transient: error.is_transient(),
-            retry_after: error.retry_after(),
+        answer.map_err(|error| {
+            if let (Some(login), RegistryError::Denied { .. }) = (&question.login, &error) {
+                // Somebody may be correcting it: the next question is asked with what is stored then.
+                self.logins.drop_if(login, repository.registry(), &access.credential);
+            }
+            Refusal {
+                reason: error.reason(),
+                message: masked(&error.to_string(), &access.credential),
+                transient: error.is_transient(),
+                retry_after: error.retry_after(),
+            }
         })
     }
 
-    /// Opened for this one question, and recorded.
+    /// Opened, and recorded.
     async fn credential(&self, of: &LoginRef, repository: &Repository) -> Result<Credential, Refusal> {
         let LoginRef { namespace, project, credential: name } = of;
         let Some(safe) = &self.safe else {

@@ -131,11 +131,6 @@ fn login(name: &str, auth: Auth) -> Result<Login, LoginError> {
     if user.is_empty() || secret.is_empty() { Err(unusable()) } else { Ok(Login { host, user, secret }) }
 }
 
-/// stub
-pub fn token_user(_: &str) -> Result<&'static str, LoginError> {
-    Ok("token")
-}
-
 /// The logins as they are sealed: in the form that nodes read too.
 pub fn to_value(logins: &[Login]) -> Plaintext {
     let auths =

@@ -1,72 +1,25 @@
-//! A registry that lets nobody read without a login: a second one over the images of the first, with basic authentication.
+//! Registries that let nobody read without a login, asked with the project's credential.
 
 use std::{
     fs,
     io::Write as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use k8s_openapi::api::events::v1::Event;
-use stagekeeper::api::{Project, Stage, conditions};
-use tokio::net::TcpListener;
+use stagekeeper::{
+    api::{Project, Stage, conditions},
+    store::HistoryEntry,
+};
 
 use crate::{
     cluster::{DEADLINE, Env},
     lab::{project, stage},
     operator::Operator,
+    private_registry::{Login, PASSWORD, PrivateRegistry, USER, private_registry},
 };
 
-const PASSWORD: &str = "hunter2-right";
 const WRONG: &str = "hunter2-wrong";
-/// What `htpasswd -B` makes of the password.
-const ROBOT: &str = "robot:$2b$04$abcdefghijklmnopqrstuu3tUrEzDrHMhe7zvYlg0KkzRkYpGn/j.\n";
-
-/// Ended with this value.
-struct Private {
-    child: Child,
-    host: String,
-}
-
-impl Private {
-    async fn start(env: &Env) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("registry-{}", env.namespace));
-        fs::create_dir_all(&folder).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let host = format!("127.0.0.1:{port}");
-        let cluster = std::env::var("STAGEKEEPER_TEST_CLUSTER_DIR").expect("STAGEKEEPER_TEST_CLUSTER_DIR is not set");
-        let images = PathBuf::from(cluster).join("registry");
-        let users = folder.join("htpasswd");
-        fs::write(&users, ROBOT).unwrap();
-        let config = format!(
-            "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{host}\", secret: {port}}}\n\
-             auth: {{htpasswd: {{realm: private, path: {}}}}}\n",
-            images.display(),
-            users.display()
-        );
-        let file = folder.join("config.yml");
-        fs::write(&file, config).unwrap();
-        let log = fs::File::create(folder.join("log")).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(file).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let private = Self { child: command.spawn().expect("docker-registry starts"), host };
-        env.wait("the private registry refuses who has no login", DEADLINE, async || {
-            let answer = env.http.get(format!("http://{}/v2/", private.host)).send().await.ok()?;
-            (answer.status().as_u16() == 401).then_some(())
-        })
-        .await;
-        private
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Reason and message of `Ready`, and the newest tag that is known.
 async fn told(env: &Env) -> Option<(String, String, Option<String>)> {
@@ -81,6 +34,11 @@ async fn until(env: &Env, reason: &str) -> (String, Option<String>) {
         told(env).await.filter(|(word, _, _)| word == reason).map(|(_, message, tag)| (message, tag))
     })
     .await
+}
+
+/// The shop, with its images in this registry.
+fn shop_at(env: &Env, private: &PrivateRegistry) -> String {
+    project("shop", "web").replace("REGISTRY", &format!("{}/{}", private.host, env.namespace))
 }
 
 /// The command line of a person who has the key.
@@ -101,20 +59,19 @@ fn stagekeeper(env: &Env, key: &str, arguments: &[&str], input: &str) -> String 
 async fn a_private_registry_is_read_with_the_projects_credential_and_nothing_tells_the_password() {
     let env = Env::new("private").await;
     env.push("web", "1.0.0", &[]).await;
-    let private = Private::start(&env).await;
+    let private = private_registry(&env, Login::Htpasswd).await;
     let key = format!("2026:{}", "5a".repeat(32));
     let operator = Operator::start_with(&env, &[("STAGEKEEPER_ENCRYPTION_KEYS", &key)]).await;
-    let open = project("shop", "web").replace("REGISTRY", &format!("{}/{}", private.host, env.namespace));
+    let open = shop_at(&env, &private);
     env.apply(&(open + &stage("live", "shop", "  suspend: true"))).await;
 
     until(&env, "RegistryDenied").await;
-    let closed = project("shop", "web").replace("REGISTRY", &format!("{}/{}", private.host, env.namespace));
-    env.apply(&closed.replace("insecure: true", "insecure: true, credential: private")).await;
+    env.apply(&shop_at(&env, &private).replace("insecure: true", "insecure: true, credential: private")).await;
     let (message, _) = until(&env, "CredentialMissing").await;
     let next = format!("stagekeeper credential set shop private --host {} --user NAME", private.host);
     assert!(message.contains(&next), "{message}");
 
-    let set = ["credential", "set", "shop", "private", "--user", "robot", "--host"];
+    let set = ["credential", "set", "shop", "private", "--user", USER, "--host"];
     let mut said = stagekeeper(&env, &key, &[&set[..], &["127.0.0.1:1"]].concat(), WRONG);
     until(&env, "CredentialForAnotherHost").await;
     said += &stagekeeper(&env, &key, &[&set[..], &[&*private.host]].concat(), WRONG);
@@ -151,5 +108,59 @@ async fn a_private_registry_is_read_with_the_projects_credential_and_nothing_tel
         let at = said.find(secret).or_else(|| said.find(&encoded));
         assert!(at.is_none(), "{secret}: {}", at.map_or("", |at| said.get(at.saturating_sub(200)..at).unwrap_or("")));
     }
+    operator.stop().await;
+}
+
+// The token service runs in this process, and must answer while a command is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_with_tokens_is_read_with_one_token_and_a_wrong_password_is_told_on_the_stage() {
+    let env = Env::new("tokens").await;
+    let digest = env.push("web", "1.0.0", &[]).await;
+    let private = private_registry(&env, Login::Token).await;
+    let key = format!("2026:{}", "6b".repeat(32));
+    let operator = Operator::start_with(&env, &[("STAGEKEEPER_ENCRYPTION_KEYS", &key)]).await;
+    let closed = shop_at(&env, &private).replace("insecure: true", "insecure: true, credential: private");
+    env.apply(&(closed + &stage("live", "shop", ""))).await;
+
+    let says = async |part: &str| {
+        env.until("live", &format!("the message says {part}"), |status| {
+            conditions::get(&status.conditions, conditions::READY).is_some_and(|ready| ready.message.contains(part))
+        })
+        .await
+    };
+    says("has no credential private").await;
+    let set = ["credential", "set", "shop", "private", "--user", USER, "--host", &private.host];
+    stagekeeper(&env, &key, &set, WRONG);
+    let refused = format!("`{} (token service of {}/{}/web)`", private.host, private.host, env.namespace);
+    says(&refused).await;
+    says("it does not accept the credential").await;
+    assert!(private.refused() > 0 && private.given().is_empty(), "{:?}", private.given());
+
+    // Corrected, and nothing else done: the newest tag is found, and what it stands for.
+    stagekeeper(&env, &key, &set, PASSWORD);
+    let deploy = |entry: &HistoryEntry| {
+        let image = &entry.stored.release.0["web"];
+        (image.tag.clone().unwrap_or_default(), image.digest.clone())
+    };
+    env.wait("a deploy of the image", DEADLINE, async || {
+        env.deploys("live")
+            .await
+            .iter()
+            .map(deploy)
+            .any(|image| image == ("1.0.0".into(), digest.clone()))
+            .then_some(())
+    })
+    .await;
+    let newer = env.push("web", "1.1.0", &[]).await;
+    env.wait("a deploy of the newer image", DEADLINE, async || {
+        env.deploys("live").await.iter().map(deploy).any(|image| image == ("1.1.0".into(), newer.clone())).then_some(())
+    })
+    .await;
+    let tested = stagekeeper(&env, &key, &["credential", "test", "shop", "private", "--insecure"], "");
+    assert_eq!(tested, format!("{}: accepts {USER}\n", private.host));
+
+    // Tags were listed every second, and both were resolved: all with one token. The test of the login had another one.
+    let scope = format!("repository:{}/web:pull", env.namespace);
+    assert_eq!(private.given().into_iter().collect::<Vec<_>>(), [(String::new(), 1), (scope, 1)]);
     operator.stop().await;
 }
