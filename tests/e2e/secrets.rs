@@ -105,7 +105,7 @@ async fn secrets_are_variables_and_files_and_another_value_is_another_deploy() {
     let env = Env::new("secrets").await;
     env.push("web", "1.0.0", &[]).await;
     let operator = Operator::start_with(&env, &[("STAGEKEEPER_ENCRYPTION_KEYS", &key())]).await;
-    env.apply(&(project(DECLARED) + &stage("live", "shop", ""))).await;
+    env.apply(&(project(DECLARED) + &stage("live", "shop", "  rollback: {keepPrevious: 0s}"))).await;
 
     let message = env.until_stalled("live", "SecretMissing").await;
     assert!(message.contains("stagekeeper secret set shop STRIPE_KEY"), "{message}");
@@ -131,7 +131,7 @@ async fn secrets_are_variables_and_files_and_another_value_is_another_deploy() {
 
     // The same value once more is nothing new; one of the service's own goes before the one for all.
     let said = env.person(&["secret", "set", "shop", "STRIPE_KEY"], "for-everybody");
-    assert!(said.contains("unchanged"), "{said}");
+    assert!(said.contains("is what it was"), "{said}");
     env.person(&["secret", "set", "shop", "STRIPE_KEY", "--service", "web"], "for-web-alone");
     let (cause, actor) = env.until_deployed("live", 2).await;
     assert!(cause.contains("secret STRIPE_KEY of service web added"), "{cause}");
@@ -234,11 +234,12 @@ async fn no_secret_reaches_a_log_status_event_error_or_answer() {
         Operator::start_with(&env, &[("STAGEKEEPER_ENCRYPTION_KEYS", &key()), ("STAGEKEEPER_LOG", "debug")]).await;
     let pinned = |tag: &str| {
         let hooks =
-            "  hooks: {beforeTraffic: [{name: tell, command: [/app, -print, 'has $(STRIPE_KEY) and $(MORE)']}]}";
+            "  hooks: {beforeTraffic: [{name: tell, timeout: 10s, command: [/app, -print, 'has $(STRIPE_KEY) and $(MORE)']}]}";
         stage("live", "shop", &format!("  services: {{web: {{tag: {tag}}}}}\n{hooks}\n{IMPATIENT}"))
     };
     let declared = "  secrets: [{name: STRIPE_KEY}, {name: MORE}]";
     env.apply(&(project(declared) + &pinned("1.0.0"))).await;
+    env.until_credentials("False", "SecretMissing").await;
     let mut said = env.person(&["secret", "set", "shop", "STRIPE_KEY"], canaries[0]);
     said += &env.person(&["secret", "set", "shop", "MORE"], &format!("{}\n{}", canaries[1], canaries[2]));
     said +=
