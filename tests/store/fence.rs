@@ -185,7 +185,7 @@ impl Scene {
         shop.registry_put(&registry("old.test"), &Actor::Policy, at(2)).await.unwrap();
         let (version, actor, purpose) = (1, String::from("policy"), String::from("test"));
         let used = CredentialUse { credential: id(82), version, actor, purpose, at: at(2) };
-        shop.credential_uses_append(&[used.clone()]).await.unwrap();
+        shop.credential_uses_append(std::slice::from_ref(&used)).await.unwrap();
         let CredentialUse { version, actor, purpose, at, .. } = used;
         shop.secret_uses_append(&[SecretUse { secret: id(85), version, actor, purpose, at }]).await.unwrap();
         Self { shop, dev, live, work }

@@ -50,10 +50,6 @@ async fn take(safe: &Safe, owner: &Owner<'_>, versions: &[(SecretId, i64)]) -> R
     Ok(taken.into_iter().map(|one| one.map(|value| value.expose_text().unwrap().to_owned())).collect())
 }
 
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 #[tokio::test]
 async fn what_goes_in_comes_out_by_version_and_is_remembered_without_its_value() {
     let shop = Shop::new().await;
@@ -72,7 +68,17 @@ async fn what_goes_in_comes_out_by_version_and_is_remembered_without_its_value()
     let wanted =
         [(web("KEY"), 1), (web("KEY"), 2), (all("KEY"), 1), (web("KEY"), 3), (all("EMPTY"), 1), (web("KEY"), 1)];
     let taken = take(&safe, &owner, &wanted).await;
-    assert_eq!(taken, Ok(vec![some(CANARY), some("newer"), some("for all"), None, some(""), some(CANARY)]));
+    assert_eq!(
+        taken,
+        Ok(vec![
+            Some(CANARY.into()),
+            Some("newer".into()),
+            Some("for all".into()),
+            None,
+            Some(String::new()),
+            Some(CANARY.into())
+        ])
+    );
 
     let listed = shop.secrets_list(shop.project).await.unwrap();
     let told: Vec<(&SecretId, i64, &str)> =
@@ -143,7 +149,7 @@ async fn deleting_destroys_every_version_and_a_name_that_comes_back_goes_on() {
     let listed = shop.secrets_list(shop.project).await.unwrap();
     assert_eq!(listed.iter().map(|one| &one.secret).collect::<Vec<_>>(), [&all("KEY")]);
     let wanted = [(web("KEY"), 1), (web("KEY"), 2), (all("KEY"), 2)];
-    assert_eq!(take(&safe, &owner, &wanted).await, Ok(vec![None, None, some("two")]));
+    assert_eq!(take(&safe, &owner, &wanted).await, Ok(vec![None, None, Some("two".into())]));
     let left = "SELECT count(*) FROM secret_versions AS v JOIN secrets AS s ON s.id = v.secret_id
                 WHERE s.service = 'web' AND (v.body IS NOT NULL OR v.wrapped_key IS NOT NULL OR v.key_id IS NOT NULL)";
     assert_eq!(shop.number(left).await, 0);
@@ -151,7 +157,7 @@ async fn deleting_destroys_every_version_and_a_name_that_comes_back_goes_on() {
     assert_eq!(shop.number(who).await, 2, "who had it and when stays");
     let kept = put_all(&safe, &owner, &[(web("KEY"), "two")]).await;
     assert_eq!(kept, Ok(vec![Kept::Changed(3)]), "the same value as before is a new one");
-    assert_eq!(take(&safe, &owner, &[(web("KEY"), 2), (web("KEY"), 3)]).await, Ok(vec![None, some("two")]));
+    assert_eq!(take(&safe, &owner, &[(web("KEY"), 2), (web("KEY"), 3)]).await, Ok(vec![None, Some("two".into())]));
 }
 
 /// Who can write to the database cannot give one secret the value of another, nor an old one its value back.
@@ -196,7 +202,7 @@ async fn a_row_that_was_moved_or_changed_does_not_open() {
         put_all(&safe, &ours, &[(web("KEY"), "one"), (all("KEY"), "one")]).await.unwrap();
         put_all(&safe, &ours, &[(web("KEY"), "two"), (all("KEY"), "two")]).await.unwrap();
         let wanted = [(web("KEY"), 2)];
-        assert_eq!(take(&safe, &ours, &wanted).await, Ok(vec![some("two")]), "{name}");
+        assert_eq!(take(&safe, &ours, &wanted).await, Ok(vec![Some("two".into())]), "{name}");
         for statement in sql.split(';') {
             assert!(shop.run(statement).await.unwrap() > 0, "{name}: {statement}");
         }
@@ -232,7 +238,7 @@ async fn the_newest_versions_are_kept() {
     .unwrap();
     assert_eq!(versions, (4..=KEPT_VERSIONS + 3).collect::<Vec<_>>());
     let wanted = [(all("KEY"), 3), (all("KEY"), 4), (all("OTHER"), 1)];
-    assert_eq!(take(&safe, &owner, &wanted).await, Ok(vec![None, some("4"), some("stays")]));
+    assert_eq!(take(&safe, &owner, &wanted).await, Ok(vec![None, Some("4".into()), Some("stays".into())]));
 }
 
 #[tokio::test]
@@ -333,7 +339,7 @@ async fn keys_rotate_under_both_tables() {
     let after = safe(&shop, &ids, &new());
     after.ready().await.unwrap();
     let taken = take(&after, &owner, &[(all("KEY"), 1), (all("KEY"), 2)]).await;
-    assert_eq!(taken, Ok(vec![some("one"), some("two")]));
+    assert_eq!(taken, Ok(vec![Some("one".into()), Some("two".into())]));
     // Nobody begins to use the old one again, for a secret neither.
     let refused = put_all(&before, &owner, &[(all("LATE"), "x")]).await.unwrap_err();
     assert!(refused.to_string().contains("key 2025 is retired"), "{refused}");
@@ -389,5 +395,5 @@ async fn a_project_sees_its_own_only() {
     assert_eq!(shop.secret_delete(blog.project, &all("KEY"), &jane(), at(1)).await, Ok(false));
     assert_eq!(shop.secrets_list(blog.project).await, Ok(Vec::<Secret>::new()));
     assert_eq!(put_all(&safe, &blog, &[(all("KEY"), "theirs")]).await, Ok(vec![Kept::Changed(1)]));
-    assert_eq!(take(&safe, &owner(&shop), &[(all("KEY"), 1)]).await, Ok(vec![some(CANARY)]));
+    assert_eq!(take(&safe, &owner(&shop), &[(all("KEY"), 1)]).await, Ok(vec![Some(CANARY.into())]));
 }

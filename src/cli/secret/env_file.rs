@@ -52,9 +52,9 @@ struct Reader<'a> {
 /// The first thing that is not understood.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, EnvFileError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        EnvFileError { line, why: "it is not UTF-8".into() }
+    let text = std::str::from_utf8(bytes).map_err(|_| {
+        let good = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        EnvFileError { line: 1 + good.matches('\n').count(), why: "it is not UTF-8".into() }
     })?;
     let mut reader = Reader { text, at: 0, line: 1 };
     let mut entries: Vec<Entry> = Vec::new();
