@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     config::settings::DatabaseArgs,
+    controllers::scan::masked,
     crypto::{MAX_PLAINTEXT, Plaintext},
     domain::{
         actor::Actor,
@@ -263,7 +264,7 @@ async fn answer(registry: &Registry, login: Login, insecure: bool) -> (String, b
     let access = Access { credential: registry::Credential::Basic { user: user.clone(), secret }, insecure };
     match registry.ping(&repository, &access).await {
         Ok(()) => (format!("{host}: accepts {user}"), true),
-        Err(error) => (format!("{host}: {error}"), false),
+        Err(error) => (format!("{host}: {}", masked(&error.to_string(), &access.credential)), false),
     }
 }
 
@@ -376,7 +377,7 @@ fn unknown(project: &Project, name: &str) -> Failure {
 }
 
 /// Whoever called, by the name that the machine has for them.
-fn person() -> Actor {
+pub(super) fn person() -> Actor {
     let name = std::env::var("USER").ok().filter(|name| !name.is_empty());
     Actor::User(name.unwrap_or_else(|| "unknown".into()))
 }
