@@ -18,8 +18,12 @@ mod keys;
 mod logs;
 mod migrate;
 mod output;
+mod owner;
 mod place;
+mod registry;
+mod secret;
 mod spans;
+mod value;
 mod why;
 
 use std::{
@@ -74,7 +78,11 @@ enum Command {
     Why(why::WhyArgs),
     /// Store, list and delete what Stagekeeper logs in with.
     Credential(credential::CredentialArgs),
-    /// Make, list, check and change the keys that credentials are sealed with.
+    /// Store, list and delete what workloads get without its standing in a Project.
+    Secret(secret::SecretArgs),
+    /// Say how single registries are spoken to: over plain HTTP, with an authority of their own, how fast.
+    Registry(registry::RegistryArgs),
+    /// Make, list, check and change the keys that credentials and secrets are sealed with.
     Keys(keys::KeysArgs),
     /// Print the custom resource definitions of this version as YAML.
     Crds,
@@ -138,6 +146,8 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Logs(arguments) => in_runtime(logs::print(&arguments, out)),
         Command::Why(arguments) => in_runtime(why::tell(&context, &arguments, now, out)),
         Command::Credential(arguments) => in_runtime(credential::credential(&context, &arguments, now, out)),
+        Command::Secret(arguments) => in_runtime(secret::secret(&context, &arguments, now, out)),
+        Command::Registry(arguments) => in_runtime(registry::registry(&arguments, now, out)),
         Command::Keys(arguments) => in_runtime(keys::keys(&arguments, now, out)),
         Command::Crds => crds::print(out),
         Command::Doctor(arguments) => in_runtime(doctor::examine(&context, &arguments, out)),

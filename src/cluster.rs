@@ -11,6 +11,7 @@ pub mod events;
 pub mod evidence;
 pub mod index;
 pub mod lease;
+pub mod originals;
 pub mod workload;
 
 /// Cuts a text to a number of characters, the last of which then says that there was more.

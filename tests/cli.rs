@@ -22,6 +22,10 @@ mod history;
 mod logs;
 #[path = "cli/migrate.rs"]
 mod migrate;
+#[path = "cli/registries.rs"]
+mod registries;
+#[path = "cli/secrets.rs"]
+mod secrets;
 #[path = "cli/shop.rs"]
 mod shop;
 #[path = "cli/why.rs"]

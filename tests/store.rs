@@ -34,7 +34,11 @@ mod safe;
 mod scan;
 #[path = "store/schema.rs"]
 mod schema;
+#[path = "store/secrets.rs"]
+mod secrets;
 #[path = "store/server.rs"]
 mod server;
 #[path = "store/targets.rs"]
 mod targets;
+#[path = "store/vault.rs"]
+mod vault;

@@ -1,9 +1,6 @@
 //! `stagekeeper credential set|list|show|test|delete`: what Stagekeeper logs in with.
 
-use std::{
-    io::{IsTerminal as _, Read as _, Write},
-    sync::Arc,
-};
+use std::{io::Write, sync::Arc};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -15,24 +12,25 @@ use super::{
     failure::{Code, Failure},
     keys::Opened,
     output::{self, Columns, Format},
+    owner::{owner, person, project},
     spans,
+    value::given,
 };
 use crate::{
     config::settings::DatabaseArgs,
     controllers::scan::masked,
-    crypto::{MAX_PLAINTEXT, Plaintext},
+    crypto::Plaintext,
     domain::{
-        actor::Actor,
         clock::SystemClock,
         credential::{self, CredentialKind},
         image::Repository,
     },
     registry::{self, Access, Registry, RegistryOptions},
     safe::{
-        Deposit, Owner,
+        Deposit, Kept,
         login::{self, Login},
     },
-    store::{Credential, Project, Store},
+    store::{Credential, Project},
 };
 
 /// What `credential` takes.
@@ -69,11 +67,15 @@ struct SetArgs {
     kind: CredentialKind,
     /// The registry that it is for, as HOST[:PORT]. Without it, the value is a docker configuration with logins for
     /// several, such as ~/.docker/config.json.
-    #[arg(long, value_name = "HOST", requires = "user")]
+    #[arg(long, value_name = "HOST", requires = "login")]
     host: Option<String>,
     /// The user whose password or token the value is.
-    #[arg(long, value_name = "NAME", requires = "host")]
+    #[arg(long, value_name = "NAME", requires = "host", group = "login")]
     user: Option<String>,
+    /// The value is a token that goes without a user of its own: the user that this registry expects beside it is stored
+    /// with it.
+    #[arg(long, requires = "host", group = "login")]
+    token: bool,
     /// When it stops to be accepted: 90d, or 2027-01-31T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
@@ -209,28 +211,40 @@ pub async fn credential(
 }
 
 async fn set(context: &Context, arguments: &SetArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
-    let SetArgs { project: of, name, kind, host, user, expires, opened } = arguments;
+    let SetArgs { project: of, name, kind, host, user, token, expires, opened } = arguments;
     let expires_at = expires.as_deref().map(|text| spans::until(text, now)).transpose();
     let expires_at = expires_at.map_err(|what| Failure::usage(format!("--expires: {what}"), ""))?;
     let host = host.as_deref().map(login::host).transpose();
     let host = host.map_err(|error| Failure::usage(format!("--host: {error}"), ""))?;
+    let user = match (&host, token) {
+        (Some(host), true) => Some(login::token_user(host).map_err(|error| {
+            Failure::usage(format!("--token: {error}"), "give --user NAME, the user that the token was made for")
+        })?),
+        _ => user.as_deref(),
+    };
     let (store, safe) = opened.open().await?;
     let project = project(context, &store, of).await?;
     safe.ready().await?;
-    let (value, hosts) = valued(*kind, host.zip(user.clone()), given(name)?)?;
-    let owner = Owner { project: project.id, namespace: &project.namespace, name: &project.name };
+    let (value, hosts) = valued(*kind, host.zip(user.map(str::to_owned)), given(name)?)?;
     let deposit =
         Deposit { name, kind: *kind, value: &value, hosts, origin: "command line".into(), expires_at, actor: person() };
-    safe.put(&owner, &deposit).await?;
-    Ok(writeln!(out, "credential {name} of {} is stored, sealed with {}", project.name, safe.primary())?)
+    match safe.put(&owner(&project), &deposit).await? {
+        Kept::Same => writeln!(out, "credential {name} of {} is what it was: nothing was written", project.name)?,
+        Kept::Changed(_) => {
+            writeln!(out, "credential {name} of {} is stored, sealed with {}", project.name, safe.primary())?;
+        }
+    }
+    if let Some(user) = user.filter(|_| *token) {
+        writeln!(out, "its user is `{user}`, which this registry expects beside a token")?;
+    }
+    Ok(())
 }
 
 async fn test(context: &Context, arguments: &TestArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let TestArgs { project: of, name, insecure, opened } = arguments;
     let (store, safe) = opened.open().await?;
     let project = project(context, &store, of).await?;
-    let owner = Owner { project: project.id, namespace: &project.namespace, name: &project.name };
-    let value = safe.take(&owner, name, &person(), "credential test").await?;
+    let value = safe.take(&owner(&project), name, &person(), "credential test").await?;
     let value = value.ok_or_else(|| unknown(&project, name))?;
     let logins = login::from_docker_config(&value).map_err(|error| {
         Failure::failed(
@@ -277,9 +291,10 @@ fn valued(
     if kind != CredentialKind::Registry {
         return match login {
             None => Ok((given, Vec::new())),
-            Some(_) => {
-                Err(Failure::usage("--host and --user are for registries", "leave them out, or use --kind registry"))
-            }
+            Some(_) => Err(Failure::usage(
+                "--host, --user and --token are for registries",
+                "leave them out, or use --kind registry",
+            )),
         };
     }
     let logins = match login {
@@ -291,39 +306,12 @@ fn valued(
         None => login::from_docker_config(&given).map_err(|error| {
             Failure::usage(
                 format!("the value is not usable (it is not shown): {error}"),
-                "give --host and --user for a single password or token",
+                "give --host and --user (or --token) for a single password or token",
             )
         })?,
     };
     let hosts = logins.iter().map(|login| login.host.clone()).collect();
     Ok((login::to_value(&logins), hosts))
-}
-
-/// Reads the value: on a terminal without showing it, elsewhere all of standard input but one line break at its end.
-fn given(name: &str) -> Result<Plaintext, Failure> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        let typed = rpassword::prompt_password(format!("value of {name} (not shown): "));
-        return typed.map(Plaintext::from).map_err(unread).and_then(not_empty);
-    }
-    // Room for one line break and one byte too many, which says that there is more.
-    let limit = MAX_PLAINTEXT + 3;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
-    stdin.lock().take(limit as u64).read_to_end(&mut bytes).map_err(unread)?;
-    let end = bytes.strip_suffix(b"\n").map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
-    not_empty(Plaintext::from(bytes[..end].to_vec()))
-}
-
-fn not_empty(value: Plaintext) -> Result<Plaintext, Failure> {
-    if value.is_empty() {
-        Err(Failure::usage("there is no value", "write it to standard input, or type it on a terminal"))
-    } else {
-        Ok(value)
-    }
-}
-
-fn unread(error: std::io::Error) -> Failure {
-    Failure::failed(format!("the value cannot be read: {error}"), "")
 }
 
 fn list(all: Vec<Credential>, format: Format, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
@@ -359,25 +347,9 @@ fn list(all: Vec<Credential>, format: Format, now: Timestamp, out: &mut dyn Writ
     }
 }
 
-async fn project(context: &Context, store: &Store, name: &str) -> Result<Project, Failure> {
-    let namespace = context.namespace().await?;
-    store.project_get(&namespace, name).await?.ok_or_else(|| {
-        Failure::failed(
-            format!("there is no project {name} in namespace {namespace} that anything was recorded for"),
-            "check the name and --namespace; a project is recorded with its first stage",
-        )
-    })
-}
-
 fn unknown(project: &Project, name: &str) -> Failure {
     Failure::failed(
         format!("project {} has no credential {name}", project.name),
         format!("see `stagekeeper credential list {}`", project.name),
     )
-}
-
-/// Whoever called, by the name that the machine has for them.
-pub(super) fn person() -> Actor {
-    let name = std::env::var("USER").ok().filter(|name| !name.is_empty());
-    Actor::User(name.unwrap_or_else(|| "unknown".into()))
 }

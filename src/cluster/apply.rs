@@ -146,7 +146,7 @@ impl Writer {
             ..PatchParams::apply(FIELD_MANAGER)
         };
         let request = path::<K>(target).patch(&target.name, &params, &Patch::Apply(object));
-        self.send(target, request, kind.is_none()).await
+        self.send(target, request, kind.is_none_or(Kind::is_private)).await
     }
 
     /// Looks whether somebody else has the object's name. That nobody has it is fine.
@@ -188,7 +188,7 @@ impl Writer {
         let mut params = DeleteParams::background();
         params.preconditions = uid.map(|uid| Preconditions { uid: Some(uid.into()), resource_version: None });
         let request = path::<K>(&target).delete(name, &params);
-        match self.send(&target, request, kind.is_none()).await {
+        match self.send(&target, request, kind.is_none_or(Kind::is_private)).await {
             Ok(text) => {
                 let reply: Reply = serde_json::from_str(&text).map_err(|err| unreadable(&target, err))?;
                 let Some(kind) = kind else { return Ok(()) };

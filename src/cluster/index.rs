@@ -23,7 +23,7 @@ pub use children::{InstanceChildren, StageChildren};
 pub use trigger::Triggers;
 pub use view::{
     Because, Condition, ContainerView, Exit, JobView, Kind, MESSAGE_CHARS, Meta, PodPhase, PodView, RouteView,
-    ServiceView, StageKey, View, WorkloadView,
+    SecretView, ServiceView, StageKey, View, WorkloadView,
 };
 
 use super::error::ApiError;

@@ -35,6 +35,9 @@ pub enum LoginError {
     /// What stands for a host is none.
     #[error("`{0}` is not a registry: expected HOST[:PORT]")]
     Host(String),
+    /// A registry whose tokens belong to users.
+    #[error("a token of {0} belongs to a user")]
+    NoTokenUser(String),
     /// A user with a colon: no registry could tell where the name ends.
     #[error("the user for {0} has a colon in it")]
     User(String),
@@ -79,6 +82,22 @@ pub fn host(text: &str) -> Result<String, LoginError> {
         return Err(LoginError::Host(text.chars().take(100).collect()));
     }
     Ok(if DOCKER_HUB.contains(&&*bare) { "docker.io".into() } else { bare })
+}
+
+/// The user that a registry expects beside a token that has none of its own. Most take any.
+///
+/// # Errors
+/// Its tokens belong to users.
+pub fn token_user(host: &str) -> Result<&'static str, LoginError> {
+    let within = |domain: &str| host.strip_suffix(domain).is_some_and(|front| front.ends_with('.'));
+    match host {
+        "docker.io" => Err(LoginError::NoTokenUser("Docker Hub".into())),
+        "quay.io" => Ok("$oauthtoken"),
+        "gcr.io" => Ok("oauth2accesstoken"),
+        _ if within("gcr.io") || within("pkg.dev") => Ok("oauth2accesstoken"),
+        _ if within("azurecr.io") => Ok("00000000-0000-0000-0000-000000000000"),
+        _ => Ok("token"),
+    }
 }
 
 /// Reads what `docker login` writes, and what a Secret of type `kubernetes.io/dockerconfigjson` holds.
@@ -166,6 +185,29 @@ mod tests {
         for (name, text, expected) in cases {
             assert_eq!(logins(text), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn tokens_go_with_the_user_that_the_registry_expects() {
+        let nobody = "00000000-0000-0000-0000-000000000000";
+        let cases = [
+            ("ghcr.io", Ok("token")),
+            ("registry.example.com:5000", Ok("token")),
+            ("quay.io", Ok("$oauthtoken")),
+            ("gcr.io", Ok("oauth2accesstoken")),
+            ("eu.gcr.io", Ok("oauth2accesstoken")),
+            ("europe-docker.pkg.dev", Ok("oauth2accesstoken")),
+            ("shop.azurecr.io", Ok(nobody)),
+            ("evilgcr.io", Ok("token")),
+            ("gcr.io.example.com", Ok("token")),
+            ("azurecr.io", Ok("token")),
+            ("docker.io", Err(LoginError::NoTokenUser("Docker Hub".into()))),
+        ];
+        for (host, expected) in cases {
+            assert_eq!(token_user(host), expected, "{host}");
+        }
+        // Docker Hub under another of its names.
+        assert!(host("https://index.docker.io/v1/").and_then(|host| token_user(&host)).is_err());
     }
 
     #[test]

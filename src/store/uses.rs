@@ -80,8 +80,8 @@ impl Store {
     /// Deletes at most `limit` records of uses from before `before`, the oldest first; says how many went.
     pub async fn uses_prune(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
         let credentials = sqlx::query!(
-            "DELETE FROM credential_uses WHERE id IN (
-                 SELECT id FROM credential_uses WHERE at < $1 AND (SELECT leads($3, $4)) ORDER BY at, id LIMIT $2)",
+            "DELETE FROM credential_uses WHERE id = ANY(ARRAY(
+                 SELECT id FROM credential_uses WHERE at < $1 AND (SELECT leads($3, $4)) ORDER BY at, id LIMIT $2))",
             before.to_sqlx() as SqlTimestamp,
             limit,
             self.lease(),
@@ -92,8 +92,8 @@ impl Store {
         .map_err(|error| self.fault(error))?
         .rows_affected();
         let secrets = sqlx::query!(
-            "DELETE FROM secret_uses WHERE id IN (
-                 SELECT id FROM secret_uses WHERE at < $1 AND (SELECT leads($3, $4)) ORDER BY at, id LIMIT $2)",
+            "DELETE FROM secret_uses WHERE id = ANY(ARRAY(
+                 SELECT id FROM secret_uses WHERE at < $1 AND (SELECT leads($3, $4)) ORDER BY at, id LIMIT $2))",
             before.to_sqlx() as SqlTimestamp,
             limit.saturating_sub_unsigned(credentials),
             self.lease(),

@@ -9,35 +9,35 @@ use crate::{
     postgres::TestDatabase,
 };
 
-const PASSWORD: &str = "hunter2-canary";
+pub(crate) const PASSWORD: &str = "hunter2-canary";
 
-struct Place {
-    database: TestDatabase,
-    keys: String,
+pub(crate) struct Place {
+    pub(crate) database: TestDatabase,
+    pub(crate) keys: String,
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = TestDatabase::new().await;
         database.store.project_upsert(Uuid::from_u128(1), "acme", "shop").await.unwrap();
         Self { database, keys: generated("2025") }
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         self.given("", arguments)
     }
 
     /// With something on standard input.
-    fn given(&self, input: &str, arguments: &[&str]) -> Ended {
+    pub(crate) fn given(&self, input: &str, arguments: &[&str]) -> Ended {
         let all: Vec<&str> = ["--namespace", "acme"].iter().chain(arguments).copied().collect();
         let mut command = stagekeeper(&all);
         command.env("DATABASE_URL", &self.database.url).env("STAGEKEEPER_ENCRYPTION_KEYS", &self.keys);
         command.env("USER", "jane").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let written = child.stdin.take().unwrap().write_all(input.as_bytes());
-        // Whoever refuses the arguments does not read.
-        assert!(written.is_ok() || input.is_empty() || arguments.contains(&"--user"), "{written:?}");
         let ended = Ended::from(child.wait_with_output().unwrap());
+        // Whoever refuses the arguments does not read.
+        assert!(written.is_ok() || ended.code != 0, "{written:?}");
         for said in [&ended.out, &ended.err] {
             assert!(!said.contains(PASSWORD), "{said}");
             for key in self.keys.split(',') {
@@ -49,14 +49,14 @@ impl Place {
 }
 
 /// A new key's entry.
-fn generated(id: &str) -> String {
+pub(crate) fn generated(id: &str) -> String {
     let entry = run(&mut stagekeeper(&["keys", "generate", id])).well();
     let digits = entry.trim_end().strip_prefix(&format!("{id}:")).unwrap_or_else(|| panic!("{entry}"));
     assert!(digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{entry}");
     entry.trim_end().to_owned()
 }
 
-fn cells(line: &str) -> Vec<&str> {
+pub(crate) fn cells(line: &str) -> Vec<&str> {
     line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
 }
 
@@ -66,6 +66,8 @@ async fn a_credential_is_stored_listed_and_deleted_and_never_shown() {
     let set = ["credential", "set", "shop", "ghcr", "--host", "https://GHCR.io/", "--user", "bob"];
     let said = place.given(&format!("{PASSWORD}\n"), &set).well();
     assert_eq!(said, "credential ghcr of shop is stored, sealed with 2025\n");
+    let said = place.given(&format!("{PASSWORD}\n"), &set).well();
+    assert_eq!(said, "credential ghcr of shop is what it was: nothing was written\n");
     let docker = format!(
         r#"{{"auths":{{"quay.io":{{"username":"eve","password":"{PASSWORD}"}},"ghcr.io:443":{{"auth":"Ym9iOng="}}}}}}"#
     );
@@ -76,7 +78,9 @@ async fn a_credential_is_stored_listed_and_deleted_and_never_shown() {
     let rows: Vec<Vec<&str>> = list.lines().map(cells).collect();
     assert_eq!(rows[0], ["NAME", "KIND", "FOR", "WRITTEN", "BY", "LAST USED", "EXPIRES"]);
     assert_eq!(rows[1][..2], ["deploy-key", "git"]);
-    assert_eq!((rows[2][0], rows[2][2], rows[2][4], rows[2][5]), ("ghcr", "ghcr.io", "user:jane", "never"));
+    assert_eq!((rows[2][0], rows[2][2], rows[2][4]), ("ghcr", "ghcr.io", "user:jane"));
+    assert!(rows[2][5].ends_with(" ago"), "it was compared: {list}");
+    assert_eq!(rows[3][5], "never");
     assert_eq!((rows[3][0], rows[3][2]), ("several", "ghcr.io:443,quay.io"));
     assert!(rows[3][6].starts_with("in 89d") || rows[3][6].starts_with("in 90d"), "{list}");
     let json = place.run(&["credential", "list", "shop", "-o", "json"]).json();
@@ -97,6 +101,31 @@ async fn a_credential_is_stored_listed_and_deleted_and_never_shown() {
         let said = place.run(&arguments).badly(1);
         assert!(said.contains("has no credential ghcr") && said.contains("credential list shop"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_token_goes_with_the_user_that_its_registry_expects() {
+    let place = Place::new().await;
+    let set = |name: &'static str, host: &'static str| ["credential", "set", "shop", name, "--host", host, "--token"];
+    for (name, host, user) in [
+        ("ghcr", "ghcr.io", "token"),
+        ("quay", "quay.io", "$oauthtoken"),
+        ("google", "europe-docker.pkg.dev", "oauth2accesstoken"),
+        ("azure", "shop.azurecr.io", "00000000-0000-0000-0000-000000000000"),
+    ] {
+        let said = place.given(PASSWORD, &set(name, host)).well();
+        assert!(said.contains(&format!("its user is `{user}`")), "{said}");
+        // The same login with the user named: nothing else was stored.
+        let named = ["credential", "set", "shop", name, "--host", host, "--user", user];
+        let said = place.given(PASSWORD, &named).well();
+        assert_eq!(said, format!("credential {name} of shop is what it was: nothing was written\n"));
+    }
+    let said = place.given(PASSWORD, &set("hub", "index.docker.io")).badly(2);
+    assert!(said.contains("a token of Docker Hub belongs to a user") && said.contains("give --user NAME"), "{said}");
+    let both = ["credential", "set", "shop", "x", "--host", "ghcr.io", "--token", "--user", "bob"];
+    assert!(place.given(PASSWORD, &both).badly(2).contains("--token"), "one of both");
+    let alone = ["credential", "set", "shop", "x", "--token"];
+    assert!(place.given(PASSWORD, &alone).badly(2).contains("--host"), "of which registry");
 }
 
 #[tokio::test]
@@ -178,25 +207,37 @@ async fn keys_are_changed_without_a_value_being_lost() {
 async fn a_rotation_that_is_killed_goes_on_where_it_was() {
     let mut place = Place::new().await;
     place.given(PASSWORD, &["credential", "set", "shop", "one", "--kind", "generic"]).well();
+    place.given(PASSWORD, &["secret", "set", "shop", "ONE"]).well();
     // Many rows quickly: rotation looks at what wraps a value, not at the value.
-    let copies = "INSERT INTO credentials (id, project_id, name, kind, version, key_id, wrapped_key, body, origin,
-                                           created_by, updated_by)
-                  SELECT gen_random_uuid(), project_id, 'copy-' || number, kind, version, key_id, wrapped_key, body, origin,
-                         created_by, updated_by
-                  FROM credentials, generate_series(1, 20000) AS number";
+    let copies = [
+        "INSERT INTO credentials (id, project_id, name, kind, version, key_id, wrapped_key, body, origin,
+                                  created_by, updated_by)
+         SELECT gen_random_uuid(), project_id, 'copy-' || number, kind, version, key_id, wrapped_key, body, origin,
+                created_by, updated_by
+         FROM credentials, generate_series(1, 1000) AS number",
+        "INSERT INTO secret_versions (id, secret_id, version, key_id, wrapped_key, body, created_by)
+         SELECT gen_random_uuid(), secret_id, 1 + number, key_id, wrapped_key, body, created_by
+         FROM secret_versions, generate_series(1, 19000) AS number",
+    ];
     let sql = sqlx::PgPool::connect(&place.database.url).await.unwrap();
-    sqlx::query(copies).execute(&sql).await.unwrap();
+    for copies in copies {
+        sqlx::query(copies).execute(&sql).await.unwrap();
+    }
     place.keys = format!("{},{}", generated("2026"), place.keys);
     let left = async || -> i64 {
-        let count = "SELECT count(*) FROM credentials WHERE key_id = '2025'";
+        let count = "SELECT (SELECT count(*) FROM credentials WHERE key_id = '2025')
+                         + (SELECT count(*) FROM secret_versions WHERE key_id = '2025')";
         sqlx::query_scalar(count).fetch_one(&sql).await.unwrap()
     };
 
     let mut command = stagekeeper(&["keys", "rotate"]);
     command.env("DATABASE_URL", &place.database.url).env("STAGEKEEPER_ENCRYPTION_KEYS", &place.keys);
     let running = Running::start(&mut command);
-    assert_eq!(running.err(), "0 of 20001 values");
-    assert_eq!(running.err(), "500 of 20001 values");
+    assert_eq!(running.err(), "0 of 20002 values");
+    // All credentials, and the first secrets.
+    for done in ["500", "1000", "1001", "1501"] {
+        assert_eq!(running.err(), format!("{done} of 20002 values"));
+    }
     running.signal("KILL");
     drop(running);
     // The server may still be at what the process asked for last.
@@ -207,7 +248,7 @@ async fn a_rotation_that_is_killed_goes_on_where_it_was() {
         assert!(started.elapsed() < PATIENCE, "a statement of a killed process does not end");
     }
     let rest = left().await;
-    assert!(0 < rest && rest <= 19_501, "{rest} rows are left of 20001");
+    assert!(0 < rest && rest <= 18_501, "{rest} rows are left of 20002");
 
     let rotated = place.run(&["keys", "rotate"]);
     assert_eq!((rotated.code, rotated.out), (0, format!("{rest} values are sealed with 2026 now\n")));

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use stagekeeper::api::labels;
-use stagekeeper::cluster::index::Kind;
+use stagekeeper::cluster::{apply::Doomed, index::Kind};
 
 use super::line::Line;
 use super::server::{World, clients, config, eventually, within};
@@ -72,6 +72,27 @@ async fn a_pod_that_fits_nowhere_says_so() {
     })
     .await;
     assert!(said.contains("nodes are available"), "{said}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn secrets_are_known_by_their_marks_alone() {
+    let world = World::new("secrets").await;
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": world.metadata("dev", "pull"),
+        "stringData": {"password": "a-canary-that-nobody-reads"},
+    }))
+    .unwrap();
+    let applied = world.writer.apply(&secret).await.unwrap();
+    let seen = || world.index.stage(&world.key("dev")).secret("pull").map(|view| view.meta.uid.to_string());
+    assert_eq!(seen().as_deref(), Some(applied.uid.as_str()), "at once, from the reply");
+    world.api::<Secret>().delete("pull", &DeleteParams::default()).await.unwrap();
+    eventually("gone", || seen().is_none().then_some(())).await;
+    world.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+    let uid = eventually("made again", seen).await;
+    let doomed = Doomed { namespace: &world.namespace, name: "pull", uid: Some(&uid) };
+    world.writer.delete::<Secret>(doomed).await.unwrap();
+    assert_eq!(seen(), None);
     world.end().await;
 }
 

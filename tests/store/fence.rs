@@ -9,9 +9,11 @@ use stagekeeper::{
         actor::Actor,
         credential::CredentialKind,
         deploy::{Phase, State},
+        secret::SecretId,
     },
     store::{
-        Class, HookStart, InstanceStatus, LogFilter, LogLevel, LogLine, NewCredential, NewStage, Store, StoreError,
+        Class, CredentialSlot, CredentialUse, HookStart, InstanceStatus, LogFilter, LogLevel, LogLine, NewCredential,
+        NewSecret, NewStage, RegistrySettings, SecretSlot, SecretUse, Store, StoreError,
     },
 };
 use uuid::Uuid;
@@ -73,6 +75,29 @@ fn writes() -> Vec<Write> {
         &Actor::Policy,
         at(4)
     ));
+    write!("credential_origin_put", |_scene, store| store.credential_origin_put(
+        CredentialSlot { id: id(82), version: 1 },
+        "elsewhere",
+        &Actor::Policy,
+        at(4)
+    ));
+    write!("secrets_put", |scene, store| store.secrets_put(&[new_secret(&scene.shop, 83, "KEY")], at(4)));
+    write!("secret_origins_put", |scene, store| store.secret_origins_put(
+        scene.shop.project,
+        &[(secret_slot(85, "MOVED"), "elsewhere".into())],
+        &Actor::Policy,
+        at(4)
+    ));
+    write!("secret_delete", |scene, store| store.secret_delete(
+        scene.shop.project,
+        &SecretId::for_all("OLD"),
+        &Actor::Policy,
+        at(4)
+    ));
+    write!("registry_put", |_scene, store| store.registry_put(&registry("new.test"), &Actor::Policy, at(4)));
+    write!("registry_delete", |_scene, store| store.registry_delete("old.test", &Actor::Policy, at(4)));
+    write!("uses_prune of credentials", |_scene, store| store.uses_prune(at(1_000), 1));
+    write!("uses_prune of secrets", |_scene, store| store.uses_prune(at(1_000), 1));
     write!("logs_append", |scene, store| store.logs_append(scene.work, &[line(1, "late")]));
     write!("veto_lift", |scene, store| store.veto_lift(scene.live, &release("1.13.0").id(), &Actor::Policy, at(4)));
     write!("partitions_ensure", |_scene, store| store.partitions_ensure(at(0), 0));
@@ -107,6 +132,28 @@ fn new_credential(shop: &Shop, number: u32, name: &str) -> NewCredential {
     }
 }
 
+fn new_secret(shop: &Shop, number: u32, name: &str) -> NewSecret {
+    NewSecret {
+        id: id(number),
+        project: shop.project,
+        secret: SecretId::for_all(name),
+        version: 1,
+        value: id(number + 100),
+        sealed: new_credential(shop, number, "any").sealed,
+        origin: "test".into(),
+        actor: Actor::Controller,
+    }
+}
+
+fn secret_slot(number: u32, name: &str) -> SecretSlot {
+    SecretSlot { secret: SecretId::for_all(name), id: id(number), version: 1, origin: "test".into() }
+}
+
+fn registry(host: &str) -> RegistrySettings {
+    let (host, token_realms) = (host.into(), Vec::new());
+    RegistrySettings { host, insecure: false, ca_pem: None, requests_per_second: None, token_realms }
+}
+
 fn line(seq: i64, text: &str) -> LogLine {
     LogLine { at: at(3), source: "pod/web".into(), seq, level: LogLevel::Info, text: text.into() }
 }
@@ -132,6 +179,15 @@ impl Scene {
         let known = new_credential_key();
         assert_eq!(shop.encryption_key_add(&known, at(0)).await, Ok(true));
         shop.credential_put(&new_credential(&shop, 81, "quay"), at(2)).await.unwrap();
+        shop.credential_put(&new_credential(&shop, 82, "moved"), at(2)).await.unwrap();
+        let secrets = [new_secret(&shop, 84, "OLD"), new_secret(&shop, 85, "MOVED")];
+        shop.secrets_put(&secrets, at(2)).await.unwrap();
+        shop.registry_put(&registry("old.test"), &Actor::Policy, at(2)).await.unwrap();
+        let (version, actor, purpose) = (1, String::from("policy"), String::from("test"));
+        let used = CredentialUse { credential: id(82), version, actor, purpose, at: at(2) };
+        shop.credential_uses_append(std::slice::from_ref(&used)).await.unwrap();
+        let CredentialUse { version, actor, purpose, at, .. } = used;
+        shop.secret_uses_append(&[SecretUse { secret: id(85), version, actor, purpose, at }]).await.unwrap();
         Self { shop, dev, live, work }
     }
 
@@ -150,6 +206,11 @@ impl Scene {
             "vetoes",
             "audit_log",
             "credentials",
+            "credential_uses",
+            "secrets",
+            "secret_versions",
+            "secret_uses",
+            "registries",
             "deploy_logs",
             "deploy_logs_partitions",
         ];

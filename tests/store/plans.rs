@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::fixture::Shop;
 
-/// Tables that grow with the number of deploys.
-const LARGE: [&str; 9] = [
+/// Tables that grow with the number of deploys, and with what they use.
+const LARGE: [&str; 12] = [
     "deploys",
     "deploy_transitions",
     "deploy_logs",
@@ -18,6 +18,9 @@ const LARGE: [&str; 9] = [
     "vetoes",
     "releases",
     "snapshots",
+    "credential_uses",
+    "secret_versions",
+    "secret_uses",
 ];
 
 /// 50 projects with 10 stages each; 200 deploys a stage, all but the last finished.
@@ -61,6 +64,24 @@ INSERT INTO deploy_logs (deploy_id, at, source, seq, level, line)
     FROM generate_series(0, 49999) AS l;
 INSERT INTO audit_log (seq, at, actor, action, subject, details, prev_hash, hash)
     SELECT a, now(), 'policy', 'x', 'deploy/' || a, '{}', '', '' FROM generate_series(1, 20000) AS a;
+INSERT INTO encryption_keys (id, canary_wrapped, canary_body) SELECT 'key-' || k, 'x', 'x' FROM generate_series(0, 4) AS k;
+INSERT INTO credentials (id, project_id, name, kind, version, key_id, wrapped_key, body, origin, created_by, updated_by)
+    SELECT md5('c' || c)::uuid, md5('p' || 1 + c % 50)::uuid, 'c-' || c, 'registry', 1, 'key-' || c % 5, 'x',
+           repeat('a', 77)::bytea, 'x', 'x', 'x'
+    FROM generate_series(0, 99) AS c;
+INSERT INTO secrets (id, project_id, service, name, version, origin, created_by, updated_by)
+    SELECT md5('s' || s)::uuid, md5('p' || 1 + s % 50)::uuid, CASE WHEN s % 2 = 0 THEN 'web' ELSE '' END, 'S_' || s, 20,
+           'x', 'x', 'x'
+    FROM generate_series(0, 999) AS s;
+INSERT INTO secret_versions (id, secret_id, version, key_id, wrapped_key, body, created_by)
+    SELECT md5('v' || v)::uuid, md5('s' || v % 1000)::uuid, 1 + v / 1000, 'key-' || v % 5, 'x', repeat('a', 77)::bytea, 'x'
+    FROM generate_series(0, 19999) AS v;
+INSERT INTO credential_uses (credential_id, version, actor, purpose, at)
+    SELECT md5('c' || u % 100)::uuid, 1, 'controller', 'x', now() - u * interval '1 minute'
+    FROM generate_series(0, 19999) AS u;
+INSERT INTO secret_uses (secret_id, version, actor, purpose, at)
+    SELECT md5('s' || u % 1000)::uuid, 1, 'controller', 'x', now() - u * interval '1 minute'
+    FROM generate_series(0, 19999) AS u;
 SET session_replication_role = DEFAULT;
 ANALYZE";
 

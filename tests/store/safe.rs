@@ -13,20 +13,20 @@ use stagekeeper::{
         clock::{Clock, Ids},
         credential::CredentialKind,
     },
-    safe::{Deposit, Owner, Rotated, Safe, SafeError},
-    store::{Retirement, SealedTable, StoreError},
+    safe::{Deposit, Kept, Owner, Rotated, Safe, SafeError},
+    store::{CredentialSlot, Retirement, SealedTable, StoreError},
 };
 use uuid::Uuid;
 
 use crate::fixture::{Shop, at, id};
 
-const CANARY: &str = "hunter2-canary";
+pub(crate) const CANARY: &str = "hunter2-canary";
 
-fn old() -> String {
+pub(crate) fn old() -> String {
     format!("2025:{}", "0b".repeat(32))
 }
 
-fn new() -> String {
+pub(crate) fn new() -> String {
     format!("2026:{}", "1c".repeat(32))
 }
 
@@ -38,8 +38,9 @@ impl Clock for Still {
     }
 }
 
+/// Identities in the order in which they are asked for.
 #[derive(Default)]
-struct Counting(AtomicU32);
+pub(crate) struct Counting(AtomicU32);
 
 impl Ids for Counting {
     fn next(&self) -> Uuid {
@@ -47,30 +48,33 @@ impl Ids for Counting {
     }
 }
 
-fn safe(shop: &Shop, ids: &Arc<Counting>, keys: &str) -> Safe {
+pub(crate) fn safe(shop: &Shop, ids: &Arc<Counting>, keys: &str) -> Safe {
     let keyring = Keyring::parse(keys).unwrap_or_else(|error| panic!("{error}"));
     Safe::new(shop.database.store.clone(), Arc::new(keyring), Arc::new(Still), ids.clone())
 }
 
-fn owner(shop: &Shop) -> Owner<'static> {
+pub(crate) fn owner(shop: &Shop) -> Owner<'static> {
     Owner { project: shop.project, namespace: "acme", name: "shop" }
 }
 
-async fn put(safe: &Safe, owner: &Owner<'_>, name: &str, value: &str) {
-    let value = Plaintext::from(value.to_owned());
-    let deposit = Deposit {
+fn deposit<'a>(name: &'a str, value: &'a Plaintext) -> Deposit<'a> {
+    Deposit {
         name,
         kind: CredentialKind::Registry,
-        value: &value,
+        value,
         hosts: vec!["ghcr.io".into()],
         origin: "command line".into(),
         expires_at: None,
         actor: Actor::User("jane".into()),
-    };
-    safe.put(owner, &deposit).await.unwrap();
+    }
 }
 
-async fn take(safe: &Safe, owner: &Owner<'_>, name: &str) -> Result<Option<String>, SafeError> {
+pub(crate) async fn put(safe: &Safe, owner: &Owner<'_>, name: &str, value: &str) -> Kept {
+    let value = Plaintext::from(value.to_owned());
+    safe.put(owner, &deposit(name, &value)).await.unwrap()
+}
+
+pub(crate) async fn take(safe: &Safe, owner: &Owner<'_>, name: &str) -> Result<Option<String>, SafeError> {
     let taken = safe.take(owner, name, &Actor::Controller, "test").await?;
     Ok(taken.map(|value| value.expose_text().unwrap().to_owned()))
 }
@@ -80,7 +84,7 @@ fn unopened(name: &str, error: OpenError) -> SafeError {
 }
 
 /// Every row of every table of the schema, as text.
-async fn dump(shop: &Shop) -> Vec<String> {
+pub(crate) async fn dump(shop: &Shop) -> Vec<String> {
     let tables: Vec<String> =
         sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
             .fetch_all(&shop.sql)
@@ -306,4 +310,75 @@ async fn two_who_write_at_once_both_end_and_one_of_them_is_last() {
     let taken = take(&safe, &owner, "ghcr").await.unwrap().unwrap();
     assert!(names.contains(&taken), "{taken}");
     assert_eq!(shop.credentials_list(shop.project).await.unwrap()[0].version, 4);
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_not_written_again() {
+    let shop = Shop::new().await;
+    let safe = safe(&shop, &Arc::default(), &new());
+    safe.ready().await.unwrap();
+    let owner = owner(&shop);
+    assert_eq!(put(&safe, &owner, "ghcr", CANARY).await, Kept::Changed(1));
+    let body = "SELECT body FROM credentials";
+    let sealed: Vec<u8> = sqlx::query_scalar(body).fetch_one(&shop.sql).await.unwrap();
+    assert_eq!(put(&safe, &owner, "ghcr", CANARY).await, Kept::Same);
+    let again: Vec<u8> = sqlx::query_scalar(body).fetch_one(&shop.sql).await.unwrap();
+    assert_eq!(again, sealed);
+    assert_eq!(shop.number("SELECT count(*) FROM audit_log").await, 1);
+
+    // Another place with the same value.
+    let value = Plaintext::from(CANARY.to_owned());
+    let copied = Deposit { origin: "secret/ghcr uid/1 version/9".into(), ..deposit("ghcr", &value) };
+    assert_eq!(safe.put(&owner, &copied).await, Ok(Kept::Same));
+    let listed = shop.credentials_list(shop.project).await.unwrap();
+    assert_eq!((listed[0].version, listed[0].origin.as_str()), (1, "secret/ghcr uid/1 version/9"));
+    let told = shop.audit_list(&format!("credential/{}", listed[0].id), None, 10).await.unwrap();
+    let actions: Vec<&str> = told.iter().map(|entry| entry.entry.action.as_str()).collect();
+    assert_eq!(actions, ["credential.origin", "credential.put"]);
+    assert_eq!(safe.put(&owner, &copied).await, Ok(Kept::Same));
+    assert_eq!(shop.number("SELECT count(*) FROM audit_log").await, 2, "an origin that is known is not written again");
+    let slot = CredentialSlot { id: listed[0].id, version: 7 };
+    let moved = shop.credential_origin_put(slot, "elsewhere", &Actor::Controller, at(9)).await;
+    assert_eq!(moved, Ok(false), "of another version");
+
+    // Everything else that is another, one by one.
+    let other = Plaintext::from("hunter2-canarx".to_owned());
+    let expiry = Some(Timestamp::from_nanosecond(1_900_000_000_123_456_789).unwrap());
+    let same = || Deposit { origin: copied.origin.clone(), ..deposit("ghcr", &value) };
+    let cases = [
+        ("value", Deposit { value: &other, ..same() }),
+        ("registries", Deposit { hosts: vec!["ghcr.io".into(), "quay.io".into()], ..same() }),
+        ("kind", Deposit { kind: CredentialKind::Generic, ..same() }),
+        ("expiry", Deposit { expires_at: expiry, ..same() }),
+    ];
+    let mut version = 1;
+    for (name, changed) in cases {
+        version += 1;
+        assert_eq!(safe.put(&owner, &changed).await, Ok(Kept::Changed(version)), "{name}");
+        assert_eq!(safe.put(&owner, &changed).await, Ok(Kept::Same), "{name}");
+    }
+    // A value that was deleted is not there any more.
+    assert_eq!(shop.credential_delete(shop.project, "ghcr", &Actor::Controller, at(9)).await, Ok(true));
+    assert_eq!(safe.put(&owner, &same()).await, Ok(Kept::Changed(version + 1)));
+}
+
+#[tokio::test]
+async fn several_are_taken_at_once_in_the_order_of_their_names() {
+    let shop = Shop::new().await;
+    let safe = safe(&shop, &Arc::default(), &new());
+    safe.ready().await.unwrap();
+    let owner = owner(&shop);
+    for (name, value) in [("a", "one"), ("b", "two"), ("b", "three")] {
+        put(&safe, &owner, name, value).await;
+    }
+    shop.run("DELETE FROM credential_uses").await.unwrap();
+    let taken = safe.take_many(&owner, &["b", "none", "a", "b"], &Actor::Controller, "test").await.unwrap();
+    let taken: Vec<Option<(i64, &str)>> =
+        taken.iter().map(|one| one.as_ref().map(|(version, value)| (*version, value.expose_text().unwrap()))).collect();
+    assert_eq!(taken, [Some((2, "three")), None, Some((1, "one")), Some((2, "three"))]);
+    assert_eq!(shop.number("SELECT count(*) FROM credential_uses WHERE purpose = 'test'").await, 3);
+    shop.run("UPDATE credentials SET version = 9 WHERE name = 'a'").await.unwrap();
+    let Err(refused) = safe.take_many(&owner, &["b", "a"], &Actor::Controller, "test").await else { panic!("opened") };
+    assert_eq!(refused, unopened("a", OpenError::Misplaced));
+    assert_eq!(shop.number("SELECT count(*) FROM credential_uses").await, 3, "nothing was given away");
 }

@@ -1,9 +1,17 @@
 //! What the schema itself forbids, and what a purge takes along.
 
-use stagekeeper::store::{InstanceChange, InstanceStatus, LogLevel, LogLine, NewVeto};
 use stagekeeper::{
-    domain::deploy::{Phase, State},
-    store::Advance,
+    crypto::{Sealed, Wrapped},
+    domain::{
+        actor::Actor,
+        credential::CredentialKind,
+        deploy::{Phase, State},
+        secret::SecretId,
+    },
+    store::{
+        Advance, CredentialUse, InstanceChange, InstanceStatus, LogLevel, LogLine, NewCredential, NewSecret, NewVeto,
+        RegistrySettings, SecretUse,
+    },
 };
 
 use crate::fixture::{Shop, WAY, at, id, new_deploy, step};
@@ -23,12 +31,45 @@ async fn full_shop() -> Shop {
     shop.hook_begin(deploy, Phase::Verify, "smoke", at(2)).await.unwrap();
     let line = LogLine { at: at(2), source: "operator".into(), seq: 0, level: LogLevel::Error, text: "hello".into() };
     shop.logs_append(deploy, &[line]).await.unwrap();
+    let sealed = Sealed { wrapped: Wrapped { key: "2026".parse().unwrap(), bytes: vec![1] }, body: vec![1; 77] };
+    assert_eq!(shop.encryption_key_add(&sealed, at(0)).await, Ok(true));
+    let (version, origin, project) = (1, String::from("test"), shop.project);
+    let new = NewCredential {
+        id: id(91),
+        project,
+        name: "ghcr".into(),
+        kind: CredentialKind::Registry,
+        version,
+        sealed: sealed.clone(),
+        hosts: Vec::new(),
+        origin: origin.clone(),
+        expires_at: None,
+        actor: Actor::Policy,
+    };
+    shop.credential_put(&new, at(2)).await.unwrap();
+    let secret = SecretId::for_service("KEY", "web");
+    let new = NewSecret { id: id(92), project, secret, version, value: id(93), sealed, origin, actor: Actor::Policy };
+    shop.secrets_put(&[new], at(2)).await.unwrap();
+    let (actor, purpose) = (String::from("policy"), String::from("test"));
+    let used = SecretUse { secret: id(92), version, actor: actor.clone(), purpose: purpose.clone(), at: at(3) };
+    shop.secret_uses_append(&[used]).await.unwrap();
+    shop.credential_uses_append(&[CredentialUse { credential: id(91), version, actor, purpose, at: at(3) }])
+        .await
+        .unwrap();
+    let registry = RegistrySettings {
+        host: "r.test".into(),
+        insecure: false,
+        ca_pem: None,
+        requests_per_second: None,
+        token_realms: Vec::new(),
+    };
+    assert_eq!(shop.registry_put(&registry, &Actor::Policy, at(3)).await, Ok(true));
     let linked = format!("UPDATE deploys SET rollback_of = '{good}' WHERE id = '{deploy}'");
     assert_eq!(shop.run(&linked).await, Ok(1));
     shop
 }
 
-const BELOW_A_PROJECT: [&str; 10] = [
+const BELOW_A_PROJECT: [&str; 15] = [
     "targets",
     "stages",
     "releases",
@@ -39,6 +80,11 @@ const BELOW_A_PROJECT: [&str; 10] = [
     "hook_runs",
     "instances",
     "vetoes",
+    "credentials",
+    "credential_uses",
+    "secrets",
+    "secret_versions",
+    "secret_uses",
 ];
 
 #[tokio::test]
@@ -53,7 +99,7 @@ async fn a_purge_takes_everything_but_the_audit_log() {
         let rows = shop.number(&format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(rows, 0, "{table}");
     }
-    assert_eq!(shop.number("SELECT count(*) FROM audit_log").await, 2);
+    assert_eq!(shop.number("SELECT count(*) FROM audit_log").await, 5);
     assert_eq!(shop.audit_verify().await.unwrap().broken, None);
 }
 
@@ -93,6 +139,8 @@ async fn history_is_append_only() {
         "UPDATE audit_log SET actor = 'user:nobody'",
         "DELETE FROM audit_log",
         "TRUNCATE audit_log",
+        "UPDATE secret_uses SET actor = 'nobody'",
+        "UPDATE credential_uses SET actor = 'nobody'",
         "TRUNCATE deploys CASCADE",
         "DELETE FROM settings",
     ] {
@@ -129,6 +177,20 @@ async fn nonsense_is_refused() {
         ("INSERT INTO settings DEFAULT VALUES", "settings_pkey"),
         ("INSERT INTO audit_head (seq, hash) VALUES (0, '')", "audit_head_pkey"),
         ("INSERT INTO leader_epochs (lease, holder, epoch) VALUES ('x', 'y', 0)", "leader_epochs_epoch_check"),
+        ("UPDATE secrets SET name = '1A'", "secrets_name_check"),
+        ("UPDATE secrets SET name = 'A/B'", "secrets_name_check"),
+        ("UPDATE secrets SET name = repeat('a', 129)", "secrets_name_check"),
+        ("UPDATE secrets SET service = 'a/b'", "secrets_service_check"),
+        ("UPDATE secrets SET version = 0", "secrets_version_check"),
+        ("UPDATE secrets SET origin = ''", "secrets_origin_check"),
+        ("UPDATE secret_versions SET body = NULL", "secret_versions_check"),
+        ("UPDATE secret_versions SET body = repeat('a', 76)::bytea", "secret_versions_body_check"),
+        ("UPDATE secret_versions SET key_id = '2027'", "secret_versions_key_id_fkey"),
+        ("UPDATE registries SET host = 'R.test'", "registries_host_check"),
+        ("UPDATE registries SET host = 'https://r.test'", "registries_host_check"),
+        ("UPDATE registries SET requests_per_second = 0", "registries_requests_per_second_check"),
+        ("UPDATE registries SET requests_per_second = 'NaN'", "registries_requests_per_second_check"),
+        ("UPDATE registries SET requests_per_second = 'Infinity'", "registries_requests_per_second_check"),
         (
             "INSERT INTO deploy_transitions (deploy_id, version, step, to_state, actor, reason, message, at)
              SELECT id, 9, 1, 'gone', 'policy', 'x', '', now() FROM deploys",

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
-    cli::{credential::person, database},
+    cli::{database, owner::person},
     config::{
         self,
         settings::{DatabaseArgs, KeyArgs},

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::view::{JobView, Kind, PodView, RouteView, ServiceView, View, WorkloadView};
+use super::view::{JobView, Kind, PodView, RouteView, SecretView, ServiceView, View, WorkloadView};
 use super::wire::AnyView;
 
 /// The children of a stage as they were at one instant.
@@ -15,6 +15,7 @@ pub struct StageChildren {
     jobs: Set<JobView>,
     ingresses: Set<RouteView>,
     http_routes: Set<RouteView>,
+    secrets: Set<SecretView>,
 }
 
 impl StageChildren {
@@ -48,6 +49,11 @@ impl StageChildren {
         self.http_routes.iter()
     }
 
+    /// Secrets, by name.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretView> {
+        self.secrets.iter()
+    }
+
     /// The Deployment of this name.
     pub fn workload(&self, name: &str) -> Option<&WorkloadView> {
         self.workloads.get(name)
@@ -73,6 +79,11 @@ impl StageChildren {
         self.http_routes.get(name)
     }
 
+    /// The Secret of this name.
+    pub fn secret(&self, name: &str) -> Option<&SecretView> {
+        self.secrets.get(name)
+    }
+
     /// The children of one instance.
     pub fn instance<'a>(&'a self, name: &'a str) -> InstanceChildren<'a> {
         InstanceChildren { stage: self, name }
@@ -87,6 +98,7 @@ impl StageChildren {
         names.extend(self.jobs().filter_map(|v| v.meta.instance.as_deref()));
         names.extend(self.ingresses().filter_map(|v| v.meta.instance.as_deref()));
         names.extend(self.http_routes().filter_map(|v| v.meta.instance.as_deref()));
+        names.extend(self.secrets().filter_map(|v| v.meta.instance.as_deref()));
         names
     }
 
@@ -104,6 +116,7 @@ impl StageChildren {
             Kind::Job => self.jobs.0.len(),
             Kind::Ingress => self.ingresses.0.len(),
             Kind::HttpRoute => self.http_routes.0.len(),
+            Kind::Secret => self.secrets.0.len(),
         }
     }
 
@@ -116,6 +129,7 @@ impl StageChildren {
             Kind::Job => self.jobs.version(name),
             Kind::Ingress => self.ingresses.version(name),
             Kind::HttpRoute => self.http_routes.version(name),
+            Kind::Secret => self.secrets.version(name),
         }
     }
 
@@ -127,6 +141,7 @@ impl StageChildren {
             Kind::Job => self.job(name).map(View::meta),
             Kind::Ingress => self.ingress(name).map(View::meta),
             Kind::HttpRoute => self.http_route(name).map(View::meta),
+            Kind::Secret => self.secret(name).map(View::meta),
         };
         meta.map(|meta| &*meta.uid)
     }
@@ -141,6 +156,7 @@ impl StageChildren {
             AnyView::Job(v) => self.job(name) != Some(v),
             AnyView::Ingress(v) => self.ingress(name) != Some(v),
             AnyView::HttpRoute(v) => self.http_route(name) != Some(v),
+            AnyView::Secret(v) => self.secret(name) != Some(v),
         }
     }
 
@@ -152,6 +168,7 @@ impl StageChildren {
             AnyView::Job(v) => self.jobs.put(v, version),
             AnyView::Ingress(v) => self.ingresses.put(v, version),
             AnyView::HttpRoute(v) => self.http_routes.put(v, version),
+            AnyView::Secret(v) => self.secrets.put(v, version),
         }
     }
 
@@ -163,6 +180,7 @@ impl StageChildren {
             Kind::Job => self.jobs.take_out(name),
             Kind::Ingress => self.ingresses.take_out(name),
             Kind::HttpRoute => self.http_routes.take_out(name),
+            Kind::Secret => self.secrets.take_out(name),
         }
     }
 
@@ -183,6 +201,7 @@ impl StageChildren {
             Kind::Job => self.jobs.not_after(version),
             Kind::Ingress => self.ingresses.not_after(version),
             Kind::HttpRoute => self.http_routes.not_after(version),
+            Kind::Secret => self.secrets.not_after(version),
         }
     }
 }
@@ -229,6 +248,11 @@ impl<'a> InstanceChildren<'a> {
         self.of(&self.stage.http_routes)
     }
 
+    /// Its Secrets.
+    pub fn secrets(self) -> impl Iterator<Item = &'a SecretView> {
+        self.of(&self.stage.secrets)
+    }
+
     /// It has none.
     pub fn is_empty(self) -> bool {
         self.workloads().next().is_none()
@@ -237,6 +261,7 @@ impl<'a> InstanceChildren<'a> {
             && self.jobs().next().is_none()
             && self.ingresses().next().is_none()
             && self.http_routes().next().is_none()
+            && self.secrets().next().is_none()
     }
 }
 

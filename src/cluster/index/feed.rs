@@ -10,6 +10,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use http::HeaderValue;
+use http::header::ACCEPT;
 use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::{ObjectList, Request};
@@ -18,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Index;
 use super::memory::Coverage;
 use super::view::Kind;
-use super::wire::{Deployment, HttpRoute, Ingress, Job, Pod, Seen, Service, Wire};
+use super::wire::{Deployment, HttpRoute, Ingress, Job, Pod, Secret, Seen, Service, Wire};
 use crate::api::labels;
 use crate::cluster::error::{ApiError, Class, Target};
 
@@ -33,6 +35,11 @@ const PAGE: Duration = Duration::from_secs(30);
 const PAGE_SIZE: u32 = 250;
 /// Watches that end at once are not reopened more often than this.
 const PACE: Duration = Duration::from_secs(1);
+/// The form in which private kinds are listed.
+const METADATA_LIST: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+/// The form in which they are watched.
+const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 /// How often a kind that is not served is looked for.
 const NOT_SERVED_RECHECK: Duration = Duration::from_mins(1);
 
@@ -91,6 +98,7 @@ impl Feed {
             Kind::Job => self.follow_as::<Job>().await,
             Kind::Ingress => self.follow_as::<Ingress>().await,
             Kind::HttpRoute => self.follow_as::<HttpRoute>().await,
+            Kind::Secret => self.follow_as::<Secret>().await,
         }
     }
 
@@ -103,6 +111,13 @@ impl Feed {
                     version
                 }
                 Err(err) if err.class() == Class::NotServed && self.kind.is_optional() => {
+                    self.heard();
+                    self.index.not_served(self.at, NOT_SERVED_RECHECK);
+                    sleep(NOT_SERVED_RECHECK).await;
+                    continue;
+                }
+                Err(err) if err.class() == Class::Forbidden && self.kind.is_private() => {
+                    tracing::debug!(kind = self.kind.name(), error = %err, "not ours to watch: doing without");
                     self.heard();
                     self.index.not_served(self.at, NOT_SERVED_RECHECK);
                     sleep(NOT_SERVED_RECHECK).await;
@@ -136,6 +151,7 @@ impl Feed {
         loop {
             let page = async {
                 let request = self.request.list(&params).map_err(kube::Error::BuildRequest)?;
+                let request = self.as_much_as_is_read(request, METADATA_LIST);
                 let text = self.client.request_text(request).await?;
                 serde_json::from_str::<ObjectList<W>>(&text).map_err(kube::Error::SerdeError)
             };
@@ -151,12 +167,23 @@ impl Feed {
         }
     }
 
+    /// Of private kinds only the metadata is asked for, so that nothing else is ever in our memory.
+    fn as_much_as_is_read(&self, mut request: http::Request<Vec<u8>>, form: HeaderValue) -> http::Request<Vec<u8>> {
+        if self.kind.is_private() {
+            request.headers_mut().insert(ACCEPT, form);
+        }
+        request
+    }
+
     /// One watch call, until it ends.
     async fn watch<W: Wire>(&mut self, version: &mut String) -> Next {
         let seconds = u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX);
         let params = WatchParams::default().labels(labels::OURS).timeout(seconds);
         let opened = match self.request.watch(&params, version).map_err(kube::Error::BuildRequest) {
-            Ok(request) => self.client.request_events::<W>(request).await,
+            Ok(request) => {
+                let request = self.as_much_as_is_read(request, METADATA);
+                self.client.request_events::<W>(request).await
+            }
             Err(err) => Err(err),
         };
         match opened {

@@ -46,17 +46,20 @@ pub enum Kind {
     Ingress,
     /// `gateway.networking.k8s.io/v1` `HTTPRoute`.
     HttpRoute,
+    /// `v1` Secret, of which only the metadata is ever read.
+    Secret,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Deployment, Self::Service, Self::Pod, Self::Job, Self::Ingress, Self::HttpRoute];
+    pub const ALL: [Self; 7] =
+        [Self::Deployment, Self::Service, Self::Pod, Self::Job, Self::Ingress, Self::HttpRoute, Self::Secret];
 
     /// The API group; empty for the core group.
     pub const fn group(self) -> &'static str {
         match self {
             Self::Deployment => "apps",
-            Self::Service | Self::Pod => "",
+            Self::Service | Self::Pod | Self::Secret => "",
             Self::Job => "batch",
             Self::Ingress => "networking.k8s.io",
             Self::HttpRoute => "gateway.networking.k8s.io",
@@ -72,6 +75,7 @@ impl Kind {
             Self::Job => "Job",
             Self::Ingress => "Ingress",
             Self::HttpRoute => "HTTPRoute",
+            Self::Secret => "Secret",
         }
     }
 
@@ -84,12 +88,19 @@ impl Kind {
             Self::Job => "jobs",
             Self::Ingress => "ingresses",
             Self::HttpRoute => "httproutes",
+            Self::Secret => "secrets",
         }
     }
 
     /// Whether a cluster may do without it.
     pub const fn is_optional(self) -> bool {
         matches!(self, Self::HttpRoute)
+    }
+
+    /// Whether the operator may do without the right to it: whoever uses neither secrets nor private images need not
+    /// give it.
+    pub const fn is_private(self) -> bool {
+        matches!(self, Self::Secret)
     }
 
     /// Finds a watched kind by group and name.
@@ -298,6 +309,13 @@ pub struct RouteView {
     pub problem: Option<Box<Because>>,
 }
 
+/// A Secret, without anything of what is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretView {
+    /// Identity and marks.
+    pub meta: Meta,
+}
+
 /// Has identity and marks.
 pub trait View: Clone + PartialEq {
     /// Identity and marks.
@@ -311,4 +329,4 @@ macro_rules! view {
         }
     })* };
 }
-view!(WorkloadView, PodView, ServiceView, JobView, RouteView);
+view!(WorkloadView, PodView, ServiceView, JobView, RouteView, SecretView);

@@ -8,17 +8,19 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::view::{
-    Because, JobView, Kind, MESSAGE_CHARS, Meta, PodView, RouteView, ServiceView, StageKey, WorkloadView,
+    Because, JobView, Kind, MESSAGE_CHARS, Meta, PodView, RouteView, SecretView, ServiceView, StageKey, WorkloadView,
 };
 use crate::cluster::cut;
 
 mod pods;
 mod routes;
+mod secrets;
 mod workloads;
 
 pub(super) use self::{
     pods::Pod,
     routes::{HttpRoute, Ingress, Service},
+    secrets::Secret,
     workloads::{Deployment, Job},
 };
 
@@ -39,6 +41,7 @@ pub(super) enum AnyView {
     Job(JobView),
     Ingress(RouteView),
     HttpRoute(RouteView),
+    Secret(SecretView),
 }
 
 impl AnyView {
@@ -49,6 +52,7 @@ impl AnyView {
             Self::Service(v) => &v.meta,
             Self::Job(v) => &v.meta,
             Self::Ingress(v) | Self::HttpRoute(v) => &v.meta,
+            Self::Secret(v) => &v.meta,
         }
     }
 }
@@ -81,6 +85,7 @@ pub(super) fn read(kind: Kind, json: &str) -> Result<Option<Seen>, serde_json::E
         Kind::Job => of::<Job>(json),
         Kind::Ingress => of::<Ingress>(json),
         Kind::HttpRoute => of::<HttpRoute>(json),
+        Kind::Secret => of::<Secret>(json),
     }
 }
 

@@ -276,6 +276,48 @@ async fn pages_are_put_together() {
     assert_eq!(index.stage(&StageKey::new("shop", "dev")).len(Kind::Service), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn secrets_are_asked_for_without_their_content_and_may_be_out_of_bounds() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let forms = asked.clone();
+    let client = Client::new(
+        tower::service_fn(move |request: HttpRequest<Body>| {
+            let form = request.headers().get(ACCEPT).map(|form| form.to_str().unwrap().to_owned());
+            let (secrets, watching) =
+                (request.uri().path().ends_with("/secrets"), request.uri().to_string().contains("watch=true"));
+            if secrets {
+                forms.lock().unwrap().push(form);
+            }
+            let (code, reply) = match (secrets, watching) {
+                (_, true) => (0, Value::Null),
+                (false, _) => (200, json!({"kind": "List", "metadata": {"resourceVersion": "1"}, "items": []})),
+                (true, _) => (
+                    403,
+                    json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden",
+                    "message": "secrets is forbidden: User \"us\" cannot list resource \"secrets\""}),
+                ),
+            };
+            async move {
+                match code {
+                    0 => std::future::pending().await,
+                    code => {
+                        Ok::<_, tower::BoxError>(Response::builder().status(code).body(Stuff::from(reply.to_string()))?)
+                    }
+                }
+            }
+        }),
+        "default",
+    );
+    let index = Index::new(&Scope::Cluster);
+    let watched = index.clone();
+    let _watching = AbortOnDropHandle::new(tokio::spawn(async move { watched.run(client).await }));
+    timeout(Duration::from_mins(1), index.synced()).await.expect("synced without the right to read Secrets");
+    assert!(index.troubles().iter().all(|trouble| trouble.kind != Kind::Secret));
+    let asked = asked.lock().unwrap().clone();
+    let wanted = METADATA_LIST.to_str().unwrap().to_owned();
+    assert_eq!(asked, [Some(wanted)]);
+}
+
 #[test]
 fn pauses_grow_to_ten_seconds_and_differ_between_feeds() {
     let pauses = |path| {
