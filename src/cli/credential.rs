@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     config::settings::DatabaseArgs,
+    controllers::scan::masked,
     crypto::Plaintext,
     domain::{
         clock::SystemClock,
@@ -277,7 +278,7 @@ async fn answer(registry: &Registry, login: Login, insecure: bool) -> (String, b
     let access = Access { credential: registry::Credential::Basic { user: user.clone(), secret }, insecure };
     match registry.ping(&repository, &access).await {
         Ok(()) => (format!("{host}: accepts {user}"), true),
-        Err(error) => (format!("{host}: {error}"), false),
+        Err(error) => (format!("{host}: {}", masked(&error.to_string(), &access.credential)), false),
     }
 }
 

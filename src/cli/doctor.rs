@@ -2,6 +2,7 @@
 
 mod database;
 mod definitions;
+mod logins;
 pub mod permissions;
 mod registries;
 mod report;
@@ -12,7 +13,7 @@ use clap::Args;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{Api, Client, api::PostParams};
 
-use self::report::Report;
+use self::{logins::Logins, report::Report};
 use super::{
     Context,
     failure::{Code, Failure},
@@ -52,7 +53,8 @@ pub async fn examine(context: &Context, arguments: &DoctorArgs, out: &mut dyn Wr
     if let Some(client) = cluster(&mut report, context).await {
         definitions::check(&mut report, &client).await;
         permissions::check(&mut report, &client, &place).await;
-        registries::check(&mut report, &client, &place).await;
+        let logins = Logins::open(&arguments.settings.keys, &arguments.settings.database).await;
+        registries::check(&mut report, &client, &place, &logins).await;
     } else {
         for check in ["crd", "permission", "registry"] {
             report.skipped(check, "the cluster cannot be asked");

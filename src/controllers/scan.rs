@@ -7,13 +7,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
 
-use self::{echo::masked, logins::Logins};
+pub use self::echo::masked;
+use self::logins::Logins;
 use super::images::{About, Answer, Asker, LoginRef, Question, Refusal};
 use crate::{
     domain::{actor::Actor, clock::Clock, image::Repository},
     registry::{Access, Credential, HostSettings, Registry, RegistryError, RegistryOptions, Selector},
     safe::{Owner, Safe, SafeError, login},
-    store::{Store, StoreError},
+    store::{Store, StoreError, StoredRegistry},
 };
 
 /// Every registry, over one client.
@@ -123,6 +124,20 @@ impl Registries {
             )),
         }
     }
+}
+
+/// What is stored about single registries, as the client takes it.
+pub fn settings(stored: Vec<StoredRegistry>) -> BTreeMap<String, HostSettings> {
+    let known = stored.into_iter().map(|StoredRegistry { settings, .. }| {
+        let host = HostSettings {
+            insecure: settings.insecure,
+            ca_pem: settings.ca_pem,
+            requests_per_second: settings.requests_per_second,
+            token_realms: settings.token_realms,
+        };
+        (settings.host, host)
+    });
+    known.collect()
 }
 
 fn refusal(reason: &'static str, transient: bool, message: String) -> Refusal {

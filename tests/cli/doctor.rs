@@ -1,10 +1,17 @@
 //! `stagekeeper doctor`.
 
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use stagekeeper::api::Project;
+use uuid::Uuid;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
-    matchers::{method, path},
+    matchers::{header, method, path},
 };
 
 use crate::{
@@ -55,6 +62,84 @@ async fn where_nothing_is_missing_every_line_passes() {
         assert!(!results.is_empty(), "{check} was not looked at");
         assert!(results.iter().all(|result| *result == "pass"), "{check}: {ended:?}");
     }
+    ground.clear().await;
+}
+
+const PASSWORD: &str = "hunter2-canary";
+
+/// Stores a login of the Project's for a registry.
+fn credential_set(ground: &Ground, database: &str, keys: &str, host: &str, password: &str) {
+    let mut command = stagekeeper(&["-n", &ground.namespace, "credential", "set", "shop", "private"]);
+    command.args(["--host", host, "--user", "robot"]).env("DATABASE_URL", database);
+    command.env("STAGEKEEPER_ENCRYPTION_KEYS", keys).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_private_registry_is_asked_as_the_project_says_where_the_keys_are_at_hand() {
+    let ground = Ground::new("doctor-private").await;
+    let database = TestDatabase::new().await;
+    database.store.project_upsert(Uuid::from_u128(1), &ground.namespace, "shop").await.unwrap();
+    let server = MockServer::start().await;
+    let registry = server.address().to_string();
+    let basic = format!("Basic {}", STANDARD.encode(format!("robot:{PASSWORD}")));
+    let guard = Mock::given(path("/v2/")).and(header("authorization", basic.as_str()));
+    guard.respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    let closed = ResponseTemplate::new(401).append_header("WWW-Authenticate", "Basic");
+    Mock::given(path("/v2/")).respond_with(closed).with_priority(9).mount(&server).await;
+    let image = json!({
+        "repository": format!("{registry}/acme/shop"), "tag": "1", "insecure": true, "credential": "private",
+    });
+    ground.make::<Project>("shop", json!({"services": [{"name": "web", "image": image}]})).await;
+    let keys = format!("2026:{}", "5a".repeat(32));
+    let arguments = ["doctor", "-n", &ground.namespace, "-o", "json"];
+    // What is found about the registry, and what to do about it.
+    let found = |database: &str, keys: Option<&str>| {
+        let mut command = stagekeeper(&arguments);
+        command.env("KUBECONFIG", kubeconfig()).env("DATABASE_URL", database);
+        if let Some(keys) = keys {
+            command.env("STAGEKEEPER_ENCRYPTION_KEYS", keys);
+        }
+        let ended = run(&mut command);
+        assert!(!ended.out.contains(PASSWORD) && !ended.err.contains(PASSWORD), "{ended:?}");
+        let all = findings(&ended);
+        let found: Vec<&Value> = all.iter().filter(|finding| finding["check"] == "registry").collect();
+        assert_eq!(found.len(), 1, "{ended:?}");
+        let text = |name: &str| found[0][name].as_str().unwrap_or_default().to_owned();
+        (text("result"), text("detail"), text("next"), ended.code)
+    };
+    let named = format!("credential private of Project {}/shop", ground.namespace);
+
+    let (result, detail, next, code) = found(&database.url, None);
+    assert_eq!((&*result, code), ("warn", 0), "{detail}");
+    assert!(detail.contains(&named) && next.contains("STAGEKEEPER_ENCRYPTION_KEYS"), "{detail}: {next}");
+    let (result, detail, ..) = found("postgres://me@127.0.0.1:1/history", Some(&keys));
+    assert_eq!(result, "warn", "{detail}");
+    assert!(detail.contains(&named) && detail.contains("database"), "{detail}");
+
+    let (result, detail, next, code) = found(&database.url, Some(&keys));
+    assert_eq!((&*result, code), ("fail", 1), "{detail}");
+    let set = format!("`stagekeeper credential set shop private --host {registry} --user NAME`");
+    assert!(detail.contains(&named) && next.contains(&set), "{detail}: {next}");
+    credential_set(&ground, &database.url, &keys, "ghcr.io", PASSWORD);
+    let (result, detail, ..) = found(&database.url, Some(&keys));
+    assert_eq!(result, "fail", "{detail}");
+    assert!(detail.contains(&format!("has no login for {registry}")), "{detail}");
+    credential_set(&ground, &database.url, &keys, &registry, "another");
+    let (result, detail, ..) = found(&database.url, Some(&keys));
+    assert_eq!(result, "fail", "{detail}");
+    assert!(detail.contains("does not accept the user and password"), "{detail}");
+
+    credential_set(&ground, &database.url, &keys, &registry, PASSWORD);
+    let (result, detail, next, code) = found(&database.url, Some(&keys));
+    assert_eq!((&*result, &*next, code), ("pass", "", 0), "{detail}");
+    assert!(detail.contains("accepts robot"), "{detail}");
+    let mut dump = Command::new("psql");
+    dump.args(["-Atc", "SELECT DISTINCT purpose FROM credential_uses"]).arg(&database.url);
+    let dump = String::from_utf8(dump.output().expect("psql starts").stdout).unwrap();
+    assert!(dump.lines().any(|purpose| purpose == "doctor"), "{dump}");
     ground.clear().await;
 }
 

@@ -9,20 +9,25 @@ use std::{
 use futures::{StreamExt as _, stream};
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 
-use super::{Place, report::Report};
+use super::{
+    Place,
+    logins::{Logins, Unable, Whose},
+    report::Report,
+};
 use crate::{
     api::Project,
     cli::cluster::unread,
+    controllers::scan::masked,
     domain::{clock::SystemClock, image::Repository},
-    registry::{Access, Registry, RegistryOptions},
+    registry::{Access, Credential, Registry, RegistryError, RegistryOptions},
 };
 
 const CHECK: &str = "registry";
 /// Registries that are asked at once.
 const AT_ONCE: usize = 4;
 
-/// Asks every registry that a project names.
-pub async fn check(report: &mut Report, client: &Client, place: &Place) {
+/// Asks every registry that a project names, as whoever it says.
+pub async fn check(report: &mut Report, client: &Client, place: &Place, logins: &Logins) {
     let mut projects = Vec::new();
     for namespace in &place.namespaces {
         let api = namespace
@@ -53,12 +58,15 @@ pub async fn check(report: &mut Report, client: &Client, place: &Place) {
             return;
         }
     };
+    for (_, error) in registry.configure(logins.settings().await) {
+        report.failed(CHECK, error.to_string(), "");
+    }
     let (registries, unreadable) = registries(&projects);
     for what in unreadable {
         report.failed(CHECK, what, "correct it in the Project");
     }
     let answers: Vec<_> = stream::iter(&registries)
-        .map(async |(door, repositories)| (door, repositories, ask(&registry, door, repositories).await))
+        .map(async |(door, repositories)| (door, repositories, ask(&registry, door, repositories, logins).await))
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -68,8 +76,12 @@ pub async fn check(report: &mut Report, client: &Client, place: &Place) {
             many => format!("{many} repositories"),
         };
         match answer {
-            Ok(()) => report.passed(CHECK, format!("{} answers, for {number}", door.host)),
-            Err(why) => report.failed(CHECK, why, ""),
+            Answer::Open => report.passed(CHECK, format!("{} answers, for {number}", door.host)),
+            Answer::LoggedIn(user) => {
+                report.passed(CHECK, format!("{} answers, for {number}, and accepts {user}", door.host));
+            }
+            Answer::Unknown(what, next) => report.warned(CHECK, what, next),
+            Answer::Closed(why, next) => report.failed(CHECK, why, next),
         }
     }
 }
@@ -79,6 +91,19 @@ pub async fn check(report: &mut Report, client: &Client, place: &Place) {
 struct Door {
     host: String,
     insecure: bool,
+    login: Option<Whose>,
+}
+
+/// What came of asking.
+enum Answer {
+    /// It answers whoever asks.
+    Open,
+    /// It accepts this user.
+    LoggedIn(String),
+    /// Not all could be found out; and what to do.
+    Unknown(String, String),
+    /// It does not answer, or lets nobody in; and what to do.
+    Closed(String, String),
 }
 
 type Registries = BTreeMap<Door, BTreeSet<String>>;
@@ -92,7 +117,12 @@ fn registries(projects: &[Project]) -> (Registries, Vec<String>) {
             let image = &service.image;
             match image.repository.parse::<Repository>() {
                 Ok(repository) => {
-                    let door = Door { host: repository.registry().to_owned(), insecure: image.insecure };
+                    let login = image.credential.as_ref().map(|credential| Whose {
+                        namespace: project.namespace().unwrap_or_default(),
+                        project: project.name_any(),
+                        credential: credential.clone(),
+                    });
+                    let door = Door { host: repository.registry().to_owned(), insecure: image.insecure, login };
                     let known = registries.entry(door).or_default();
                     known.insert(image.repository.clone());
                 }
@@ -105,14 +135,36 @@ fn registries(projects: &[Project]) -> (Registries, Vec<String>) {
     (registries, unreadable)
 }
 
-async fn ask(registry: &Registry, door: &Door, repositories: &BTreeSet<String>) -> Result<(), String> {
-    let access = Access { insecure: door.insecure, ..Access::default() };
+async fn ask(registry: &Registry, door: &Door, repositories: &BTreeSet<String>, logins: &Logins) -> Answer {
     // One stands for all: the door is the same.
-    let Some(repository) = repositories.first() else {
-        return Ok(());
+    let Some(Ok(repository)) = repositories.first().map(|repository| repository.parse::<Repository>()) else {
+        return Answer::Open;
     };
-    let repository: Repository = repository.parse().map_err(|error| format!("{error}"))?;
-    registry.ping(&repository, &access).await.map_err(|error| error.to_string())
+    let nobody = Access { insecure: door.insecure, ..Access::default() };
+    let Some(whose) = &door.login else {
+        return match registry.ping(&repository, &nobody).await {
+            Ok(()) => Answer::Open,
+            Err(error) => Answer::Closed(error.to_string(), String::new()),
+        };
+    };
+    match logins.get(whose, &door.host).await {
+        Ok(login) => {
+            let user = login.user.clone();
+            let credential = Credential::Basic { user: login.user, secret: login.secret };
+            let access = Access { credential, insecure: door.insecure };
+            match registry.ping(&repository, &access).await {
+                Ok(()) => Answer::LoggedIn(user),
+                Err(error) => Answer::Closed(masked(&error.to_string(), &access.credential), String::new()),
+            }
+        }
+        Err(Unable::Closed { why, next }) => match registry.ping(&repository, &nobody).await {
+            Ok(()) | Err(RegistryError::Denied { .. }) => {
+                Answer::Unknown(format!("{} answers, but {whose} was not tried: {why}", door.host), next)
+            }
+            Err(error) => Answer::Closed(error.to_string(), String::new()),
+        },
+        Err(Unable::Wrong { why, next }) => Answer::Closed(why, next),
+    }
 }
 
 #[cfg(test)]

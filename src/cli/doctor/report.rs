@@ -10,6 +10,8 @@ use crate::cli::output::Columns;
 pub enum Verdict {
     /// It is as it must be.
     Pass,
+    /// It is not known whether it is as it must be.
+    Warn,
     /// Somebody must do something.
     Fail,
     /// It could not be looked at, because something before it failed.
@@ -20,6 +22,7 @@ impl Verdict {
     const fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
+            Self::Warn => "warn",
             Self::Fail => "FAIL",
             Self::Skipped => "skipped",
         }
@@ -53,6 +56,11 @@ impl Report {
     /// Adds a failure with what to do; the empty text when `detail` says that already.
     pub fn failed(&mut self, check: &'static str, detail: impl Into<String>, next: impl Into<String>) {
         self.add(check, Verdict::Fail, detail, next);
+    }
+
+    /// Adds what could be found out in part only, with what to do to know the rest.
+    pub fn warned(&mut self, check: &'static str, detail: impl Into<String>, next: impl Into<String>) {
+        self.add(check, Verdict::Warn, detail, next);
     }
 
     /// Adds a check that could not be made.
@@ -96,6 +104,7 @@ mod tests {
     fn a_failure_stands_above_its_remedy() {
         let mut report = Report::default();
         report.passed("cluster", "it answers");
+        report.warned("registry", "it was not logged in to", "give the keys");
         assert!(!report.has_failed());
         report.failed("crd", "stages are missing", "apply them");
         report.skipped("registry", "there is no project");
@@ -103,6 +112,8 @@ mod tests {
         let expected = "\
 RESULT    CHECK      FOUND
 pass      cluster    it answers
+warn      registry   it was not logged in to
+                     -> give the keys
 FAIL      crd        stages are missing
                      -> apply them
 skipped   registry   there is no project

@@ -7,7 +7,7 @@ use crate::{domain::mask::Masker, registry::Credential};
 
 /// The text with the login taken out of it: its secret in every form that [`Masker`] knows, the pair of user and secret
 /// as requests carry it, both in hexadecimal, and all of it without its capitals, which host names lose.
-pub(super) fn masked(text: &str, credential: &Credential) -> String {
+pub fn masked(text: &str, credential: &Credential) -> String {
     let Credential::Basic { user, secret } = credential else {
         return text.to_owned();
     };
