@@ -87,9 +87,14 @@ pub async fn private_registry(env: &Env, login: Login) -> PrivateRegistry {
 }
 
 impl PrivateRegistry {
-    /// How many tokens were given, by scope.
+    /// How many tokens were given to Stagekeeper, by scope.
     pub fn given(&self) -> BTreeMap<String, u32> {
         self.tokens.as_ref().expect("a registry with tokens").given()
+    }
+
+    /// How many tokens were given to nodes.
+    pub fn given_to_nodes(&self) -> u32 {
+        self.tokens.as_ref().expect("a registry with tokens").given_to_nodes()
     }
 
     /// How many logins its token service did not accept.

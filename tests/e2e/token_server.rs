@@ -71,6 +71,7 @@ struct Desk {
     /// The registry.
     registry: String,
     given: Mutex<BTreeMap<String, u32>>,
+    given_to_nodes: Mutex<u32>,
     refused: Mutex<u32>,
 }
 
@@ -86,6 +87,7 @@ impl TokenServer {
             http,
             registry,
             given: Mutex::default(),
+            given_to_nodes: Mutex::default(),
             refused: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -95,9 +97,14 @@ impl TokenServer {
         Self { host, desk, serving }
     }
 
-    /// How many tokens were given, by scope.
+    /// How many tokens were given to Stagekeeper, by scope.
     pub fn given(&self) -> BTreeMap<String, u32> {
         self.desk.given.lock().unwrap().clone()
+    }
+
+    /// How many tokens were given to nodes.
+    pub fn given_to_nodes(&self) -> u32 {
+        *self.desk.given_to_nodes.lock().unwrap()
     }
 
     /// How many logins were not accepted.
@@ -121,7 +128,12 @@ async fn token(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuery, headers
     let url = reqwest::Url::parse(&format!("http://tokens/?{}", query.unwrap_or_default())).unwrap();
     let asked = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     let scope = asked("scope").unwrap_or_default();
-    *desk.given.lock().unwrap().entry(scope.clone()).or_default() += 1;
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    if agent.starts_with("stagekeeper/") {
+        *desk.given.lock().unwrap().entry(scope.clone()).or_default() += 1;
+    } else {
+        *desk.given_to_nodes.lock().unwrap() += 1;
+    }
     let token = desk.token(&asked("service").unwrap_or_default(), &scope);
     json!({"token": token, "expires_in": LIFETIME}).to_string().into_response()
 }
