@@ -21,3 +21,28 @@ fn cut(text: &str, chars: usize) -> String {
         Some(_) => text.chars().take(chars.saturating_sub(1)).chain(['…']).collect(),
     }
 }
+
+/// The beginning and the end of a text that has more characters than that: what somebody else answered often comes last,
+/// behind everything that was done before it.
+fn both_ends(text: &str, chars: usize) -> String {
+    let all = text.chars().count();
+    if all <= chars {
+        return text.to_owned();
+    }
+    let head = chars / 3;
+    let tail = chars - head - 1;
+    text.chars().take(head).chain(['…']).chain(text.chars().skip(all - tail)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_of_a_long_text_stay() {
+        assert_eq!(both_ends("abcdefghij", 10), "abcdefghij");
+        assert_eq!(both_ends("abcdefghijk", 10), "abc…fghijk");
+        assert_eq!(both_ends("äöüßabcdefgh", 9), "äöü…defgh");
+        assert_eq!(cut("abcdefghijk", 10), "abcdefghi…");
+    }
+}

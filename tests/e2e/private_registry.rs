@@ -4,11 +4,14 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use tokio::net::TcpListener;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, api::ListParams};
+use tokio::net::{TcpListener, UdpSocket};
 
 use crate::{
     cluster::{DEADLINE, Env},
@@ -35,6 +38,8 @@ pub enum Login {
 pub struct PrivateRegistry {
     child: Child,
     tokens: Option<TokenServer>,
+    /// What the node's containerd is told of it.
+    told: PathBuf,
     /// Where it is, as references name it.
     pub host: String,
 }
@@ -43,10 +48,12 @@ pub struct PrivateRegistry {
 pub async fn private_registry(env: &Env, login: Login) -> PrivateRegistry {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("registry-{}", env.namespace));
     fs::create_dir_all(&folder).unwrap();
-    let port = free_port().await;
-    let address = format!("127.0.0.1:{port}");
+    let ip = near_the_node(env).await;
+    let port = free_port(ip).await;
+    let address = format!("{ip}:{port}");
     let cluster = std::env::var("STAGEKEEPER_TEST_CLUSTER_DIR").expect("STAGEKEEPER_TEST_CLUSTER_DIR is not set");
-    let images = PathBuf::from(cluster).join("registry");
+    let cluster = PathBuf::from(cluster);
+    let images = cluster.join("registry");
     let (auth, tokens) = match login {
         Login::Htpasswd => {
             let users = folder.join("htpasswd");
@@ -55,7 +62,7 @@ pub async fn private_registry(env: &Env, login: Login) -> PrivateRegistry {
         }
         Login::Token => {
             let signing = certificate(&folder);
-            let tokens = TokenServer::start(env.http.clone(), address.clone(), &signing).await;
+            let tokens = TokenServer::start(env.http.clone(), ip, address.clone(), &signing).await;
             let auth = format!(
                 "token: {{realm: \"http://{}/token\", service: {address}, issuer: tokens, rootcertbundle: {}}}",
                 tokens.host,
@@ -77,7 +84,12 @@ pub async fn private_registry(env: &Env, login: Login) -> PrivateRegistry {
     command.arg("serve").arg(file).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let child = command.spawn().expect("docker-registry starts");
     let host = tokens.as_ref().map_or(address, |tokens| tokens.host.clone());
-    let registry = PrivateRegistry { child, tokens, host };
+    let told = cluster.join("node/registries").join(&host);
+    fs::create_dir_all(&told).unwrap();
+    let plain =
+        format!("server = \"http://{host}\"\n[host.\"http://{host}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+    fs::write(told.join("hosts.toml"), plain).unwrap();
+    let registry = PrivateRegistry { child, tokens, told, host };
     env.wait("the private registry refuses who has no login", DEADLINE, async || {
         let answer = env.http.get(format!("http://{}/v2/", registry.host)).send().await.ok()?;
         (answer.status().as_u16() == 401).then_some(())
@@ -108,10 +120,23 @@ impl Drop for PrivateRegistry {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.told);
     }
 }
 
+/// The address of this machine that the node reaches: its own loopback is another.
+async fn near_the_node(env: &Env) -> IpAddr {
+    let nodes = Api::<Node>::all(env.client.clone()).list(&ListParams::default()).await.unwrap();
+    let addresses = nodes.items[0].status.iter().flat_map(|status| status.addresses.iter().flatten());
+    let mut internal = addresses.filter(|address| address.type_ == "InternalIP");
+    let node: IpAddr = internal.next().expect("a node with an address").address.parse().unwrap();
+    // Nothing is sent: this only asks which way it would go.
+    let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+    socket.connect((node, 9)).await.unwrap();
+    socket.local_addr().unwrap().ip()
+}
+
 /// A port that was free a moment ago.
-async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+async fn free_port(ip: IpAddr) -> u16 {
+    TcpListener::bind((ip, 0)).await.unwrap().local_addr().unwrap().port()
 }

@@ -16,10 +16,13 @@ const WRONG: &str = "hunter2-wrong";
 
 /// The shop with its images in this registry, chosen so.
 fn shop_at(env: &Env, private: &PrivateRegistry, which: &str) -> String {
-    let web = WEB
-        .replace("REGISTRY/IMAGE", &format!("{}/{}/web", private.host, env.namespace))
-        .replace("policy: {semver: '>=1.0.0'}, interval: 1s, insecure: true", &format!("{which}, credential: private, insecure: true"));
-    format!("---\napiVersion: stagekeeper.dev/v1alpha1\nkind: Project\nmetadata: {{name: shop}}\nspec:\n  services:{web}\n")
+    let web = WEB.replace("REGISTRY/IMAGE", &format!("{}/{}/web", private.host, env.namespace)).replace(
+        "policy: {semver: '>=1.0.0'}, interval: 1s, insecure: true",
+        &format!("{which}, credential: private, insecure: true"),
+    );
+    format!(
+        "---\napiVersion: stagekeeper.dev/v1alpha1\nkind: Project\nmetadata: {{name: shop}}\nspec:\n  services:{web}\n"
+    )
 }
 
 fn set(env: &Env, private: &PrivateRegistry, password: &str) {
@@ -52,7 +55,9 @@ async fn a_deploy_with_a_wrong_password_waits_in_pulling_and_goes_on_when_it_is_
     let status = env
         .until("live", "it waits for the credential", |status| {
             let deploy = status.deploy.as_ref();
-            deploy.is_some_and(|it| it.state == "Pulling" && it.message.as_deref().unwrap_or_default().contains("is not stored"))
+            deploy.is_some_and(|it| {
+                it.state == "Pulling" && it.message.as_deref().unwrap_or_default().contains("is not stored")
+            })
         })
         .await;
     let message = status.deploy.unwrap().message.unwrap();

@@ -233,8 +233,7 @@ async fn no_secret_reaches_a_log_status_event_error_or_answer() {
     let operator =
         Operator::start_with(&env, &[("STAGEKEEPER_ENCRYPTION_KEYS", &key()), ("STAGEKEEPER_LOG", "debug")]).await;
     let pinned = |tag: &str| {
-        let hooks =
-            "  hooks: {beforeTraffic: [{name: tell, timeout: 10s, command: [/app, -print, 'has $(STRIPE_KEY) and $(MORE)']}]}";
+        let hooks = "  hooks: {beforeTraffic: [{name: tell, timeout: 10s, command: [/app, -print, 'has $(STRIPE_KEY) and $(MORE)']}]}";
         stage("live", "shop", &format!("  services: {{web: {{tag: {tag}}}}}\n{hooks}\n{IMPATIENT}"))
     };
     let declared = "  secrets: [{name: STRIPE_KEY}, {name: MORE}]";
@@ -268,8 +267,8 @@ async fn no_secret_reaches_a_log_status_event_error_or_answer() {
     }
     assert!(masked >= 4, "the hooks, the crash and the unhealthy answer were told, masked: {masked} lines");
     for command in [
-        &["history", "live"][..],
-        &["history", "live", "--output", "json"],
+        &["history", "shop/live"][..],
+        &["history", "shop/live", "--output", "json"],
         &["why", "live"],
         &["secret", "list", "shop"],
         &["secret", "list", "shop", "--output", "json"],

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -78,7 +79,7 @@ struct Desk {
 impl TokenServer {
     /// Starts one before a registry. It is a task of this runtime: a test that waits for other processes needs one with
     /// several threads.
-    pub async fn start(http: reqwest::Client, registry: String, signing: &Signing) -> Self {
+    pub async fn start(http: reqwest::Client, ip: IpAddr, registry: String, signing: &Signing) -> Self {
         let certificate = CertificateDer::from_pem_slice(&fs::read(&signing.certificate).unwrap()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(&fs::read(&signing.key).unwrap()).unwrap();
         let desk = Arc::new(Desk {
@@ -90,7 +91,7 @@ impl TokenServer {
             given_to_nodes: Mutex::default(),
             refused: Mutex::default(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let router = Router::new().route("/token", get(token)).fallback(passed_on).with_state(desk.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::view::{
     Because, JobView, Kind, MESSAGE_CHARS, Meta, PodView, RouteView, SecretView, ServiceView, StageKey, WorkloadView,
 };
-use crate::cluster::cut;
+use crate::cluster::both_ends;
 
 mod pods;
 mod routes;
@@ -188,7 +188,7 @@ impl WireCondition {
 fn because(reason: Option<&str>, message: Option<&str>) -> Because {
     Because {
         reason: reason.unwrap_or_default().into(),
-        message: cut(message.unwrap_or_default(), MESSAGE_CHARS).into(),
+        message: both_ends(message.unwrap_or_default(), MESSAGE_CHARS).into(),
     }
 }
 
