@@ -14,14 +14,22 @@ use crate::crypto::Keyring;
 /// Looks whether the file has changed, by its content: Kubernetes swaps a symlink in the path, and times tell nothing.
 pub struct KeyFile {
     path: PathBuf,
-    /// The digest of what was read last; none if it could not be read.
-    seen: Option<Option<[u8; 32]>>,
+    /// What was there the last time.
+    seen: Seen,
+}
+
+#[derive(PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    Unreadable,
+    /// Content with this digest.
+    Content([u8; 32]),
 }
 
 impl KeyFile {
     /// A file of which nothing has been read yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, seen: None }
+        Self { path, seen: Seen::Nothing }
     }
 
     /// Where it is.
@@ -35,11 +43,11 @@ impl KeyFile {
     /// It cannot be read, or is no keyring; without any part of a key. Told once.
     pub fn changed(&mut self) -> Option<Result<Keyring, String>> {
         let read = fs::read_to_string(&self.path).map(Zeroizing::new);
-        let now = read.as_ref().ok().map(|text| Sha256::digest(text.as_bytes()).into());
-        if self.seen == Some(now) {
+        let now = read.as_ref().map_or(Seen::Unreadable, |text| Seen::Content(Sha256::digest(text.as_bytes()).into()));
+        if self.seen == now {
             return None;
         }
-        self.seen = Some(now);
+        self.seen = now;
         Some(match read {
             Ok(text) => parse::keyring(&text),
             Err(error) => Err(format!("it cannot be read: {error}")),
@@ -48,7 +56,7 @@ impl KeyFile {
 
     /// Takes what was read last for new when it is looked at again.
     pub fn forget(&mut self) {
-        self.seen = None;
+        self.seen = Seen::Nothing;
     }
 }
 
