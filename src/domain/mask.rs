@@ -117,9 +117,9 @@ impl Masker {
             add(0..length);
         }
         for (at, bytes) in text.windows(MIN_VALUE).enumerate() {
-            if self.beginnings.has(bytes) {
-                let longest = self.longest_piece(&text[at..]);
-                longest.into_iter().for_each(|length| add(at..at + length));
+            let is_likely = self.beginnings.has(bytes);
+            if let Some(length) = is_likely.then(|| self.longest_piece(&text[at..])).flatten() {
+                add(at..at + length);
             }
         }
         if let Some(length) = self.beginning_of_a_piece(text) {

@@ -169,6 +169,7 @@ fn overlaid(service: &ServiceSpec, rendered: &PodTemplateSpec) -> Result<PodTemp
         .map(|path| Problem::new(field(&path), "is not a field of a pod template", "correct its name or remove it"))
         .collect();
     problems.extend(changed_image(service, rendered, &template, &field));
+    problems.extend(doubled_variables(&template, &field));
     if let Some(pod) = &mut template.spec {
         security::fill(pod);
     }
@@ -197,6 +198,25 @@ fn refuse_own_labels(over: &Map<String, Value>, field: &impl Fn(&str) -> String)
         }
     }
     Ok(())
+}
+
+/// A variable that the project sets or that is a secret may be replaced, but merging leaves what it was before in place.
+fn doubled_variables(merged: &PodTemplateSpec, field: &impl Fn(&str) -> String) -> Vec<Problem> {
+    let containers = merged.spec.iter().flat_map(|pod| &pod.containers);
+    let variables = containers.flat_map(|container| {
+        let doubled = container.env.iter().flatten();
+        let doubled =
+            doubled.filter(|it| it.value_from.is_some() && it.value.as_ref().is_some_and(|it| !it.is_empty()));
+        doubled.map(move |variable| format!("spec.containers[{}].env[{}]", container.name, variable.name))
+    });
+    let problems = variables.map(|path| {
+        Problem::new(
+            field(&path),
+            "has both value and valueFrom, one of them from before the merge",
+            "remove it, or take the other away with null, such as valueFrom: null",
+        )
+    });
+    problems.collect()
 }
 
 /// The image comes from the release: what a deploy says that it runs is what runs.

@@ -183,14 +183,13 @@ fn credentials(list: &str) -> String {
     format!("{}\ncredentials: [{list}]", service(""))
 }
 
-/// As many secrets as there may be, each with a name as long as it may be.
+/// This many secrets with names as long as they may be, `same`: the last once more the first.
 fn many_secrets(number: usize, same: bool) -> String {
-    let mut list: Vec<String> =
-        (0..number).map(|at| format!("{{name: {}{at:03}, service: web}}", "A".repeat(125))).collect();
-    if same {
-        list[number - 1] = list[0].clone();
-    }
-    secrets(&list.join(", "))
+    let list = (0..number).map(|at| {
+        let at = if same && at + 1 == number { 0 } else { at };
+        format!("{{name: {}{at:03}, service: web}}", "A".repeat(125))
+    });
+    secrets(&list.collect::<Vec<_>>().join(", "))
 }
 
 #[rustfmt::skip] // a case a line

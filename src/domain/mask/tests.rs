@@ -32,7 +32,7 @@ fn every_form_of_a_value_is_masked() {
         assert_eq!(masker.mask(text), want, "{name}");
     }
     // The last character of `bot:` is shared with the value, and stays.
-    assert_eq!(masker.mask(&basic), format!("Authorization: Basic {}***", &STANDARD.encode("bot:s")[..6]));
+    assert_eq!(masker.mask(&basic), format!("Authorization: Basic {}***=", &STANDARD.encode("bot:s")[..6]));
 }
 
 #[test]

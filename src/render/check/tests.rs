@@ -303,6 +303,19 @@ const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "a pod template that gives a secret another value",
+        breaks: &[
+            ("#project", "secrets: [{name: KEY}, {name: GONE}]"),
+            (
+                "#web",
+                "podTemplate: {spec: {containers: [{name: web, env: [{name: KEY, value: x}, {name: GONE, value: x, valueFrom: null}]}]}}",
+            ),
+        ],
+        want: &[
+            "Project spec.services[web].podTemplate.spec.containers[web].env[KEY]: has both value and valueFrom, one of them from before the merge: remove it, or take the other away with null, such as valueFrom: null",
+        ],
+    },
+    Case {
         name: "a misspelt field",
         breaks: &[("#web", "podTemplate: {spec: {nodeSelecter: {a: b}, containers: [{name: web, liveness: {}}]}}")],
         want: &[
