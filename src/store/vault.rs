@@ -264,8 +264,9 @@ impl VaultChanges {
                     self.listener = None;
                 }
                 Err(_) => {
+                    let patience = self.store.pool.options().get_acquire_timeout();
                     let asked = sqlx::query("SELECT 1").execute(&mut *listener);
-                    if !matches!(tokio::time::timeout(self.silence, asked).await, Ok(Ok(_))) {
+                    if !matches!(tokio::time::timeout(patience, asked).await, Ok(Ok(_))) {
                         self.listener = None;
                     }
                 }

@@ -37,10 +37,32 @@ async fn answer(url: &str, status: u16) -> String {
     answered.unwrap_or_else(|_| panic!("{url} did not answer {status} in time"))
 }
 
+/// A secret that was opened more often than housekeeping deletes at once, long ago and once lately.
+const USES: &str = "
+INSERT INTO projects (id, namespace, name) VALUES (gen_random_uuid(), 'acme', 'old');
+INSERT INTO secrets (id, project_id, name, version, origin, created_by, updated_by)
+    SELECT gen_random_uuid(), id, 'KEY', 1, 'test', 'test', 'test' FROM projects;
+INSERT INTO secret_uses (secret_id, version, actor, purpose, at)
+    SELECT id, 1, 'controller', 'test', now() - CASE number WHEN 1 THEN interval '1 day' ELSE interval '3 years' END
+    FROM secrets, generate_series(1, 2501) AS number";
+
+/// Waits until housekeeping has left so many.
+async fn uses_left(sql: &sqlx::PgPool, expected: i64) {
+    let counted = async {
+        let count = "SELECT count(*) FROM secret_uses";
+        while sqlx::query_scalar::<_, i64>(count).fetch_one(sql).await.unwrap() != expected {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, counted).await.unwrap_or_else(|_| panic!("old uses are not deleted"));
+}
+
 #[tokio::test]
 async fn it_becomes_ready_and_stops_in_order() {
     let ground = Ground::new("controller").await;
     let database = TestDatabase::new().await;
+    let sql = sqlx::PgPool::connect(&database.url).await.unwrap();
+    sqlx::raw_sql(USES).execute(&sql).await.unwrap();
     let port = free_port();
     let process = Running::start(
         stagekeeper(&["controller", "--port", &port.to_string()])
@@ -64,6 +86,7 @@ async fn it_becomes_ready_and_stops_in_order() {
         assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
     }
 
+    uses_left(&sql, 1).await;
     process.signal("TERM");
     let ended = process.end();
     assert_eq!((ended.code, ended.out.as_str()), (0, ""), "{ended:?}");

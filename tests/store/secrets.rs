@@ -75,7 +75,7 @@ async fn what_goes_in_comes_out_by_version_and_is_remembered_without_its_value()
             Some("newer".into()),
             Some("for all".into()),
             None,
-            Some("".into()),
+            Some(String::new()),
             Some(CANARY.into())
         ])
     );

@@ -292,12 +292,17 @@ async fn a_connection_that_went_silent_is_found_out() {
             });
         }
     });
-    let store = Store::connect_with(&url, &quick()).await.unwrap();
-    let mut changes = store.vault_changes_after(Duration::from_millis(50)).await.unwrap();
-    // Silence alone is no reason.
-    let waited = tokio::time::timeout(Duration::from_millis(500), changes.next()).await;
-    assert!(waited.is_err(), "{waited:?}");
-    assert_eq!(heard_until_now(&shop, &mut changes).await, []);
+    let options = stagekeeper::store::ConnectOptions { acquire: Duration::from_secs(2), ..quick() };
+    let store = Store::connect_with(&url, &options).await.unwrap();
+    let mut changes = store.vault_changes_after(Duration::from_millis(1)).await.unwrap();
+    // Silence alone is no reason, nor is being given up in the middle of asking.
+    for number in 0..300 {
+        let waited = tokio::time::timeout(Duration::from_millis(number % 4), changes.next()).await;
+        assert!(waited.is_err(), "{waited:?}");
+    }
+    shop.registry_delete("none.test", &Actor::Policy, at(1)).await.unwrap();
+    shop.registry_put(&settings("s.test"), &Actor::Policy, at(1)).await.unwrap();
+    assert_eq!(heard_until_now(&shop, &mut changes).await, [VaultChange::Registries]);
     silence.send(true).unwrap();
     assert_eq!(heard(&mut changes).await, VaultChange::Unheard);
     shop.registry_put(&settings("r.test"), &Actor::Policy, at(1)).await.unwrap();
