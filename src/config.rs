@@ -4,6 +4,7 @@
 //! values in, a configuration or every problem at once out.
 
 pub mod database_url;
+pub mod key_file;
 mod parse;
 pub mod problem;
 pub mod settings;
@@ -44,6 +45,8 @@ pub struct Config {
     pub database: DatabaseUrl,
     /// The keys that credentials are sealed with, if there are any.
     pub keys: Option<Arc<Keyring>>,
+    /// The file that they were read from, if it was one: it is read again when it changes.
+    pub keys_file: Option<PathBuf>,
     /// The one port for health, readiness and metrics.
     pub port: NonZeroU16,
     /// What is logged, and how.
@@ -142,6 +145,7 @@ impl Config {
             Ok(Self {
                 database: database?,
                 keys: keys?.map(Arc::new),
+                keys_file: values.get(&ENCRYPTION_KEYS_FILE).map(PathBuf::from),
                 port: port?,
                 log: log?,
                 public_url: public_url?,

@@ -162,7 +162,7 @@ impl Registry {
         let limit = self.options.total_timeout;
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let what = if endpoint.is_queued() {
-                "its turn did not come: more is asked than its `requestsPerSecond` allows, and it was not done"
+                "its turn did not come: more is asked than its `rate` allows, and it was not done"
             } else {
                 "it was not done"
             };

@@ -8,7 +8,7 @@ pub mod login;
 mod rotate;
 mod secrets;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
@@ -39,7 +39,8 @@ const WHAT_COMPARED: &str = "compare";
 #[derive(Clone)]
 pub struct Safe {
     store: Store,
-    keys: Arc<Keyring>,
+    /// Whatever is begun ends with the keys that it began with.
+    keys: Arc<RwLock<Arc<Keyring>>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -134,24 +135,44 @@ pub enum SafeError {
 
 impl std::fmt::Debug for Safe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Safe").field("keys", &self.keys.ids().collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Safe").field("keys", &self.key_ids()).finish_non_exhaustive()
     }
 }
 
 impl Safe {
     /// The safe of a database, with the keys to it. [`Safe::check`] says whether they are the right ones.
     pub fn new(store: Store, keys: Arc<Keyring>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { store, keys, clock, ids }
+        Self { store, keys: Arc::new(RwLock::new(keys)), clock, ids }
     }
 
     /// The key that everything is sealed with from now on.
-    pub fn primary(&self) -> &KeyId {
-        self.keys.primary()
+    pub fn primary(&self) -> KeyId {
+        self.keys().primary().clone()
     }
 
     /// The keys at hand, the primary first.
-    pub fn key_ids(&self) -> impl Iterator<Item = &KeyId> {
-        self.keys.ids()
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        self.keys().ids().cloned().collect()
+    }
+
+    /// Takes these keys in place of those at hand, in every clone of this safe, if they are the right ones
+    /// ([`Safe::ready`]). Otherwise the old ones stay in use.
+    ///
+    /// # Errors
+    /// As [`Safe::ready`].
+    pub async fn change_keys(&self, keys: Arc<Keyring>) -> Result<Checked, SafeError> {
+        let checked = self.with_keys(keys.clone()).ready().await?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(checked)
+    }
+
+    /// This safe with keys that nobody changes.
+    fn with_keys(&self, keys: Arc<Keyring>) -> Self {
+        Self { keys: Arc::new(RwLock::new(keys)), ..self.clone() }
+    }
+
+    fn keys(&self) -> Arc<Keyring> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts a value in, in place of the one that has the name. One that is stored already with the same kind, registries
@@ -181,7 +202,7 @@ impl Safe {
             let id = slot.map_or_else(|| self.ids.next(), |slot| slot.id);
             let version = slot.map_or(1, |slot| slot.version + 1);
             let place = place(owner, deposit.name, id, version);
-            let sealed = crypto::seal(&*self.keys, &place, deposit.value.expose()).await;
+            let sealed = crypto::seal(&*self.keys(), &place, deposit.value.expose()).await;
             let unsealed = |error| SafeError::Seal { what: "credential", name: deposit.name.to_owned(), error };
             let new = NewCredential {
                 id,
@@ -270,7 +291,7 @@ impl Safe {
     }
 
     async fn opened(&self, owner: &Owner<'_>, one: &SealedCredential) -> Result<Plaintext, OpenError> {
-        crypto::open(&*self.keys, &place(owner, &one.name, one.slot.id, one.slot.version), &one.sealed).await
+        crypto::open(&*self.keys(), &place(owner, &one.name, one.slot.id, one.slot.version), &one.sealed).await
     }
 
     fn used(&self, one: &SealedCredential, actor: &Actor, purpose: &str) -> CredentialUse {

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use stagekeeper::{
+use stagekeeper_fuzz::{
     crypto::Plaintext,
-    safe::login::{for_host, from_docker_config, host, to_value},
+    login::{for_host, from_docker_config, host, to_value},
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -20,8 +20,9 @@ fuzz_target!(|data: &[u8]| {
     for login in &again {
         let found = for_host(&stored, &login.host).expect("logins").expect("a login");
         assert_eq!((&found.user, &*found.secret), (&login.user, &*login.secret));
-        assert!(for_host(&stored, &format!("{}.evil.example", login.host)).is_ok_and(|login| login.is_none_or(|found| {
-            again.iter().any(|login| login.host == found.host)
-        })));
+        assert!(
+            for_host(&stored, &format!("{}.evil.example", login.host))
+                .is_ok_and(|login| login.is_none_or(|found| { again.iter().any(|login| login.host == found.host) }))
+        );
     }
 });

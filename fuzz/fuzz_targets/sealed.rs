@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use futures::executor::block_on;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde::Deserialize;
-use stagekeeper::crypto::{KeyId, Keyring, Place, Sealed, Wrapped, open};
+use stagekeeper_fuzz::crypto::{KeyId, Keyring, Place, Sealed, Wrapped, open};
 use uuid::Uuid;
 
 const KEYS: &str = "2026-11:f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f \
@@ -29,9 +29,8 @@ struct Vector {
 }
 
 static RING: LazyLock<Keyring> = LazyLock::new(|| Keyring::parse(KEYS).expect("a keyring"));
-static VECTORS: LazyLock<Vec<Vector>> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../src/crypto/vectors.json")).expect("the vectors")
-});
+static VECTORS: LazyLock<Vec<Vector>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../src/crypto/vectors.json")).expect("the vectors"));
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((&[which, length], rest)) = data.split_first_chunk() else { return Corpus::Reject };

@@ -112,18 +112,18 @@ fn generate(id: Option<&KeyId>, now: Timestamp, out: &mut dyn Write) -> Result<(
 async fn list(store: &Store, safe: &Safe, out: &mut dyn Write) -> Result<(), Failure> {
     let known = store.encryption_keys_list().await?;
     let mut columns = Columns::new(&["ID", "USE", "AT HAND", "VALUES", "SINCE"]);
-    let at_hand: Vec<&KeyId> = safe.key_ids().collect();
+    let at_hand = safe.key_ids();
     for key in &known {
         let usage = match key.retired_at {
             Some(_) => "retired",
-            None if key.id == *safe.primary() => "seals",
+            None if key.id == safe.primary() => "seals",
             None => "opens",
         };
-        let here = if at_hand.contains(&&key.id) { "yes" } else { "no" };
+        let here = if at_hand.contains(&key.id) { "yes" } else { "no" };
         let since = key.created_at.strftime("%Y-%m-%d").to_string();
         columns.row([key.id.to_string(), usage.into(), here.into(), key.rows.to_string(), since]);
     }
-    for id in at_hand.into_iter().filter(|id| known.iter().all(|key| key.id != **id)) {
+    for id in at_hand.into_iter().filter(|id| known.iter().all(|key| key.id != *id)) {
         columns.row([id.to_string(), "new".into(), "yes".into(), "0".into(), String::new()]);
     }
     Ok(write!(out, "{}", columns.render())?)
@@ -170,7 +170,7 @@ async fn rotate(safe: &Safe, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 async fn retire(safe: &Safe, id: &KeyId, out: &mut dyn Write) -> Result<(), Failure> {
-    if id == safe.primary() {
+    if *id == safe.primary() {
         return Err(Failure::failed(
             format!("{id} is the key that everything is sealed with"),
             "put another one before it in STAGEKEEPER_ENCRYPTION_KEYS, then `stagekeeper keys rotate`",

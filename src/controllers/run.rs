@@ -6,14 +6,14 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::stop::until_stopped;
+use self::{keys::follow_keys, stop::until_stopped};
 use crate::{
     cluster::{
         client::{Access, Clients},
         index::{Index, Scope},
         lease::{Candidate, LeaseConfig, LeaseHandle, Timing},
     },
-    config::{Config, Namespaces},
+    config::{Config, Namespaces, key_file::KeyFile},
     domain::clock::{Clock, Ids, SystemClock, SystemIds},
     safe::{Safe, SafeError},
     store::{Class as StoreClass, Store, StoreError},
@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod house;
+mod keys;
 mod stop;
 mod term;
 mod vault;
@@ -109,6 +110,9 @@ pub async fn run(config: Config, telemetry: Telemetry, shutdown: CancellationTok
     let client = process.client.clone();
     background.spawn(async move { index.run(client).await });
     background.spawn(look_after(process.clone()));
+    if let (Some(safe), Some(path)) = (&process.safe, &process.config.keys_file) {
+        background.spawn(follow_keys(safe.clone(), KeyFile::new(path.clone())));
+    }
 
     let clock = process.clock.clone();
     let (candidate, handle) = Candidate::new(clients.lease.clone(), lease, Arc::new(move || clock.now()));

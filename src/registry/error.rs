@@ -17,7 +17,9 @@ pub enum RegistryError {
         why: String,
     },
     /// What is set for this one registry cannot be used.
-    #[error("registry `{registry}` is not asked: its setting `{setting}` cannot be used: {why}; correct it")]
+    #[error(
+        "registry `{registry}` is not asked: its setting `{setting}` cannot be used: {why}; correct it with `stagekeeper registry set`"
+    )]
     Settings {
         /// The registry, as it is named in the settings.
         registry: String,

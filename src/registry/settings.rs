@@ -110,13 +110,13 @@ impl Known {
             let url = Url::parse(&format!("https://{realm}/"));
             if !url.is_ok_and(|url| names(realm, &url)) {
                 let why = format!("`{}` is not HOST or HOST:PORT", super::error::excerpt(realm));
-                return Err(wrong("tokenRealms", why));
+                return Err(wrong("realm", why));
             }
         }
         let pace = match settings.requests_per_second {
             None => None,
             Some(rate) if !rate.is_normal() || rate < 0.0 => {
-                return Err(wrong("requestsPerSecond", format!("{rate} is not more than 0")));
+                return Err(wrong("rate", format!("{rate} is not more than 0")));
             }
             // What is the same as before goes on where it was: nobody gets a new burst by changing something else.
             Some(rate) => match known {

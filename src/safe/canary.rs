@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{Safe, SafeError};
 use crate::{
-    crypto::{self, KeyId, OpenError, Place, WrapError},
+    crypto::{self, KeyId, OpenError, Place, WrapError, Wrapping as _},
     store::{EncryptionKey, SealedRow, SealedTable},
 };
 
@@ -55,7 +55,7 @@ impl Safe {
                         name: &row.name,
                         version: row.version,
                     };
-                    if let Err(error) = crypto::open(&*self.keys, &place, &row.sealed).await {
+                    if let Err(error) = crypto::open(&*self.keys(), &place, &row.sealed).await {
                         verified.broken.push((called(row), error));
                     }
                 }
@@ -71,7 +71,8 @@ impl Safe {
     pub async fn check(&self) -> Result<Checked, SafeError> {
         let known = self.store.encryption_keys_list().await?;
         let mut checked = Checked { opened: Vec::new(), new: Vec::new() };
-        for id in self.keys.ids() {
+        let keys = self.keys();
+        for id in keys.ids() {
             match known.iter().find(|key| key.id == *id) {
                 None => checked.new.push(id.clone()),
                 Some(key) => {
@@ -80,11 +81,11 @@ impl Safe {
                 }
             }
         }
-        let primary = known.iter().find(|key| key.id == *self.primary());
+        let primary = known.iter().find(|key| key.id == *keys.primary());
         if primary.is_some_and(|key| key.retired_at.is_some()) {
-            return Err(SafeError::Retired(self.primary().clone()));
+            return Err(SafeError::Retired(keys.primary().clone()));
         }
-        let at_hand = |key: &EncryptionKey| self.keys.ids().any(|id| *id == key.id);
+        let at_hand = |key: &EncryptionKey| keys.ids().any(|id| *id == key.id);
         if let Some(key) = known.iter().find(|key| key.rows > 0 && !at_hand(key)) {
             return Err(SafeError::Missing { key: key.id.clone(), rows: key.rows });
         }
@@ -97,24 +98,27 @@ impl Safe {
     /// # Errors
     /// As [`Safe::check`].
     pub async fn ready(&self) -> Result<Checked, SafeError> {
-        let checked = self.check().await?;
-        if !checked.new.contains(self.primary()) {
+        // What is checked is what is written with.
+        let keys = self.keys();
+        let safe = self.with_keys(keys.clone());
+        let checked = safe.check().await?;
+        if !checked.new.contains(keys.primary()) {
             return Ok(checked);
         }
-        let sealed = crypto::seal(&*self.keys, &place(self.primary()), CANARY).await;
+        let sealed = crypto::seal(&*keys, &place(keys.primary()), CANARY).await;
         let canary = sealed.map_err(|error| SafeError::Seal {
             what: "the canary of key",
-            name: self.primary().to_string(),
+            name: keys.primary().to_string(),
             error,
         })?;
-        if self.store.encryption_key_add(&canary, self.clock.now()).await? {
-            tracing::info!(key = %self.primary(), "a key is used for the first time");
+        if safe.store.encryption_key_add(&canary, safe.clock.now()).await? {
+            tracing::info!(key = %keys.primary(), "a key is used for the first time");
         }
-        self.check().await
+        safe.check().await
     }
 
     async fn open_canary(&self, key: &EncryptionKey) -> Result<(), SafeError> {
-        let opened = crypto::open(&*self.keys, &place(&key.id), &key.canary).await;
+        let opened = crypto::open(&*self.keys(), &place(&key.id), &key.canary).await;
         match opened {
             Ok(_) => Ok(()),
             Err(OpenError::Wrap(WrapError::Unavailable(why))) => {

@@ -149,7 +149,35 @@ pub fn for_host(value: &Plaintext, host: &str) -> Result<Option<Login>, LoginErr
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever somebody gives as a docker configuration is read or refused, and what was read is read again.
+        #[test]
+        fn any_text_is_read_or_refused(
+            any in prop::collection::vec(any::<u8>(), 0..200),
+            host in "(https?://)?[a-zA-Z0-9.:@/ -]{0,20}",
+            user in "[a-z:\u{e9} ]{0,6}",
+            secret in ".{0,10}",
+            encoded: bool,
+        ) {
+            let _read = from_docker_config(&Plaintext::from(any)).is_ok();
+            let auth = if encoded {
+                serde_json::json!({"auth": STANDARD.encode(format!("{user}:{secret}"))})
+            } else {
+                serde_json::json!({"username": user, "password": secret})
+            };
+            let text = serde_json::json!({"auths": {host: auth}}).to_string();
+            if let Ok(logins) = from_docker_config(&Plaintext::from(text)) {
+                let again = from_docker_config(&to_value(&logins)).unwrap();
+                prop_assert_eq!(again.len(), 1);
+                prop_assert_eq!((&again[0].host, &again[0].user), (&logins[0].host, &logins[0].user));
+                prop_assert_eq!(&*again[0].secret, &*logins[0].secret);
+            }
+        }
+    }
 
     fn logins(text: &str) -> Result<Vec<(String, String, String)>, LoginError> {
         let all = from_docker_config(&Plaintext::from(text.to_owned()))?;

@@ -25,9 +25,11 @@ impl Safe {
     /// # Errors
     /// When a data key does not unwrap, or the database is away.
     pub async fn rotate(&self, mut told: impl FnMut(Rotated)) -> Result<Rotated, SafeError> {
-        self.ready().await?;
-        let primary = self.primary().clone();
-        let mut others = self.store.encryption_keys_list().await?;
+        // Keys that change on the way do not change this one's.
+        let safe = self.with_keys(self.keys());
+        safe.ready().await?;
+        let primary = safe.primary();
+        let mut others = safe.store.encryption_keys_list().await?;
         others.retain(|key| key.id != primary && key.rows > 0);
         let of = others.iter().map(|key| key.rows).sum::<i64>();
         let mut rotated = Rotated { done: 0, of: u64::try_from(of).unwrap_or_default() };
@@ -36,15 +38,15 @@ impl Safe {
             for table in SealedTable::ALL {
                 let mut after = None;
                 loop {
-                    let rows = self.store.wrapped_list(table, &key.id, after, BATCH).await?;
+                    let rows = safe.store.wrapped_list(table, &key.id, after, BATCH).await?;
                     let Some(last) = rows.last() else { break };
                     after = Some(last.id);
                     let mut wrapped = Vec::with_capacity(rows.len());
                     for row in rows {
-                        let bytes = self.rewrapped(&row).await?;
+                        let bytes = safe.rewrapped(&row).await?;
                         wrapped.push((row, bytes));
                     }
-                    rotated.done += self.replace(table, &primary, &wrapped).await?;
+                    rotated.done += safe.replace(table, &primary, &wrapped).await?;
                     told(rotated);
                 }
             }
@@ -74,7 +76,7 @@ impl Safe {
     }
 
     async fn rewrapped(&self, row: &WrappedRow) -> Result<Vec<u8>, SafeError> {
-        let wrapped = self.keys.rewrap(&row.wrapped).await;
+        let wrapped = self.keys().rewrap(&row.wrapped).await;
         let named = |error| SafeError::Open { what: "row", name: row.id.to_string(), error: OpenError::Wrap(error) };
         Ok(wrapped.map_err(named)?.bytes)
     }

@@ -149,7 +149,7 @@ impl Safe {
         let version = slot.map_or(1, |slot| slot.version + 1);
         let value = self.ids.next();
         let name = name(&deposit.id);
-        let sealed = crypto::seal(&*self.keys, &place(owner, &name, value, version), deposit.value.expose()).await;
+        let sealed = crypto::seal(&*self.keys(), &place(owner, &name, value, version), deposit.value.expose()).await;
         Ok(NewSecret {
             id: slot.map_or_else(|| self.ids.next(), |slot| slot.id),
             project: owner.project,
@@ -180,7 +180,7 @@ impl Safe {
 
     async fn opened_secret(&self, owner: &Owner<'_>, one: &SealedSecret) -> Result<Plaintext, OpenError> {
         let name = name(&one.secret);
-        crypto::open(&*self.keys, &place(owner, &name, one.value, one.version), &one.sealed).await
+        crypto::open(&*self.keys(), &place(owner, &name, one.value, one.version), &one.sealed).await
     }
 
     fn secret_use(&self, secret: Uuid, version: i64, actor: &Actor, purpose: &str) -> SecretUse {

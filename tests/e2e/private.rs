@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write as _,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -162,5 +163,51 @@ async fn a_registry_with_tokens_is_read_with_one_token_and_a_wrong_password_is_t
     // Tags were listed every second, and both were resolved: all with one token. The test of the login had another one.
     let scope = format!("repository:{}/web:pull", env.namespace);
     assert_eq!(private.given().into_iter().collect::<Vec<_>>(), [(String::new(), 1), (scope, 1)]);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_file_that_changes_is_read_again_while_the_operator_runs() {
+    let env = Env::new("reload").await;
+    env.push("web", "1.0.0", &[]).await;
+    let private = private_registry(&env, Login::Htpasswd).await;
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("keys-{}", env.namespace));
+    let entry = |id: &str, digits: &str| format!("{id}:{}\n", digits.repeat(32));
+    let (old, new, stranger) = (entry("2025", "5a"), entry("2026", "6b"), entry("2025", "7c"));
+    // Swapped as a whole, as Kubernetes does it.
+    let write = |text: &str| {
+        fs::write(file.with_extension("new"), text).unwrap();
+        fs::rename(file.with_extension("new"), &file).unwrap();
+    };
+    write(&old);
+    let path = file.to_str().unwrap();
+    let operator = Operator::start_with(&env, &[("STAGEKEEPER_ENCRYPTION_KEYS_FILE", path)]).await;
+    let closed = shop_at(&env, &private).replace("insecure: true", "insecure: true, credential: private");
+    env.apply(&(closed + &stage("live", "shop", "  suspend: true"))).await;
+    until(&env, "CredentialMissing").await;
+    let log = || fs::read_to_string(&operator.log).unwrap();
+    let logged = async |what: &str| {
+        env.wait(&format!("the log says: {what}"), DEADLINE, async || log().contains(what).then_some(())).await;
+    };
+    let set = ["credential", "set", "shop", "private", "--user", USER, "--host", &private.host];
+    stagekeeper(&env, &old, &set, WRONG);
+    until(&env, "RegistryDenied").await;
+
+    // Wrong ones are refused, with what is wrong, and the old one still opens.
+    write("2026:12\n");
+    logged("the key 2026 is not 64 hexadecimal digits").await;
+    write(&format!("{new}{stranger}"));
+    logged("the key 2025 is not the one that this database was sealed with").await;
+    write(&new);
+    logged("values were sealed with the key 2025, which is not in the keyring").await;
+
+    write(&format!("{new}{old}"));
+    logged("the encryption keys have changed, and are in use").await;
+    let said = stagekeeper(&env, &format!("{new}{old}"), &set, PASSWORD);
+    assert!(said.contains("sealed with 2026"), "{said}");
+    assert_eq!(until(&env, "ImagesKnown").await.1.as_deref(), Some("1.0.0"));
+    for digits in ["5a5a", "6b6b", "7c7c"] {
+        assert!(!log().contains(digits), "a key is in the log");
+    }
     operator.stop().await;
 }

@@ -130,7 +130,7 @@ async fn every_request_to_a_registry_waits_for_its_turn_and_no_longer_than_an_op
     let error = client.list_tags(&repository, &anonymous()).await.unwrap_err();
     tokio::time::resume();
     well_said(&error, &repository);
-    assert!(error.is_transient() && error.to_string().contains("`requestsPerSecond`"), "{error}");
+    assert!(error.is_transient() && error.to_string().contains("`rate`"), "{error}");
     assert_eq!(asked(&server).await, 1);
     client.list_tags(&shop(&other), &anonymous()).await.unwrap();
     // Nobody gets a new burst by changing something else.
@@ -155,7 +155,7 @@ async fn token_services_and_redirects_of_a_registry_wait_for_their_turn_too() {
         let slow = HostSettings { requests_per_second: Some(0.001), ..HostSettings::default() };
         configure(&client, &server.address().to_string(), slow);
         let error = client.list_tags(&shop(server), &anonymous()).await.unwrap_err();
-        assert!(error.to_string().contains("`requestsPerSecond`"), "{error}");
+        assert!(error.to_string().contains("`rate`"), "{error}");
         assert_eq!(asked(server).await, 1, "the second one is not sent");
     };
     futures::join!(second(&tokens), second(&moved));
@@ -204,14 +204,14 @@ async fn settings_that_cannot_be_used_close_their_registry_and_no_other() {
         (ca("not pem"), "`ca`"),
         (ca(""), "`ca`"),
         (ca("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "`ca`"),
-        (pace(0.0), "`requestsPerSecond`"),
-        (pace(-1.0), "`requestsPerSecond`"),
-        (pace(f64::NAN), "`requestsPerSecond`"),
-        (pace(f64::INFINITY), "`requestsPerSecond`"),
-        (realm("https://sso.test"), "`tokenRealms`"),
-        (realm("SSO.test"), "`tokenRealms`"),
-        (realm("bob@sso.test"), "`tokenRealms`"),
-        (realm(""), "`tokenRealms`"),
+        (pace(0.0), "`rate`"),
+        (pace(-1.0), "`rate`"),
+        (pace(f64::NAN), "`rate`"),
+        (pace(f64::INFINITY), "`rate`"),
+        (realm("https://sso.test"), "`realm`"),
+        (realm("SSO.test"), "`realm`"),
+        (realm("bob@sso.test"), "`realm`"),
+        (realm(""), "`realm`"),
     ];
     for (settings, names) in cases {
         let client = client();

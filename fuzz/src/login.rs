@@ -1,0 +1,1 @@
+../../src/safe/login.rs
