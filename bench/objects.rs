@@ -74,7 +74,7 @@ impl Instance {
             owner: self.owner.clone(),
             deploy: self.deploy,
             service_ips,
-            credentials: BTreeMap::new(),
+            credentials: std::sync::Arc::default(),
         };
         let rendered =
             render::instance(&self.snapshot, &self.name, &context).map_err(|problems| format!("{problems:?}"))?;

@@ -19,8 +19,10 @@ pub use self::{
     rotate::Rotated,
     secrets::SecretDeposit,
 };
+/// What is put in and taken out.
+pub use crate::crypto::Plaintext;
 use crate::{
-    crypto::{self, KeyId, Keyring, OpenError, Place, Plaintext, SealError, Wrapping as _},
+    crypto::{self, KeyId, Keyring, OpenError, Place, SealError, Wrapping as _},
     domain::{
         actor::Actor,
         clock::{Clock, Ids},

@@ -20,11 +20,10 @@ use crate::{
         context::Context,
         error::{Class, Error},
     },
-    crypto::Plaintext,
     domain::{actor::Actor, deploy::Problem, mask::Masker, secret::SecretId},
     render::{self, SecretContent, SecretManifest},
     safe::{
-        Owner, Safe, SafeError,
+        Owner, Plaintext, Safe, SafeError,
         login::{self, Login},
     },
     telemetry::redact::{self, Held},

@@ -42,11 +42,14 @@ pub async fn keep(ctx: &Context, project: &Project) -> Result<Verdict, Error> {
         copied.push(keeper.secret(declared).await?);
     }
     // Not every copy is told of: a Secret may have a new version and the same value.
-    let now = match copied.iter().any(|one| matches!(one, Copied::Anew)) {
-        true => again(ctx, &holdings, &namespace, &name).await?,
-        false => holdings.clone(),
+    let now = if copied.iter().any(|one| matches!(one, Copied::Anew)) {
+        again(ctx, &holdings, &namespace, &name).await?
+    } else {
+        holdings.clone()
     };
-    copied.into_iter().for_each(|one| verdict.note(one));
+    for one in copied {
+        verdict.note(one);
+    }
     verdict.look_at(project, &now, ctx.clock.now());
     Ok(verdict)
 }
@@ -155,10 +158,8 @@ impl Keeper<'_> {
         stored: bool,
         same: impl Fn(&str) -> bool,
     ) -> Result<Original, Error> {
-        let absent = || match stored {
-            true => Original::Settled(Copied::Kept),
-            false => Original::Settled(Copied::Trouble(Trouble::absent(what, of))),
-        };
+        let absent =
+            || Original::Settled(if stored { Copied::Kept } else { Copied::Trouble(Trouble::absent(what, of)) });
         match self.ctx.originals.look(self.owner.namespace, &of.name) {
             Look::Present(version) if same(&original::origin(of, &version)) => {
                 return Ok(Original::Settled(Copied::Current));

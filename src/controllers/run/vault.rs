@@ -12,11 +12,10 @@ use crate::{
     controllers::{
         backoff,
         images::{ImageBook, PROJECT},
-        scan::Registries,
+        scan::{self, Registries},
         trigger::Triggers,
         vault::{ProjectName, Vault},
     },
-    registry::HostSettings,
     store::{StoredRegistry, VaultChange, VaultChanges, VaultProject},
 };
 
@@ -148,7 +147,9 @@ impl Follower {
             }
         };
         self.count_dates();
-        news.iter().for_each(|project| (self.told)(project));
+        for project in &news {
+            (self.told)(project);
+        }
     }
 
     fn is_watched(&self, namespace: &str) -> bool {
@@ -171,17 +172,7 @@ impl Follower {
 }
 
 fn configure(registries: &Registries, stored: Vec<StoredRegistry>) {
-    let settings = stored.into_iter().map(|one| {
-        let it = one.settings;
-        let settings = HostSettings {
-            insecure: it.insecure,
-            ca_pem: it.ca_pem,
-            requests_per_second: it.requests_per_second,
-            token_realms: it.token_realms,
-        };
-        (it.host, settings)
-    });
-    for (host, error) in registries.configure(settings.collect()) {
+    for (host, error) in registries.configure(scan::settings(stored)) {
         tracing::error!(registry = host, %error, "the settings of a registry cannot be used: nothing is asked of it");
     }
 }
