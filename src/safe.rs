@@ -177,6 +177,13 @@ impl Safe {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The same over another store, such as one that writes for a leader only: what a former leader is still about to put
+    /// in is refused.
+    #[must_use]
+    pub fn over(&self, store: Store) -> Self {
+        Self { store, ..self.clone() }
+    }
+
     /// Puts a value in, in place of the one that has the name. One that is stored already with the same kind, registries
     /// and expiry is not written again.
     ///

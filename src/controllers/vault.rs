@@ -31,9 +31,9 @@ pub struct Holdings {
     pub credentials: BTreeMap<String, VaultCredential>,
     /// Its secrets.
     pub secrets: BTreeMap<SecretId, VaultSecret>,
-    /// Which of its secrets have a value, and at which version.
+    /// Which of its secrets have a value, and which.
     pub versions: Arc<SecretVersions>,
-    /// Versions of its registry credentials, by name.
+    /// Stamps of its registry credentials, by name.
     pub logins: Arc<BTreeMap<String, i64>>,
 }
 
@@ -41,7 +41,7 @@ impl From<VaultProject> for Holdings {
     fn from(row: VaultProject) -> Self {
         let versions = row.versions();
         let registry = |one: &&VaultCredential| one.kind == CredentialKind::Registry;
-        let logins = row.credentials.iter().filter(registry).map(|one| (one.name.clone(), one.version)).collect();
+        let logins = row.credentials.iter().filter(registry).map(|one| (one.name.clone(), one.stamp)).collect();
         Self {
             project: row.id,
             credentials: row.credentials.into_iter().map(|one| (one.name.clone(), one)).collect(),

@@ -14,8 +14,22 @@ pub struct SecretId {
     pub service: Option<String>,
 }
 
-/// How many times each secret of a project was written, of those that have a value.
+/// Which value each secret of a project has, of those that have one: a [`stamp`].
 pub type SecretVersions = BTreeMap<SecretId, i64>;
+
+/// Bits of a stamp that tell values of one number apart.
+const SALT_BITS: u32 = 20;
+
+/// Which value a version is: its number, and a few bits of what only this value has. After a restore of an older database a
+/// number may come twice, with another value; what the cluster has of the first one must not be taken for the second.
+pub const fn stamp(version: i64, salt: u64) -> i64 {
+    (version << SALT_BITS) | (salt & ((1 << SALT_BITS) - 1)).cast_signed()
+}
+
+/// The number of the version that a stamp is of: how many times the secret was written then.
+pub const fn number(stamp: i64) -> i64 {
+    stamp >> SALT_BITS
+}
 
 impl SecretId {
     /// A secret for every service.
@@ -72,6 +86,13 @@ mod tests {
         assert_eq!(effective("KEY", "web", &known), Some((SecretId::for_service("KEY", "web"), 7)));
         assert_eq!(effective("KEY", "db", &known), Some((SecretId::for_all("KEY"), 3)));
         assert_eq!(effective("OTHER", "db", &known), None);
+    }
+
+    #[test]
+    fn stamps_tell_values_of_one_number_apart() {
+        assert_eq!(number(stamp(7, u64::MAX)), 7);
+        assert_ne!(stamp(7, 1), stamp(7, 2));
+        assert!(stamp(8, 0) > stamp(7, u64::MAX));
     }
 
     #[test]

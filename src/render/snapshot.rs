@@ -115,7 +115,7 @@ pub struct Secret {
     /// The service whose value it is; none for the one of all services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// How many times that value was written.
+    /// Which of its values, as [`crate::domain::secret::stamp`] says.
     pub version: i64,
     /// Where the container finds it.
     pub place: SecretPlace,

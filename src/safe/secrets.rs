@@ -8,7 +8,10 @@ use uuid::Uuid;
 use super::{Kept, Owner, Safe, SafeError, TRIES, WHAT_COMPARED};
 use crate::{
     crypto::{self, OpenError, Place, Plaintext},
-    domain::{actor::Actor, secret::SecretId},
+    domain::{
+        actor::Actor,
+        secret::{SecretId, number},
+    },
     store::{Class, NewSecret, SealedSecret, SealedTable, SecretSlot, SecretUse},
 };
 
@@ -76,7 +79,7 @@ impl Safe {
         Ok(known.into_iter().map(|one| one.same).collect())
     }
 
-    /// Takes these versions out, in their order, and records by whom and what for before giving any away. None for what is
+    /// Takes these values out, by their stamps and in their order, and records by whom and what for before giving any away. None for what is
     /// gone: deleted, or older than the versions that are kept.
     ///
     /// # Errors
@@ -84,17 +87,18 @@ impl Safe {
     pub async fn secrets_take(
         &self,
         owner: &Owner<'_>,
-        versions: &[(SecretId, i64)],
+        stamps: &[(SecretId, i64)],
         actor: &Actor,
         purpose: &str,
     ) -> Result<Vec<Option<Plaintext>>, SafeError> {
-        let sealed = self.store.secret_sealed(owner.project, versions).await?;
+        let versions: Vec<(SecretId, i64)> = stamps.iter().map(|(id, stamp)| (id.clone(), number(*stamp))).collect();
+        let sealed = self.store.secret_sealed(owner.project, &versions).await?;
         let sealed: HashMap<(&SecretId, i64), &SealedSecret> =
-            sealed.iter().map(|one| ((&one.secret, one.version), one)).collect();
-        let mut taken = Vec::with_capacity(versions.len());
-        let mut uses = Vec::with_capacity(versions.len());
-        for (id, version) in versions {
-            let Some(one) = sealed.get(&(id, *version)) else {
+            sealed.iter().map(|one| ((&one.secret, one.stamp()), one)).collect();
+        let mut taken = Vec::with_capacity(stamps.len());
+        let mut uses = Vec::with_capacity(stamps.len());
+        for (id, stamp) in stamps {
+            let Some(one) = sealed.get(&(id, *stamp)) else {
                 taken.push(None);
                 continue;
             };
@@ -104,7 +108,7 @@ impl Safe {
                 name: id.to_string(),
                 error,
             })?));
-            uses.push(self.secret_use(one.id, *version, actor, purpose));
+            uses.push(self.secret_use(one.id, one.version, actor, purpose));
         }
         if !uses.is_empty() {
             self.store.secret_uses_append(&uses).await?;

@@ -8,7 +8,10 @@ use uuid::Uuid;
 use super::{Store, StoreError, encryption_keys::key_id};
 use crate::{
     crypto::{Sealed, Wrapped},
-    domain::{actor::Actor, secret::SecretId},
+    domain::{
+        actor::Actor,
+        secret::{SecretId, stamp},
+    },
 };
 
 /// Versions of a secret that are kept, the newest of them in use.
@@ -86,6 +89,13 @@ pub struct SealedSecret {
     pub sealed: Sealed,
 }
 
+impl SealedSecret {
+    /// Which value it is.
+    pub fn stamp(&self) -> i64 {
+        secret_stamp(self.version, self.value)
+    }
+}
+
 /// That a secret was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretUse {
@@ -104,6 +114,11 @@ pub struct SecretUse {
 /// A secret's name and service as their columns hold them.
 pub(super) fn secret_id(service: String, name: String) -> SecretId {
     SecretId { name, service: Some(service).filter(|service| !service.is_empty()) }
+}
+
+/// Which value a version of a secret is: the row of each has an id of its own.
+pub(super) fn secret_stamp(version: i64, value: Uuid) -> i64 {
+    stamp(version, value.as_u64_pair().1)
 }
 
 /// The column `service` of a secret.

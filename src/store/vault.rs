@@ -8,10 +8,13 @@ use jiff_sqlx::Timestamp as SqlTimestamp;
 use sqlx::postgres::{PgListener, PgNotification};
 use uuid::Uuid;
 
-use super::{Project, Store, StoreError, secrets::secret_id};
+use super::{
+    Project, Store, StoreError,
+    secrets::{secret_id, secret_stamp},
+};
 use crate::domain::{
     credential::CredentialKind,
-    secret::{SecretId, SecretVersions},
+    secret::{SecretId, SecretVersions, stamp},
 };
 
 /// What the triggers of the migrations tell on.
@@ -43,8 +46,8 @@ pub struct VaultCredential {
     pub name: String,
     /// Its identity.
     pub id: Uuid,
-    /// How many times it was written.
-    pub version: i64,
+    /// Which value it has, as [`stamp`] says.
+    pub stamp: i64,
     /// What it is for.
     pub kind: CredentialKind,
     /// The registries that it is for.
@@ -62,8 +65,8 @@ pub struct VaultCredential {
 pub struct VaultSecret {
     /// Its name, and the service that it is for.
     pub secret: SecretId,
-    /// How many times it was written.
-    pub version: i64,
+    /// Which value it has, as [`stamp`] says.
+    pub stamp: i64,
     /// Where its value came from.
     pub origin: String,
     /// Who wrote it last.
@@ -71,9 +74,9 @@ pub struct VaultSecret {
 }
 
 impl VaultProject {
-    /// The version of each of its secrets.
+    /// Which value each of its secrets has.
     pub fn versions(&self) -> SecretVersions {
-        self.secrets.iter().map(|one| (one.secret.clone(), one.version)).collect()
+        self.secrets.iter().map(|one| (one.secret.clone(), one.stamp)).collect()
     }
 }
 
@@ -112,6 +115,7 @@ struct CredentialRow {
     expires_at: Option<SqlTimestamp>,
     origin: String,
     updated_by: String,
+    updated_at: SqlTimestamp,
 }
 
 impl TryFrom<CredentialRow> for VaultCredential {
@@ -122,7 +126,8 @@ impl TryFrom<CredentialRow> for VaultCredential {
             kind: row.kind.parse().map_err(|why| StoreError::corrupt("credential", &row.id, &why))?,
             name: row.name,
             id: row.id,
-            version: row.version,
+            // Its row is one for all versions; the moment at which each was written is its own.
+            stamp: stamp(row.version, row.updated_at.to_jiff().as_microsecond().cast_unsigned()),
             hosts: row.hosts,
             expires_at: row.expires_at.map(SqlTimestamp::to_jiff),
             origin: row.origin,
@@ -136,6 +141,7 @@ struct SecretRow {
     service: String,
     name: String,
     version: i64,
+    value: Uuid,
     origin: String,
     updated_by: String,
 }
@@ -144,7 +150,7 @@ impl From<SecretRow> for VaultSecret {
     fn from(row: SecretRow) -> Self {
         Self {
             secret: secret_id(row.service, row.name),
-            version: row.version,
+            stamp: secret_stamp(row.version, row.value),
             origin: row.origin,
             updated_by: row.updated_by,
         }
@@ -168,7 +174,8 @@ impl Store {
         let credentials = sqlx::query_as!(
             CredentialRow,
             r#"SELECT project_id, credentials.name, credentials.id, version, kind, hosts,
-                      expires_at AS "expires_at: SqlTimestamp", origin, updated_by
+                      expires_at AS "expires_at: SqlTimestamp", origin, updated_by,
+                      credentials.updated_at AS "updated_at: SqlTimestamp"
                FROM credentials JOIN projects ON projects.id = project_id
                WHERE credentials.deleted_at IS NULL AND projects.deleted_at IS NULL
                    AND ($1::text[] IS NULL OR namespace = ANY($1))
@@ -180,8 +187,9 @@ impl Store {
         .map_err(|error| self.fault(error))?;
         let secrets = sqlx::query_as!(
             SecretRow,
-            "SELECT project_id, service, secrets.name, version, origin, updated_by
+            "SELECT project_id, service, secrets.name, secrets.version, value.id AS value, origin, updated_by
              FROM secrets JOIN projects ON projects.id = project_id
+             JOIN secret_versions AS value ON value.secret_id = secrets.id AND value.version = secrets.version
              WHERE secrets.deleted_at IS NULL AND projects.deleted_at IS NULL
                  AND ($1::text[] IS NULL OR namespace = ANY($1))
              ORDER BY service, secrets.name",
@@ -206,7 +214,8 @@ impl Store {
         let Some(project) = project else { return Ok(None) };
         let credentials = sqlx::query_as!(
             CredentialRow,
-            r#"SELECT project_id, name, id, version, kind, hosts, expires_at AS "expires_at: SqlTimestamp", origin, updated_by
+            r#"SELECT project_id, name, id, version, kind, hosts, expires_at AS "expires_at: SqlTimestamp", origin, updated_by,
+                      updated_at AS "updated_at: SqlTimestamp"
                FROM credentials WHERE project_id = $1 AND deleted_at IS NULL ORDER BY name"#,
             id
         )
@@ -215,8 +224,9 @@ impl Store {
         .map_err(|error| self.fault(error))?;
         let secrets = sqlx::query_as!(
             SecretRow,
-            "SELECT project_id, service, name, version, origin, updated_by
-             FROM secrets WHERE project_id = $1 AND deleted_at IS NULL ORDER BY service, name",
+            "SELECT project_id, service, name, secrets.version, value.id AS value, origin, updated_by
+             FROM secrets JOIN secret_versions AS value ON value.secret_id = secrets.id AND value.version = secrets.version
+             WHERE project_id = $1 AND deleted_at IS NULL ORDER BY service, name",
             id
         )
         .fetch_all(&self.pool)

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use stagekeeper::{
     crypto::{OpenError, Plaintext},
-    domain::{actor::Actor, secret::SecretId},
+    domain::{
+        actor::Actor,
+        secret::{SecretId, SecretVersions, stamp},
+    },
     safe::{Kept, Owner, Rotated, Safe, SafeError, SecretDeposit},
-    store::{KEPT_VERSIONS, NewSecret, Retirement, SealedTable, Secret, StoreError},
+    store::{KEPT_VERSIONS, NewSecret, Retirement, SealedSecret, SealedTable, Secret, Store, StoreError},
 };
 
 use crate::{
@@ -45,8 +48,20 @@ async fn put_from(
     safe.secrets_put(owner, &deposits).await
 }
 
-async fn take(safe: &Safe, owner: &Owner<'_>, versions: &[(SecretId, i64)]) -> Result<Vec<Option<String>>, SafeError> {
-    let taken = safe.secrets_take(owner, versions, &Actor::Controller, "test").await?;
+/// Takes values out by the numbers of their versions.
+async fn take(
+    store: &Store,
+    safe: &Safe,
+    owner: &Owner<'_>,
+    versions: &[(SecretId, i64)],
+) -> Result<Vec<Option<String>>, SafeError> {
+    let stored = store.secret_sealed(owner.project, versions).await?;
+    let stamped = |(id, number): &(SecretId, i64)| {
+        let found = stored.iter().find(|one| one.secret == *id && one.version == *number);
+        (id.clone(), found.map_or_else(|| stamp(*number, 0), SealedSecret::stamp))
+    };
+    let stamps: Vec<(SecretId, i64)> = versions.iter().map(stamped).collect();
+    let taken = safe.secrets_take(owner, &stamps, &Actor::Controller, "test").await?;
     Ok(taken.into_iter().map(|one| one.map(|value| value.expose_text().unwrap().to_owned())).collect())
 }
 
@@ -56,8 +71,8 @@ async fn what_goes_in_comes_out_by_version_and_is_remembered_without_its_value()
     let safe = safe(&shop, &Arc::default(), &new());
     safe.ready().await.unwrap();
     let owner = owner(&shop);
-    assert_eq!(take(&safe, &owner, &[]).await, Ok(Vec::new()));
-    assert_eq!(take(&safe, &owner, &[(all("KEY"), 1)]).await, Ok(vec![None]));
+    assert_eq!(take(&shop, &safe, &owner, &[]).await, Ok(Vec::new()));
+    assert_eq!(take(&shop, &safe, &owner, &[(all("KEY"), 1)]).await, Ok(vec![None]));
     assert_eq!(put_all(&safe, &owner, &[]).await, Ok(Vec::new()));
     let first = [(web("KEY"), CANARY), (all("KEY"), "for all"), (all("EMPTY"), "")];
     assert_eq!(put_all(&safe, &owner, &first).await, Ok(vec![Kept::Changed(1); 3]));
@@ -67,7 +82,7 @@ async fn what_goes_in_comes_out_by_version_and_is_remembered_without_its_value()
     assert_eq!(kept, Ok(vec![Kept::Same, Kept::Changed(2), Kept::Changed(1)]));
     let wanted =
         [(web("KEY"), 1), (web("KEY"), 2), (all("KEY"), 1), (web("KEY"), 3), (all("EMPTY"), 1), (web("KEY"), 1)];
-    let taken = take(&safe, &owner, &wanted).await;
+    let taken = take(&shop, &safe, &owner, &wanted).await;
     assert_eq!(
         taken,
         Ok(vec![
@@ -149,7 +164,7 @@ async fn deleting_destroys_every_version_and_a_name_that_comes_back_goes_on() {
     let listed = shop.secrets_list(shop.project).await.unwrap();
     assert_eq!(listed.iter().map(|one| &one.secret).collect::<Vec<_>>(), [&all("KEY")]);
     let wanted = [(web("KEY"), 1), (web("KEY"), 2), (all("KEY"), 2)];
-    assert_eq!(take(&safe, &owner, &wanted).await, Ok(vec![None, None, Some("two".into())]));
+    assert_eq!(take(&shop, &safe, &owner, &wanted).await, Ok(vec![None, None, Some("two".into())]));
     let left = "SELECT count(*) FROM secret_versions AS v JOIN secrets AS s ON s.id = v.secret_id
                 WHERE s.service = 'web' AND (v.body IS NOT NULL OR v.wrapped_key IS NOT NULL OR v.key_id IS NOT NULL)";
     assert_eq!(shop.number(left).await, 0);
@@ -157,7 +172,10 @@ async fn deleting_destroys_every_version_and_a_name_that_comes_back_goes_on() {
     assert_eq!(shop.number(who).await, 2, "who had it and when stays");
     let kept = put_all(&safe, &owner, &[(web("KEY"), "two")]).await;
     assert_eq!(kept, Ok(vec![Kept::Changed(3)]), "the same value as before is a new one");
-    assert_eq!(take(&safe, &owner, &[(web("KEY"), 2), (web("KEY"), 3)]).await, Ok(vec![None, Some("two".into())]));
+    assert_eq!(
+        take(&shop, &safe, &owner, &[(web("KEY"), 2), (web("KEY"), 3)]).await,
+        Ok(vec![None, Some("two".into())])
+    );
 }
 
 /// Who can write to the database cannot give one secret the value of another, nor an old one its value back.
@@ -202,11 +220,11 @@ async fn a_row_that_was_moved_or_changed_does_not_open() {
         put_all(&safe, &ours, &[(web("KEY"), "one"), (all("KEY"), "one")]).await.unwrap();
         put_all(&safe, &ours, &[(web("KEY"), "two"), (all("KEY"), "two")]).await.unwrap();
         let wanted = [(web("KEY"), 2)];
-        assert_eq!(take(&safe, &ours, &wanted).await, Ok(vec![Some("two".into())]), "{name}");
+        assert_eq!(take(&shop, &safe, &ours, &wanted).await, Ok(vec![Some("two".into())]), "{name}");
         for statement in sql.split(';') {
             assert!(shop.run(statement).await.unwrap() > 0, "{name}: {statement}");
         }
-        let refused = take(&safe, &ours, &wanted).await;
+        let refused = take(&shop, &safe, &ours, &wanted).await;
         let misplaced =
             SafeError::Open { what: "secret", name: "KEY of service web".into(), error: OpenError::Misplaced };
         assert_eq!(refused, Err(misplaced), "{name}");
@@ -238,7 +256,7 @@ async fn the_newest_versions_are_kept() {
     .unwrap();
     assert_eq!(versions, (4..=KEPT_VERSIONS + 3).collect::<Vec<_>>());
     let wanted = [(all("KEY"), 3), (all("KEY"), 4), (all("OTHER"), 1)];
-    assert_eq!(take(&safe, &owner, &wanted).await, Ok(vec![None, Some("4".into()), Some("stays".into())]));
+    assert_eq!(take(&shop, &safe, &owner, &wanted).await, Ok(vec![None, Some("4".into()), Some("stays".into())]));
 }
 
 #[tokio::test]
@@ -265,7 +283,7 @@ async fn of_many_who_write_the_same_at_once_each_writes_all_or_fails() {
     assert_eq!(listed.iter().map(|one| one.version).collect::<Vec<_>>(), [4; 3]);
     let wanted: Vec<(SecretId, i64)> =
         (1..=4).flat_map(|version| [(all("A"), version), (web("A"), version), (all("B"), version)]).collect();
-    let taken = take(&safe, &owner, &wanted).await.unwrap();
+    let taken = take(&shop, &safe, &owner, &wanted).await.unwrap();
     for of_one in taken.chunks(3) {
         assert!(of_one[0].is_some() && of_one.iter().all(|one| *one == of_one[0]), "{of_one:?}");
     }
@@ -338,7 +356,7 @@ async fn keys_rotate_under_both_tables() {
     assert_eq!(both.retire(&key).await, Ok(Retirement::Done));
     let after = safe(&shop, &ids, &new());
     after.ready().await.unwrap();
-    let taken = take(&after, &owner, &[(all("KEY"), 1), (all("KEY"), 2)]).await;
+    let taken = take(&shop, &after, &owner, &[(all("KEY"), 1), (all("KEY"), 2)]).await;
     assert_eq!(taken, Ok(vec![Some("one".into()), Some("two".into())]));
     // Nobody begins to use the old one again, for a secret neither.
     let refused = put_all(&before, &owner, &[(all("LATE"), "x")]).await.unwrap_err();
@@ -391,9 +409,40 @@ async fn a_project_sees_its_own_only() {
     let blog = shop.project_upsert(id(9), "acme", "blog").await.unwrap();
     let blog = Owner { project: blog.id, namespace: "acme", name: "blog" };
     put_all(&safe, &owner(&shop), &[(all("KEY"), CANARY)]).await.unwrap();
-    assert_eq!(take(&safe, &blog, &[(all("KEY"), 1)]).await, Ok(vec![None]));
+    assert_eq!(take(&shop, &safe, &blog, &[(all("KEY"), 1)]).await, Ok(vec![None]));
     assert_eq!(shop.secret_delete(blog.project, &all("KEY"), &jane(), at(1)).await, Ok(false));
     assert_eq!(shop.secrets_list(blog.project).await, Ok(Vec::<Secret>::new()));
     assert_eq!(put_all(&safe, &blog, &[(all("KEY"), "theirs")]).await, Ok(vec![Kept::Changed(1)]));
-    assert_eq!(take(&safe, &owner(&shop), &[(all("KEY"), 1)]).await, Ok(vec![Some(CANARY.into())]));
+    assert_eq!(take(&shop, &safe, &owner(&shop), &[(all("KEY"), 1)]).await, Ok(vec![Some(CANARY.into())]));
+}
+
+#[tokio::test]
+async fn a_version_that_is_written_again_after_a_restore_is_another_value() {
+    let shop = Shop::new().await;
+    let safe = safe(&shop, &Arc::default(), &new());
+    safe.ready().await.unwrap();
+    let owner = owner(&shop);
+    put_all(&safe, &owner, &[(all("KEY"), "lost")]).await.unwrap();
+    put(&safe, &owner, "ghcr", "lost").await;
+    let known = async || {
+        let project = shop.vault_project(shop.project).await.unwrap().expect("the project");
+        (project.versions(), project.credentials[0].stamp)
+    };
+    let (lost, login) = known().await;
+
+    // What a restore of a base backup from before does to these rows.
+    sqlx::query("DELETE FROM secrets").execute(&shop.sql).await.unwrap();
+    sqlx::query("DELETE FROM credentials").execute(&shop.sql).await.unwrap();
+    put_all(&safe, &owner, &[(all("KEY"), "found")]).await.unwrap();
+    put(&safe, &owner, "ghcr", "found").await;
+    let (found, other) = known().await;
+    assert_eq!(shop.secrets_list(shop.project).await.unwrap()[0].version, 1, "the number comes twice");
+    assert_ne!(lost, found);
+    assert_ne!(login, other);
+    let take = async |stamps: SecretVersions| {
+        let stamps: Vec<_> = stamps.into_iter().collect();
+        safe.secrets_take(&owner, &stamps, &Actor::Controller, "test").await.unwrap().remove(0)
+    };
+    assert!(take(lost).await.is_none(), "the other value is not taken for it");
+    assert_eq!(take(found).await.unwrap().expose_text().unwrap(), "found");
 }

@@ -20,7 +20,12 @@ use crate::{
         context::Context,
         error::{Class, Error},
     },
-    domain::{actor::Actor, deploy::Problem, mask::Masker, secret::SecretId},
+    domain::{
+        actor::Actor,
+        deploy::Problem,
+        mask::Masker,
+        secret::{self, SecretId},
+    },
     render::{self, SecretContent, SecretManifest},
     safe::{
         Owner, Plaintext, Safe, SafeError,
@@ -221,7 +226,8 @@ pub fn missing(project: &str, name: &str) -> Error {
     Error::Sealed { reason: "CredentialMissing", message }
 }
 
-fn gone(owner: &Owner<'_>, (id, version): &(SecretId, i64)) -> Error {
+fn gone(owner: &Owner<'_>, (id, stamp): &(SecretId, i64)) -> Error {
+    let version = secret::number(*stamp);
     let message = format!(
         "version {version} of secret {id} is not stored any more, so this release cannot be started as it was: store a value \
          with `stagekeeper secret set {} {}`, and the next deploy has it",

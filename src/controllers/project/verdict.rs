@@ -217,7 +217,7 @@ mod tests {
         let credential = |(name, expires): &(&str, Option<&str>)| VaultCredential {
             name: (*name).into(),
             id: Uuid::nil(),
-            version: 1,
+            stamp: 1,
             kind: CredentialKind::Registry,
             hosts: vec!["ghcr.io".into()],
             expires_at: expires.map(|at| at.parse().expect("an instant")),
@@ -226,7 +226,7 @@ mod tests {
         };
         let secret = |name: &&str| VaultSecret {
             secret: SecretId::for_all(*name),
-            version: 1,
+            stamp: 1,
             origin: "command line".into(),
             updated_by: "user:jane".into(),
         };

@@ -75,7 +75,7 @@ pub(super) async fn lead(
             stages: stages.reader,
             images: images.clone(),
             vault: vault.book.clone(),
-            safe: process.safe.clone(),
+            safe: process.safe.as_ref().map(|safe| safe.over(store.clone())),
             originals: vault.originals.clone(),
             on_vault: vault.told.clone(),
             events: events.clone(),

@@ -85,6 +85,7 @@ pub fn rebuild(
     stage: &Stage,
     key: &StageKey,
     images: &BTreeMap<String, String>,
+    secrets: &SecretVersions,
 ) -> Result<Snapshot, String> {
     let Some(project) = project else {
         return Err(format!("the Project {} does not exist", stage.spec.project));
@@ -101,8 +102,8 @@ pub fn rebuild(
         project: stage.spec.project.clone(),
         stage: key.name.to_string(),
     };
-    let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release, &SecretVersions::new())
-        .map_err(|why| why.to_string())?;
+    let snapshot =
+        Snapshot::build(identity, &project.spec, &stage.spec, release, secrets).map_err(|why| why.to_string())?;
     if names::revision(&snapshot.hash()) == serving.revision && snapshot.instance() == serving.instance {
         Ok(snapshot)
     } else {
@@ -144,7 +145,9 @@ pub async fn adopt(
         return Ok(None);
     };
     let images = images(ctx, project, target, &serving).await?;
-    match rebuild(&serving, project, stage, &target.key, &images) {
+    let held = ctx.vault.of(&target.key.namespace, &stage.spec.project);
+    let secrets = held.map(|held| held.versions.clone()).unwrap_or_default();
+    match rebuild(&serving, project, stage, &target.key, &images, &secrets) {
         Ok(snapshot) => {
             write_down(ctx, target, ledger, deploy, &snapshot).await?;
             *ledger = recall::fresh(ctx, target.id).await?;

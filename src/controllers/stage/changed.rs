@@ -102,14 +102,14 @@ mod tests {
     fn holdings(who: &str) -> Holdings {
         let secret = |secret, updated_by: &str| VaultSecret {
             secret,
-            version: 2,
+            stamp: 2,
             origin: "command line".into(),
             updated_by: updated_by.into(),
         };
         let credential = VaultCredential {
             name: "ghcr".into(),
             id: uuid::Uuid::nil(),
-            version: 4,
+            stamp: 4,
             kind: CredentialKind::Registry,
             hosts: vec!["ghcr.io".into()],
             expires_at: None,

@@ -132,14 +132,14 @@ fn what_serves_is_rendered_again_or_left_alone() {
     let images: BTreeMap<String, String> =
         lost.release().0.iter().map(|(service, image)| (service.clone(), image.reference())).collect();
 
-    let found = rebuild(&serving, Some(&project), &stage, &key, &images).expect("the same");
+    let found = rebuild(&serving, Some(&project), &stage, &key, &images, &SecretVersions::new()).expect("the same");
     assert_eq!(found.hash(), lost.deploy.snapshot);
     assert_eq!(found.release.0["web"].tag, None, "nothing tells its tag");
 
     let release = lost.release().id().to_string();
     stage.status =
         Some(StageStatus { release: Some(release), images: Some(lost.release().images()), ..StageStatus::default() });
-    let found = rebuild(&serving, Some(&project), &stage, &key, &images).expect("the same");
+    let found = rebuild(&serving, Some(&project), &stage, &key, &images, &SecretVersions::new()).expect("the same");
     assert_eq!(found.release, *lost.release(), "with the tags that the status tells");
     let adopted = adopted(Uuid::nil(), 4, lost.deploy.id, &found, Timestamp::UNIX_EPOCH, 7).expect("a row");
     assert_eq!((adopted.id, adopted.sequence, adopted.epoch), (lost.deploy.id, 4, 7));
@@ -156,7 +156,7 @@ fn what_serves_is_rendered_again_or_left_alone() {
         ("no project", None, &images, "Project shop does not exist"),
     ];
     for (name, project, images, says) in refused {
-        let why = rebuild(&serving, project, &stage, &key, images).expect_err(name);
+        let why = rebuild(&serving, project, &stage, &key, images, &SecretVersions::new()).expect_err(name);
         assert!(why.contains(says), "{name}: {why}");
     }
 }
