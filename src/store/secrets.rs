@@ -85,6 +85,8 @@ pub struct SealedSecret {
     pub version: i64,
     /// Identity of the row that the value is sealed for.
     pub value: Uuid,
+    /// When it was written.
+    pub created_at: Timestamp,
     /// Its value.
     pub sealed: Sealed,
 }
@@ -92,7 +94,7 @@ pub struct SealedSecret {
 impl SealedSecret {
     /// Which value it is.
     pub fn stamp(&self) -> i64 {
-        secret_stamp(self.version, self.value)
+        stamp_of(self.version, self.created_at)
     }
 }
 
@@ -116,9 +118,10 @@ pub(super) fn secret_id(service: String, name: String) -> SecretId {
     SecretId { name, service: Some(service).filter(|service| !service.is_empty()) }
 }
 
-/// Which value a version of a secret is: the row of each has an id of its own.
-pub(super) fn secret_stamp(version: i64, value: Uuid) -> i64 {
-    stamp(version, value.as_u64_pair().1)
+/// Which value a version is: the moment at which it was written is its own. The row of a secret and that of its value have
+/// the same one, because one transaction wrote both.
+pub(super) fn stamp_of(version: i64, written: Timestamp) -> i64 {
+    stamp(version, written.as_microsecond().cast_unsigned())
 }
 
 /// The column `service` of a secret.
@@ -189,7 +192,8 @@ impl Store {
         let numbers: Vec<i64> = versions.iter().map(|(_, version)| *version).collect();
         let rows = sqlx::query!(
             r#"SELECT secrets.id, secrets.service, secrets.name, value.id AS value, value.version,
-                      value.key_id AS "key_id!", value.wrapped_key AS "wrapped_key!", value.body AS "body!"
+                      value.key_id AS "key_id!", value.wrapped_key AS "wrapped_key!", value.body AS "body!",
+                      value.created_at AS "created_at: SqlTimestamp"
                FROM unnest($2::text[], $3::text[], $4::bigint[]) AS wanted (service, name, version)
                JOIN secrets
                    ON secrets.project_id = $1 AND secrets.service = wanted.service AND secrets.name = wanted.name
@@ -210,6 +214,7 @@ impl Store {
                 id: row.id,
                 version: row.version,
                 value: row.value,
+                created_at: row.created_at.to_jiff(),
                 sealed: Sealed { wrapped, body: row.body },
             })
         });

@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::{
     Project, Store, StoreError,
-    secrets::{secret_id, secret_stamp},
+    secrets::{secret_id, stamp_of},
 };
 use crate::domain::{
     credential::CredentialKind,
-    secret::{SecretId, SecretVersions, stamp},
+    secret::{SecretId, SecretVersions},
 };
 
 /// What the triggers of the migrations tell on.
@@ -126,8 +126,7 @@ impl TryFrom<CredentialRow> for VaultCredential {
             kind: row.kind.parse().map_err(|why| StoreError::corrupt("credential", &row.id, &why))?,
             name: row.name,
             id: row.id,
-            // Its row is one for all versions; the moment at which each was written is its own.
-            stamp: stamp(row.version, row.updated_at.to_jiff().as_microsecond().cast_unsigned()),
+            stamp: stamp_of(row.version, row.updated_at.to_jiff()),
             hosts: row.hosts,
             expires_at: row.expires_at.map(SqlTimestamp::to_jiff),
             origin: row.origin,
@@ -141,16 +140,16 @@ struct SecretRow {
     service: String,
     name: String,
     version: i64,
-    value: Uuid,
     origin: String,
     updated_by: String,
+    updated_at: SqlTimestamp,
 }
 
 impl From<SecretRow> for VaultSecret {
     fn from(row: SecretRow) -> Self {
         Self {
             secret: secret_id(row.service, row.name),
-            stamp: secret_stamp(row.version, row.value),
+            stamp: stamp_of(row.version, row.updated_at.to_jiff()),
             origin: row.origin,
             updated_by: row.updated_by,
         }
@@ -187,12 +186,12 @@ impl Store {
         .map_err(|error| self.fault(error))?;
         let secrets = sqlx::query_as!(
             SecretRow,
-            "SELECT project_id, service, secrets.name, secrets.version, value.id AS value, origin, updated_by
+            r#"SELECT project_id, service, secrets.name, version, origin, updated_by,
+                      secrets.updated_at AS "updated_at: SqlTimestamp"
              FROM secrets JOIN projects ON projects.id = project_id
-             JOIN secret_versions AS value ON value.secret_id = secrets.id AND value.version = secrets.version
              WHERE secrets.deleted_at IS NULL AND projects.deleted_at IS NULL
                  AND ($1::text[] IS NULL OR namespace = ANY($1))
-             ORDER BY service, secrets.name",
+             ORDER BY service, secrets.name"#,
             namespaces
         )
         .fetch_all(&self.pool)
@@ -224,9 +223,9 @@ impl Store {
         .map_err(|error| self.fault(error))?;
         let secrets = sqlx::query_as!(
             SecretRow,
-            "SELECT project_id, service, name, secrets.version, value.id AS value, origin, updated_by
-             FROM secrets JOIN secret_versions AS value ON value.secret_id = secrets.id AND value.version = secrets.version
-             WHERE project_id = $1 AND deleted_at IS NULL ORDER BY service, name",
+            r#"SELECT project_id, service, name, version, origin, updated_by, updated_at AS "updated_at: SqlTimestamp"
+             FROM secrets
+             WHERE project_id = $1 AND deleted_at IS NULL ORDER BY service, name"#,
             id
         )
         .fetch_all(&self.pool)
