@@ -25,6 +25,8 @@ mod evidence;
 mod gate;
 #[path = "e2e/hooks.rs"]
 mod hooks;
+#[path = "e2e/hostile_registry.rs"]
+mod hostile_registry;
 #[path = "e2e/inputs.rs"]
 mod inputs;
 #[path = "e2e/instances.rs"]

@@ -51,9 +51,7 @@ pub async fn private_registry(env: &Env, login: Login) -> PrivateRegistry {
     let ip = near_the_node(env).await;
     let port = free_port(ip).await;
     let address = format!("{ip}:{port}");
-    let cluster = std::env::var("STAGEKEEPER_TEST_CLUSTER_DIR").expect("STAGEKEEPER_TEST_CLUSTER_DIR is not set");
-    let cluster = PathBuf::from(cluster);
-    let images = cluster.join("registry");
+    let images = cluster().join("registry");
     let (auth, tokens) = match login {
         Login::Htpasswd => {
             let users = folder.join("htpasswd");
@@ -84,11 +82,7 @@ pub async fn private_registry(env: &Env, login: Login) -> PrivateRegistry {
     command.arg("serve").arg(file).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let child = command.spawn().expect("docker-registry starts");
     let host = tokens.as_ref().map_or(address, |tokens| tokens.host.clone());
-    let told = cluster.join("node/registries").join(&host);
-    fs::create_dir_all(&told).unwrap();
-    let plain =
-        format!("server = \"http://{host}\"\n[host.\"http://{host}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
-    fs::write(told.join("hosts.toml"), plain).unwrap();
+    let told = tell_the_node(&host);
     let registry = PrivateRegistry { child, tokens, told, host };
     env.wait("the private registry refuses who has no login", DEADLINE, async || {
         let answer = env.http.get(format!("http://{}/v2/", registry.host)).send().await.ok()?;
@@ -124,8 +118,23 @@ impl Drop for PrivateRegistry {
     }
 }
 
+/// Folder of the cluster.
+fn cluster() -> PathBuf {
+    std::env::var("STAGEKEEPER_TEST_CLUSTER_DIR").expect("STAGEKEEPER_TEST_CLUSTER_DIR is not set").into()
+}
+
+/// Tells the node's containerd that this registry speaks plain HTTP. Gives the folder in which that stands.
+pub fn tell_the_node(host: &str) -> PathBuf {
+    let told = cluster().join("node/registries").join(host);
+    fs::create_dir_all(&told).unwrap();
+    let plain =
+        format!("server = \"http://{host}\"\n[host.\"http://{host}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+    fs::write(told.join("hosts.toml"), plain).unwrap();
+    told
+}
+
 /// The address of this machine that the node reaches: its own loopback is another.
-async fn near_the_node(env: &Env) -> IpAddr {
+pub async fn near_the_node(env: &Env) -> IpAddr {
     let nodes = Api::<Node>::all(env.client.clone()).list(&ListParams::default()).await.unwrap();
     let addresses = nodes.items[0].status.iter().flat_map(|status| status.addresses.iter().flatten());
     let mut internal = addresses.filter(|address| address.type_ == "InternalIP");

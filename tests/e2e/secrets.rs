@@ -20,6 +20,7 @@ use stagekeeper::{
 
 use crate::{
     cluster::{DEADLINE, Env},
+    hostile_registry::HostileRegistry,
     lab::{IMPATIENT, WEB, ends, stage},
     operator::Operator,
     shop,
@@ -218,7 +219,46 @@ async fn what_a_kubernetes_secret_has_is_copied_when_it_changes_and_kept_when_it
     operator.stop().await;
 }
 
-#[tokio::test]
+/// A registry that says aloud what it is sent, asked by the operator and pulled from by the node.
+async fn hostile(env: &Env, password: &str, said: &mut String) -> HostileRegistry {
+    let registry = HostileRegistry::start(env).await;
+    let web = |name: &str, which: &str| {
+        let web = WEB.replace("REGISTRY/IMAGE", &format!("{}/acme/web", registry.host)).replace(
+            "policy: {semver: '>=1.0.0'}, interval: 1s, insecure: true",
+            &format!("{which}, credential: robot, insecure: true"),
+        );
+        format!(
+            "---\napiVersion: stagekeeper.dev/v1alpha1\nkind: Project\nmetadata: {{name: {name}}}\nspec:\n  services:{web}\n"
+        )
+    };
+    let fixed = format!("digest: 'sha256:{}'", "ab".repeat(32));
+    env.apply(&(web("mirror", "policy: {semver: '*'}, interval: 1s") + &stage("mirrored", "mirror", ""))).await;
+    env.apply(&(web("fixed", &fixed) + &stage("pulled", "fixed", "  timeouts: {pull: 20s}"))).await;
+    for project in ["mirror", "fixed"] {
+        let set = ["credential", "set", project, "robot", "--user", "robot", "--host", &registry.host];
+        env.wait("the project is recorded", DEADLINE, async || {
+            let known = env.database.store.project_get(&env.namespace, project).await.unwrap();
+            known.map(drop)
+        })
+        .await;
+        *said += &env.person(&set, password);
+    }
+    env.until("mirrored", "the operator was refused", |status| {
+        conditions::get(&status.conditions, conditions::READY).is_some_and(|ready| ready.reason == "RegistryDenied")
+    })
+    .await;
+    env.wait("the node was refused", DEADLINE, async || {
+        let deploys = env.deploys("pulled").await;
+        deploys.first().filter(|it| it.stored.deploy.is_closed()).map(drop)
+    })
+    .await;
+    let pods = serde_json::to_string(&env.list::<Event>().await).unwrap();
+    assert!(pods.contains(password), "the node says it, so that there is something to hide");
+    registry
+}
+
+// The hostile registry runs in this process, and must answer while a command is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_reaches_a_log_status_event_error_or_answer() {
     let env = Env::new("canary").await;
     for (tag, switches) in [
@@ -241,8 +281,7 @@ async fn no_secret_reaches_a_log_status_event_error_or_answer() {
     env.until_credentials("False", "SecretMissing").await;
     let mut said = env.person(&["secret", "set", "shop", "STRIPE_KEY"], canaries[0]);
     said += &env.person(&["secret", "set", "shop", "MORE"], &format!("{}\n{}", canaries[1], canaries[2]));
-    said +=
-        &env.person(&["credential", "set", "shop", "robot", "--host", "127.0.0.1:1", "--user", "robot"], canaries[3]);
+    let watched = hostile(&env, canaries[3], &mut said).await;
     env.until_deployed("live", 1).await;
     for (many, tag) in [(2, "1.1.0"), (3, "1.2.0")] {
         env.apply(&pinned(tag)).await;
@@ -265,6 +304,10 @@ async fn no_secret_reaches_a_log_status_event_error_or_answer() {
             said += &env.person(command, "");
         }
     }
+    for deploy in env.deploys("pulled").await {
+        said += &env.person(&["logs", &deploy.stored.deploy.id.to_string()], "");
+    }
+    drop(watched);
     assert!(masked >= 4, "the hooks, the crash and the unhealthy answer were told, masked: {masked} lines");
     for command in [
         &["history", "shop/live"][..],
@@ -273,23 +316,35 @@ async fn no_secret_reaches_a_log_status_event_error_or_answer() {
         &["secret", "list", "shop"],
         &["secret", "list", "shop", "--output", "json"],
         &["credential", "list", "shop", "--output", "json"],
-        &["credential", "show", "shop", "robot"],
+        &["credential", "show", "mirror", "robot"],
+        &["why", "mirrored"],
+        &["why", "pulled"],
     ] {
         said += &env.person(command, "");
     }
     said += &operator.metrics().await;
-    said += &serde_json::to_string(&env.list::<Event>().await).unwrap();
+    // What the node itself tells of its pods is Kubernetes' own.
+    let mut events = env.list::<Event>().await;
+    events.retain(|event| event.reporting_controller.as_deref() != Some("kubelet"));
+    said += &serde_json::to_string(&events).unwrap();
     said += &serde_json::to_string(&env.list::<Project>().await).unwrap();
     said += &serde_json::to_string(&env.list::<Stage>().await).unwrap();
-    said += &serde_json::to_string(&env.list::<Pod>().await).unwrap();
+    let mut pods = env.list::<Pod>().await;
+    for pod in &mut pods {
+        pod.status = None;
+    }
+    said += &serde_json::to_string(&pods).unwrap();
     said += &serde_json::to_string(&env.list::<ConfigMap>().await).unwrap();
     let dump = Command::new("pg_dump").arg(&env.database.url).output().expect("pg_dump starts");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     said += &String::from_utf8_lossy(&dump.stdout);
     said += &fs::read_to_string(&operator.log).unwrap();
-    for (proof, what) in
-        [("secret_versions", "the dump"), ("checkout is broken", "the log"), ("stagekeeper_", "metrics")]
-    {
+    for (proof, what) in [
+        ("403", "the hostile answers"),
+        ("secret_versions", "the dump"),
+        ("checkout is broken", "the log"),
+        ("stagekeeper_", "metrics"),
+    ] {
         assert!(said.contains(proof), "{what} is among what is searched");
     }
     for canary in canaries {
