@@ -37,6 +37,9 @@ pub(super) fn build(options: &RegistryOptions, own_ca: Option<&[u8]>) -> Result<
     builder.build().map_err(wrong("TLS"))
 }
 
+/// How a connection ends that the other side gives up, in the words of the kernel and of the HTTP client.
+const BROKEN_OFF: [&str; 3] = ["connection closed before message completed", "onnection reset", "roken pipe"];
+
 /// Why a request found no answer, in words without its URL.
 pub(super) fn unreachable(place: String, error: &reqwest::Error) -> RegistryError {
     let cause = root(error);
@@ -48,6 +51,9 @@ pub(super) fn unreachable(place: String, error: &reqwest::Error) -> RegistryErro
         "it does not speak TLS (a registry that speaks plain HTTP needs `insecure: true`)".into()
     } else if error.is_connect() {
         cause
+    } else if BROKEN_OFF.iter().any(|how| cause.contains(how)) {
+        // Which of these it is differs from one time to the next: a status that told it would never come to rest.
+        "it broke the connection off before it answered".into()
     } else {
         format!("the connection broke off ({cause})")
     };

@@ -69,6 +69,27 @@ async fn an_answer_that_breaks_off_is_unreachable() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_given_up_is_told_in_the_same_words_however_it_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let repository = format!("{}/shop/web", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move {
+        // With the request unread the kernel resets the connection; once it is read, it is closed in order.
+        for reads in [0_usize, 4096].into_iter().cycle() {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.readable().await.unwrap();
+            if reads > 0 {
+                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut vec![0; reads]).await;
+            }
+        }
+    });
+    let mut said = std::collections::BTreeSet::new();
+    for _ in 0..6 {
+        said.insert(client().list_tags(&repository, &anonymous()).await.unwrap_err().to_string());
+    }
+    assert_eq!(said.len(), 1, "{said:?}");
+}
+
+#[tokio::test]
 async fn a_body_without_announced_length_is_bounded_too() {
     let repository = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n15\r\n{\"tags\":[\"1\",\"2\",\"3\"]\r\n1\r\n}\r\n0\r\n\r\n").await;
     let registry = small(Limits { listing_bytes: 20, ..Limits::default() });
