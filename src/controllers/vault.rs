@@ -4,7 +4,7 @@
 //! whoever it concerns gets another pass.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,7 +16,7 @@ use crate::{
         credential::CredentialKind,
         secret::{SecretId, SecretVersions},
     },
-    store::{VaultCredential, VaultProject, VaultSecret},
+    store::{Store, StoreError, VaultCredential, VaultProject, VaultSecret},
 };
 
 /// Namespace and name of a project.
@@ -78,7 +78,11 @@ struct Inner {
 
 /// What is known of every project that has a row.
 #[derive(Default)]
-pub struct Vault(Mutex<Inner>);
+pub struct Vault {
+    inner: Mutex<Inner>,
+    /// Held from reading the database until what was read is known: of two who read, the later one has the last word.
+    reading: tokio::sync::Mutex<()>,
+}
 
 impl Vault {
     /// What is known of a project; none if it has no row yet.
@@ -86,8 +90,39 @@ impl Vault {
         self.lock().all.get(&(namespace.to_owned(), project.to_owned())).cloned()
     }
 
+    /// Reads one project again; says whether that is news. A project that is gone is forgotten.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn reread(
+        &self,
+        store: &Store,
+        project: Uuid,
+        is_watched: impl Fn(&str) -> bool,
+    ) -> Result<Option<ProjectName>, StoreError> {
+        let _reading = self.reading.lock().await;
+        Ok(match store.vault_project(project).await? {
+            Some(row) if is_watched(&row.namespace) => self.learn(row),
+            Some(_) => None,
+            None => self.forget(project),
+        })
+    }
+
+    /// Reads the projects of these namespaces again, or of all; says which are news.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn reread_all(
+        &self,
+        store: &Store,
+        namespaces: Option<&[String]>,
+    ) -> Result<Vec<ProjectName>, StoreError> {
+        let _reading = self.reading.lock().await;
+        Ok(self.learn_all(store.vault_load(namespaces).await?))
+    }
+
     /// Takes what was read of one project; says whether that is news.
-    pub fn learn(&self, row: VaultProject) -> Option<ProjectName> {
+    fn learn(&self, row: VaultProject) -> Option<ProjectName> {
         let name = (row.namespace.clone(), row.name.clone());
         let all = Holdings::from(row);
         let mut inner = self.lock();
@@ -100,7 +135,7 @@ impl Vault {
     }
 
     /// The project with this row is gone.
-    pub fn forget(&self, project: Uuid) -> Option<ProjectName> {
+    fn forget(&self, project: Uuid) -> Option<ProjectName> {
         let mut inner = self.lock();
         let name = inner.names.remove(&project)?;
         inner.all.remove(&name);
@@ -109,7 +144,7 @@ impl Vault {
 
     /// Takes what was read of all projects; says which are news.
     pub fn learn_all(&self, rows: Vec<VaultProject>) -> Vec<ProjectName> {
-        let known: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let known: HashSet<Uuid> = rows.iter().map(|row| row.id).collect();
         let gone: Vec<Uuid> = self.lock().names.keys().filter(|id| !known.contains(id)).copied().collect();
         let gone = gone.into_iter().filter_map(|id| self.forget(id)).collect::<Vec<_>>();
         rows.into_iter().filter_map(|row| self.learn(row)).chain(gone).collect()
@@ -125,6 +160,44 @@ impl Vault {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(number: u128, name: &str, stamp: i64) -> VaultProject {
+        let secret = VaultSecret {
+            secret: SecretId::for_all("KEY"),
+            stamp,
+            origin: "command line".into(),
+            updated_by: "user:jane".into(),
+        };
+        VaultProject {
+            id: Uuid::from_u128(number),
+            namespace: "acme".into(),
+            name: name.into(),
+            credentials: Vec::new(),
+            secrets: vec![secret],
+        }
+    }
+
+    fn name(project: &str) -> ProjectName {
+        ("acme".to_owned(), project.to_owned())
+    }
+
+    #[test]
+    fn only_news_are_news_and_what_is_gone_is_one() {
+        let vault = Vault::default();
+        assert_eq!(vault.learn_all(vec![row(1, "shop", 1), row(2, "blog", 1)]), [name("shop"), name("blog")]);
+        assert_eq!(vault.learn(row(1, "shop", 1)), None);
+        assert_eq!(vault.learn(row(1, "shop", 2)), Some(name("shop")));
+        let held = vault.of("acme", "shop").expect("it is known");
+        assert_eq!(held.versions.get(&SecretId::for_all("KEY")), Some(&2));
+        assert_eq!(vault.learn_all(vec![row(1, "shop", 2)]), [name("blog")]);
+        assert!(vault.of("acme", "blog").is_none());
+        assert_eq!(vault.forget(Uuid::from_u128(9)), None);
     }
 }

@@ -71,9 +71,7 @@ async fn holdings(ctx: &Context, namespace: &str, name: &str) -> Result<Arc<Hold
 
 /// What the database says of the project now.
 async fn again(ctx: &Context, before: &Arc<Holdings>, namespace: &str, name: &str) -> Result<Arc<Holdings>, Error> {
-    if let Some(read) = ctx.store.vault_project(before.project).await?
-        && ctx.vault.learn(read).is_some()
-    {
+    if ctx.vault.reread(&ctx.store, before.project, |_| true).await?.is_some() {
         ctx.changed(&(namespace.to_owned(), name.to_owned()));
     }
     Ok(ctx.vault.of(namespace, name).unwrap_or_else(|| before.clone()))

@@ -135,15 +135,14 @@ impl Follower {
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
                 return;
             }
-            VaultChange::Project(id) => match patiently("secrets", || store.vault_project(id)).await {
-                Some(project) if self.is_watched(&project.namespace) => self.book.learn(project).into_iter().collect(),
-                Some(_) => return,
-                None => self.book.forget(id).into_iter().collect(),
-            },
+            VaultChange::Project(id) => {
+                let watched = |namespace: &str| self.is_watched(namespace);
+                patiently("secrets", || self.book.reread(store, id, watched)).await.into_iter().collect()
+            }
             VaultChange::Unheard => {
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
                 let namespaces = self.process.config.namespaces.names();
-                self.book.learn_all(patiently("secrets", || store.vault_load(namespaces.as_deref())).await)
+                patiently("secrets", || self.book.reread_all(store, namespaces.as_deref())).await
             }
         };
         self.count_dates();
