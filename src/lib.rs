@@ -17,3 +17,4 @@ pub mod render;
 pub mod safe;
 pub mod store;
 pub mod telemetry;
+pub mod webhook;

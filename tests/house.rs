@@ -25,6 +25,7 @@ const ROOMS: &[Room] = &[
     Room("config", &["crypto"]),
     Room("telemetry", &["domain"]),
     Room("registry", &["domain"]),
+    Room("webhook", &["domain"]),
     Room("probe", &["domain"]),
     Room("store", &["domain", "crypto"]),
     Room("safe", &["domain", "crypto", "store"]),
@@ -32,9 +33,9 @@ const ROOMS: &[Room] = &[
     Room("cluster", &["api"]),
     Room(
         "controllers",
-        &["domain", "api", "registry", "probe", "store", "safe", "render", "cluster", "telemetry", "config"],
+        &["domain", "api", "registry", "webhook", "probe", "store", "safe", "render", "cluster", "telemetry", "config"],
     ),
-    Room("http", &["domain", "api", "store", "cluster", "telemetry", "config"]),
+    Room("http", &["domain", "api", "webhook", "store", "safe", "cluster", "telemetry", "config"]),
     Room("cli", EVERY_ROOM),
     Room("main", EVERY_ROOM),
 ];
@@ -46,6 +47,7 @@ const EVERY_ROOM: &[&str] = &[
     "config",
     "telemetry",
     "registry",
+    "webhook",
     "probe",
     "store",
     "safe",
@@ -66,8 +68,9 @@ const FOREIGN: &[Foreign] = &[
     Foreign::Only(&["sqlx", "jiff_sqlx"], &["store"]),
     Foreign::Only(&["axum"], &["http"]),
     Foreign::Only(&["aes_gcm", "hkdf"], &["crypto"]),
-    Foreign::Never(&["kube", "k8s_openapi"], &["domain", "crypto", "store", "safe", "registry", "probe"]),
-    Foreign::Never(&["tokio"], &["domain", "crypto", "render"]),
+    Foreign::Only(&["hmac"], &["webhook"]),
+    Foreign::Never(&["kube", "k8s_openapi"], &["domain", "crypto", "store", "safe", "registry", "webhook", "probe"]),
+    Foreign::Never(&["tokio"], &["domain", "crypto", "render", "webhook"]),
 ];
 
 /// Words that say nothing about what a thing is.
