@@ -12,7 +12,7 @@ use self::logins::Logins;
 use super::images::{About, Answer, Asker, LoginRef, Question, Refusal};
 use crate::{
     domain::{actor::Actor, clock::Clock, image::Repository},
-    registry::{Access, Credential, HostSettings, Registry, RegistryError, RegistryOptions, Selector},
+    registry::{Access, Credential, HostSettings, Listing, Registry, RegistryError, RegistryOptions, Selector},
     safe::{Owner, Safe, SafeError, login},
     store::{Store, StoreError, StoredRegistry},
 };
@@ -58,8 +58,12 @@ impl Registries {
         let access = Access { credential, insecure: question.insecure };
         let answer = match &question.about {
             About::Tags => {
-                let tags = self.registry.list_tags(repository, &access).await;
-                tags.map(|tags| Answer::Tags(tags.names.into()))
+                let listing = self.registry.list_tags(repository, &access, None).await;
+                listing.and_then(|listing| match listing {
+                    Listing::Tags(tags) => Ok(Answer::Tags(tags.names.into())),
+                    // Nothing was shown to it that could be unchanged.
+                    Listing::Unchanged => Err(RegistryError::Unexpected { place: repository.to_string(), status: 304 }),
+                })
             }
             About::Tag(tag, platform) => {
                 let found = self.registry.resolve(repository, Selector::Tag(tag), platform.as_ref(), &access).await;
