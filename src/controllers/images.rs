@@ -307,6 +307,7 @@ impl Inner {
         entry.subscribers.insert(subscriber.clone(), wish.clone());
         entry.agree();
         let due = if is_new { self.recalled.fill(&question, entry, now) } else { entry.hurried(now) };
+        entry.agree();
         if is_new {
             self.repositories.entry(question.repository.clone()).or_default().insert(question.clone());
         }
