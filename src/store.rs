@@ -24,6 +24,7 @@ mod secrets;
 mod settings;
 mod stages;
 mod text;
+mod updates;
 mod uses;
 mod vault;
 mod vetoes;
