@@ -47,5 +47,6 @@ pub use registries::{RegistrySettings, StoredRegistry};
 pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, SecretUse};
 pub use settings::Settings;
 pub use stages::{NewStage, Target};
+pub use updates::{Acknowledged, Update, UpdateChoice, UpdateCursor, UpdateFilter, UpdatePage, UpdateTag};
 pub use vault::{VaultChange, VaultChanges, VaultCredential, VaultProject, VaultSecret};
 pub use vetoes::{NewVeto, Veto};
