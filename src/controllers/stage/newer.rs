@@ -75,9 +75,8 @@ impl Place<'_> {
         if !beneath.is_empty() {
             let unpinned = wanted::resolve(&beneath, self.serves, known);
             newer.extend(self.among(&beneath, &unpinned.release, told));
-            for (question, interval) in unpinned.questions {
-                let asked = resolution.questions.entry(question).or_insert(interval);
-                *asked = asked.or(interval);
+            for (question, wish) in unpinned.questions {
+                resolution.ask(question, wish);
             }
         }
         newer

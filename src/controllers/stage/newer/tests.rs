@@ -1,11 +1,13 @@
 //! What goes on the update list, from what serves, what was found and what was told.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{
     api::{Project, Stage},
     controllers::{
         fixture::{SHOP, at, read, release},
-        images::{About, Answer},
+        images::{About, Answer, Listing},
     },
 };
 
@@ -19,7 +21,11 @@ fn digest(minor: u8) -> Digest {
 fn registry(last: u8) -> impl Fn(&Question) -> Known + Copy {
     move |question| {
         let answer = match &question.about {
-            About::Tags => Answer::Tags((0..=last).map(|minor| format!("1.{minor}.0")).collect()),
+            About::Tags => {
+                let tags = (0..=last).map(|minor| format!("1.{minor}.0")).collect();
+                Answer::Tags(Arc::new(Listing::new(tags)))
+            }
+            About::Dates(_) => unreachable!("no policy here goes by date"),
             About::Tag(tag, _) if tag == "main" => Answer::Digest(digest(last)),
             About::Tag(tag, _) => Answer::Digest(digest(tag.split('.').nth(1).unwrap().parse().unwrap())),
         };
@@ -115,7 +121,7 @@ fn a_pin_hides_no_update() {
         let (newer, resolution) = scene.look(3);
         assert_eq!(newer.iter().map(|one| one.update.new_digest).collect::<Vec<_>>(), [digest(3)], "{pin}");
         assert_eq!(resolution.release.0["web"].tag.as_deref(), Some("1.1.0"), "{pin} holds");
-        let intervals: Vec<bool> = resolution.questions.values().map(Option::is_some).collect();
+        let intervals: Vec<bool> = resolution.questions.values().map(|wish| wish.interval.is_some()).collect();
         assert_eq!(intervals, [true, true], "{pin}: the tags and the newest of them, as often as the policy says");
     }
     let fixed = Scene::new(POLICY, "tag: 1.0.0");
