@@ -32,6 +32,8 @@ mod plans;
 mod safe;
 #[path = "store/scan.rs"]
 mod scan;
+#[path = "store/scans.rs"]
+mod scans;
 #[path = "store/schema.rs"]
 mod schema;
 #[path = "store/secrets.rs"]
@@ -40,5 +42,7 @@ mod secrets;
 mod server;
 #[path = "store/targets.rs"]
 mod targets;
+#[path = "store/updates.rs"]
+mod updates;
 #[path = "store/vault.rs"]
 mod vault;

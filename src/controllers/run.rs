@@ -22,6 +22,7 @@ use crate::{
 
 mod house;
 mod keys;
+mod scans;
 mod stop;
 mod term;
 mod vault;

@@ -6,10 +6,11 @@ mod logins;
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
+use tokio::time::Instant;
 
 pub use self::echo::masked;
 use self::logins::Logins;
-use super::images::{About, Answer, Asker, LoginRef, Question, Refusal};
+use super::images::{About, Asked, Asker, LoginRef, Refusal, Reply, TagList};
 use crate::{
     domain::{actor::Actor, clock::Clock, image::Repository},
     registry::{Access, Credential, HostSettings, Listing, Registry, RegistryError, RegistryOptions, Selector},
@@ -46,7 +47,8 @@ impl Registries {
         self.registry.configure(settings)
     }
 
-    async fn answer(&self, question: &Question) -> Result<Answer, Refusal> {
+    async fn answer(&self, asked: &Asked) -> Result<Reply, Refusal> {
+        let question = &*asked.question;
         let repository = &question.repository;
         let credential = match &question.login {
             None => Credential::Anonymous,
@@ -58,17 +60,21 @@ impl Registries {
         let access = Access { credential, insecure: question.insecure };
         let answer = match &question.about {
             About::Tags => {
-                let listing = self.registry.list_tags(repository, &access, None).await;
-                listing.and_then(|listing| match listing {
-                    Listing::Tags(tags) => Ok(Answer::Tags(tags.names.into())),
-                    // Nothing was shown to it that could be unchanged.
-                    Listing::Unchanged => Err(RegistryError::Unexpected { place: repository.to_string(), status: 304 }),
+                let known = asked.validator.as_deref().and_then(|text| text.parse().ok());
+                let listing = self.registry.list_tags(repository, &access, known.as_ref()).await;
+                listing.map(|listing| match listing {
+                    Listing::Unchanged => Reply::Unchanged,
+                    Listing::Tags(tags) => {
+                        let validator = tags.validator.as_ref().map(ToString::to_string);
+                        Reply::Tags(tags.names.into_iter().collect::<TagList>(), validator)
+                    }
                 })
             }
             About::Tag(tag, platform) => {
                 let found = self.registry.resolve(repository, Selector::Tag(tag), platform.as_ref(), &access).await;
-                found.map(|resolved| Answer::Digest(resolved.digest))
+                found.map(|resolved| Reply::Digest(resolved.digest))
             }
+            About::Dates(_) => Ok(Reply::Unchanged),
         };
         answer.map_err(|error| {
             if let (Some(login), RegistryError::Denied { .. }) = (&question.login, &error) {
@@ -160,8 +166,12 @@ fn unopened(error: SafeError) -> Refusal {
 }
 
 impl Asker for Registries {
-    fn ask(&self, question: Question) -> BoxFuture<'static, Result<Answer, Refusal>> {
+    fn ask(&self, asked: Asked) -> BoxFuture<'static, Result<Reply, Refusal>> {
         let registries = self.clone();
-        async move { registries.answer(&question).await }.boxed()
+        async move { registries.answer(&asked).await }.boxed()
+    }
+
+    fn ready_at(&self, repository: &Repository) -> Option<Instant> {
+        self.registry.ready_at(repository)
     }
 }

@@ -24,3 +24,19 @@ pub struct Hint {
     /// A page about it: an `http` or `https` address.
     pub link: Option<String>,
 }
+
+impl Hint {
+    /// That something of a repository was pushed, and no more.
+    pub fn of(repository: Repository) -> Self {
+        Self {
+            repository,
+            tag: None,
+            digest: None,
+            platform: None,
+            host: None,
+            created: None,
+            provider: None,
+            link: None,
+        }
+    }
+}

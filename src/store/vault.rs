@@ -81,12 +81,14 @@ impl VaultProject {
 }
 
 /// What changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VaultChange {
     /// Something of this project, or the project itself.
     Project(Uuid),
     /// How registries are spoken to.
     Registries,
+    /// Somebody accepted the listing of the question with this key.
+    Accepted(String),
     /// Nobody knows: the connection was lost and has been made anew. Everything is to be read again.
     Unheard,
 }
@@ -301,7 +303,10 @@ impl VaultChanges {
 fn change(told: &PgNotification) -> VaultChange {
     match told.payload() {
         "registries" => VaultChange::Registries,
-        project => project.parse().map_or(VaultChange::Unheard, VaultChange::Project),
+        word => match word.strip_prefix("scan ") {
+            Some(key) => VaultChange::Accepted(key.to_owned()),
+            None => word.parse().map_or(VaultChange::Unheard, VaultChange::Project),
+        },
     }
 }
 

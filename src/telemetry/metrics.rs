@@ -62,6 +62,7 @@ pub struct Metrics {
     state_duration: Histograms<StateLabel>,
     deploys_open: Family<StateLabel, Gauge>,
     scans: Family<ResultLabel, Counter>,
+    images_frozen: Gauge,
     store_up: Gauge,
     credential_expiries: Replaceable<Expiries>,
     credentials_by_key: Replaceable<ByKey>,
@@ -106,6 +107,12 @@ impl Default for Metrics {
                 Family::default(),
             ),
             scans: add(r, "stagekeeper_scan", "Registry scans, by result", Family::default()),
+            images_frozen: add(
+                r,
+                "stagekeeper_images_frozen",
+                "Repositories of which nothing is chosen because too many of their tags are gone",
+                Gauge::default(),
+            ),
             store_up: add(r, "stagekeeper_store_up", "Whether Postgres answers", Gauge::default()),
             credential_expiries: Replaceable::register(r),
             credentials_by_key: Replaceable::register(r),
@@ -165,6 +172,11 @@ impl Metrics {
     /// Counts a registry scan: `unchanged`, `found`, `unreachable`, `denied` and the like.
     pub fn scanned(&self, result: &'static str) {
         self.scans.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Reports of how many repositories nothing is chosen because too many of their tags are gone.
+    pub fn images_frozen(&self, number: usize) {
+        self.images_frozen.set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
     /// Reports whether Postgres answers.

@@ -9,16 +9,22 @@ use stagekeeper::{
         actor::Actor,
         credential::CredentialKind,
         deploy::{Phase, State},
+        image::Digest,
         secret::SecretId,
+        update::{SeenUpdate, TagName},
     },
     store::{
-        Class, CredentialSlot, CredentialUse, HookStart, InstanceStatus, LogFilter, LogLevel, LogLine, NewCredential,
-        NewSecret, NewStage, RegistrySettings, SecretSlot, SecretUse, Store, StoreError,
+        Class, CredentialSlot, CredentialUse, HookStart, ImageScan, InstanceStatus, LogFilter, LogLevel, LogLine,
+        NewCredential, NewSecret, NewStage, RegistrySettings, SecretSlot, SecretUse, Store, StoreError, UpdateChoice,
+        UpdateFilter,
     },
 };
 use uuid::Uuid;
 
-use crate::fixture::{Shop, WAY, at, change, found, id, new_deploy, release, step, veto};
+use crate::{
+    fixture::{Shop, WAY, at, change, found, id, new_deploy, release, step, veto},
+    scans::scan,
+};
 
 /// Before and after a newer leader: deploy 10 of `dev` is at work, deploy 13 of `live` failed and is vetoed.
 struct Scene {
@@ -94,6 +100,10 @@ fn writes() -> Vec<Write> {
         &Actor::Policy,
         at(4)
     ));
+    write!("image_scans_put", |_scene, store| store.image_scans_put(&[scan(2, "1.0.0", 5)]));
+    write!("image_scans_touch", |_scene, store| store.image_scans_touch(&[(scan(1, "", 0).key, at(50))]));
+    write!("image_scan_accept", |_scene, store| store.image_scan_accept(&shrank(), "stage/dev", &Actor::Policy, at(6)));
+    write!("image_scans_prune", |_scene, store| store.image_scans_prune(at(1_000), 1));
     write!("registry_put", |_scene, store| store.registry_put(&registry("new.test"), &Actor::Policy, at(4)));
     write!("registry_delete", |_scene, store| store.registry_delete("old.test", &Actor::Policy, at(4)));
     write!("uses_prune of credentials", |_scene, store| store.uses_prune(at(1_000), 1));
@@ -102,8 +112,55 @@ fn writes() -> Vec<Write> {
     write!("veto_lift", |scene, store| store.veto_lift(scene.live, &release("1.13.0").id(), &Actor::Policy, at(4)));
     write!("partitions_ensure", |_scene, store| store.partitions_ensure(at(0), 0));
     write!("deploys_prune", |_scene, store| store.deploys_prune(at(1_000), 100));
+    write!("updates_see", |_scene, store| store.updates_see(&[seen("new", 4)]));
+    write!("updates_acknowledge", |_scene, store| store.updates_acknowledge(
+        &UpdateChoice::Matching(UpdateFilter::pending()),
+        &Actor::Policy,
+        at(4)
+    ));
+    write!("updates_unacknowledge", |_scene, store| store.updates_unacknowledge(&ALL, &Actor::Policy, at(4)));
+    write!("update_tag_create", |_scene, store| store.update_tag_create(&tag("new"), &Actor::Policy, at(4)));
+    write!("update_tag_rename", |_scene, store| store.update_tag_rename("old", &tag("kept"), &Actor::Policy, at(4)));
+    write!("update_tag_assign", |_scene, store| store.update_tag_assign("free", &ALL, &Actor::Policy, at(4)));
+    write!("update_tag_unassign", |_scene, store| store.update_tag_unassign("given", &ALL, &Actor::Policy, at(4)));
+    write!("update_tag_delete", |_scene, store| store.update_tag_delete("given", &Actor::Policy, at(4)));
     write!("logs_prune", |_scene, store| store.logs_prune(at(1_000_000_000)));
     all
+}
+
+fn shrank() -> ImageScan {
+    ImageScan { accepted: Some("1.0.0\n1.1.0".into()), ..scan(1, "1.0.0", 2) }
+}
+
+/// All updates, whatever they are.
+const ALL: UpdateChoice = UpdateChoice::Matching(UpdateFilter {
+    pending: None,
+    tag: None,
+    image: None,
+    host: None,
+    search: None,
+    after: None,
+    limit: 0,
+});
+
+fn tag(name: &str) -> TagName {
+    name.parse().unwrap()
+}
+
+fn seen(new: &str, second: i64) -> SeenUpdate {
+    SeenUpdate {
+        image: "r.test/acme/shop".into(),
+        host: "vm".into(),
+        platform: String::new(),
+        tag: None,
+        old_digest: None,
+        new_digest: Digest::of(new.as_bytes()),
+        created: None,
+        provider: String::new(),
+        link: None,
+        seen_by: Actor::Policy,
+        at: at(second),
+    }
 }
 
 fn new_stage(scene: &Scene) -> NewStage {
@@ -182,7 +239,13 @@ impl Scene {
         shop.credential_put(&new_credential(&shop, 82, "moved"), at(2)).await.unwrap();
         let secrets = [new_secret(&shop, 84, "OLD"), new_secret(&shop, 85, "MOVED")];
         shop.secrets_put(&secrets, at(2)).await.unwrap();
+        shop.image_scans_put(&[shrank()]).await.unwrap();
         shop.registry_put(&registry("old.test"), &Actor::Policy, at(2)).await.unwrap();
+        shop.updates_see(&[seen("old", 2)]).await.unwrap();
+        for name in ["old", "given", "free"] {
+            shop.update_tag_create(&tag(name), &Actor::Policy, at(2)).await.unwrap();
+        }
+        shop.update_tag_assign("given", &ALL, &Actor::Policy, at(2)).await.unwrap();
         let (version, actor, purpose) = (1, String::from("policy"), String::from("test"));
         let used = CredentialUse { credential: id(82), version, actor, purpose, at: at(2) };
         shop.credential_uses_append(std::slice::from_ref(&used)).await.unwrap();
@@ -211,8 +274,12 @@ impl Scene {
             "secret_versions",
             "secret_uses",
             "registries",
+            "image_scans",
             "deploy_logs",
             "deploy_logs_partitions",
+            "image_updates",
+            "update_tags",
+            "tag_assignments",
         ];
         self.shop.rows(tables).await
     }

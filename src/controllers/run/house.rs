@@ -20,8 +20,11 @@ const HOUSEKEEPING: Duration = Duration::from_hours(6);
 /// Finished deploys, or records of uses, that one transaction of housekeeping deletes at most.
 const PRUNED_AT_ONCE: i64 = 1_000;
 
-/// Makes log partitions ahead of time, drops those that are too old, and deletes old deploys and old records of who opened
-/// what.
+/// Days for which the answer to a question is kept that nobody asks any more.
+const SCANS_KEPT: i32 = 7;
+
+/// Makes log partitions ahead of time, drops those that are too old, and deletes old deploys, old records of who opened
+/// what, and answers of registries that nobody asks for any more.
 pub(super) async fn keep_house(store: Store, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     while until_stopped(&stop, ticks.tick()).await.is_some() {
@@ -48,6 +51,11 @@ async fn house(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     let mut pruned = PRUNED_AT_ONCE.unsigned_abs();
     while pruned == PRUNED_AT_ONCE.unsigned_abs() {
         pruned = store.uses_prune(horizon, PRUNED_AT_ONCE).await?;
+    }
+    let horizon = days_before(now, SCANS_KEPT);
+    let mut pruned = PRUNED_AT_ONCE.unsigned_abs();
+    while pruned == PRUNED_AT_ONCE.unsigned_abs() {
+        pruned = store.image_scans_prune(horizon, PRUNED_AT_ONCE).await?;
     }
     Ok(())
 }

@@ -81,7 +81,8 @@ impl Held {
         };
         let (watched, namespaces, until) = (originals.clone(), process.config.namespaces.names(), stop.clone());
         tasks.spawn(async move { watched.follow(namespaces.as_deref(), until).await });
-        let follower = Follower { process: process.clone(), book: book.clone(), told: told.clone(), registries };
+        let (process, images) = (process.clone(), images.clone());
+        let follower = Follower { process, book: book.clone(), told: told.clone(), registries, images };
         tasks.spawn(follower.follow(self.changes, stop.clone()));
         Followed { book, originals, told }
     }
@@ -92,6 +93,7 @@ struct Follower {
     book: Arc<Vault>,
     told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
     registries: Arc<Registries>,
+    images: Arc<ImageBook>,
 }
 
 impl Follower {
@@ -135,11 +137,16 @@ impl Follower {
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
                 return;
             }
+            VaultChange::Accepted(key) => {
+                self.accept(vec![key]).await;
+                return;
+            }
             VaultChange::Project(id) => {
                 let watched = |namespace: &str| self.is_watched(namespace);
                 patiently("secrets", || self.book.reread(store, id, watched)).await.into_iter().collect()
             }
             VaultChange::Unheard => {
+                self.accept(self.images.frozen_keys()).await;
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
                 let namespaces = self.process.config.namespaces.names();
                 patiently("secrets", || self.book.reread_all(store, namespaces.as_deref())).await
@@ -148,6 +155,17 @@ impl Follower {
         self.count_dates();
         for project in &news {
             (self.told)(project);
+        }
+    }
+
+    /// Takes over which listings people accepted.
+    async fn accept(&self, keys: Vec<String>) {
+        if keys.is_empty() {
+            return;
+        }
+        let store = &self.process.store;
+        for scan in patiently("accepted listings", || store.image_scans_get(&keys)).await {
+            self.images.accept(&scan);
         }
     }
 
