@@ -2,6 +2,7 @@
 //! cost. One line of JSON per measurement; `bench/run` says in which order.
 
 mod audit;
+mod choose;
 mod node;
 mod observe;
 mod process;
@@ -65,6 +66,8 @@ enum Command {
     Node(node::Node),
     /// Seal, open and rotate.
     Seal(seal::Seal),
+    /// Let each policy choose among many tags.
+    Choose(choose::Choose),
     /// Sum up the measurements in a directory.
     Report(report::Report),
 }
@@ -389,7 +392,10 @@ async fn main() -> Result<(), Failure> {
     if let Command::Report(report) = &cli.command {
         return report.print();
     }
-    // No cluster is needed for it.
+    // No cluster is needed for these.
+    if let Command::Choose(choose) = &cli.command {
+        return Ok(writeln!(std::io::stdout(), "{}", choose.run()?)?);
+    }
     if let Command::Seal(seal) = &cli.command {
         return Ok(writeln!(std::io::stdout(), "{}", seal.run().await?)?);
     }
@@ -402,7 +408,7 @@ async fn main() -> Result<(), Failure> {
         Command::Start(start) => start.run().await?,
         Command::Idle(asked) => idle(asked).await?,
         Command::Node(asked) => asked.run(&client).await?,
-        Command::Report(_) | Command::Seal(_) => return Ok(()),
+        Command::Report(_) | Command::Seal(_) | Command::Choose(_) => return Ok(()),
     };
     println!("{measured}");
     Ok(())

@@ -92,6 +92,7 @@ impl Report {
             .flat_map(|stages| figures(&measured, stages))
             .chain(node_figures(&measured))
             .chain(seal_figures(&measured))
+            .chain(choose_figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();
         let all = json!({
@@ -219,6 +220,21 @@ fn seal_figures(measured: &[Value]) -> Vec<Figure> {
             goal: Goal::None,
         },
     ]
+}
+
+/// What choosing among the tags of a large repository takes.
+fn choose_figures(measured: &[Value]) -> Vec<Figure> {
+    let runs = measured.iter().filter(|one| one["kind"] == "choose");
+    let rules = runs.filter_map(|one| Some((one["tags"].as_u64()?, one["rules"].as_object()?)));
+    let figures = rules.flat_map(|(tags, rules)| rules.iter().map(move |(rule, times)| (tags, rule, times)));
+    let figures = figures.map(|(tags, rule, times)| Figure {
+        name: format!("choose-{rule}-{tags}"),
+        unit: "ms",
+        values: times.as_array().into_iter().flatten().filter_map(Value::as_f64).collect(),
+        floor: Vec::new(),
+        goal: Goal::AtMost(50.0),
+    });
+    figures.collect()
 }
 
 /// A start over stages that are already what they should be; the first start of a run is none.
