@@ -46,7 +46,7 @@ impl Registry {
     /// Sends a request to the endpoint's registry, authenticating as often as needed, which is at most once.
     /// Any status can come back but 401 and redirects.
     pub(super) async fn request(&self, endpoint: &Endpoint<'_>, call: &Call<'_>) -> Result<Response, RegistryError> {
-        let known = self.authorizations.current(endpoint, self.clock.now());
+        let known = self.foreseen(endpoint).await?;
         let response = self.follow(endpoint, call, known.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);

@@ -30,7 +30,14 @@ const MAX_LIFETIME: u64 = 24 * 3600;
 
 /// What was found out about each repository, as each of us: tokens until they expire, and who wants passwords.
 #[derive(Default)]
-pub(super) struct Authorizations(Mutex<HashMap<Key, (Authorization, Option<Timestamp>)>>);
+pub(super) struct Authorizations(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    authorizations: HashMap<Key, (Authorization, Option<Timestamp>)>,
+    /// Where each registry sends each of us for tokens, with its name for itself: whoever knows need not be refused first.
+    services: HashMap<Key, (String, Option<String>)>,
+}
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -47,21 +54,28 @@ impl Key {
             credential: endpoint.access().credential.fingerprint(),
         }
     }
+
+    /// The registry as such, for all its repositories.
+    fn of_registry(endpoint: &Endpoint<'_>) -> Self {
+        Self { scope: None, ..Self::of(endpoint) }
+    }
 }
 
 impl Authorizations {
     pub(super) fn current(&self, endpoint: &Endpoint<'_>, now: Timestamp) -> Option<Authorization> {
         let kept = self.lock();
-        let (authorization, until) = kept.get(&Key::of(endpoint))?;
+        let (authorization, until) = kept.authorizations.get(&Key::of(endpoint))?;
         until.is_none_or(|until| now < until).then(|| authorization.clone())
     }
 
     pub(super) fn forget(&self, endpoint: &Endpoint<'_>) {
-        self.lock().remove(&Key::of(endpoint));
+        let mut kept = self.lock();
+        kept.authorizations.remove(&Key::of(endpoint));
+        kept.services.remove(&Key::of_registry(endpoint));
     }
 
     fn keep(&self, endpoint: &Endpoint<'_>, authorization: Authorization, until: Option<Timestamp>, now: Timestamp) {
-        let mut kept = self.lock();
+        let kept = &mut self.lock().authorizations;
         if kept.len() >= MAX_KEPT {
             kept.retain(|_, (_, until)| until.is_some_and(|until| now < until));
         }
@@ -71,12 +85,37 @@ impl Authorizations {
         kept.insert(Key::of(endpoint), (authorization, until));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, (Authorization, Option<Timestamp>)>> {
+    fn service(&self, endpoint: &Endpoint<'_>) -> Option<(String, Option<String>)> {
+        self.lock().services.get(&Key::of_registry(endpoint)).cloned()
+    }
+
+    fn keep_service(&self, endpoint: &Endpoint<'_>, realm: &str, service: Option<&str>) {
+        let services = &mut self.lock().services;
+        if services.len() >= MAX_KEPT {
+            services.clear();
+        }
+        services.insert(Key::of_registry(endpoint), (realm.to_owned(), service.map(str::to_owned)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Registry {
+    /// What to send along with a request: what is still good, or a new token where it is known that one is wanted.
+    pub(super) async fn foreseen(&self, endpoint: &Endpoint<'_>) -> Result<Option<Authorization>, RegistryError> {
+        if let Some(known) = self.authorizations.current(endpoint, self.clock.now()) {
+            return Ok(Some(known));
+        }
+        match self.authorizations.service(endpoint) {
+            Some((realm, service)) if endpoint.scope().is_some() => {
+                self.token(endpoint, &realm, service.as_deref(), None).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Answers the challenge of a 401.
     pub(super) async fn authorize(
         &self,
@@ -94,7 +133,12 @@ impl Registry {
             Challenge::Basic => None,
         });
         if let Some((realm, service, scope)) = bearer {
-            return self.token(endpoint, realm, service, scope).await;
+            let token = self.token(endpoint, realm, service, scope).await?;
+            // What a registry adds of its own may be for this repository alone.
+            if added(scope).is_none() {
+                self.authorizations.keep_service(endpoint, realm, service);
+            }
+            return Ok(token);
         }
         if !challenges.contains(&Challenge::Basic) {
             return Err(denied(endpoint, "it answered 401 and does not say how to authenticate"));
@@ -121,8 +165,7 @@ impl Registry {
             query.extend_pairs(service.map(|service| ("service", service)));
             // The scope is ours to name. What the registry adds is passed on unless it is about repositories.
             query.extend_pairs(endpoint.scope().map(|scope| ("scope", scope)));
-            let added = scope.filter(|scope| scope.len() <= MAX_SCOPE_LENGTH && !scope.contains("repository:"));
-            query.extend_pairs(added.map(|scope| ("scope", scope)));
+            query.extend_pairs(added(scope).map(|scope| ("scope", scope)));
         }
         let place = format!("{} (token service of {})", host_name(&url), endpoint.place());
         let door = endpoint.door(&url)?;
@@ -169,6 +212,11 @@ impl Registry {
         self.authorizations.keep(endpoint, authorization.clone(), now.checked_add(lifetime).ok(), now);
         Ok(authorization)
     }
+}
+
+/// The scope that a registry asks for beside ours.
+fn added(scope: Option<&str>) -> Option<&str> {
+    scope.filter(|scope| scope.len() <= MAX_SCOPE_LENGTH && !scope.contains("repository:"))
 }
 
 /// The token, and how long to use it: a little less than it holds.

@@ -58,7 +58,7 @@ async fn a_token_is_fetched_for_this_repository_and_used_until_it_expires() {
     clock.advance(271);
     registry.tags_of(&repository, &as_bob()).await.unwrap();
     let all = authorizations(&server).await;
-    assert_eq!(all[4..], [None, bob(), bearer()], "an expired token is not sent");
+    assert_eq!(all[4..], [bob(), bearer()], "an expired token is not sent, and where to get another is known");
 }
 
 #[tokio::test]
@@ -268,4 +268,25 @@ async fn a_redirect_within_the_registry_keeps_the_credential() {
     Mock::given(path("/v2/moved")).and(header("authorization", BOB)).respond_with(tags()).mount(&server).await;
     Mock::given(path("/v2/moved")).respond_with(challenge("Basic")).with_priority(9).mount(&server).await;
     client().tags_of(&shop(&server), &as_bob()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_registry_that_is_known_to_want_tokens_need_not_refuse_first() {
+    let server = MockServer::start().await;
+    let clock = clock();
+    let registry = Registry::new(RegistryOptions::default(), clock.clone()).unwrap();
+    wants_token(&server, "t1", &format!("{}/token", server.uri())).await;
+    Mock::given(path("/token")).respond_with(token("t1", 300)).mount(&server).await;
+    let mut costs = Vec::new();
+    for advance in [0, 10, 600] {
+        clock.advance(advance);
+        let before = asked(&server).await;
+        registry.tags_of(&shop(&server), &as_bob()).await.unwrap();
+        costs.push(asked(&server).await - before);
+    }
+    assert_eq!(costs, [3, 1, 2], "a refusal, a token and the tags; the tags; a new token and the tags");
+    // Nobody else's token is used for it, nor the other way round.
+    let before = asked(&server).await;
+    registry.tags_of(&shop(&server), &anonymous()).await.unwrap();
+    assert_eq!(asked(&server).await - before, 3);
 }

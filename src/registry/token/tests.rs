@@ -127,5 +127,5 @@ fn the_tokens_kept_are_bounded() {
         kept.keep(&endpoint, Authorization::Basic, Some(later), now);
         assert!(kept.current(&endpoint, now).is_some());
     }
-    assert!(kept.lock().len() <= MAX_KEPT);
+    assert!(kept.lock().authorizations.len() <= MAX_KEPT);
 }
