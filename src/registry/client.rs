@@ -18,7 +18,7 @@ const USER_AGENT: &str = concat!("stagekeeper/", env!("CARGO_PKG_VERSION"));
 
 /// Connections to one host that are kept open while nothing is asked, and for how long.
 const MAX_IDLE: usize = 16;
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// A client that trusts these authorities beside those of the options and of the system,
 /// and asks addresses within this reach.

@@ -86,7 +86,7 @@ async fn whoever_gives_up_takes_nothing_and_the_others_keep_their_order() {
 #[tokio::test(start_paused = true)]
 async fn nobody_goes_while_the_registry_rests_and_the_longest_rest_counts() {
     let pace = Pace::new(None);
-    pace.refused(Some(Duration::from_secs(120)));
+    pace.refused(Some(Duration::from_mins(2)));
     pace.refused(Some(Duration::from_secs(30)));
     let NotYet::Resting(at) = pace.turn().await.unwrap_err() else { panic!("it asked for a rest") };
     assert_eq!(from_now(at), 120);
@@ -107,7 +107,7 @@ async fn a_registry_that_keeps_refusing_rests_longer_and_is_asked_more_slowly() 
         tokio::time::sleep_until(at).await;
     }
     assert_eq!(rests, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
-    tokio::time::sleep(Duration::from_secs(3600)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let found = turns(&pace, 9).await;
     assert!(near(&found[6..], &[0, 120, 760]), "a burst and a rate of a 64th: {found:?}");
     pace.answered();
@@ -116,7 +116,7 @@ async fn a_registry_that_keeps_refusing_rests_longer_and_is_asked_more_slowly() 
     for _ in 0..2000 {
         pace.answered();
     }
-    tokio::time::sleep(Duration::from_secs(3600)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let found = turns(&pace, 500).await;
     assert_eq!(found.last(), Some(&0), "and in time it is asked as before");
 }
@@ -136,7 +136,7 @@ async fn another_rate_begins_anew_and_the_same_one_does_not() {
     assert!(pace.turn().await.is_err());
     pace.set(None);
     turns(&pace, 500).await;
-    pace.refused(Some(Duration::from_secs(60)));
+    pace.refused(Some(Duration::from_mins(1)));
     pace.set(Some(7.0));
     assert_eq!(from_now(pace.ready_at().unwrap()), 60, "a rest stays a rest");
 }

@@ -120,5 +120,5 @@ async fn a_storm_of_refusals_delays_nobody_else() {
     let before = asked(&storm).await;
     assert!(registry.tags_of(&stormy, &access).await.is_err());
     assert_eq!(asked(&storm).await, before, "whoever rests is not asked");
-    assert!(begun.elapsed() < Duration::from_secs(600), "no worker waited for the rest");
+    assert!(begun.elapsed() < Duration::from_mins(10), "no worker waited for the rest");
 }
