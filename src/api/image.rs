@@ -54,6 +54,12 @@ pub struct Image {
     #[serde(default = "default_interval")]
     #[x_kube(validation = rules::duration("1s", "24h"))]
     pub interval: Duration,
+    /// How much of the repository's tags may be gone at once, in percent of those that it listed before. When more is
+    /// gone, nothing is chosen until they are back or somebody accepts it with `stagekeeper images accept`: what runs
+    /// stays.
+    #[serde(default = "default_max_tag_loss")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_tag_loss: u8,
     /// Name of the project's credential with which this registry is asked for tags and digests, and with which nodes pull;
     /// see `stagekeeper credential set` and the Project's `credentials`. Left out, nobody in particular asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,6 +149,10 @@ impl Image {
             _ => None,
         }
     }
+}
+
+fn default_max_tag_loss() -> u8 {
+    50
 }
 
 fn default_interval() -> Duration {

@@ -2,7 +2,16 @@
 //!
 //! Stages subscribe to questions and read answers from memory; a worker asks the registries when a question is due
 //! and triggers the subscribers whose answer changed. A failed question keeps its last answer: an outage never
-//! looks like an empty repository.
+//! looks like an empty repository. A listing that lost too much is kept beside the one that was believed before
+//! (`listing`), and nothing is chosen from either. Whose turn it is, `schedule` says.
+
+mod answer;
+mod dates;
+mod entry;
+mod keep;
+mod listing;
+mod question;
+mod schedule;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,98 +21,47 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff;
-use crate::domain::{
-    clock::Clock,
-    image::{Digest, Platform, Repository},
+pub use self::{
+    answer::{Answer, Known, MAX_TAG_LOSS, Refusal, Reply, Wish},
+    dates::{Dates, Sighting},
+    listing::{Listing, Loss, TagList},
+    question::{About, LoginRef, Question},
 };
+use self::{
+    entry::{Entry, jittered},
+    schedule::Schedule,
+};
+use super::backoff;
+use crate::domain::{clock::Clock, image::Repository};
 
 /// Called with the result of every scan: `success` or the reason of the refusal.
 pub type Counted = Arc<dyn Fn(&'static str) + Send + Sync>;
 
-/// A question to a registry.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Question {
-    /// The repository.
-    pub repository: Repository,
-    /// Whether plain HTTP was allowed.
-    pub insecure: bool,
-    /// As whom; nobody in particular if absent. Who may not read a repository learns nothing from who may.
-    pub login: Option<LoginRef>,
-    /// What is asked of it.
-    pub about: About,
-}
-
-/// A credential, by where it belongs.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LoginRef {
-    /// Namespace of its project.
-    pub namespace: String,
-    /// Name of its project.
-    pub project: String,
-    /// Its name.
-    pub credential: String,
-}
-
-/// What is asked of a repository.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum About {
-    /// All its tags.
-    Tags,
-    /// What a tag points to, checked to have the platform.
-    Tag(String, Option<Platform>),
-}
-
-/// What a registry answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The tags of the repository.
-    Tags(Arc<[String]>),
-    /// The digest that the tag points to.
-    Digest(Digest),
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// One `CamelCase` word: `TagNotFound`, `RegistryUnreachable`, …
-    pub reason: &'static str,
-    /// What, where and what to do next.
-    pub message: String,
-    /// Whether trying again soon may help.
-    pub transient: bool,
-    /// How long the registry asked to be left alone.
-    pub retry_after: Option<Duration>,
-}
-
-/// What is known about a question.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Known {
-    /// The last good answer.
-    pub answer: Option<Answer>,
-    /// When it was first given.
-    pub since: Option<Timestamp>,
-    /// Why the last try failed, if it did.
-    pub refusal: Option<Refusal>,
+/// A question as it is put, with what its answer may lean on.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The question.
+    pub question: Arc<Question>,
+    /// What the registry called the listing that is known.
+    pub validator: Option<String>,
+    /// What is known of dates.
+    pub dates: Arc<Dates>,
+    /// The tags whose dates are wanted.
+    pub dated: Arc<[String]>,
 }
 
 /// Whoever can ask a registry. A trait, so that tests can answer in its place.
 pub trait Asker: Send + Sync + 'static {
     /// Asks once.
-    fn ask(&self, question: Question) -> BoxFuture<'static, Result<Answer, Refusal>>;
-}
+    fn ask(&self, asked: Asked) -> BoxFuture<'static, Result<Reply, Refusal>>;
 
-struct Entry {
-    known: Known,
-    failures: u32,
-    /// The shortest interval that a subscriber wants; `None` asks until there is an answer, then no more.
-    interval: Option<Duration>,
-    due: Option<tokio::time::Instant>,
-    asking: bool,
-    subscribers: BTreeMap<Subscriber, Option<Duration>>,
+    /// When the registry of this repository may be asked, if not now.
+    fn ready_at(&self, _repository: &Repository) -> Option<Instant> {
+        None
+    }
 }
 
 /// Namespace and name of a stage, or of a project behind [`PROJECT`].
@@ -112,10 +70,11 @@ pub type Subscriber = (String, String);
 /// Marks the name of a project. No stage has a slash in its name.
 pub const PROJECT: &str = "project/";
 
-#[derive(Default)]
 struct Inner {
-    entries: HashMap<Question, Entry>,
-    questions: HashMap<Subscriber, BTreeSet<Question>>,
+    entries: HashMap<Arc<Question>, Entry>,
+    wishes: HashMap<Subscriber, BTreeMap<Question, Wish>>,
+    repositories: HashMap<Repository, BTreeSet<Arc<Question>>>,
+    schedule: Schedule,
 }
 
 /// The questions, their answers, and who wants to know.
@@ -128,45 +87,46 @@ pub struct ImageBook {
 /// How long a question that was answered "no such thing" rests before it is asked again.
 const NOT_FOUND_REST: Duration = Duration::from_secs(10);
 
+/// A repository is not asked again earlier than this because of hints.
+const HINT_REST: Duration = Duration::from_secs(2);
+
+/// How soon the next dates are looked up while some are not known.
+const DATES_REST: Duration = Duration::from_secs(10);
+
 impl ImageBook {
     /// An empty book. `trigger` is called with every subscriber whose answer changed.
     pub fn new(trigger: impl Fn(&Subscriber) + Send + Sync + 'static) -> Self {
-        Self { inner: Mutex::default(), changed: Notify::new(), trigger: Box::new(trigger) }
+        let inner = Inner {
+            entries: HashMap::new(),
+            wishes: HashMap::new(),
+            repositories: HashMap::new(),
+            schedule: Schedule::new(1),
+        };
+        Self { inner: Mutex::new(inner), changed: Notify::new(), trigger: Box::new(trigger) }
     }
 
-    /// Replaces what `subscriber` wants to know; each question with the interval at which to ask again, if at all.
-    pub fn subscribe(&self, subscriber: &Subscriber, wanted: &BTreeMap<Question, Option<Duration>>) {
+    /// Replaces what `subscriber` wants to know, and how.
+    pub fn subscribe(&self, subscriber: &Subscriber, wanted: &BTreeMap<Question, Wish>) {
         let mut inner = self.lock();
-        let before = inner.questions.get(subscriber).cloned().unwrap_or_default();
-        let mut changed = false;
-        for question in before.iter().filter(|question| !wanted.contains_key(question)) {
+        // Most passes want what the one before wanted.
+        if inner.wishes.get(subscriber).map_or(wanted.is_empty(), |before| before == wanted) {
+            return;
+        }
+        let before = inner.wishes.remove(subscriber).unwrap_or_default();
+        for question in before.keys().filter(|question| !wanted.contains_key(question)) {
             inner.forget(question, subscriber);
         }
-        for (question, interval) in wanted {
-            let entry = inner.entries.entry(question.clone()).or_insert_with(|| Entry {
-                known: Known::default(),
-                failures: 0,
-                interval: None,
-                due: Some(tokio::time::Instant::now()),
-                asking: false,
-                subscribers: BTreeMap::new(),
-            });
-            if entry.subscribers.get(subscriber) != Some(interval) {
-                entry.subscribers.insert(subscriber.clone(), *interval);
-                entry.interval = entry.subscribers.values().flatten().min().copied();
-                entry.hurry();
-                changed = true;
+        let now = Instant::now();
+        for (question, wish) in wanted {
+            if before.get(question) != Some(wish) {
+                inner.want(question, subscriber, wish, now);
             }
         }
-        if wanted.is_empty() {
-            inner.questions.remove(subscriber);
-        } else {
-            inner.questions.insert(subscriber.clone(), wanted.keys().cloned().collect());
+        if !wanted.is_empty() {
+            inner.wishes.insert(subscriber.clone(), wanted.clone());
         }
         drop(inner);
-        if changed {
-            self.changed.notify_one();
-        }
+        self.changed.notify_one();
     }
 
     /// What is known about `question`.
@@ -174,14 +134,50 @@ impl ImageBook {
         self.lock().entries.get(question).map(|entry| entry.known.clone()).unwrap_or_default()
     }
 
+    /// Somebody says that there is news in a repository: what is asked of it is due now, and how many questions that is.
+    /// What is being asked is asked once more after that; and a repository is asked every two seconds at most, however
+    /// many hints there are.
+    pub fn hint(&self, repository: &Repository) -> usize {
+        let mut inner = self.lock();
+        let now = Instant::now();
+        let questions = inner.repositories.get(repository).cloned().unwrap_or_default();
+        let mut hinted = 0;
+        for question in &questions {
+            let Some(entry) = inner.entries.get_mut(question).filter(|entry| entry.is_watched()) else {
+                continue;
+            };
+            hinted += 1;
+            if entry.asking.is_some() {
+                entry.again = true;
+                continue;
+            }
+            let at = entry.soonest(now);
+            let at = entry.due.map_or(at, |due| due.min(at));
+            inner.moves(question, Some(at));
+        }
+        drop(inner);
+        if hinted > 0 {
+            self.changed.notify_one();
+        }
+        hinted
+    }
+
     /// A project's credentials have changed: what was refused to whoever asked with them is asked again at once.
     pub fn ask_again(&self, namespace: &str, project: &str) {
         let mut inner = self.lock();
-        for (question, entry) in &mut inner.entries {
-            let theirs = question.login.as_ref().is_some_and(|of| of.namespace == namespace && of.project == project);
-            if theirs && entry.known.refusal.is_some() && !entry.asking {
-                entry.due = Some(tokio::time::Instant::now());
-            }
+        let refused: Vec<Arc<Question>> = inner
+            .entries
+            .iter()
+            .filter(|(question, entry)| {
+                let login = question.login.as_ref();
+                let theirs = login.is_some_and(|of| of.namespace == namespace && of.project == project);
+                theirs && entry.known.refusal.is_some() && entry.asking.is_none()
+            })
+            .map(|(question, _)| question.clone())
+            .collect();
+        let now = Instant::now();
+        for question in &refused {
+            inner.moves(question, Some(now));
         }
         drop(inner);
         self.changed.notify_one();
@@ -196,13 +192,14 @@ impl ImageBook {
         concurrency: usize,
         stop: CancellationToken,
     ) {
+        self.lock().schedule.resize(concurrency);
         let mut running = FuturesUnordered::new();
         loop {
-            for question in self.take_due(concurrency.saturating_sub(running.len())) {
-                let asked = asker.ask(question.clone());
-                running.push(asked.map(|result| (question, result)));
+            while let Some(asked) = self.take_due(&*asker) {
+                let question = asked.question.clone();
+                running.push(asker.ask(asked).map(|result| (question, result)));
             }
-            let next = if running.len() < concurrency { self.next_due() } else { None };
+            let next = self.lock().schedule.next(Instant::now());
             let timer = async {
                 match next {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -224,59 +221,54 @@ impl ImageBook {
         }
     }
 
-    fn take_due(&self, limit: usize) -> Vec<Question> {
-        let now = tokio::time::Instant::now();
+    fn take_due(&self, asker: &dyn Asker) -> Option<Asked> {
+        let now = Instant::now();
         let mut inner = self.lock();
-        let mut due: Vec<_> = inner
-            .entries
-            .iter()
-            .filter_map(|(question, entry)| entry.due.filter(|at| *at <= now && !entry.asking).map(|at| (at, question)))
-            .collect();
-        // The longest overdue first, so that one busy repository does not starve the others.
-        due.sort();
-        let due: Vec<Question> = due.into_iter().take(limit).map(|(_, question)| question.clone()).collect();
-        for question in &due {
-            if let Some(entry) = inner.entries.get_mut(question) {
-                entry.asking = true;
-                entry.due = None;
-            }
-        }
-        due
+        let (_, question) = inner.schedule.take(now, &|repository| asker.ready_at(repository))?;
+        let entry = inner.entries.get_mut(&question)?;
+        entry.asking = Some(now);
+        entry.asked = Some(now);
+        entry.due = None;
+        let dates = match &entry.known.answer {
+            Some(Answer::Dates(dates)) => dates.clone(),
+            _ => Arc::default(),
+        };
+        let validator = entry.known.answer.as_ref().and(entry.validator.clone());
+        let dated = entry.dated();
+        Some(Asked { question, validator, dates, dated })
     }
 
-    fn next_due(&self) -> Option<tokio::time::Instant> {
-        self.lock().entries.values().filter(|entry| !entry.asking).filter_map(|entry| entry.due).min()
-    }
-
-    fn answered(&self, question: &Question, result: Result<Answer, Refusal>, now: Timestamp) {
+    fn answered(&self, question: &Arc<Question>, result: Result<Reply, Refusal>, now: Timestamp) {
         let mut inner = self.lock();
+        inner.schedule.ended(question);
         let Some(entry) = inner.entries.get_mut(question) else {
             return;
         };
-        entry.asking = false;
+        entry.asking = None;
         let before = entry.known.clone();
         let rest = match result {
-            Ok(answer) => {
-                entry.failures = 0;
-                entry.known.refusal = None;
-                if entry.known.answer.as_ref() != Some(&answer) {
-                    entry.known.answer = Some(answer);
-                    entry.known.since = Some(now);
-                }
-                entry.interval.map(|interval| jittered(interval, question))
+            Ok(reply) => {
+                entry.learn(reply, now);
+                let soon = if entry.lacks_dates() { DATES_REST } else { Duration::MAX };
+                entry.interval.map(|interval| jittered(interval, question).min(soon))
             }
             Err(refusal) => {
                 entry.failures = entry.failures.saturating_add(1);
                 let rest = backoff::delay(question.repository.path(), entry.failures);
                 let rest = if refusal.transient { rest } else { rest.max(NOT_FOUND_REST) };
-                let rest = rest.max(refusal.retry_after.unwrap_or_default());
+                let asked_for = refusal.retry_after.unwrap_or_default();
+                entry.not_before = (!asked_for.is_zero()).then(|| Instant::now() + asked_for);
                 entry.known.refusal = Some(refusal);
-                Some(rest)
+                Some(rest.max(asked_for))
             }
         };
-        entry.due = rest.map(|rest| tokio::time::Instant::now() + rest);
+        entry.scanned_at = Some(now);
+        let time = Instant::now();
+        let due =
+            if std::mem::take(&mut entry.again) { Some(entry.soonest(time)) } else { rest.map(|rest| time + rest) };
         let told: Vec<Subscriber> =
             if entry.known == before { Vec::new() } else { entry.subscribers.keys().cloned().collect() };
+        inner.moves(question, due);
         drop(inner);
         for subscriber in &told {
             (self.trigger)(subscriber);
@@ -289,33 +281,47 @@ impl ImageBook {
 }
 
 impl Inner {
+    fn want(&mut self, question: &Question, subscriber: &Subscriber, wish: &Wish, now: Instant) {
+        let known = self.entries.get_key_value(question).map(|(question, _)| question.clone());
+        let is_new = known.is_none();
+        let question = known.unwrap_or_else(|| Arc::new(question.clone()));
+        let entry = self.entries.entry(question.clone()).or_insert_with(Entry::new);
+        entry.subscribers.insert(subscriber.clone(), wish.clone());
+        entry.agree();
+        let due = if is_new { Some(now) } else { entry.hurried(now) };
+        if is_new {
+            self.repositories.entry(question.repository.clone()).or_default().insert(question.clone());
+        }
+        self.moves(&question, due);
+    }
+
     fn forget(&mut self, question: &Question, subscriber: &Subscriber) {
         let Some(entry) = self.entries.get_mut(question) else {
             return;
         };
         entry.subscribers.remove(subscriber);
-        entry.interval = entry.subscribers.values().flatten().min().copied();
-        if entry.subscribers.is_empty() {
-            self.entries.remove(question);
+        entry.agree();
+        if !entry.subscribers.is_empty() {
+            return;
+        }
+        if let Some((question, entry)) = self.entries.remove_entry(question) {
+            self.schedule.moves(&question, entry.due, None);
+            if let Some(all) = self.repositories.get_mut(&question.repository) {
+                all.remove(&question);
+                if all.is_empty() {
+                    self.repositories.remove(&question.repository);
+                }
+            }
         }
     }
-}
 
-impl Entry {
-    /// A new subscriber with a shorter interval does not wait out the longer one.
-    fn hurry(&mut self) {
-        if let (Some(due), Some(interval)) = (self.due, self.interval) {
-            self.due = Some(due.min(tokio::time::Instant::now() + interval));
-        } else if !self.asking && self.due.is_none() && self.interval.is_some() {
-            self.due = Some(tokio::time::Instant::now());
+    /// Sets when a question is due.
+    fn moves(&mut self, question: &Arc<Question>, to: Option<Instant>) {
+        if let Some(entry) = self.entries.get_mut(question) {
+            self.schedule.moves(question, entry.due, to);
+            entry.due = to;
         }
     }
-}
-
-/// The interval, up to a tenth longer by repository, so that equal intervals do not fall together.
-fn jittered(interval: Duration, question: &Question) -> Duration {
-    let spread: u32 = question.repository.path().bytes().map(u32::from).sum::<u32>() % 11;
-    interval + interval * spread / 100
 }
 
 #[cfg(test)]

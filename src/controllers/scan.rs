@@ -9,7 +9,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 
 pub use self::echo::masked;
 use self::logins::Logins;
-use super::images::{About, Answer, Asker, LoginRef, Question, Refusal};
+use super::images::{About, Asked, Asker, LoginRef, Refusal, Reply, TagList};
 use crate::{
     domain::{actor::Actor, clock::Clock, image::Repository},
     registry::{Access, Credential, HostSettings, Registry, RegistryError, RegistryOptions, Selector},
@@ -46,7 +46,8 @@ impl Registries {
         self.registry.configure(settings)
     }
 
-    async fn answer(&self, question: &Question) -> Result<Answer, Refusal> {
+    async fn answer(&self, asked: &Asked) -> Result<Reply, Refusal> {
+        let question = &*asked.question;
         let repository = &question.repository;
         let credential = match &question.login {
             None => Credential::Anonymous,
@@ -59,12 +60,13 @@ impl Registries {
         let answer = match &question.about {
             About::Tags => {
                 let tags = self.registry.list_tags(repository, &access).await;
-                tags.map(|tags| Answer::Tags(tags.names.into()))
+                tags.map(|tags| Reply::Tags(tags.names.into_iter().collect::<TagList>(), None))
             }
             About::Tag(tag, platform) => {
                 let found = self.registry.resolve(repository, Selector::Tag(tag), platform.as_ref(), &access).await;
-                found.map(|resolved| Answer::Digest(resolved.digest))
+                found.map(|resolved| Reply::Digest(resolved.digest))
             }
+            About::Dates(_) => Ok(Reply::Unchanged),
         };
         answer.map_err(|error| {
             if let (Some(login), RegistryError::Denied { .. }) = (&question.login, &error) {
@@ -156,8 +158,8 @@ fn unopened(error: SafeError) -> Refusal {
 }
 
 impl Asker for Registries {
-    fn ask(&self, question: Question) -> BoxFuture<'static, Result<Answer, Refusal>> {
+    fn ask(&self, asked: Asked) -> BoxFuture<'static, Result<Reply, Refusal>> {
         let registries = self.clone();
-        async move { registries.answer(&question).await }.boxed()
+        async move { registries.answer(&asked).await }.boxed()
     }
 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use stagekeeper::{
     controllers::{
-        images::{About, Answer, Asker as _, LoginRef, Question, Refusal},
+        images::{About, Asked, Asker as _, LoginRef, Question, Refusal, Reply},
         scan::Registries,
     },
     crypto::Keyring,
@@ -27,6 +27,10 @@ use crate::fixture::{Shop, at};
 /// What error codes of registries may look like, so that a registry can have it repeated.
 const PASSWORD: &str = "HUNTER2_CANARY";
 const LIST: &str = "/v2/acme/shop/tags/list";
+
+fn asked(question: Question) -> Asked {
+    Asked { question: Arc::new(question), validator: None, dates: Arc::default(), dated: [].into() }
+}
 
 struct Hand(Mutex<Timestamp>);
 
@@ -72,14 +76,14 @@ impl Bench {
         self.safe.put(&owner, &deposit).await.unwrap();
     }
 
-    async fn ask(&self) -> Result<Answer, Refusal> {
+    async fn ask(&self) -> Result<Reply, Refusal> {
         let question = Question {
             repository: format!("{}/acme/shop", self.server.address()).parse().unwrap(),
             insecure: true,
             login: Some(LoginRef { namespace: "acme".into(), project: "shop".into(), credential: "ghcr".into() }),
             about: About::Tags,
         };
-        self.registries.ask(question).await
+        self.registries.ask(asked(question)).await
     }
 
     async fn opened(&self) -> i64 {

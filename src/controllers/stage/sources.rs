@@ -1,13 +1,13 @@
 //! Where each service's image comes from on this stage: pin over override over project.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     api::{ImageSource, Policy, ProjectSpec, StageSpec, TagOrder},
-    controllers::images::LoginRef,
+    controllers::images::{About, LoginRef, Question},
     domain::{
         image::{Digest, Platform, Repository},
-        policy::{Order, PolicySpec, TagPolicy},
+        policy::{Order, PolicyError, PolicySpec, TagPolicy},
     },
     render::Identity,
 };
@@ -25,6 +25,8 @@ pub struct Source {
     pub login: Option<LoginRef>,
     /// The platform that it must have.
     pub platform: Option<Platform>,
+    /// How much of its tags may be gone at once, in percent.
+    pub max_tag_loss: u8,
     /// Which of the repository's images.
     pub which: Which,
     /// Whether a person fixed it on this stage: explicit, and so stronger than a veto.
@@ -35,13 +37,32 @@ pub struct Source {
 #[derive(Debug, Clone)]
 pub enum Which {
     /// The newest by policy.
-    Policy(Box<TagPolicy>, Duration),
+    Policy(Box<NamedPolicy>, Duration),
     /// Whatever this tag points to, looked at again and again.
     Follow(String, Duration),
     /// What this tag points to, looked up once.
     Tag(String),
     /// Exactly this.
     Digest(Digest),
+}
+
+/// A policy, and what tells it from others: how it was written.
+#[derive(Debug, Clone)]
+pub struct NamedPolicy {
+    /// How it was written, whole.
+    pub name: Arc<str>,
+    /// What it says.
+    pub policy: TagPolicy,
+}
+
+impl NamedPolicy {
+    /// Checks a policy as somebody wrote it.
+    ///
+    /// # Errors
+    /// Those of [`TagPolicy::parse`].
+    pub fn parse(spec: &PolicySpec) -> Result<Self, PolicyError> {
+        Ok(Self { name: format!("{spec:?}").into(), policy: TagPolicy::parse(spec)? })
+    }
 }
 
 /// A field that cannot be used.
@@ -110,7 +131,16 @@ fn source(identity: &Identity, service: &crate::api::Service, stage: &StageSpec)
         project: identity.project.clone(),
         credential: credential.clone(),
     });
-    Ok(Source { service: service.name.clone(), repository, insecure: image.insecure, login, platform, which, pinned })
+    Ok(Source {
+        service: service.name.clone(),
+        repository,
+        insecure: image.insecure,
+        login,
+        platform,
+        max_tag_loss: image.max_tag_loss,
+        which,
+        pinned,
+    })
 }
 
 /// A tag or a digest, told apart by the digest's prefix: a tag holds no colon.
@@ -138,14 +168,19 @@ fn followed(policy: &Policy, ignore: &[String], interval: Duration) -> Result<Wh
         digest: policy.digest.clone(),
         ignore_tags: ignore.to_vec(),
     };
-    let parsed = TagPolicy::parse(&spec).map_err(|error| error.to_string())?;
-    Ok(match parsed.followed_tag() {
+    let parsed = NamedPolicy::parse(&spec).map_err(|error| error.to_string())?;
+    Ok(match parsed.policy.followed_tag() {
         Some(tag) => Which::Follow(tag.to_owned(), interval),
         None => Which::Policy(Box::new(parsed), interval),
     })
 }
 
 impl Source {
+    /// A question to its registry.
+    pub fn question(&self, about: About) -> Question {
+        Question { repository: self.repository.clone(), insecure: self.insecure, login: self.login.clone(), about }
+    }
+
     /// Whether new images come by themselves.
     pub fn is_followed(&self) -> bool {
         matches!(self.which, Which::Policy(..) | Which::Follow(..))

@@ -2,14 +2,23 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::sources::{Source, Which};
+use super::sources::{NamedPolicy, Source, Which};
 use crate::{
-    controllers::images::{About, Answer, Known, Question, Refusal},
+    controllers::images::{About, Answer, Known, Loss, Question, Refusal, Wish},
     domain::release::{Release, ReleaseImage},
 };
 
 /// Reason of what has not been answered yet, since this process began to ask.
 const ASKING: &str = "AskingRegistry";
+
+/// Reason of what is not chosen because a repository lost more of its tags than may be gone.
+pub const SHRANK: &str = "TagListShrank";
+
+/// Reason of a tag whose image cannot run.
+pub const UNSUPPORTED: &str = "ImageUnsupported";
+
+/// How many tags whose images cannot run are passed over for one service.
+const PASSED_OVER: usize = 10;
 
 /// Why, where no image differs.
 pub const CONFIGURATION: &str = "configuration changed";
@@ -19,14 +28,26 @@ pub const CONFIGURATION: &str = "configuration changed";
 pub struct Resolution {
     /// Images of the services that are known; complete unless something is `missing`.
     pub release: Release,
-    /// What the registries are asked, and how often.
-    pub questions: BTreeMap<Question, Option<Duration>>,
+    /// What the registries are asked, and how.
+    pub questions: BTreeMap<Question, Wish>,
     /// Services without an image, and why.
     pub missing: Vec<Missing>,
     /// Services that keep their image because a registry does not answer.
     pub stale: Vec<Missing>,
+    /// Tags that would have been chosen and whose images cannot run.
+    pub passed_over: Vec<Missing>,
     /// Something was asked for the first time and is not answered yet: a decision would be premature.
     pub asking: bool,
+}
+
+impl Resolution {
+    fn ask(&mut self, question: Question, wish: Wish) {
+        let wish = match self.questions.remove(&question) {
+            Some(other) => other.and(&wish),
+            None => wish,
+        };
+        self.questions.insert(question, wish);
+    }
 }
 
 /// Why a service has no image, or no newer one.
@@ -82,45 +103,79 @@ fn one(
     known: &impl Fn(&Question) -> Known,
     out: &mut Resolution,
 ) -> Result<ReleaseImage, Missing> {
-    let image = |tag: Option<&str>, digest: String| ReleaseImage {
-        repository: source.repository.to_string(),
-        tag: tag.map(Into::into),
-        digest,
-    };
     match &source.which {
-        Which::Digest(digest) => Ok(image(None, digest.to_string())),
+        Which::Digest(digest) => Ok(image(source, None, digest.to_string())),
         Which::Tag(tag) => match held.filter(|held| held.tag.as_deref() == Some(tag)) {
             Some(held) => Ok(held.clone()),
-            None => lookup(source, tag, None, known, out).map(|digest| image(Some(tag), digest)),
+            None => lookup(source, tag, None, known, out).map(|digest| image(source, Some(tag), digest)),
         },
         Which::Follow(tag, interval) => {
-            lookup(source, tag, Some(*interval), known, out).map(|digest| image(Some(tag), digest))
+            lookup(source, tag, Some(*interval), known, out).map(|digest| image(source, Some(tag), digest))
         }
-        Which::Policy(policy, interval) => {
-            let question = ask(source, About::Tags);
-            let answer = known(&question);
-            out.questions.insert(question, Some(*interval));
-            let Some(Answer::Tags(tags)) = &answer.answer else {
-                return Err(unanswered(source, "its tags", answer.refusal.as_ref()));
-            };
-            if let Some(refusal) = &answer.refusal {
-                out.stale.push(refused(source, refusal));
+        Which::Policy(policy, interval) => newest(source, policy, *interval, held, known, out),
+    }
+}
+
+/// What a policy chooses; `held` where that is nothing newer.
+fn newest(
+    source: &Source,
+    policy: &NamedPolicy,
+    interval: Duration,
+    held: Option<&ReleaseImage>,
+    known: &impl Fn(&Question) -> Known,
+    out: &mut Resolution,
+) -> Result<ReleaseImage, Missing> {
+    let question = source.question(About::Tags);
+    let answer = known(&question);
+    out.ask(question, Wish { max_loss: source.max_tag_loss, ..Wish::every(Some(interval)) });
+    let Some(Answer::Tags(listing)) = &answer.answer else {
+        return Err(unanswered(source, "its tags", answer.refusal.as_ref()));
+    };
+    if let Some(refusal) = &answer.refusal {
+        out.stale.push(refused(source, refusal));
+    }
+    if listing.loss().exceeds(source.max_tag_loss) {
+        return Err(shrank(source, listing.loss()));
+    }
+    let mut without = Vec::new();
+    loop {
+        let current = held.and_then(|held| held.tag.as_deref());
+        let verdict = listing.choose(&policy.name, &policy.policy, current, &without);
+        let Some(tag) = verdict.newer() else {
+            return held.cloned().ok_or_else(|| Missing {
+                service: source.service.clone(),
+                reason: "NoMatchingTag",
+                message: format!("service {}: {}", source.service, verdict.reason()),
+                transient: true,
+            });
+        };
+        // Looked up again and again until it serves: the tag of an image that failed may get a mended one.
+        match lookup(source, tag, Some(interval), known, out) {
+            Err(missing) if missing.reason == UNSUPPORTED && without.len() < PASSED_OVER => {
+                without.push(tag.to_owned());
+                out.passed_over.push(missing);
             }
-            let verdict = policy.choose(tags, held.and_then(|held| held.tag.as_deref()));
-            match (verdict.newer(), held) {
-                // Looked up again and again until it serves: the tag of an image that failed may get a mended one.
-                (Some(tag), _) => {
-                    lookup(source, tag, Some(*interval), known, out).map(|digest| image(Some(tag), digest))
-                }
-                (None, Some(held)) => Ok(held.clone()),
-                (None, None) => Err(Missing {
-                    service: source.service.clone(),
-                    reason: "NoMatchingTag",
-                    message: format!("service {}: {}", source.service, verdict.reason()),
-                    transient: true,
-                }),
-            }
+            found => return found.map(|digest| image(source, Some(tag), digest)),
         }
+    }
+}
+
+fn image(source: &Source, tag: Option<&str>, digest: String) -> ReleaseImage {
+    ReleaseImage { repository: source.repository.to_string(), tag: tag.map(Into::into), digest }
+}
+
+fn shrank(source: &Source, loss: Loss) -> Missing {
+    let Source { service, repository, max_tag_loss, .. } = source;
+    Missing {
+        service: service.clone(),
+        reason: SHRANK,
+        message: format!(
+            "service {service}: {repository} lists {} of its {} tags no more, which is more than the {max_tag_loss} % of \
+             maxTagLoss: nothing is chosen until they are back, or until somebody accepts it with `stagekeeper images \
+             accept PROJECT/STAGE {service}`",
+            loss.gone, loss.of
+        ),
+        transient: true,
     }
 }
 
@@ -131,17 +186,13 @@ fn lookup(
     known: &impl Fn(&Question) -> Known,
     out: &mut Resolution,
 ) -> Result<String, Missing> {
-    let question = ask(source, About::Tag(tag.to_owned(), source.platform.clone()));
+    let question = source.question(About::Tag(tag.to_owned(), source.platform.clone()));
     let answer = known(&question);
-    out.questions.insert(question, interval);
+    out.ask(question, Wish::every(interval));
     match &answer.answer {
         Some(Answer::Digest(digest)) => Ok(digest.to_string()),
         _ => Err(unanswered(source, tag, answer.refusal.as_ref())),
     }
-}
-
-fn ask(source: &Source, about: About) -> Question {
-    Question { repository: source.repository.clone(), insecure: source.insecure, login: source.login.clone(), about }
 }
 
 fn unanswered(source: &Source, what: &str, refusal: Option<&Refusal>) -> Missing {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::domain::{
-    image::Digest,
-    policy::{PolicySpec, TagPolicy},
+use crate::{
+    controllers::images::Listing,
+    domain::{image::Digest, policy::PolicySpec},
 };
 
 fn digest(of: &str) -> Digest {
@@ -19,6 +19,7 @@ fn source(which: Which, pinned: bool) -> Source {
         insecure: false,
         login: None,
         platform: None,
+        max_tag_loss: 50,
         which,
         pinned,
     }
@@ -26,7 +27,7 @@ fn source(which: Which, pinned: bool) -> Source {
 
 fn semver(range: &str) -> Which {
     let spec = PolicySpec { semver: Some(range.into()), ..PolicySpec::default() };
-    Which::Policy(Box::new(TagPolicy::parse(&spec).unwrap()), Duration::from_mins(5))
+    Which::Policy(Box::new(NamedPolicy::parse(&spec).unwrap()), Duration::from_mins(5))
 }
 
 fn serving(tag: &str) -> Release {
@@ -36,8 +37,11 @@ fn serving(tag: &str) -> Release {
 }
 
 fn tags(list: &[&str]) -> Known {
-    let tags = list.iter().map(|tag| (*tag).to_owned()).collect();
-    Known { answer: Some(Answer::Tags(tags)), ..Known::default() }
+    shrunk(Listing::new(list.iter().collect()))
+}
+
+fn shrunk(listing: Listing) -> Known {
+    Known { answer: Some(Answer::Tags(listing.into())), ..Known::default() }
 }
 
 fn away() -> Refusal {
@@ -53,6 +57,7 @@ fn away() -> Refusal {
 fn registry(listing: Known, unknown: &'static [&'static str]) -> impl Fn(&Question) -> Known {
     move |question| match &question.about {
         About::Tags => listing.clone(),
+        About::Dates(_) => Known::default(),
         About::Tag(tag, _) if unknown.contains(&tag.as_str()) => Known { refusal: Some(away()), ..Known::default() },
         About::Tag(tag, _) => Known { answer: Some(Answer::Digest(digest(tag))), ..Known::default() },
     }
@@ -164,13 +169,13 @@ fn a_followed_tag_is_looked_at_again_and_a_fixed_one_is_not() {
         About::Tag(tag, _) => {
             Known { answer: known.get(tag.as_str()).copied().map(Answer::Digest), ..Known::default() }
         }
-        About::Tags => Known::default(),
+        About::Tags | About::Dates(_) => Known::default(),
     };
     let current = serving("latest");
     let followed =
         resolve(&[source(Which::Follow("latest".into(), Duration::from_secs(5)), false)], Some(&current), answers);
     assert_eq!(followed.release.0["web"].digest, digest("new").to_string());
-    assert_eq!(followed.questions.values().collect::<Vec<_>>(), [&Some(Duration::from_secs(5))]);
+    assert_eq!(followed.questions.values().collect::<Vec<_>>(), [&Wish::every(Some(Duration::from_secs(5)))]);
     let fixed = resolve(&[source(Which::Tag("latest".into()), false)], Some(&current), answers);
     assert_eq!(fixed.release, current, "a moved tag does not move a fixed image");
     assert!(fixed.questions.is_empty());
@@ -179,9 +184,9 @@ fn a_followed_tag_is_looked_at_again_and_a_fixed_one_is_not() {
 #[test]
 fn a_newer_tag_is_looked_at_again_until_it_serves() {
     let about = |found: &Resolution| {
-        let tag = |(question, interval): (&Question, &Option<Duration>)| match &question.about {
-            About::Tag(tag, _) => Some((tag.clone(), *interval)),
-            About::Tags => None,
+        let tag = |(question, wish): (&Question, &Wish)| match &question.about {
+            About::Tag(tag, _) => Some((tag.clone(), wish.interval)),
+            About::Tags | About::Dates(_) => None,
         };
         found.questions.iter().find_map(tag)
     };
