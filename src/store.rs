@@ -26,6 +26,7 @@ mod secrets;
 mod settings;
 mod stages;
 mod text;
+mod updates;
 mod uses;
 mod vault;
 mod vetoes;

@@ -1,0 +1,3 @@
+DROP TABLE tag_assignments;
+DROP TABLE update_tags;
+DROP TABLE image_updates;
