@@ -64,12 +64,12 @@ pub struct Receiver {
 
 pub(super) struct Row {
     pub(super) project_id: Uuid,
-    name: String,
-    source: String,
-    credentials: Vec<String>,
-    registry: Option<String>,
-    token: String,
-    old_token_until: Option<SqlTimestamp>,
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) credentials: Vec<String>,
+    pub(super) registry: Option<String>,
+    pub(super) token: String,
+    pub(super) old_token_until: Option<SqlTimestamp>,
 }
 
 impl From<Row> for VaultReceiver {

@@ -34,8 +34,8 @@ pub async fn keep(ctx: &Context, project: &Project) -> Result<Shown, Error> {
     if !held.receivers.iter().map(|known| &known.declared).eq(&declared) {
         let mut new = Vec::with_capacity(declared.len());
         for declared in declared {
-            let token = safe::token()
-                .map_err(|error| Error::Sealed { reason: "NoRandomBytes", message: error.to_string() })?;
+            let token =
+                safe::token().map_err(|error| Error::Sealed { reason: "NoRandomBytes", message: error.to_string() })?;
             new.push(NewReceiver { id: ctx.ids.next(), token, declared });
         }
         ctx.store.receivers_declare(held.project, &new, &Actor::Controller, ctx.clock.now()).await?;
@@ -135,10 +135,7 @@ mod tests {
         assert_eq!(bare.status[1].old_path_until, None);
         assert_eq!(bare.wake.map(|at| at.to_string()).as_deref(), Some(old));
         let whole = shown(&receivers, Some("https://stagekeeper.example.com/base/"), now);
-        assert_eq!(
-            whole.status[1].url.as_deref(),
-            Some("https://stagekeeper.example.com/base/hooks/token-of-hub")
-        );
+        assert_eq!(whole.status[1].url.as_deref(), Some("https://stagekeeper.example.com/base/hooks/token-of-hub"));
     }
 
     #[test]

@@ -145,7 +145,9 @@ impl Reader {
         self.projects.iter().any(|(projects, _)| {
             projects.state().iter().any(|project| {
                 let services = project.spec.services.iter();
-                services.filter_map(|service| service.image.repository.parse().ok()).any(|of: Repository| of == *repository)
+                services
+                    .filter_map(|service| service.image.repository.parse().ok())
+                    .any(|of: Repository| of == *repository)
             })
         })
     }

@@ -68,7 +68,10 @@ fn what_diun_sees_on_a_host_is_on_the_update_list_whoever_follows_it() {
         let (outcome, asked) = became(&delivery("diun", body), questions, true);
         assert_eq!(asked, ["ghcr.io/acme/shop"]);
         let [seen] = &outcome.seen[..] else { panic!("one update: {outcome:?}") };
-        assert_eq!((seen.host.as_str(), seen.provider.as_str(), seen.platform.as_str()), ("vm-1", "docker", "linux/amd64"));
+        assert_eq!(
+            (seen.host.as_str(), seen.provider.as_str(), seen.platform.as_str()),
+            ("vm-1", "docker", "linux/amd64")
+        );
         assert_eq!(seen.link.as_deref(), Some("https://ghcr.io/acme/shop"));
         assert_eq!(seen.created.map(|at| at.to_string()).as_deref(), Some("2026-02-01T00:00:00Z"));
     }
@@ -89,7 +92,8 @@ fn what_cannot_be_read_fails_and_what_is_about_something_else_is_ignored() {
 
 #[test]
 fn a_result_is_a_short_sentence() {
-    let all: Vec<Repository> = (0..9).map(|number| format!("ghcr.io/acme/s{number}").parse().expect("a name")).collect();
+    let all: Vec<Repository> =
+        (0..9).map(|number| format!("ghcr.io/acme/s{number}").parse().expect("a name")).collect();
     let all: Vec<&Repository> = all.iter().collect();
     assert_eq!(
         sentence(&all, 9, 2),
