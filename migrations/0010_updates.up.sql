@@ -37,7 +37,7 @@ CREATE TRIGGER image_updates_updated_at BEFORE UPDATE ON image_updates FOR EACH 
 -- Words by which people group updates. They belong to a row, whatever digest it has.
 CREATE TABLE update_tags (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name text NOT NULL CHECK (name ~ '^[[:alnum:]]([[:alnum:]_./-]{0,62}[[:alnum:]])?$'),
+    name text NOT NULL CHECK (name ~ '^[A-Za-z0-9]([A-Za-z0-9_./-]{0,62}[A-Za-z0-9])?$'),
     created_by text NOT NULL CHECK (created_by <> ''),
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()

@@ -23,6 +23,7 @@ mod place;
 mod registry;
 mod secret;
 mod spans;
+mod updates;
 mod value;
 mod webhook;
 mod why;
@@ -77,6 +78,8 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Tell what a stage waits for, what failed last, and what would open the way.
     Why(why::WhyArgs),
+    /// List what is newer than what runs, acknowledge it, group it by tags.
+    Updates(updates::UpdatesArgs),
     /// Store, list and delete what Stagekeeper logs in with.
     Credential(credential::CredentialArgs),
     /// Store, list and delete what workloads get without its standing in a Project.
@@ -148,6 +151,7 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Get(arguments) => in_runtime(get::get(&arguments, now, out)),
         Command::Logs(arguments) => in_runtime(logs::print(&arguments, out)),
         Command::Why(arguments) => in_runtime(why::tell(&context, &arguments, now, out)),
+        Command::Updates(arguments) => in_runtime(updates::updates(&arguments, now, out)),
         Command::Credential(arguments) => in_runtime(credential::credential(&context, &arguments, now, out)),
         Command::Secret(arguments) => in_runtime(secret::secret(&context, &arguments, now, out)),
         Command::Webhook(arguments) => in_runtime(webhook::webhook(&context, &arguments, now, out)),

@@ -4,38 +4,51 @@
 //! known to belong to it, and nowhere else (`token`). Whatever a registry sends is bounded and checked: pages, bytes,
 //! time, digests. And a listing is either complete or an error: an outage never looks like a repository without tags.
 //!
-//! When to ask, and how often, is the caller's business: nothing here retries or schedules. A registry with a limit of its
-//! own (`settings`) is asked no faster than that.
+//! When to ask, and how often, is the caller's business: nothing here retries or schedules. What the client keeps to by
+//! itself is the pace of each registry (`pace`): the rate that is set for it, and the rests that its answers ask for. A
+//! request whose turn is not soon ends with [`RegistryError::RateLimited`]; [`Registry::ready_at`] says when to come back.
 
+mod bounded;
+mod built;
 mod challenge;
 mod client;
 mod credential;
+mod door;
 mod endpoint;
 mod error;
 mod exchange;
 mod link;
 mod manifest;
 mod pace;
+mod paging;
+mod peer;
+mod quota;
 mod resolve;
+mod runnable;
 mod settings;
 mod tags;
 mod token;
+mod validator;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
+use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::domain::clock::Clock;
-use crate::domain::image::Repository;
+use crate::domain::image::{Digest, Platform, Repository};
 
 pub use self::credential::{Access, Credential};
-pub use self::error::RegistryError;
+pub use self::error::{RateLimit, RegistryError};
 pub use self::resolve::{Resolved, Selector};
 pub use self::settings::HostSettings;
-pub use self::tags::Tags;
+pub use self::tags::{Listing, Tags};
+pub use self::validator::{NotAValidator, Validator};
 
 use self::endpoint::Endpoint;
+use self::exchange::Call;
+use self::runnable::Seen;
 use self::settings::Hosts;
 use self::token::Authorizations;
 
@@ -91,7 +104,7 @@ impl Default for RegistryOptions {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { manifest_bytes: 4 << 20, listing_bytes: 32 << 20, listing_pages: 1000 }
+        Self { manifest_bytes: 4 << 20, listing_bytes: 16 << 20, listing_pages: 1000 }
     }
 }
 
@@ -101,6 +114,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     options: RegistryOptions,
     authorizations: Authorizations,
+    seen: Seen,
 }
 
 impl Registry {
@@ -110,31 +124,61 @@ impl Registry {
     /// When the certificates cannot be read or TLS cannot be set up.
     pub fn new(options: RegistryOptions, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         let hosts = Hosts::new(client::build(&options, None)?);
-        Ok(Self { hosts, clock, options, authorizations: Authorizations::default() })
+        Ok(Self { hosts, clock, options, authorizations: Authorizations::default(), seen: Seen::default() })
     }
 
-    /// All tags of a repository.
+    /// All tags of a repository. With `known`, from the listing before as the same user, the registry may answer that they
+    /// are still the same.
     ///
     /// # Errors
     /// Whenever the listing is not known to be complete.
-    pub async fn list_tags(&self, repository: &Repository, access: &Access) -> Result<Tags, RegistryError> {
-        let endpoint = Endpoint::new(repository, access, self.hosts.now())?;
-        self.within_deadline(&endpoint, self.all_tags(&endpoint)).await
+    pub async fn list_tags(
+        &self,
+        repository: &Repository,
+        access: &Access,
+        known: Option<&Validator>,
+    ) -> Result<Listing, RegistryError> {
+        let endpoint = Endpoint::new(repository, access, &self.hosts)?;
+        self.within_deadline(&endpoint, self.all_tags(&endpoint, known)).await
     }
 
     /// What a tag or digest stands for, and the manifest in it for a platform when one is asked for.
     ///
     /// # Errors
-    /// When there is no such image, when it lacks the platform, or when the registry cannot be believed.
+    /// When there is no such image, when it cannot run, when it lacks the platform, or when the registry cannot be
+    /// believed.
     pub async fn resolve(
         &self,
         repository: &Repository,
         selector: Selector<'_>,
-        platform: Option<&crate::domain::image::Platform>,
+        platform: Option<&Platform>,
         access: &Access,
     ) -> Result<Resolved, RegistryError> {
-        let endpoint = Endpoint::new(repository, access, self.hosts.now())?;
+        let endpoint = Endpoint::new(repository, access, &self.hosts)?;
         self.within_deadline(&endpoint, self.resolved(&endpoint, selector, platform)).await
+    }
+
+    /// When an image was created, as its configuration says; None when it does not. Of an index, the image for the
+    /// platform, or the first one when none is asked for.
+    ///
+    /// # Errors
+    /// As for [`Registry::resolve`].
+    pub async fn built(
+        &self,
+        repository: &Repository,
+        digest: Digest,
+        platform: Option<&Platform>,
+        access: &Access,
+    ) -> Result<Option<Timestamp>, RegistryError> {
+        let endpoint = Endpoint::new(repository, access, &self.hosts)?;
+        self.within_deadline(&endpoint, self.creation(&endpoint, digest, platform)).await
+    }
+
+    /// When the registry of this repository may be asked; None: now. It was told to rest, or its rate is used up.
+    pub fn ready_at(&self, repository: &Repository) -> Option<Instant> {
+        // A registry whose settings cannot be used says so when it is asked.
+        let host = self.hosts.now().host(repository.registry()).ok()?;
+        self.hosts.peer(repository.registry(), &host).pace.ready_at()
     }
 
     /// Whether the repository's registry answers and lets us in.
@@ -142,9 +186,9 @@ impl Registry {
     /// # Errors
     /// When it does not, with what to do about it.
     pub async fn ping(&self, repository: &Repository, access: &Access) -> Result<(), RegistryError> {
-        let endpoint = Endpoint::new(repository, access, self.hosts.now())?.without_scope();
-        let call = self.request(&endpoint, &Method::GET, endpoint.ping(), None);
-        let response = self.within_deadline(&endpoint, call).await?;
+        let endpoint = Endpoint::new(repository, access, &self.hosts)?.without_scope();
+        let call = Call::get(endpoint.ping());
+        let response = self.within_deadline(&endpoint, self.request(&endpoint, &call)).await?;
         exchange::accepted(&endpoint, response, self.clock.now(), |_| RegistryError::Malformed {
             place: endpoint.place(),
             what: "it has no `/v2/`: this is not a registry".into(),
@@ -161,14 +205,9 @@ impl Registry {
     ) -> Result<T, RegistryError> {
         let limit = self.options.total_timeout;
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            let what = if endpoint.is_queued() {
-                "its turn did not come: more is asked than its `rate` allows, and it was not done"
-            } else {
-                "it was not done"
-            };
             Err(RegistryError::Unreachable {
                 place: endpoint.place(),
-                why: format!("{what} within {} s", limit.as_secs()),
+                why: format!("it was not done within {} s", limit.as_secs()),
             })
         })
     }

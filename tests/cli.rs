@@ -28,5 +28,7 @@ mod registries;
 mod secrets;
 #[path = "cli/shop.rs"]
 mod shop;
+#[path = "cli/updates.rs"]
+mod updates;
 #[path = "cli/why.rs"]
 mod why;

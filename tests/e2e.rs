@@ -35,6 +35,10 @@ mod instances;
 mod lab;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
+#[path = "e2e/moods.rs"]
+mod moods;
+#[path = "e2e/moody_registry.rs"]
+mod moody_registry;
 #[path = "e2e/ownership.rs"]
 mod ownership;
 #[path = "e2e/private.rs"]

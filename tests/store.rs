@@ -40,5 +40,7 @@ mod secrets;
 mod server;
 #[path = "store/targets.rs"]
 mod targets;
+#[path = "store/updates.rs"]
+mod updates;
 #[path = "store/vault.rs"]
 mod vault;

@@ -71,12 +71,12 @@ pub struct Image {
     pub insecure: bool,
 }
 
-/// Which tag of a repository is the wanted one. Exactly one of `semver`, `glob`, `regex`, `numeric` and `digest`.
+/// Which tag of a repository is the wanted one. Exactly one of `semver`, `glob`, `regex`, `numeric`, `newest` and `digest`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.semver), has(self.glob), has(self.regex), has(self.numeric), has(self.digest)].exists_one(given, given)")
-        .message("policy needs exactly one of semver, glob, regex, numeric and digest"),
+    validation = Rule::new("[has(self.semver), has(self.glob), has(self.regex), has(self.numeric), has(self.newest), has(self.digest)].exists_one(given, given)")
+        .message("policy needs exactly one of semver, glob, regex, numeric, newest and digest"),
     validation = Rule::new("!has(self.extract) || has(self.regex)")
         .message("extract takes a part of what regex matched: add regex, or remove extract"),
     validation = Rule::new("!has(self.order) || has(self.regex)")
@@ -108,6 +108,12 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self").message("numeric is true or left out"))]
     pub numeric: Option<bool>,
+    /// The image that was created last, of the tags that match this glob pattern, such as `main-*`; `*` for all tags. The
+    /// date is the one in the image's configuration. Costs a few requests for each new image: where names tell the order,
+    /// use another rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub newest: Option<String>,
     /// Follow one tag, such as `latest`: whenever it points to another digest, that is the newest image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]

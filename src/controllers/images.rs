@@ -27,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     answer::{Answer, Known, MAX_TAG_LOSS, Refusal, Reply, Wish},
     dates::{Dates, Sighting},
+    keep::known as recalled,
     listing::{Listing, Loss, TagList},
     question::{About, LoginRef, Question},
 };
 use self::{
     entry::{Entry, jittered},
+    keep::Recalled,
     schedule::Schedule,
 };
 use super::backoff;
@@ -75,12 +77,16 @@ struct Inner {
     wishes: HashMap<Subscriber, BTreeMap<Question, Wish>>,
     repositories: HashMap<Repository, BTreeSet<Arc<Question>>>,
     schedule: Schedule,
+    /// What is not stored as it is known.
+    dirty: BTreeSet<Arc<Question>>,
+    recalled: Recalled,
 }
 
 /// The questions, their answers, and who wants to know.
 pub struct ImageBook {
     inner: Mutex<Inner>,
     changed: Notify,
+    unstored: Notify,
     trigger: Box<dyn Fn(&Subscriber) + Send + Sync>,
 }
 
@@ -101,8 +107,10 @@ impl ImageBook {
             wishes: HashMap::new(),
             repositories: HashMap::new(),
             schedule: Schedule::new(1),
+            dirty: BTreeSet::new(),
+            recalled: Recalled::default(),
         };
-        Self { inner: Mutex::new(inner), changed: Notify::new(), trigger: Box::new(trigger) }
+        Self { inner: Mutex::new(inner), changed: Notify::new(), unstored: Notify::new(), trigger: Box::new(trigger) }
     }
 
     /// Replaces what `subscriber` wants to know, and how.
@@ -131,7 +139,8 @@ impl ImageBook {
 
     /// What is known about `question`.
     pub fn known(&self, question: &Question) -> Known {
-        self.lock().entries.get(question).map(|entry| entry.known.clone()).unwrap_or_default()
+        let inner = self.lock();
+        inner.entries.get(question).map_or_else(|| inner.recalled.known(question), |entry| entry.known.clone())
     }
 
     /// Somebody says that there is news in a repository: what is asked of it is due now, and how many questions that is.
@@ -245,10 +254,11 @@ impl ImageBook {
             return;
         };
         entry.asking = None;
-        let before = entry.known.clone();
+        let before = entry.known.refusal.take();
+        let mut news = entry.scanned_at.is_none();
         let rest = match result {
             Ok(reply) => {
-                entry.learn(reply, now);
+                news |= entry.learn(reply, now);
                 let soon = if entry.lacks_dates() { DATES_REST } else { Duration::MAX };
                 entry.interval.map(|interval| jittered(interval, question).min(soon))
             }
@@ -263,13 +273,21 @@ impl ImageBook {
             }
         };
         entry.scanned_at = Some(now);
+        let word = |refusal: &Option<Refusal>| refusal.as_ref().map(|refusal| refusal.reason);
+        let unstored = news || word(&before) != word(&entry.known.refusal);
+        news |= before != entry.known.refusal;
         let time = Instant::now();
         let due =
             if std::mem::take(&mut entry.again) { Some(entry.soonest(time)) } else { rest.map(|rest| time + rest) };
-        let told: Vec<Subscriber> =
-            if entry.known == before { Vec::new() } else { entry.subscribers.keys().cloned().collect() };
+        let told: Vec<Subscriber> = if news { entry.subscribers.keys().cloned().collect() } else { Vec::new() };
         inner.moves(question, due);
+        if unstored {
+            inner.store(question);
+        }
         drop(inner);
+        if unstored {
+            self.unstored.notify_one();
+        }
         for subscriber in &told {
             (self.trigger)(subscriber);
         }
@@ -288,7 +306,8 @@ impl Inner {
         let entry = self.entries.entry(question.clone()).or_insert_with(Entry::new);
         entry.subscribers.insert(subscriber.clone(), wish.clone());
         entry.agree();
-        let due = if is_new { Some(now) } else { entry.hurried(now) };
+        let due = if is_new { self.recalled.fill(&question, entry, now) } else { entry.hurried(now) };
+        entry.agree();
         if is_new {
             self.repositories.entry(question.repository.clone()).or_default().insert(question.clone());
         }
@@ -305,6 +324,7 @@ impl Inner {
             return;
         }
         if let Some((question, entry)) = self.entries.remove_entry(question) {
+            self.dirty.remove(&question);
             self.schedule.moves(&question, entry.due, None);
             if let Some(all) = self.repositories.get_mut(&question.repository) {
                 all.remove(&question);

@@ -6,13 +6,14 @@ mod logins;
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
+use tokio::time::Instant;
 
 pub use self::echo::masked;
 use self::logins::Logins;
 use super::images::{About, Asked, Asker, LoginRef, Refusal, Reply, TagList};
 use crate::{
     domain::{actor::Actor, clock::Clock, image::Repository},
-    registry::{Access, Credential, HostSettings, Registry, RegistryError, RegistryOptions, Selector},
+    registry::{Access, Credential, HostSettings, Listing, Registry, RegistryError, RegistryOptions, Selector},
     safe::{Owner, Safe, SafeError, login},
     store::{Store, StoreError, StoredRegistry},
 };
@@ -59,8 +60,15 @@ impl Registries {
         let access = Access { credential, insecure: question.insecure };
         let answer = match &question.about {
             About::Tags => {
-                let tags = self.registry.list_tags(repository, &access).await;
-                tags.map(|tags| Reply::Tags(tags.names.into_iter().collect::<TagList>(), None))
+                let known = asked.validator.as_deref().and_then(|text| text.parse().ok());
+                let listing = self.registry.list_tags(repository, &access, known.as_ref()).await;
+                listing.map(|listing| match listing {
+                    Listing::Unchanged => Reply::Unchanged,
+                    Listing::Tags(tags) => {
+                        let validator = tags.validator.as_ref().map(ToString::to_string);
+                        Reply::Tags(tags.names.into_iter().collect::<TagList>(), validator)
+                    }
+                })
             }
             About::Tag(tag, platform) => {
                 let found = self.registry.resolve(repository, Selector::Tag(tag), platform.as_ref(), &access).await;
@@ -161,5 +169,9 @@ impl Asker for Registries {
     fn ask(&self, asked: Asked) -> BoxFuture<'static, Result<Reply, Refusal>> {
         let registries = self.clone();
         async move { registries.answer(&asked).await }.boxed()
+    }
+
+    fn ready_at(&self, repository: &Repository) -> Option<Instant> {
+        self.registry.ready_at(repository)
     }
 }

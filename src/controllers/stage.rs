@@ -6,6 +6,7 @@ pub mod checked;
 pub mod decide;
 pub mod delete;
 pub mod memory;
+pub mod newer;
 pub mod outcome;
 pub mod policy;
 pub mod recall;
@@ -100,13 +101,14 @@ async fn pass(
     let decided = match project {
         Some(project) => {
             let retry = memory.handled_retry(stage);
-            decide::decide(ctx, stage, project, &target, &mut ledger, retry, &mut memory.checked).await
+            decide::decide(ctx, stage, project, &target, &mut ledger, retry, memory).await
         }
         None => Ok(Decided::without_project(ctx, stage, key)),
     };
     let numbers = |snapshot: &_, manifests: &_| policy::policy(&stage.spec, snapshot, manifests);
     let moved = match decided {
-        Ok(decided) => {
+        Ok(mut decided) => {
+            newer::tell(ctx, &mut memory.told, std::mem::take(&mut decided.newer)).await;
             let driven = deploy::drive(ctx, &target, &mut ledger, &mut memory.prober, &numbers).await;
             match driven {
                 Ok(mut driven) => {

@@ -2,11 +2,13 @@
 //!
 //! A [`TagPolicy`] rejects tags or gives each a rank; the highest rank wins. Three laws hold, whatever the policy:
 //! the order is total, a lower tag never changes the winner, and the choice never moves below what runs, so a listing
-//! that lost tags cannot downgrade anything.
+//! that lost tags cannot downgrade anything. The names of tags decide, but for one rule: with `newest` the dates of the
+//! images do ([`Dated`]).
 
 mod extract;
 mod ignore;
 mod natural;
+mod newest;
 mod range;
 mod spec;
 mod verdict;
@@ -28,6 +30,7 @@ use self::verdict::Tally;
 use self::version::version;
 use super::image::is_tag;
 
+pub use self::newest::Dated;
 pub use self::spec::{Order, PolicyError, PolicySpec};
 pub use self::verdict::{Candidate, Rejection, Verdict};
 
@@ -49,6 +52,8 @@ enum Rule {
     Regex { pattern: Regex, extract: Option<Template>, order: Order },
     /// Tags that are whole numbers.
     Numeric,
+    /// Tags that match a pattern, by the date of creation of their images.
+    Newest { pattern: GlobMatcher },
     /// One tag, followed as it moves from digest to digest.
     Digest { tag: String },
 }
@@ -110,6 +115,10 @@ impl TagPolicy {
         if spec.numeric {
             rules.push(("numeric", Rule::Numeric));
         }
+        if let Some(pattern) = &spec.newest {
+            let pattern = ignore::glob("newest", pattern)?.compile_matcher();
+            rules.push(("newest", Rule::Newest { pattern }));
+        }
         if let Some(tag) = &spec.digest {
             if !is_tag(tag) {
                 return Err(PolicyError::new("digest", "name one tag to follow, for example `latest`"));
@@ -119,7 +128,7 @@ impl TagPolicy {
         let named: Vec<&str> = rules.iter().map(|(name, _)| *name).collect();
         match (rules.pop(), named.as_slice()) {
             (Some((_, rule)), [_]) => Ok(Self { rule, ignore }),
-            (None, _) => Err(PolicyError::new("policy", "name one of semver, glob, regex, numeric and digest")),
+            (None, _) => Err(PolicyError::new("policy", "name one of semver, glob, regex, numeric, newest and digest")),
             (Some(_), many) => {
                 Err(PolicyError::new("policy", format!("{} are given: keep one of them", many.join(" and "))))
             }
@@ -137,7 +146,8 @@ impl TagPolicy {
     /// The tag that should run, given what the registry lists and what runs now.
     ///
     /// `current` is the tag of what runs. It is never left for an older one, listed or not, within the range or not:
-    /// going back is an explicit request, not a policy.
+    /// going back is an explicit request, not a policy. Where dates decide, [`TagPolicy::choose_dated`] does this; here no
+    /// tag counts then.
     pub fn choose<T: AsRef<str>>(&self, tags: &[T], current: Option<&str>) -> Verdict {
         let mut tally = Tally::default();
         let mut newest: Option<(Rank<'_>, &str)> = None;
@@ -185,8 +195,12 @@ impl TagPolicy {
     /// Every tag with the reason it does not count, if there is one: accepted tags first, newest first, then the
     /// rejected in the order of their names.
     pub fn candidates<'a, T: AsRef<str>>(&'a self, tags: &'a [T]) -> Vec<Candidate<'a>> {
+        self.ranked(tags.iter().map(AsRef::as_ref))
+    }
+
+    fn ranked<'a>(&'a self, tags: impl Iterator<Item = &'a str>) -> Vec<Candidate<'a>> {
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
-        for tag in tags.iter().map(AsRef::as_ref) {
+        for tag in tags {
             match self.rank(tag) {
                 Ok(rank) => accepted.push((rank, tag)),
                 Err(rejection) => rejected.push(Candidate { tag, rejection: Some(rejection) }),
@@ -246,6 +260,8 @@ impl TagPolicy {
                 Rank::by(*order, key)
             }
             Rule::Numeric => Rank::by(Order::Numeric, tag.into()),
+            Rule::Newest { pattern } if pattern.is_match(tag) => Err(Rejection::NotDated),
+            Rule::Newest { pattern } => Err(Rejection::NoMatch { pattern: pattern.glob().glob() }),
             Rule::Digest { tag: followed } if tag == followed => Ok(Rank::Followed),
             Rule::Digest { tag: followed } => Err(Rejection::NotFollowed { tag: followed }),
         }
@@ -276,6 +292,7 @@ impl fmt::Display for TagPolicy {
                 write!(f, "regex `{}`, {order} order", pattern.as_str())
             }
             Rule::Numeric => f.write_str("numeric"),
+            Rule::Newest { pattern } => write!(f, "newest of `{}`", pattern.glob().glob()),
             Rule::Digest { tag } => write!(f, "digest of `{tag}`"),
         }
     }

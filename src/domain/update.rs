@@ -1,14 +1,61 @@
 //! A newer image than what runs somewhere, until it is acknowledged or deployed.
 
+use std::{fmt, str::FromStr};
+
 use jiff::Timestamp;
 
 use super::{
     actor::Actor,
+    excerpt::excerpt,
     image::{Digest, Repository},
 };
 
 /// No page's address is longer.
 const LONGEST_LINK: usize = 2048;
+
+/// Characters of a tag's name at most.
+const LONGEST_TAG: usize = 64;
+
+/// The name of a tag that groups updates. Two that differ only in the case of letters are one name.
+#[derive(Debug, Clone)]
+pub struct TagName(String);
+
+/// A text that names no tag.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` names no tag: expected 1 to 64 letters, digits, `-`, `_`, `.` and `/`, with a letter or digit at either end"
+)]
+pub struct NoTagName(String);
+
+impl TagName {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TagName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for TagName {
+    type Err = NoTagName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+        let ends = |text: &str| {
+            let bytes = text.as_bytes();
+            bytes.first().is_some_and(u8::is_ascii_alphanumeric) && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+        };
+        if text.len() <= LONGEST_TAG && ends(text) && text.bytes().all(inside) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NoTagName(excerpt(text, LONGEST_TAG)))
+        }
+    }
+}
 
 /// A newer image that was seen. What it is called, where it runs and for which platform make it one update; seen again
 /// with another digest it is the same update, opened again.
@@ -73,6 +120,16 @@ mod tests {
         let repository: Repository = "ghcr.io/acme/shop".parse().unwrap();
         assert_eq!(followed(&repository, None), "ghcr.io/acme/shop");
         assert_eq!(followed(&repository, Some("main")), "ghcr.io/acme/shop:main");
+    }
+
+    #[test]
+    fn names_of_tags_are_words() {
+        for name in ["a", "Backend", "team-a/web_1.x", &"a".repeat(64)] {
+            assert_eq!(name.parse::<TagName>().unwrap().as_str(), name);
+        }
+        for name in ["", " ", "a b", "-a", "a/", "ä", "a\n", "a,b", &"a".repeat(65)] {
+            assert!(name.parse::<TagName>().is_err(), "{name:?}");
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Where the API of a repository's registry is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::Url;
 
-use super::settings::{Host, Known};
+use super::door::Door;
+use super::paging::Paging;
+use super::peer::Peer;
+use super::settings::{Host, Hosts, Known};
 use super::{Access, RegistryError};
 use crate::domain::image::{Digest, Repository};
 
@@ -18,16 +20,13 @@ pub(super) struct Endpoint<'a> {
     /// The registry itself, and everybody else, as they were when the operation began.
     host: Arc<Host>,
     known: Arc<Known>,
-    /// Whether it waits until this registry may be asked again.
-    queued: AtomicBool,
+    peer: Arc<Peer>,
+    hosts: &'a Hosts,
 }
 
 impl<'a> Endpoint<'a> {
-    pub(super) fn new(
-        repository: &'a Repository,
-        access: &'a Access,
-        known: Arc<Known>,
-    ) -> Result<Self, RegistryError> {
+    pub(super) fn new(repository: &'a Repository, access: &'a Access, hosts: &'a Hosts) -> Result<Self, RegistryError> {
+        let known = hosts.now();
         let settings = known.host(repository.registry())?;
         let scheme = if access.insecure || settings.insecure { "http" } else { "https" };
         // Docker Hub's references and its API live under different names.
@@ -36,7 +35,8 @@ impl<'a> Endpoint<'a> {
             place: repository.to_string(),
             why: "its host is not a valid name or address".into(),
         })?;
-        Ok(Self { repository, access, base, scoped: true, host: settings, known, queued: AtomicBool::new(false) })
+        let peer = hosts.peer(repository.registry(), &settings);
+        Ok(Self { repository, access, base, scoped: true, host: settings, known, peer, hosts })
     }
 
     /// The same registry, asked about itself and not about one repository.
@@ -64,22 +64,22 @@ impl<'a> Endpoint<'a> {
     }
 
     /// Whoever a URL leads to. What is set for this registry holds for itself, not for where it sends us.
-    pub(super) fn door(&self, url: &Url) -> Result<Arc<Host>, RegistryError> {
-        if self.is_own(url) { Ok(self.host.clone()) } else { self.known.behind(url) }
-    }
-
-    /// Waits until whoever is behind a door may be asked.
-    pub(super) async fn turn(&self, door: &Host) {
-        if let Some(pace) = &door.pace {
-            self.queued.store(true, Ordering::Relaxed);
-            pace.turn().await;
-            self.queued.store(false, Ordering::Relaxed);
+    pub(super) fn door(&self, url: &Url) -> Result<Door, RegistryError> {
+        if self.is_own(url) {
+            return Ok(Door { http: self.host.http.clone(), peer: self.peer.clone() });
         }
+        let host = self.known.behind(url)?;
+        Ok(Door { http: host.http.clone(), peer: self.hosts.peer(&host_name(url), &host) })
     }
 
-    /// Whether it waits for its turn.
-    pub(super) fn is_queued(&self) -> bool {
-        self.queued.load(Ordering::Relaxed)
+    /// How this registry lists.
+    pub(super) fn paging(&self) -> &Paging {
+        &self.peer.paging
+    }
+
+    /// Who it is that is asked.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// How errors name this place.
@@ -138,7 +138,7 @@ pub(super) fn same_origin(left: &Url, right: &Url) -> bool {
 }
 
 /// `host` or `host:port` of a URL, to be named in errors.
-pub(super) fn host(url: &Url) -> String {
+pub(super) fn host_name(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

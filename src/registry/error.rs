@@ -47,12 +47,14 @@ pub enum RegistryError {
         retry_after: Option<Duration>,
     },
     /// Too many requests.
-    #[error("`{place}` limits the rate of requests{}; use a longer interval, or a credential with a higher limit", after(*retry_after))]
+    #[error("`{place}` {}", limited(*limit, *retry_after))]
     RateLimited {
         /// Repository or token service.
         place: String,
-        /// When it wants to be asked again.
+        /// When it wants to be asked again, or may be.
         retry_after: Option<Duration>,
+        /// Whose limit it is.
+        limit: RateLimit,
     },
     /// Not allowed, or hidden from those who are not allowed.
     #[error(
@@ -153,6 +155,17 @@ pub enum RegistryError {
     },
 }
 
+/// What limits the rate of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimit {
+    /// The registry, in its answer.
+    Answered,
+    /// The registry, in an answer before: it was not asked.
+    Resting,
+    /// The rate that is set for the registry, or the default: it was not asked.
+    Rate,
+}
+
 impl RegistryError {
     /// Whether asking again soon, with nothing changed, may help.
     pub fn is_transient(&self) -> bool {
@@ -205,8 +218,21 @@ impl RegistryError {
     }
 }
 
-fn after(wait: Option<Duration>) -> String {
-    wait.map(|wait| format!(" and asks for {} s of rest", wait.as_secs())).unwrap_or_default()
+fn limited(limit: RateLimit, wait: Option<Duration>) -> String {
+    let way_out = "use a longer interval, or a credential with a higher limit";
+    match limit {
+        RateLimit::Answered => {
+            let rest = wait.map(|wait| format!(" and asks for {} s of rest", wait.as_secs())).unwrap_or_default();
+            format!("limits the rate of requests{rest}; {way_out}")
+        }
+        // How long yet is not said: a status that told it would never come to rest.
+        RateLimit::Resting => format!("is not asked now: its registry limits the rate of requests; {way_out}"),
+        RateLimit::Rate => {
+            "waits for its turn: more is asked of its registry than the rate allows; use a longer interval, or a higher \
+             rate (`stagekeeper registry set --rate`)"
+                .into()
+        }
+    }
 }
 
 fn list(platforms: &[Platform]) -> String {

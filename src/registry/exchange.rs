@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, HeaderMap, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::client::unreachable;
 use super::credential::Authorization;
-use super::endpoint::{Endpoint, host};
-use super::{Credential, Registry, RegistryError};
+use super::endpoint::{Endpoint, host_name};
+use super::{Credential, RateLimit, Registry, RegistryError};
 
 /// Most redirects in a row. Registries redirect once, to their storage.
 const MAX_REDIRECTS: usize = 3;
@@ -20,18 +20,27 @@ const MAX_ERROR_BYTES: usize = 16 << 10;
 /// Longest rest that a registry can ask for. Docker Hub counts in windows of six hours.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(6);
 
+/// What is asked of a registry.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) accept: Option<&'static str>,
+    /// The `ETag` of what we have: the answer may be that it is the same.
+    pub(super) etag: Option<&'a str>,
+}
+
+impl Call<'_> {
+    pub(super) fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, accept: None, etag: None }
+    }
+}
+
 impl Registry {
     /// Sends a request to the endpoint's registry, authenticating as often as needed, which is at most once.
     /// Any status can come back but 401 and redirects.
-    pub(super) async fn request(
-        &self,
-        endpoint: &Endpoint<'_>,
-        method: &Method,
-        url: Url,
-        accept: Option<&'static str>,
-    ) -> Result<Response, RegistryError> {
+    pub(super) async fn request(&self, endpoint: &Endpoint<'_>, call: &Call<'_>) -> Result<Response, RegistryError> {
         let known = self.authorizations.current(endpoint, self.clock.now());
-        let response = self.follow(endpoint, method, url.clone(), accept, known.as_ref()).await?;
+        let response = self.follow(endpoint, call, known.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -40,7 +49,7 @@ impl Registry {
             return Err(denied(endpoint, "it redirects to a host that wants a credential of its own"));
         }
         let authorization = self.authorize(endpoint, response.headers()).await?;
-        let response = self.follow(endpoint, method, url, accept, Some(&authorization)).await?;
+        let response = self.follow(endpoint, call, Some(&authorization)).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.authorizations.forget(endpoint);
             let why = match (&endpoint.access().credential, authorization) {
@@ -59,16 +68,18 @@ impl Registry {
     async fn follow(
         &self,
         endpoint: &Endpoint<'_>,
-        method: &Method,
-        mut url: Url,
-        accept: Option<&'static str>,
+        call: &Call<'_>,
         authorization: Option<&Authorization>,
     ) -> Result<Response, RegistryError> {
+        let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let door = endpoint.door(&url)?;
-            let mut request = door.http.request(method.clone(), url.clone());
-            if let Some(accept) = accept {
+            let mut request = door.http.request(call.method.clone(), url.clone());
+            if let Some(accept) = call.accept {
                 request = request.header(ACCEPT, accept);
+            }
+            if let Some(etag) = call.etag {
+                request = request.header(IF_NONE_MATCH, etag);
             }
             if endpoint.is_own(&url) {
                 request = match (authorization, &endpoint.access().credential) {
@@ -79,9 +90,10 @@ impl Registry {
                     (Some(Authorization::Basic), Credential::Anonymous) | (None, _) => request,
                 };
             }
-            endpoint.turn(&door).await;
+            door.turn(&endpoint.place()).await?;
             let response = request.send().await.map_err(|error| unreachable(endpoint.place(), &error))?;
-            if !response.status().is_redirection() {
+            door.heard(&response, self.clock.now());
+            if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
                 return Ok(response);
             }
             url = redirected(endpoint, &response)?;
@@ -101,7 +113,7 @@ fn redirected(endpoint: &Endpoint<'_>, response: &Response) -> Result<Url, Regis
         "https" => Ok(target),
         "http" if endpoint.is_insecure() => Ok(target),
         scheme => {
-            let what = format!("it redirects to `{scheme}://{}`, and only https is followed", host(&target));
+            let what = format!("it redirects to `{scheme}://{}`, and only https is followed", host_name(&target));
             Err(malformed(endpoint, what))
         }
     }
@@ -126,7 +138,7 @@ pub(super) async fn accepted(
             let code = error_code(response).await.map(|code| format!(" ({code})")).unwrap_or_default();
             RegistryError::Denied { place, why: format!("it answered {}{code}", status.as_u16()) }
         }
-        StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { place, retry_after },
+        StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { place, retry_after, limit: RateLimit::Answered },
         status if status.is_server_error() => {
             RegistryError::Unavailable { place, status: status.as_u16(), retry_after }
         }

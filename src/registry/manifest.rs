@@ -1,5 +1,6 @@
 //! Manifests and image configurations: what of them matters to a deploy.
 
+use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -154,6 +155,17 @@ impl Entry {
 /// The platform that an image's configuration names.
 pub(super) fn config_platform(bytes: &[u8]) -> Option<Platform> {
     serde_json::from_slice::<RawPlatform>(bytes).ok()?.read()
+}
+
+/// The date that an image's configuration names. Builds that are to come out the same each time name the beginning of
+/// time, which is no date.
+pub(super) fn config_created(bytes: &[u8]) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Dated {
+        created: Option<String>,
+    }
+    let created: Timestamp = serde_json::from_slice::<Dated>(bytes).ok()?.created?.parse().ok()?;
+    (created > Timestamp::UNIX_EPOCH).then_some(created)
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use reqwest::{Client, Url};
 
-use super::endpoint::host;
-use super::pace::Pace;
+use super::endpoint::host_name;
+use super::peer::{Peer, Peers};
 use super::{Registry, RegistryError, RegistryOptions, client};
 use crate::domain::image::{Digest, Repository};
 
@@ -31,13 +31,16 @@ pub(super) struct Host {
     pub(super) http: Client,
     pub(super) insecure: bool,
     pub(super) token_realms: Vec<String>,
-    /// How fast it may be asked.
-    pub(super) pace: Option<Arc<Pace>>,
+    /// How fast it may be asked, if that is set.
+    pub(super) rate: Option<f64>,
 }
 
 /// Every registry that has settings, and the one for all that have none. Swapped as a whole: an operation that is under
 /// way ends with what it began with.
-pub(super) struct Hosts(RwLock<Arc<Known>>);
+pub(super) struct Hosts {
+    known: RwLock<Arc<Known>>,
+    peers: Peers,
+}
 
 /// The settings at one moment.
 pub(super) struct Known {
@@ -48,19 +51,23 @@ pub(super) struct Known {
 }
 
 struct Named {
-    settings: HostSettings,
     host: Result<Arc<Host>, RegistryError>,
 }
 
 impl Hosts {
     pub(super) fn new(http: Client) -> Self {
-        let any = Host { http, insecure: false, token_realms: Vec::new(), pace: None };
+        let any = Host { http, insecure: false, token_realms: Vec::new(), rate: None };
         let known = Known { any: Arc::new(any), named: BTreeMap::new(), clients: BTreeMap::new() };
-        Self(RwLock::new(Arc::new(known)))
+        Self { known: RwLock::new(Arc::new(known)), peers: Peers::default() }
     }
 
     pub(super) fn now(&self) -> Arc<Known> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is remembered about the host of this name.
+    pub(super) fn peer(&self, name: &str, host: &Host) -> Arc<Peer> {
+        self.peers.get(name, host.rate)
     }
 }
 
@@ -78,15 +85,14 @@ impl Known {
     /// # Errors
     /// Its settings cannot be used.
     pub(super) fn behind(&self, url: &Url) -> Result<Arc<Host>, RegistryError> {
-        self.host(&host(url))
+        self.host(&host_name(url))
     }
 
     fn after(before: &Self, options: &RegistryOptions, settings: BTreeMap<String, HostSettings>) -> Self {
         let mut after = Self { any: before.any.clone(), named: BTreeMap::new(), clients: BTreeMap::new() };
         for (name, settings) in settings {
-            let known = before.named.get(&name);
-            let host = after.made(before, known, options, &name, &settings).map(Arc::new);
-            after.named.insert(name, Named { settings, host });
+            let host = after.made(before, options, &name, &settings).map(Arc::new);
+            after.named.insert(name, Named { host });
         }
         after
     }
@@ -94,7 +100,6 @@ impl Known {
     fn made(
         &mut self,
         before: &Self,
-        known: Option<&Named>,
         options: &RegistryOptions,
         name: &str,
         settings: &HostSettings,
@@ -113,19 +118,10 @@ impl Known {
                 return Err(wrong("realm", why));
             }
         }
-        let pace = match settings.requests_per_second {
-            None => None,
-            Some(rate) if !rate.is_normal() || rate < 0.0 => {
-                return Err(wrong("rate", format!("{rate} is not more than 0")));
-            }
-            // What is the same as before goes on where it was: nobody gets a new burst by changing something else.
-            Some(rate) => match known {
-                Some(Named { settings, host: Ok(host) }) if settings.requests_per_second == Some(rate) => {
-                    host.pace.clone()
-                }
-                _ => Some(Arc::new(Pace::new(rate))),
-            },
-        };
+        let rate = settings.requests_per_second;
+        if let Some(rate) = rate.filter(|rate| !rate.is_normal() || *rate < 0.0) {
+            return Err(wrong("rate", format!("{rate} is not more than 0")));
+        }
         let http = match &settings.ca_pem {
             None => before.any.http.clone(),
             Some(pem) => {
@@ -140,7 +136,7 @@ impl Known {
                 client
             }
         };
-        Ok(Host { http, insecure: settings.insecure, token_realms: settings.token_realms.clone(), pace })
+        Ok(Host { http, insecure: settings.insecure, token_realms: settings.token_realms.clone(), rate })
     }
 }
 
@@ -156,7 +152,7 @@ impl Registry {
     /// ends with those that it began with. Tells which ones cannot be used: such a registry is not asked at all until
     /// they are corrected.
     pub fn configure(&self, settings: BTreeMap<String, HostSettings>) -> Vec<(String, RegistryError)> {
-        let mut now = self.hosts.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.hosts.known.write().unwrap_or_else(PoisonError::into_inner);
         *now = Arc::new(Known::after(&now, &self.options, settings));
         let wrong =
             now.named.iter().filter_map(|(name, named)| Some((name.clone(), named.host.as_ref().err()?.clone())));

@@ -38,6 +38,13 @@ fn clock() -> Arc<TestClock> {
     Arc::new(TestClock(Mutex::new("2026-01-02T03:04:05Z".parse().unwrap())))
 }
 
+impl Registry {
+    /// A listing that knows nothing from before.
+    async fn tags_of(&self, repository: &Repository, access: &Access) -> Result<Tags, RegistryError> {
+        self.list_tags(repository, access, None).await.map(|listing| listing.tags().unwrap())
+    }
+}
+
 fn client() -> Registry {
     client_with(RegistryOptions::default())
 }

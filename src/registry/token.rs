@@ -11,10 +11,10 @@ use serde::Deserialize;
 use super::challenge::{self, Challenge};
 use super::client::unreachable;
 use super::credential::Authorization;
-use super::endpoint::{Endpoint, host, same_origin};
+use super::endpoint::{Endpoint, host_name, same_origin};
 use super::exchange::{BodyError, bounded, denied, malformed, retry_after};
 use super::settings::names;
-use super::{Credential, Registry, RegistryError, TokenRealm};
+use super::{Credential, RateLimit, Registry, RegistryError, TokenRealm};
 use crate::domain::image::Digest;
 
 /// Most authorizations that are kept.
@@ -129,19 +129,24 @@ impl Registry {
             let added = scope.filter(|scope| scope.len() <= MAX_SCOPE_LENGTH && !scope.contains("repository:"));
             query.extend_pairs(added.map(|scope| ("scope", scope)));
         }
-        let place = format!("{} (token service of {})", host(&url), endpoint.place());
+        let place = format!("{} (token service of {})", host_name(&url), endpoint.place());
         let door = endpoint.door(&url)?;
         let mut request = door.http.get(url);
         if let Credential::Basic { user, secret } = &endpoint.access().credential {
             request = request.basic_auth(user, Some(&**secret));
         }
-        endpoint.turn(&door).await;
+        door.turn(&place).await?;
         let response = request.send().await.map_err(|error| unreachable(place.clone(), &error))?;
+        door.heard(&response, self.clock.now());
         let (status, wait) = (response.status(), retry_after(response.headers(), self.clock.now()));
         if !status.is_success() {
             let (number, anonymous) = (status.as_u16(), endpoint.access().credential.is_anonymous());
             return Err(match status {
-                StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { place, retry_after: wait },
+                StatusCode::TOO_MANY_REQUESTS => {
+                    // Without tokens the registry is not to be asked either.
+                    endpoint.peer().pace.refused(wait);
+                    RegistryError::RateLimited { place, retry_after: wait, limit: RateLimit::Answered }
+                }
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if anonymous => {
                     RegistryError::Denied { place, why: "it gives no token without a credential".into() }
                 }
@@ -194,8 +199,9 @@ fn read_token(body: &[u8]) -> Option<(String, SignedDuration)> {
 /// its token service; over plain HTTP only for an `insecure` registry, on the same port or an allowed host.
 /// Without a credential: any HTTPS host, plain HTTP only for an `insecure` registry.
 fn check_realm(endpoint: &Endpoint<'_>, realm: &Url, allowed: &[TokenRealm]) -> Result<(), RegistryError> {
-    let refuse =
-        |why| Err(RegistryError::RealmRefused { registry: endpoint.repository().clone(), realm: host(realm), why });
+    let refuse = |why| {
+        Err(RegistryError::RealmRefused { registry: endpoint.repository().clone(), realm: host_name(realm), why })
+    };
     if !realm.username().is_empty() || realm.password().is_some() {
         return refuse("its URL holds a user name");
     }

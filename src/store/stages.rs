@@ -106,10 +106,16 @@ impl Store {
         Ok(Some(id))
     }
 
-    /// Marks the stage deleted; its history stays. Already deleted or unknown is fine.
+    /// Marks the stage deleted; its history stays, what was pending for it on the update list goes: nothing runs there that
+    /// could be outdated. Already deleted or unknown is fine.
     pub async fn stage_soft_delete(&self, namespace: &str, name: &str) -> Result<(), StoreError> {
         sqlx::query!(
-            "UPDATE stages SET deleted_at = now() WHERE namespace = $1 AND name = $2 AND deleted_at IS NULL AND leads($3, $4)",
+            "WITH gone AS (
+                 UPDATE stages SET deleted_at = now()
+                 WHERE namespace = $1 AND name = $2 AND deleted_at IS NULL AND leads($3, $4)
+                 RETURNING namespace || '/' || name AS host
+             )
+             DELETE FROM image_updates AS u USING gone WHERE u.host = gone.host AND u.pending AND u.seen_by = 'policy'",
             namespace,
             name,
             self.lease(),

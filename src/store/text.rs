@@ -21,6 +21,20 @@ pub(super) fn containing(needle: &str) -> String {
     pattern
 }
 
+/// A pattern for `LIKE` of a whole text: `*` of the glob stands for any letters, `?` for one, the rest for itself.
+pub(super) fn matching(glob: &str) -> String {
+    let mut pattern = String::with_capacity(glob.len());
+    for letter in storable(glob).chars() {
+        match letter {
+            '*' => pattern.push('%'),
+            '?' => pattern.push('_'),
+            '%' | '_' | '\\' => pattern.extend(['\\', letter]),
+            _ => pattern.push(letter),
+        }
+    }
+    pattern
+}
+
 /// At most `limit` bytes of `text`, cut between characters, with a note when something was cut.
 pub(super) fn at_most(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
@@ -43,6 +57,12 @@ mod tests {
     #[test]
     fn a_needle_is_taken_literally() {
         assert_eq!(containing(r"50%_\"), r"%50\%\_\\%");
+    }
+
+    #[test]
+    fn a_glob_matches_whole_texts() {
+        assert_eq!(matching("ghcr.io/acme/*"), "ghcr.io/acme/%");
+        assert_eq!(matching(r"a?_%\"), r"a_\_\%\\");
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl VaultProject {
 }
 
 /// What changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VaultChange {
     /// Something of this project, or the project itself.
     Project(Uuid),
@@ -91,6 +91,8 @@ pub enum VaultChange {
     Registries,
     /// A webhook was received, and waits to be worked on.
     Inbox,
+    /// Somebody accepted the listing of the question with this key.
+    Accepted(String),
     /// Nobody knows: the connection was lost and has been made anew. Everything is to be read again.
     Unheard,
 }
@@ -327,7 +329,10 @@ fn change(told: &PgNotification) -> VaultChange {
     match told.payload() {
         "registries" => VaultChange::Registries,
         "inbox" => VaultChange::Inbox,
-        project => project.parse().map_or(VaultChange::Unheard, VaultChange::Project),
+        word => match word.strip_prefix("scan ") {
+            Some(key) => VaultChange::Accepted(key.to_owned()),
+            None => word.parse().map_or(VaultChange::Unheard, VaultChange::Project),
+        },
     }
 }
 

@@ -64,6 +64,7 @@ pub struct Metrics {
     scans: Family<ResultLabel, Counter>,
     webhooks_received: Family<SourceOutcomeLabels, Counter>,
     webhooks_read: Family<SourceResultLabels, Counter>,
+    images_frozen: Gauge,
     store_up: Gauge,
     credential_expiries: Replaceable<Expiries>,
     credentials_by_key: Replaceable<ByKey>,
@@ -119,6 +120,12 @@ impl Default for Metrics {
                 "stagekeeper_webhook_read",
                 "Stored deliveries that the leader has worked on, by source and result",
                 Family::default(),
+            ),
+            images_frozen: add(
+                r,
+                "stagekeeper_images_frozen",
+                "Repositories of which nothing is chosen because too many of their tags are gone",
+                Gauge::default(),
             ),
             store_up: add(r, "stagekeeper_store_up", "Whether Postgres answers", Gauge::default()),
             credential_expiries: Replaceable::register(r),
@@ -190,6 +197,11 @@ impl Metrics {
     /// Counts a delivery that was worked on: `processed`, `ignored`, `failed`.
     pub fn webhook_read(&self, source: &'static str, result: &'static str) {
         self.webhooks_read.get_or_create(&SourceResultLabels { source, result }).inc();
+    }
+
+    /// Reports of how many repositories nothing is chosen because too many of their tags are gone.
+    pub fn images_frozen(&self, number: usize) {
+        self.images_frozen.set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
     /// Reports whether Postgres answers.

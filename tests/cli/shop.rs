@@ -117,6 +117,7 @@ impl Shop {
             request: None,
             rollback_of: None,
             veto: None,
+            updates: Vec::new(),
             now: self.at(second),
             epoch: EPOCH,
         };

@@ -43,7 +43,7 @@ fn shop_at(env: &Env, private: &PrivateRegistry) -> String {
 }
 
 /// The command line of a person who has the key.
-fn stagekeeper(env: &Env, key: &str, arguments: &[&str], input: &str) -> String {
+pub fn stagekeeper(env: &Env, key: &str, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stagekeeper"));
     command.args(["--namespace", &env.namespace]).args(arguments);
     command.env("DATABASE_URL", &env.database.url).env("STAGEKEEPER_ENCRYPTION_KEYS", key).env("USER", "jane");

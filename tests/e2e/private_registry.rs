@@ -119,7 +119,7 @@ impl Drop for PrivateRegistry {
 }
 
 /// Folder of the cluster.
-fn cluster() -> PathBuf {
+pub fn cluster() -> PathBuf {
     std::env::var("STAGEKEEPER_TEST_CLUSTER_DIR").expect("STAGEKEEPER_TEST_CLUSTER_DIR is not set").into()
 }
 
@@ -146,6 +146,6 @@ pub async fn near_the_node(env: &Env) -> IpAddr {
 }
 
 /// A port that was free a moment ago.
-async fn free_port(ip: IpAddr) -> u16 {
+pub async fn free_port(ip: IpAddr) -> u16 {
     TcpListener::bind((ip, 0)).await.unwrap().local_addr().unwrap().port()
 }

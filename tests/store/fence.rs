@@ -9,12 +9,14 @@ use stagekeeper::{
         actor::Actor,
         credential::CredentialKind,
         deploy::{Phase, State},
+        image::Digest,
         secret::SecretId,
+        update::{SeenUpdate, TagName},
     },
     store::{
         Class, CredentialSlot, CredentialUse, DeclaredReceiver, DeliveryKey, DeliveryState, HookStart, InstanceStatus,
         LogFilter, LogLevel, LogLine, NewCredential, NewDelivery, NewReceiver, NewSecret, NewStage, RegistrySettings,
-        SecretSlot, SecretUse, Settled, Store, StoreError,
+        SecretSlot, SecretUse, Settled, Store, StoreError, UpdateChoice, UpdateFilter,
     },
 };
 use uuid::Uuid;
@@ -128,6 +130,18 @@ fn writes() -> Vec<Write> {
     write!("veto_lift", |scene, store| store.veto_lift(scene.live, &release("1.13.0").id(), &Actor::Policy, at(4)));
     write!("partitions_ensure", |_scene, store| store.partitions_ensure(at(0), 0));
     write!("deploys_prune", |_scene, store| store.deploys_prune(at(1_000), 100));
+    write!("updates_see", |_scene, store| store.updates_see(&[seen("new", 4)]));
+    write!("updates_acknowledge", |_scene, store| store.updates_acknowledge(
+        &UpdateChoice::Matching(UpdateFilter::pending()),
+        &Actor::Policy,
+        at(4)
+    ));
+    write!("updates_unacknowledge", |_scene, store| store.updates_unacknowledge(&ALL, &Actor::Policy, at(4)));
+    write!("update_tag_create", |_scene, store| store.update_tag_create(&tag("new"), &Actor::Policy, at(4)));
+    write!("update_tag_rename", |_scene, store| store.update_tag_rename("old", &tag("kept"), &Actor::Policy, at(4)));
+    write!("update_tag_assign", |_scene, store| store.update_tag_assign("free", &ALL, &Actor::Policy, at(4)));
+    write!("update_tag_unassign", |_scene, store| store.update_tag_unassign("given", &ALL, &Actor::Policy, at(4)));
+    write!("update_tag_delete", |_scene, store| store.update_tag_delete("given", &Actor::Policy, at(4)));
     write!("logs_prune", |_scene, store| store.logs_prune(at(1_000_000_000)));
     all
 }
@@ -148,6 +162,37 @@ fn delivery(number: u32, ignored: Option<&str>) -> NewDelivery {
         headers: Vec::new(),
         body: b"{}".to_vec(),
         ignored: ignored.map(str::to_owned),
+    }
+}
+
+/// All updates, whatever they are.
+const ALL: UpdateChoice = UpdateChoice::Matching(UpdateFilter {
+    pending: None,
+    tag: None,
+    image: None,
+    host: None,
+    search: None,
+    after: None,
+    limit: 0,
+});
+
+fn tag(name: &str) -> TagName {
+    name.parse().unwrap()
+}
+
+fn seen(new: &str, second: i64) -> SeenUpdate {
+    SeenUpdate {
+        image: "r.test/acme/shop".into(),
+        host: "vm".into(),
+        platform: String::new(),
+        tag: None,
+        old_digest: None,
+        new_digest: Digest::of(new.as_bytes()),
+        created: None,
+        provider: String::new(),
+        link: None,
+        seen_by: Actor::Policy,
+        at: at(second),
     }
 }
 
@@ -232,6 +277,11 @@ impl Scene {
         for new in [delivery(97, None), delivery(98, Some("ping"))] {
             shop.inbox_put(&new, at(2)).await.unwrap();
         }
+        shop.updates_see(&[seen("old", 2)]).await.unwrap();
+        for name in ["old", "given", "free"] {
+            shop.update_tag_create(&tag(name), &Actor::Policy, at(2)).await.unwrap();
+        }
+        shop.update_tag_assign("given", &ALL, &Actor::Policy, at(2)).await.unwrap();
         let (version, actor, purpose) = (1, String::from("policy"), String::from("test"));
         let used = CredentialUse { credential: id(82), version, actor, purpose, at: at(2) };
         shop.credential_uses_append(std::slice::from_ref(&used)).await.unwrap();
@@ -264,6 +314,9 @@ impl Scene {
             "webhook_inbox",
             "deploy_logs",
             "deploy_logs_partitions",
+            "image_updates",
+            "update_tags",
+            "tag_assignments",
         ];
         self.shop.rows(tables).await
     }

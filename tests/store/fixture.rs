@@ -149,6 +149,7 @@ pub(crate) fn new_deploy(target: Uuid, sequence: i64, number: u32) -> NewDeploy 
         request: None,
         rollback_of: None,
         veto: None,
+        updates: Vec::new(),
         now: at(0),
         epoch: EPOCH,
     }

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::fixture::Shop;
 
 /// Tables that grow with the number of deploys, and with what they use.
-const LARGE: [&str; 13] = [
+const LARGE: [&str; 15] = [
     "deploys",
     "deploy_transitions",
     "deploy_logs",
@@ -22,6 +22,8 @@ const LARGE: [&str; 13] = [
     "secret_versions",
     "secret_uses",
     "webhook_inbox",
+    "image_updates",
+    "tag_assignments",
 ];
 
 /// 50 projects with 10 stages each; 200 deploys a stage, all but the last finished.
@@ -91,6 +93,15 @@ INSERT INTO webhook_inbox (id, receiver_id, delivery, headers, body, size, state
            CASE WHEN i < 19990 THEN 'processed' ELSE 'pending' END, now() - i * interval '1 minute',
            CASE WHEN i < 19990 THEN now() - i * interval '1 minute' END
     FROM generate_series(0, 19999) AS i;
+INSERT INTO image_updates (image, host, platform, new_digest, provider, seen_by, first_seen_at, last_seen_at,
+                           acknowledged_digest, acknowledged_by, acknowledged_at)
+    SELECT 'r/app-' || u % 5000, 'ns-' || u % 5 || '/stage-' || u / 100, 'linux/amd64', 'sha256:' || repeat(md5('n' || u), 2), '',
+           'policy', now() - u * interval '1 minute', now(),
+           'sha256:' || repeat(md5(CASE WHEN u < 500 THEN 'o' ELSE 'n' END || u), 2), 'controller', now()
+    FROM generate_series(0, 49999) AS u;
+INSERT INTO update_tags (name, created_by) SELECT 'tag-' || t, 'x' FROM generate_series(0, 999) AS t;
+INSERT INTO tag_assignments (tag_id, update_id, created_by)
+    SELECT 1 + a % 1000, 1 + a, 'x' FROM generate_series(0, 19999) AS a;
 SET session_replication_role = DEFAULT;
 ANALYZE";
 

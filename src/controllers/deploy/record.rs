@@ -15,6 +15,7 @@ use crate::{
         actor::Actor,
         deploy::{Deploy, State, Transition},
         plan::Wanted,
+        update::SeenUpdate,
     },
     render::{Snapshot, snapshot::VolumeSource},
     store::{Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewVeto, StoreError},
@@ -35,6 +36,7 @@ pub async fn create(
     actor: Actor,
     cause: String,
     undone: Option<(Undone, Uuid, NewVeto)>,
+    updates: Vec<SeenUpdate>,
 ) -> Result<(), Error> {
     let now = ctx.clock.now();
     let (undone, rollback_of, veto) = match undone {
@@ -56,6 +58,7 @@ pub async fn create(
         request: wanted.request.clone(),
         rollback_of,
         veto,
+        updates,
         now,
         epoch: ctx.term.epoch,
     };
@@ -254,7 +257,8 @@ pub async fn roll_back(
     let cause = format!("rollback of {}: {}", bad.release().summary(), collapse.0);
     let undone = Undone { snapshot: bad.deploy.snapshot.clone(), request: bad.request.clone() };
     let veto = NewVeto { id: ctx.ids.next(), reason: collapse.0.clone() };
-    create(ctx, target, ledger, snapshot, &wanted, Actor::Policy, cause, Some((undone, bad.deploy.id, veto))).await?;
+    let undone = Some((undone, bad.deploy.id, veto));
+    create(ctx, target, ledger, snapshot, &wanted, Actor::Policy, cause, undone, Vec::new()).await?;
     Ok(true)
 }
 

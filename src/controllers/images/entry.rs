@@ -65,6 +65,12 @@ impl Entry {
         let wishes = || self.subscribers.values();
         self.interval = wishes().filter_map(|wish| wish.interval).min();
         self.max_loss = wishes().map(|wish| wish.max_loss).min().unwrap_or(super::answer::MAX_TAG_LOSS);
+        if let Some(Answer::Tags(listing)) = &self.known.answer
+            && !listing.is_believed()
+            && !listing.loss().exceeds(self.max_loss)
+        {
+            self.known.answer = Some(Answer::Tags(Arc::new(listing.believed())));
+        }
     }
 
     /// When it is due now that somebody wants it more often: a shorter interval does not wait out the longer one.
@@ -100,13 +106,17 @@ impl Entry {
         }
     }
 
-    /// Takes in what a registry answered.
-    pub(super) fn learn(&mut self, reply: Reply, now: Timestamp) {
+    /// Whether more of the listing is gone than may be.
+    pub(super) fn is_frozen(&self) -> bool {
+        matches!(&self.known.answer, Some(Answer::Tags(listing)) if !listing.is_believed())
+    }
+
+    /// Takes in what a registry answered; says whether it is something else than before.
+    pub(super) fn learn(&mut self, reply: Reply, now: Timestamp) -> bool {
         self.failures = 0;
         self.not_before = None;
-        self.known.refusal = None;
         let answer = match reply {
-            Reply::Unchanged => return,
+            Reply::Unchanged => return false,
             Reply::Tags(tags, validator) => {
                 self.validator = validator;
                 Answer::Tags(Arc::new(match &self.known.answer {
@@ -117,10 +127,17 @@ impl Entry {
             Reply::Digest(digest) => Answer::Digest(digest),
             Reply::Dates(dates) => Answer::Dates(Arc::new(dates)),
         };
-        if self.known.answer.as_ref() != Some(&answer) {
-            self.known.answer = Some(answer);
+        let same = match (&self.known.answer, &answer) {
+            (Some(Answer::Dates(before)), Answer::Dates(after)) => before.says_the_same_as(after),
+            (before, after) => before.as_ref() == Some(after),
+        };
+        if !same {
             self.known.since = Some(now);
         }
+        if !same || matches!(answer, Answer::Dates(_)) {
+            self.known.answer = Some(answer);
+        }
+        !same
     }
 
     /// Whether there is anything left to ask.

@@ -8,6 +8,9 @@ use std::{
 use super::*;
 use crate::domain::clock::SystemClock;
 
+mod restarts;
+mod turns;
+
 struct Script {
     answers: Mutex<VecDeque<Result<Reply, Refusal>>>,
     asked: AtomicUsize,

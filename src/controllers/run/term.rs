@@ -11,6 +11,7 @@ use super::{
     Process, RunError,
     hooks::Reader,
     house::keep_house,
+    scans::keep_scans,
     stop::until_stopped,
     vault::Held,
     watched::{projects_controller, stages_controller, watched},
@@ -26,11 +27,14 @@ use crate::{
         stage::{memory::Memory, recall},
         trigger::{Trigger, Triggers},
     },
-    store::StoreError,
+    store::{ImageScan, Store, StoreError},
 };
 
 /// Longest pause between attempts to read from a database that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Answers of registries that are read at the beginning: those that were given last.
+const RECALLED: i64 = 50_000;
 
 /// Leads from being elected until `stop`: claims an epoch, reads what is stored about every stage, and runs the
 /// controllers.
@@ -45,9 +49,10 @@ pub(super) async fn lead(
         process.index.synced().await;
         let store = process.store.leading(&process.lease, epoch);
         let targets = patiently("targets", || load(process)).await;
-        (epoch, store, targets, Held::read(process).await)
+        let scans = patiently("scans", || process.store.image_scans_load(RECALLED)).await;
+        (epoch, store, targets, scans, Held::read(process).await)
     };
-    let Some((epoch, store, states, held)) = until_stopped(&stop, preparing).await else {
+    let Some((epoch, store, states, scans, held)) = until_stopped(&stop, preparing).await else {
         return Ok(());
     };
     tracing::info!(epoch, stages = states.len(), "leading");
@@ -58,7 +63,7 @@ pub(super) async fn lead(
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
     let (triggers, queues) = queues(process);
-    let (images, registries) = scan_images(process, &triggers, &mut tasks, &stop)?;
+    let (images, registries) = scan_images(process, &triggers, scans, &store, &mut tasks, &stop)?;
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
@@ -141,6 +146,8 @@ fn queues(process: &Process) -> (Triggers, Vec<Queue>) {
 fn scan_images(
     process: &Process,
     triggers: &Triggers,
+    scans: Vec<ImageScan>,
+    store: &Store,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<(Arc<ImageBook>, Arc<scan::Registries>), RunError> {
@@ -149,6 +156,8 @@ fn scan_images(
     let registries = Arc::new(registries);
     let told = triggers.clone();
     let images = Arc::new(ImageBook::new(move |subscriber: &Subscriber| told.subscriber(subscriber)));
+    images.recall(scans, process.clock.now());
+    tasks.spawn(keep_scans(images.clone(), store.clone(), process.telemetry.metrics.clone(), stop.clone()));
     let metrics = process.telemetry.metrics.clone();
     tasks.spawn(images.clone().run(
         registries.clone(),

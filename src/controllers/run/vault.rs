@@ -84,8 +84,14 @@ impl Held {
         let (watched, namespaces, until) = (originals.clone(), process.config.namespaces.names(), stop.clone());
         tasks.spawn(async move { watched.follow(namespaces.as_deref(), until).await });
         let inbox = Arc::new(Notify::new());
-        let (process, inbox_told) = (process.clone(), inbox.clone());
-        let follower = Follower { process, book: book.clone(), told: told.clone(), registries, inbox: inbox_told };
+        let follower = Follower {
+            process: process.clone(),
+            book: book.clone(),
+            told: told.clone(),
+            registries,
+            images: images.clone(),
+            inbox: inbox.clone(),
+        };
         tasks.spawn(follower.follow(self.changes, stop.clone()));
         Followed { book, originals, told, inbox }
     }
@@ -97,6 +103,7 @@ struct Follower {
     told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
     registries: Arc<Registries>,
     inbox: Arc<Notify>,
+    images: Arc<ImageBook>,
 }
 
 impl Follower {
@@ -144,12 +151,17 @@ impl Follower {
                 self.inbox.notify_one();
                 return;
             }
+            VaultChange::Accepted(key) => {
+                self.accept(vec![key]).await;
+                return;
+            }
             VaultChange::Project(id) => {
                 let watched = |namespace: &str| self.is_watched(namespace);
                 patiently("secrets", || self.book.reread(store, id, watched)).await.into_iter().collect()
             }
             VaultChange::Unheard => {
                 self.inbox.notify_one();
+                self.accept(self.images.frozen_keys()).await;
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
                 let namespaces = self.process.config.namespaces.names();
                 patiently("secrets", || self.book.reread_all(store, namespaces.as_deref())).await
@@ -158,6 +170,17 @@ impl Follower {
         self.count_dates();
         for project in &news {
             (self.told)(project);
+        }
+    }
+
+    /// Takes over which listings people accepted.
+    async fn accept(&self, keys: Vec<String>) {
+        if keys.is_empty() {
+            return;
+        }
+        let store = &self.process.store;
+        for scan in patiently("accepted listings", || store.image_scans_get(&keys)).await {
+            self.images.accept(&scan);
         }
     }
 

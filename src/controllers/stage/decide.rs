@@ -8,6 +8,8 @@ use kube::ResourceExt as _;
 use super::{
     changed,
     checked::{Checked, Declared},
+    memory::Memory,
+    newer::{Newer, Place},
     sources::{self, Source},
     wanted::{self, Missing},
 };
@@ -48,6 +50,8 @@ pub struct Decided {
     pub serves: bool,
     /// The retry request that was acted on.
     pub handled_retry: Option<String>,
+    /// Newer images than what serves that no deploy was made for now.
+    pub newer: Vec<Newer>,
     /// When to look again.
     pub wake: Option<Timestamp>,
 }
@@ -95,14 +99,14 @@ pub async fn decide(
     target: &Target<'_>,
     ledger: &mut Ledger,
     handled_retry: Option<String>,
-    checked: &mut Option<Checked>,
+    memory: &mut Memory,
 ) -> Result<Decided, Error> {
     let subscriber = (target.key.namespace.to_string(), target.key.name.to_string());
     let mut decided = Decided { handled_retry, ..Decided::default() };
     let held = ctx.vault.of(&target.key.namespace, &stage.spec.project);
     let secrets = held.as_ref().map(|held| held.versions.clone()).unwrap_or_default();
     let declared = Declared::of(stage, project, &secrets);
-    let before = checked.take().filter(|before| before.of == declared);
+    let before = memory.checked.take().filter(|before| before.of == declared);
     let sources = match usable(stage, project, &target.key, before.is_some()) {
         Ok(sources) => sources,
         Err(message) => {
@@ -111,7 +115,11 @@ pub async fn decide(
             return Ok(decided);
         }
     };
-    let resolution = wanted::resolve(&sources, ledger.current_release(), |question| ctx.images.known(question));
+    let known = |question: &_| ctx.images.known(question);
+    let mut resolution = wanted::resolve(&sources, ledger.current_release(), known);
+    let (names, serves) = (identity(stage, &target.key), ledger.good.as_ref().map(|good| good.release()));
+    let place = Place { identity: &names, project: &project.spec, stage: &stage.spec, serves, now: ctx.clock.now() };
+    decided.newer = place.newer(&sources, &mut resolution, &memory.told, known);
     ctx.images.subscribe(&subscriber, &resolution.questions);
     decided.stale = resolution.stale;
     decided.missing = resolution.missing;
@@ -129,7 +137,7 @@ pub async fn decide(
     if let Some(before) = before.filter(|before| before.release == resolution.release.id()) {
         let (wanted, asked) = (before.wanted(request.clone()), request.is_some());
         let quiet = wants_nothing(ledger, &wanted, asked);
-        *checked = Some(before);
+        memory.checked = Some(before);
         if quiet {
             decided.serves = ledger.good.as_ref().is_some_and(|good| good.deploy.snapshot == wanted.snapshot);
             decided.handled_retry = retry.cloned().or(decided.handled_retry);
@@ -137,7 +145,7 @@ pub async fn decide(
         }
     }
     let found = build(stage, project, &target.key, resolution.release, &secrets)?;
-    *checked = Some(Checked { of: declared, release: found.0.release.id(), hash: found.1.clone() });
+    memory.checked = Some(Checked { of: declared, release: found.0.release.id(), hash: found.1.clone() });
     let other = |good: &Release| build(stage, project, &target.key, good.clone(), &secrets);
     let Some((snapshot, hash)) = choose(ledger, found, request.as_deref(), other, &mut decided)? else {
         return Ok(decided);
@@ -159,7 +167,9 @@ pub async fn decide(
             }
             _ => editor(stage),
         };
-        record::create(ctx, target, ledger, snapshot, &wanted, actor, cause, None).await?;
+        let updates = decided.newer.iter().map(|newer| newer.update.clone()).collect();
+        record::create(ctx, target, ledger, snapshot, &wanted, actor, cause, None, updates).await?;
+        memory.told.add(std::mem::take(&mut decided.newer));
     }
     if let Some(value) = retry {
         decided.handled_retry = Some(value.clone());

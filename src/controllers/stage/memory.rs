@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::checked::Checked;
+use super::{checked::Checked, newer::Told};
 use crate::{
     api::{Stage, StageStatus},
     controllers::deploy::{ledger::Ledger, prober::Prober},
@@ -34,6 +34,8 @@ pub struct Memory {
     pub handled_retry: Option<String>,
     /// What the declarations amounted to.
     pub checked: Option<Checked>,
+    /// What the update list was told.
+    pub told: Told,
 }
 
 impl Memory {
@@ -57,6 +59,7 @@ impl Memory {
             unready_since: None,
             handled_retry: None,
             checked: None,
+            told: Told::default(),
         }
     }
 }

@@ -165,6 +165,7 @@ fn followed(policy: &Policy, ignore: &[String], interval: Duration) -> Result<Wh
         extract: policy.extract.clone(),
         order,
         numeric: policy.numeric.unwrap_or_default(),
+        newest: policy.newest.clone(),
         digest: policy.digest.clone(),
         ignore_tags: ignore.to_vec(),
     };

@@ -41,7 +41,8 @@ pub struct Resolution {
 }
 
 impl Resolution {
-    fn ask(&mut self, question: Question, wish: Wish) {
+    /// One more question, or the same one for somebody else.
+    pub fn ask(&mut self, question: Question, wish: Wish) {
         let wish = match self.questions.remove(&question) {
             Some(other) => other.and(&wish),
             None => wish,

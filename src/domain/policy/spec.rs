@@ -11,8 +11,8 @@ const MAX_REGEX_LENGTH: usize = 512;
 /// Bounds the memory of one compiled expression, in bytes: `(a{1000}){1000}` is short to write.
 const MAX_REGEX_SIZE: usize = 1 << 20;
 
-/// An unchecked policy, with the fields of the resource. Exactly one of `semver`, `glob`, `regex`, `numeric` and
-/// `digest` is to be given.
+/// An unchecked policy, with the fields of the resource. Exactly one of `semver`, `glob`, `regex`, `numeric`,
+/// `newest` and `digest` is to be given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PolicySpec {
@@ -35,6 +35,9 @@ pub struct PolicySpec {
     /// The largest whole number.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub numeric: bool,
+    /// A shell pattern of the tags that count; of their images the one that was created last. `*` for all tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
     /// One tag, followed as it moves from digest to digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,

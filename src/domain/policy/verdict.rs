@@ -91,6 +91,8 @@ pub enum Rejection<'p> {
     },
     /// Not a whole number.
     NotANumber,
+    /// Its image has no date of creation, or none that is known here.
+    NotDated,
     /// Not the tag that is followed.
     NotFollowed {
         /// The tag that is.
@@ -111,6 +113,7 @@ impl fmt::Display for Rejection<'_> {
             }
             Self::NoMatch { pattern } => write!(f, "does not match `{pattern}`"),
             Self::NotANumber => f.write_str("not a whole number"),
+            Self::NotDated => f.write_str("its image has no known date of creation"),
             Self::NotFollowed { tag } => write!(f, "not `{tag}`"),
         }
     }
@@ -124,7 +127,7 @@ pub(super) struct Tally {
 }
 
 /// What is said of a number of tags, in the order of [`Tally::kind`].
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "not legal tags",
     "signatures or attestations",
     "ignored",
@@ -133,6 +136,7 @@ const KINDS: [&str; 8] = [
     "pre-releases",
     "not matching",
     "not numbers",
+    "without a date",
 ];
 
 impl Tally {
@@ -154,6 +158,7 @@ impl Tally {
             Rejection::PreRelease { .. } => 5,
             Rejection::NoMatch { .. } | Rejection::NotFollowed { .. } => 6,
             Rejection::NotANumber => 7,
+            Rejection::NotDated => 8,
         }
     }
 

@@ -51,12 +51,12 @@ async fn a_token_is_fetched_for_this_repository_and_used_until_it_expires() {
     let bearer = || Some("Bearer t1".to_owned());
     let bob = || Some(BOB.to_owned());
 
-    registry.list_tags(&repository, &as_bob()).await.unwrap();
-    registry.list_tags(&repository, &as_bob()).await.unwrap();
+    registry.tags_of(&repository, &as_bob()).await.unwrap();
+    registry.tags_of(&repository, &as_bob()).await.unwrap();
     assert_eq!(authorizations(&server).await, [None, bob(), bearer(), bearer()], "the second call reuses the token");
 
     clock.advance(271);
-    registry.list_tags(&repository, &as_bob()).await.unwrap();
+    registry.tags_of(&repository, &as_bob()).await.unwrap();
     let all = authorizations(&server).await;
     assert_eq!(all[4..], [None, bob(), bearer()], "an expired token is not sent");
 }
@@ -68,9 +68,9 @@ async fn a_token_that_is_no_longer_accepted_is_replaced() {
     Mock::given(path("/token")).respond_with(token("t1", 300)).up_to_n_times(1).mount(&server).await;
     Mock::given(path("/token")).respond_with(token("t2", 300)).mount(&server).await;
     let (registry, repository) = (client(), shop(&server));
-    let error = registry.list_tags(&repository, &anonymous()).await.unwrap_err();
+    let error = registry.tags_of(&repository, &anonymous()).await.unwrap_err();
     assert_eq!(error.reason(), "RegistryDenied", "{error}");
-    registry.list_tags(&repository, &anonymous()).await.unwrap();
+    registry.tags_of(&repository, &anonymous()).await.unwrap();
 }
 
 #[tokio::test]
@@ -87,9 +87,9 @@ async fn a_cached_token_that_is_revoked_costs_one_more_round_and_no_failure() {
     Mock::given(path(LIST)).respond_with(guard).mount(&server).await;
     Mock::given(path("/token")).respond_with(issue).mount(&server).await;
     let (registry, repository) = (client(), shop(&server));
-    registry.list_tags(&repository, &anonymous()).await.unwrap();
+    registry.tags_of(&repository, &anonymous()).await.unwrap();
     current.store(2, Ordering::SeqCst);
-    registry.list_tags(&repository, &anonymous()).await.unwrap();
+    registry.tags_of(&repository, &anonymous()).await.unwrap();
     assert_eq!(asked(&server).await, 6);
 }
 
@@ -111,7 +111,7 @@ async fn credentials_are_never_sent_to_a_foreign_realm() {
         server.reset().await;
         wants_token(&server, "t1", &realm).await;
         let repository = shop(&server);
-        let error = client().list_tags(&repository, &as_bob()).await.unwrap_err();
+        let error = client().tags_of(&repository, &as_bob()).await.unwrap_err();
         well_said(&error, &repository);
         assert_eq!((error.reason(), error.is_transient()), ("RegistryRealmRefused", false), "{realm}: {error}");
         assert_eq!(authorizations(&server).await, [None], "{realm}");
@@ -129,9 +129,9 @@ async fn a_foreign_realm_can_be_allowed_for_one_registry() {
         let realm = TokenRealm { registry: registry.into(), host: "localhost".into() };
         client_with(RegistryOptions { token_realms: vec![realm], ..RegistryOptions::default() })
     };
-    allow("other.test").list_tags(&repository, &as_bob()).await.unwrap_err();
+    allow("other.test").tags_of(&repository, &as_bob()).await.unwrap_err();
     assert_eq!(asked(&sso).await, 0);
-    allow(repository.registry()).list_tags(&repository, &as_bob()).await.unwrap();
+    allow(repository.registry()).tags_of(&repository, &as_bob()).await.unwrap();
     assert_eq!(authorizations(&sso).await, [Some(BOB.to_owned())]);
     let refused = Some(BOB.to_owned());
     assert!(!authorizations(&server).await.contains(&refused), "the registry gets the token, not the password");
@@ -142,7 +142,7 @@ async fn without_a_credential_any_token_service_may_be_asked() {
     let (server, elsewhere) = (MockServer::start().await, MockServer::start().await);
     wants_token(&server, "t1", &format!("{}/token", foreign(&elsewhere))).await;
     Mock::given(path("/token")).respond_with(token("t1", 300)).mount(&elsewhere).await;
-    client().list_tags(&shop(&server), &anonymous()).await.unwrap();
+    client().tags_of(&shop(&server), &anonymous()).await.unwrap();
     assert_eq!(authorizations(&elsewhere).await, [None]);
 }
 
@@ -152,10 +152,10 @@ async fn basic_authentication_is_offered_only_when_asked_for_and_then_remembered
     Mock::given(path(LIST)).and(header("authorization", BOB)).respond_with(tags()).mount(&server).await;
     Mock::given(path(LIST)).respond_with(challenge(r#"Basic realm="registry""#)).with_priority(9).mount(&server).await;
     let (registry, repository, bob) = (client(), shop(&server), Some(BOB.to_owned()));
-    registry.list_tags(&repository, &as_bob()).await.unwrap();
-    registry.list_tags(&repository, &as_bob()).await.unwrap();
+    registry.tags_of(&repository, &as_bob()).await.unwrap();
+    registry.tags_of(&repository, &as_bob()).await.unwrap();
     assert_eq!(authorizations(&server).await, [None, bob.clone(), bob]);
-    let error = registry.list_tags(&repository, &anonymous()).await.unwrap_err();
+    let error = registry.tags_of(&repository, &anonymous()).await.unwrap_err();
     assert!(error.to_string().contains("no credential is given"), "{error}");
 }
 
@@ -164,14 +164,14 @@ async fn a_wrong_password_is_denied_and_not_repeated() {
     let server = MockServer::start().await;
     Mock::given(path(LIST)).respond_with(challenge("Basic")).mount(&server).await;
     let repository = shop(&server);
-    let error = client().list_tags(&repository, &as_bob()).await.unwrap_err();
+    let error = client().tags_of(&repository, &as_bob()).await.unwrap_err();
     well_said(&error, &repository);
     assert!(error.to_string().contains("does not accept the user and password"), "{error}");
 
     server.reset().await;
     wants_token(&server, "t1", &format!("{}/token", server.uri())).await;
     Mock::given(path("/token")).respond_with(ResponseTemplate::new(401).set_body_string(CANARY)).mount(&server).await;
-    let error = client().list_tags(&repository, &as_bob()).await.unwrap_err();
+    let error = client().tags_of(&repository, &as_bob()).await.unwrap_err();
     well_said(&error, &repository);
     assert!(error.to_string().contains("does not accept the credential"), "{error}");
 }
@@ -197,7 +197,7 @@ async fn trouble_at_the_token_service_keeps_its_class() {
         wants_token(&server, "t1", &format!("{}/token", server.uri())).await;
         Mock::given(path("/token")).respond_with(answer).mount(&server).await;
         let repository = shop(&server);
-        let error = client().list_tags(&repository, &as_bob()).await.unwrap_err();
+        let error = client().tags_of(&repository, &as_bob()).await.unwrap_err();
         well_said(&error, &repository);
         assert_eq!((error.reason(), error.is_transient()), (reason, transient), "{error}");
     }
@@ -208,7 +208,7 @@ async fn a_realm_that_is_no_url_is_malformed() {
     for realm in ["", "token", "/token", "http://"] {
         let server = MockServer::start().await;
         wants_token(&server, "t1", realm).await;
-        let error = client().list_tags(&shop(&server), &anonymous()).await.unwrap_err();
+        let error = client().tags_of(&shop(&server), &anonymous()).await.unwrap_err();
         assert!(matches!(error.reason(), "RegistryAnswerMalformed" | "RegistryDenied"), "{realm}: {error}");
     }
 }
@@ -221,7 +221,7 @@ async fn a_redirect_to_another_host_carries_no_credential() {
     Mock::given(path(LIST)).and(header_exists("authorization")).respond_with(away).mount(&server).await;
     Mock::given(path(LIST)).respond_with(challenge("Basic")).with_priority(9).mount(&server).await;
     answers(&storage, "/stored", tags()).await;
-    client().list_tags(&shop(&server), &as_bob()).await.unwrap();
+    client().tags_of(&shop(&server), &as_bob()).await.unwrap();
     assert_eq!(authorizations(&server).await, [None, Some(BOB.to_owned())]);
     assert_eq!(authorizations(&storage).await, [None]);
 }
@@ -234,7 +234,7 @@ async fn a_redirect_cannot_ask_for_the_credential() {
     for asks in ["Basic".to_owned(), format!(r#"Bearer realm="{}/token""#, foreign(&elsewhere))] {
         elsewhere.reset().await;
         answers(&elsewhere, "/stored", challenge(&asks)).await;
-        let error = client().list_tags(&shop(&server), &as_bob()).await.unwrap_err();
+        let error = client().tags_of(&shop(&server), &as_bob()).await.unwrap_err();
         assert_eq!(error.reason(), "RegistryDenied", "{error}");
         assert_eq!(authorizations(&elsewhere).await, [None], "{asks}");
     }
@@ -247,7 +247,7 @@ async fn redirects_have_an_end_and_stay_on_the_web() {
     {
         let server = MockServer::start().await;
         answers(&server, LIST, ResponseTemplate::new(302).append_header("Location", to)).await;
-        let error = client().list_tags(&shop(&server), &anonymous()).await.unwrap_err();
+        let error = client().tags_of(&shop(&server), &anonymous()).await.unwrap_err();
         assert!(error.to_string().contains(says), "{to}: {error}");
         assert!(asked(&server).await <= 4);
     }
@@ -259,5 +259,5 @@ async fn a_redirect_within_the_registry_keeps_the_credential() {
     answers(&server, LIST, ResponseTemplate::new(308).append_header("Location", "/v2/moved")).await;
     Mock::given(path("/v2/moved")).and(header("authorization", BOB)).respond_with(tags()).mount(&server).await;
     Mock::given(path("/v2/moved")).respond_with(challenge("Basic")).with_priority(9).mount(&server).await;
-    client().list_tags(&shop(&server), &as_bob()).await.unwrap();
+    client().tags_of(&shop(&server), &as_bob()).await.unwrap();
 }

@@ -14,7 +14,7 @@ fn page(tags: &[&str]) -> ResponseTemplate {
 
 async fn list(server: &MockServer) -> Result<Tags, RegistryError> {
     let repository = shop(server);
-    let result = client().list_tags(&repository, &anonymous()).await;
+    let result = client().tags_of(&repository, &anonymous()).await;
     if let Err(error) = &result {
         well_said(error, &repository);
     }
@@ -40,7 +40,7 @@ async fn tags_come_sorted_and_each_once() {
     let server = MockServer::start().await;
     answers(&server, LIST, page(&["b", "1.0.0", "a", "b", "not a tag", "../x"])).await;
     let tags = list(&server).await.unwrap();
-    assert_eq!(tags, Tags { names: ["1.0.0", "a", "b"].map(Into::into).into(), illegal: 2, pages: 1 });
+    assert_eq!(tags, Tags { names: ["1.0.0", "a", "b"].map(Into::into).into(), illegal: 2, pages: 1, validator: None });
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn endless_pages_are_an_error() {
     };
     Mock::given(method("GET")).respond_with(endless).mount(&server).await;
     let registry = small(Limits { listing_pages: 7, ..Limits::default() });
-    let error = registry.list_tags(&shop(&server), &anonymous()).await.unwrap_err();
+    let error = registry.tags_of(&shop(&server), &anonymous()).await.unwrap_err();
     assert!(matches!(&error, RegistryError::TooLarge { limit, .. } if limit == "7 pages"), "{error}");
     assert_eq!(asked(&server).await, 7);
 }
@@ -117,7 +117,7 @@ async fn the_bytes_of_all_pages_are_counted_together() {
     let repository = shop(&server);
     for (listing_bytes, fits) in [(400, true), (200, false), (50, false)] {
         let registry = small(Limits { listing_bytes, ..Limits::default() });
-        let result = registry.list_tags(&repository, &anonymous()).await;
+        let result = registry.tags_of(&repository, &anonymous()).await;
         match result {
             Ok(_) => assert!(fits, "{listing_bytes}"),
             Err(error) => {

@@ -42,10 +42,10 @@ fn at(host: &str) -> Repository {
 async fn an_authority_is_trusted_for_its_registry_and_no_other() {
     let (own, other) = (registry().await, registry().await);
     let client = set(&format!("localhost:{own}"), trusting());
-    let tags = client.list_tags(&at(&format!("localhost:{own}")), &Access::default()).await.unwrap();
+    let tags = client.tags_of(&at(&format!("localhost:{own}")), &Access::default()).await.unwrap();
     assert_eq!(tags.names, ["1.0.0"]);
     let other = at(&format!("localhost:{other}"));
-    let error = client.list_tags(&other, &Access::default()).await.unwrap_err();
+    let error = client.tags_of(&other, &Access::default()).await.unwrap_err();
     well_said(&error, &other);
     assert!(error.to_string().contains("certificate"), "{error}");
 }
@@ -58,11 +58,11 @@ async fn an_authority_is_not_trusted_for_where_its_registry_leads_to() {
     );
     let own = format!("localhost:{}", tls_server(away).await);
     let client = set(&own, trusting());
-    let error = client.list_tags(&at(&own), &Access::default()).await.unwrap_err();
+    let error = client.tags_of(&at(&own), &Access::default()).await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
     let both = BTreeMap::from([(own.clone(), trusting()), (format!("localhost:{elsewhere}"), trusting())]);
     assert!(client.configure(both).is_empty());
-    client.list_tags(&at(&own), &Access::default()).await.unwrap();
+    client.tags_of(&at(&own), &Access::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -71,14 +71,14 @@ async fn plain_http_is_spoken_when_the_settings_or_the_access_say_so() {
     answers(&server, LIST, tags()).await;
     let (host, repository) = (server.address().to_string(), shop(&server));
     let says = |insecure| Access { insecure, ..Access::default() };
-    let neither = client().list_tags(&repository, &says(false)).await;
+    let neither = client().tags_of(&repository, &says(false)).await;
     assert!(neither.is_err());
     let set = set(&host, insecure());
-    set.list_tags(&repository, &says(false)).await.unwrap();
-    set.list_tags(&repository, &says(true)).await.unwrap();
+    set.tags_of(&repository, &says(false)).await.unwrap();
+    set.tags_of(&repository, &says(true)).await.unwrap();
     configure(&set, &host, HostSettings::default());
-    set.list_tags(&repository, &says(true)).await.unwrap();
-    assert!(set.list_tags(&repository, &says(false)).await.is_err());
+    set.tags_of(&repository, &says(true)).await.unwrap();
+    assert!(set.tags_of(&repository, &says(false)).await.is_err());
 }
 
 /// A registry whose token service is on another host.
@@ -105,13 +105,13 @@ async fn a_token_realm_is_known_for_exactly_its_registry() {
         ("another port of the realm", host.clone(), "localhost:1".to_owned()),
     ];
     for (name, registry, allowed) in others {
-        let error = set(&registry, realm(allowed)).list_tags(&repository, &as_bob()).await.unwrap_err();
+        let error = set(&registry, realm(allowed)).tags_of(&repository, &as_bob()).await.unwrap_err();
         well_said(&error, &repository);
         assert_eq!(error.reason(), "RegistryRealmRefused", "{name}: {error}");
     }
     assert_eq!(asked(&sso).await, 0);
     for allowed in ["localhost".to_owned(), format!("localhost:{port}")] {
-        set(&host, realm(allowed)).list_tags(&repository, &as_bob()).await.unwrap();
+        set(&host, realm(allowed)).tags_of(&repository, &as_bob()).await.unwrap();
     }
     assert_eq!(authorizations(&sso).await, [Some(BOB.to_owned()), Some(BOB.to_owned())]);
 }
@@ -124,22 +124,22 @@ async fn every_request_to_a_registry_waits_for_its_turn_and_no_longer_than_an_op
     answers(&other, LIST, tags()).await;
     let slow = HostSettings { requests_per_second: Some(0.001), ..HostSettings::default() };
     let client = set(&server.address().to_string(), slow.clone());
-    client.list_tags(&repository, &anonymous()).await.unwrap();
+    client.tags_of(&repository, &anonymous()).await.unwrap();
 
     tokio::time::pause();
-    let error = client.list_tags(&repository, &anonymous()).await.unwrap_err();
+    let error = client.tags_of(&repository, &anonymous()).await.unwrap_err();
     tokio::time::resume();
     well_said(&error, &repository);
     assert!(error.is_transient() && error.to_string().contains("`rate`"), "{error}");
     assert_eq!(asked(&server).await, 1);
-    client.list_tags(&shop(&other), &anonymous()).await.unwrap();
+    client.tags_of(&shop(&other), &anonymous()).await.unwrap();
     // Nobody gets a new burst by changing something else.
     configure(&client, &server.address().to_string(), HostSettings { insecure: true, ..slow });
     tokio::time::pause();
-    client.list_tags(&repository, &anonymous()).await.unwrap_err();
+    client.tags_of(&repository, &anonymous()).await.unwrap_err();
     tokio::time::resume();
     configure(&client, &server.address().to_string(), insecure());
-    client.list_tags(&repository, &anonymous()).await.unwrap();
+    client.tags_of(&repository, &anonymous()).await.unwrap();
     assert_eq!(asked(&server).await, 2);
 }
 
@@ -154,7 +154,7 @@ async fn token_services_and_redirects_of_a_registry_wait_for_their_turn_too() {
         let client = client_with(RegistryOptions { total_timeout, ..RegistryOptions::default() });
         let slow = HostSettings { requests_per_second: Some(0.001), ..HostSettings::default() };
         configure(&client, &server.address().to_string(), slow);
-        let error = client.list_tags(&shop(server), &anonymous()).await.unwrap_err();
+        let error = client.tags_of(&shop(server), &anonymous()).await.unwrap_err();
         assert!(error.to_string().contains("`rate`"), "{error}");
         assert_eq!(asked(server).await, 1, "the second one is not sent");
     };
@@ -174,10 +174,10 @@ async fn a_registry_is_matched_by_its_whole_name() {
         format!("localhost:{port}"),
     ];
     for near in near {
-        let error = set(&near, insecure()).list_tags(&shop(&server), &Access::default()).await.unwrap_err();
+        let error = set(&near, insecure()).tags_of(&shop(&server), &Access::default()).await.unwrap_err();
         assert!(error.to_string().contains("insecure: true"), "{near}: {error}");
     }
-    set(&host, insecure()).list_tags(&shop(&server), &Access::default()).await.unwrap();
+    set(&host, insecure()).tags_of(&shop(&server), &Access::default()).await.unwrap();
     // What stands for no registry that a reference can name is told, and nothing else comes of it.
     for nobody in
         ["GHCR.IO", "https://ghcr.io", "ghcr.io/acme", "ghcr.io.", "index.docker.io", "ghcr", "ghcr.io:0443", ""]
@@ -218,15 +218,15 @@ async fn settings_that_cannot_be_used_close_their_registry_and_no_other() {
         let settings = BTreeMap::from([(host.clone(), settings), (other.address().to_string(), insecure())]);
         let wrong = client.configure(settings.clone());
         assert_eq!(wrong.iter().map(|(host, _)| host).collect::<Vec<_>>(), [&host], "{settings:?}");
-        let error = client.list_tags(&shop(&server), &anonymous()).await.unwrap_err();
+        let error = client.tags_of(&shop(&server), &anonymous()).await.unwrap_err();
         assert_eq!((&error, error.is_transient()), (&wrong[0].1, false));
         assert_eq!(error.reason(), "RegistrySettingsInvalid");
         let text = error.to_string();
         assert!(text.contains(&host) && text.contains(names) && !text.contains('\n'), "{text}");
-        client.list_tags(&shop(&other), &anonymous()).await.unwrap();
+        client.tags_of(&shop(&other), &anonymous()).await.unwrap();
         // Corrected, and it is asked again.
         configure(&client, &host, insecure());
-        client.list_tags(&shop(&server), &anonymous()).await.unwrap();
+        client.tags_of(&shop(&server), &anonymous()).await.unwrap();
         server.reset().await;
         answers(&server, LIST, tags()).await;
     }
@@ -241,7 +241,7 @@ async fn settings_are_swapped_while_requests_run() {
         (Arc::new(set(&server.address().to_string(), insecure())), shop(&server), server.address().to_string());
     let running = {
         let (client, repository) = (client.clone(), repository.clone());
-        tokio::spawn(async move { client.list_tags(&repository, &Access::default()).await })
+        tokio::spawn(async move { client.tags_of(&repository, &Access::default()).await })
     };
     while asked(&server).await == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -249,6 +249,6 @@ async fn settings_are_swapped_while_requests_run() {
     let wrong = client.configure(BTreeMap::from([(host, HostSettings { ca_pem: Some(String::new()), ..insecure() })]));
     assert_eq!(wrong.len(), 1);
     running.await.unwrap().unwrap();
-    let error = client.list_tags(&repository, &Access::default()).await.unwrap_err();
+    let error = client.tags_of(&repository, &Access::default()).await.unwrap_err();
     assert_eq!(error.reason(), "RegistrySettingsInvalid", "{error}");
 }

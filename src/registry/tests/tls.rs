@@ -49,10 +49,10 @@ async fn a_private_authority_is_trusted_when_it_is_given_and_only_then() {
     let port = registry().await;
     let trusting = client_with(RegistryOptions { ca_pem: Some(CA.into()), ..RegistryOptions::default() });
     let repository: Repository = format!("localhost:{port}/shop/web").parse().unwrap();
-    let tags = trusting.list_tags(&repository, &Access::default()).await.unwrap();
+    let tags = trusting.tags_of(&repository, &Access::default()).await.unwrap();
     assert_eq!(tags.names, ["1.0.0"]);
 
-    let error = client().list_tags(&repository, &Access::default()).await.unwrap_err();
+    let error = client().tags_of(&repository, &Access::default()).await.unwrap_err();
     well_said(&error, &repository);
     assert!(error.to_string().contains("certificate"), "{error}");
 }
@@ -62,7 +62,7 @@ async fn a_certificate_for_another_host_is_not_believed() {
     let port = registry().await;
     let trusting = client_with(RegistryOptions { ca_pem: Some(CA.into()), ..RegistryOptions::default() });
     let repository: Repository = format!("127.0.0.1:{port}/shop/web").parse().unwrap();
-    let error = trusting.list_tags(&repository, &Access::default()).await.unwrap_err();
+    let error = trusting.tags_of(&repository, &Access::default()).await.unwrap_err();
     well_said(&error, &repository);
     assert!(error.to_string().contains("certificate"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 
 async fn fails(repository: &Repository, registry: &Registry) -> RegistryError {
-    let listing = registry.list_tags(repository, &anonymous()).await.unwrap_err();
+    let listing = registry.tags_of(repository, &anonymous()).await.unwrap_err();
     let resolution = registry.resolve(repository, Selector::Tag("1.0.0"), None, &anonymous()).await.unwrap_err();
     let ping = registry.ping(repository, &anonymous()).await.unwrap_err();
     for error in [&listing, &resolution, &ping] {
@@ -62,7 +62,7 @@ async fn an_answer_that_breaks_off_is_unreachable() {
     ];
     for bytes in answers {
         let repository = raw(bytes).await;
-        let error = client().list_tags(&repository, &anonymous()).await.unwrap_err();
+        let error = client().tags_of(&repository, &anonymous()).await.unwrap_err();
         well_said(&error, &repository);
         assert_eq!(error.reason(), "RegistryUnreachable", "{}: {error}", String::from_utf8_lossy(bytes));
     }
@@ -84,7 +84,7 @@ async fn a_connection_that_is_given_up_is_told_in_the_same_words_however_it_ends
     });
     let mut said = std::collections::BTreeSet::new();
     for _ in 0..6 {
-        said.insert(client().list_tags(&repository, &anonymous()).await.unwrap_err().to_string());
+        said.insert(client().tags_of(&repository, &anonymous()).await.unwrap_err().to_string());
     }
     assert_eq!(said.len(), 1, "{said:?}");
 }
@@ -93,16 +93,16 @@ async fn a_connection_that_is_given_up_is_told_in_the_same_words_however_it_ends
 async fn a_body_without_announced_length_is_bounded_too() {
     let repository = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n15\r\n{\"tags\":[\"1\",\"2\",\"3\"]\r\n1\r\n}\r\n0\r\n\r\n").await;
     let registry = small(Limits { listing_bytes: 20, ..Limits::default() });
-    let error = registry.list_tags(&repository, &anonymous()).await.unwrap_err();
+    let error = registry.tags_of(&repository, &anonymous()).await.unwrap_err();
     assert_eq!(error.reason(), "RegistryAnswerTooLarge", "{error}");
-    assert_eq!(client().list_tags(&repository, &anonymous()).await.unwrap().names, ["1", "2", "3"]);
+    assert_eq!(client().tags_of(&repository, &anonymous()).await.unwrap().names, ["1", "2", "3"]);
 }
 
 #[tokio::test]
 async fn plain_http_is_spoken_only_when_insecure() {
     let server = MockServer::start().await;
     let repository = shop(&server);
-    let error = client().list_tags(&repository, &Access::default()).await.unwrap_err();
+    let error = client().tags_of(&repository, &Access::default()).await.unwrap_err();
     well_said(&error, &repository);
     assert!(error.to_string().contains("insecure: true"), "{error}");
     assert_eq!(asked(&server).await, 0);
@@ -122,7 +122,7 @@ async fn ping_tells_a_registry_from_something_else() {
 fn calls_can_run_as_tasks_of_their_own() {
     fn is_send(_: impl Send) {}
     let (registry, repository, access) = (client(), "r.test/a".parse().unwrap(), anonymous());
-    is_send(registry.list_tags(&repository, &access));
+    is_send(registry.tags_of(&repository, &access));
     is_send(registry.resolve(&repository, Selector::Tag("a"), None, &access));
     is_send(registry.ping(&repository, &access));
 }

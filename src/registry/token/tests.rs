@@ -1,15 +1,15 @@
 //! The rule for token realms, and how long and for whom a token is kept.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use super::*;
-use crate::registry::settings::{Hosts, Known};
+use crate::registry::settings::Hosts;
 use crate::registry::{Access, RegistryOptions, client};
 
-fn nothing_set() -> Arc<Known> {
+fn nothing_set() -> &'static Hosts {
     static NOTHING: LazyLock<Hosts> =
         LazyLock::new(|| Hosts::new(client::build(&RegistryOptions::default(), None).unwrap()));
-    NOTHING.now()
+    &NOTHING
 }
 
 fn basic() -> Credential {

@@ -1,4 +1,4 @@
-//! Moving a deploy: compare-and-set with all its transitions, instance changes and vetoes in one statement.
+//! Moving a deploy: compare-and-set with all its transitions, instance changes, vetoes and met updates in one statement.
 
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -56,7 +56,8 @@ struct Write<'a> {
 impl Store {
     /// Takes the steps and returns the row's new version. The reason and message of the deploy become those of the last
     /// step into `failed`, `aborted` or `superseded`; a rollback leaves them, so that the row says why it was needed.
-    /// Terminal states set `finished_at`.
+    /// Terminal states set `finished_at`. A success acknowledges the updates that it brings, and those of the same images on
+    /// this stage that were seen before them.
     ///
     /// Errors: somebody else moved the deploy, or another deploy of the target is past pending (both conflicts: observe
     /// again); a newer leader wrote it; it does not exist.
@@ -135,7 +136,7 @@ impl Store {
                        finished_at = CASE WHEN $8 OR $15::text IS NOT NULL THEN $6 END
                    WHERE id = $1 AND state = $2 AND version = $3 AND epoch <= $4 AND finished_at IS NULL
                        AND leads($22, $23)
-                   RETURNING id, target_id, release_id, version
+                   RETURNING id, target_id, release_id, images, version
                ), transitions AS (
                    INSERT INTO deploy_transitions
                        (deploy_id, version, step, from_state, to_state, actor, reason, message, at)
@@ -166,6 +167,24 @@ impl Store {
                    INSERT INTO vetoes (id, target_id, release_id, deploy_id, reason, actor, at)
                    SELECT $20, target_id, release_id, id, $21, $7, $6 FROM moved WHERE $20::uuid IS NOT NULL
                    ON CONFLICT DO NOTHING
+               ), shipped AS (
+                   SELECT s.namespace || '/' || s.name AS host, i.image ->> 'repository' AS repository,
+                          i.image ->> 'tag' AS tag, i.image ->> 'digest' AS digest
+                   FROM moved JOIN stages AS s ON s.id = moved.target_id, jsonb_each(moved.images) AS i (service, image)
+                   WHERE $5 = 'success'
+               ), met AS (
+                   SELECT u.id
+                   FROM shipped
+                   JOIN image_updates AS u ON u.host = shipped.host
+                       AND u.image IN (shipped.repository, shipped.repository || ':' || shipped.tag)
+                   WHERE u.pending AND u.first_seen_at <= (
+                       SELECT max(same.first_seen_at) FROM image_updates AS same
+                       WHERE same.host = u.host AND same.image = u.image AND same.new_digest = shipped.digest)
+                   ORDER BY u.image, u.host, u.platform FOR UPDATE OF u
+               ), acknowledged AS (
+                   UPDATE image_updates AS u
+                   SET acknowledged_digest = u.new_digest, acknowledged_by = $7, acknowledged_at = $6
+                   FROM met WHERE u.id = met.id
                )
                SELECT moved.version AS "version?", d.epoch
                FROM deploys AS d LEFT JOIN moved ON moved.id = d.id WHERE d.id = $1"#,

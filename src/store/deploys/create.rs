@@ -1,4 +1,5 @@
-//! Making a deploy: one statement for the row, its release, its snapshot, its first transition and the audit entry.
+//! Making a deploy: one statement for the row, its release, its snapshot, its first transition, the updates that it is made
+//! for and the audit entry.
 
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -7,8 +8,12 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::{
-    domain::{actor::Actor, release::Release},
-    store::{NewVeto, Store, StoreError, text::storable},
+    domain::{actor::Actor, release::Release, update::SeenUpdate},
+    store::{
+        NewVeto, Store, StoreError,
+        text::storable,
+        updates::{SeenRow, see},
+    },
 };
 
 /// A deploy to be made.
@@ -38,6 +43,8 @@ pub struct NewDeploy {
     pub rollback_of: Option<Uuid>,
     /// A veto of the release of `rollback_of`, recorded with it.
     pub veto: Option<NewVeto>,
+    /// The newer images that it is made for: they go on the update list with it.
+    pub updates: Vec<SeenUpdate>,
     /// The time.
     pub now: Timestamp,
     /// The caller's leader epoch.
@@ -66,8 +73,8 @@ impl Store {
             "rollback_of": new.rollback_of,
         });
         let veto_reason = new.veto.as_ref().map(|veto| storable(&veto.reason));
-        let row = sqlx::query!(
-            r#"WITH place AS (
+        let row = see!(
+            "WITH place AS (
                    SELECT t.id, t.project_id FROM targets AS t
                    WHERE t.id = $2 AND ($3::bigint = 1 OR EXISTS (
                        SELECT FROM deploys AS p
@@ -98,9 +105,14 @@ impl Store {
                    SELECT $15, created.target_id, bad.release_id, bad.id, $16, $9, $13
                    FROM created JOIN deploys AS bad ON bad.id = $12 WHERE $15::uuid IS NOT NULL
                    ON CONFLICT DO NOTHING
-               ), noted AS (
+               ), ",
+            "$20",
+            "EXISTS (SELECT FROM created)",
+            // The audit log is the last that is locked: whoever acknowledges updates locks those first too.
+            r#", noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
-                   SELECT $13, $9, 'deploy.create', 'deploy/' || id, $17 FROM created
+                   SELECT $13, $9, 'deploy.create', 'deploy/' || id, $17
+                   FROM created WHERE (SELECT count(*) FROM put) >= 0
                )
                SELECT EXISTS (SELECT FROM created) AS "created!",
                       EXISTS (SELECT FROM targets WHERE id = $2) AS "target_exists!",
@@ -125,7 +137,8 @@ impl Store {
             veto_reason.as_deref(),
             details,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            SeenRow::all(&new.updates)
         )
         .fetch_one(&self.pool)
         .await

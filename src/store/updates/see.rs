@@ -46,16 +46,21 @@ impl<'a> SeenRow<'a> {
             tag: one.tag.as_deref().filter(|tag| !tag.is_empty()).map(|tag| word(tag, WORD)),
             old_digest: one.old_digest.map(|digest| digest.to_string()),
             new_digest: one.new_digest.to_string(),
-            built_at: one.created,
+            built_at: one.created.map(stored),
             provider: word(&one.provider, WORD),
             link: one.link.as_deref().and_then(page),
             seen_by: word(&one.seen_by.to_string(), WORD),
-            at: one.at,
+            at: stored(one.at),
             place,
         };
         let rows: Vec<SeenRow<'a>> = seen.iter().enumerate().map(row).collect();
         serde_json::to_value(rows).unwrap_or_default()
     }
+}
+
+/// An instant as Postgres stores it: read as a text it would be rounded, as an argument it is cut, and the two must not differ.
+fn stored(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
 /// `query!` for a statement that also puts what was seen on the list, in a part that is called `put`. `$head` comes before

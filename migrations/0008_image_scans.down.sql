@@ -1,0 +1,2 @@
+DROP TABLE image_scans;
+DROP FUNCTION image_scans_tell();
