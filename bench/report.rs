@@ -246,7 +246,8 @@ fn scan_figures(measured: &[Value]) -> Vec<Figure> {
         figure("scan-cpu", "s", wide, of(&|one| one["cpu"]["each"]["operator"].as_f64()), floor("cpuSeconds"));
         figure("scan-memory-peak", "MiB", only_deep(60.0), of(&|one| one["memory"]["peak"].as_f64()), Vec::new());
         let each = |value: &Value| Some(value.as_f64()? / count);
-        figure("scan-lists", "requests", Goal::AtMost(1.0), of(&|one| each(&one["asked"]["pages"])), Vec::new());
+        figure("scan-lists", "requests", Goal::AtMost(1.0), of(&|one| each(&one["asked"]["lists"])), Vec::new());
+        figure("scan-pages", "requests", Goal::None, of(&|one| each(&one["asked"]["pages"])), Vec::new());
         figure("scan-others", "requests", Goal::None, of(&|one| each(&one["asked"]["others"])), Vec::new());
         let again = |one: &Value| {
             let asked = &one["again"]["asked"];
