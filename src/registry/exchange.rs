@@ -21,7 +21,9 @@ const MAX_REDIRECTS: usize = 3;
 /// Bytes of an error's body that are read to find its code.
 const MAX_ERROR_BYTES: usize = 16 << 10;
 /// Bytes from which on a body is large.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 256 << 10;
+/// By how much a large body's memory grows at a time. Doubling it would waste half.
+const STEP: usize = 1 << 20;
 /// How long the rest of an unused answer is waited for.
 const DRAIN: Duration = Duration::from_millis(250);
 /// Longest rest that a registry can ask for. Docker Hub counts in windows of six hours.
@@ -218,6 +220,9 @@ async fn read(mut response: Response, limit: usize, alone: Option<&Arc<Semaphore
             && body.alone.is_none()
         {
             body.alone = alone.clone().acquire_owned().await.ok();
+        }
+        if length > LARGE && length > body.bytes.capacity() {
+            body.bytes.reserve_exact(chunk.len().max(STEP));
         }
         body.bytes.extend_from_slice(&chunk);
     }

@@ -145,7 +145,7 @@ fn image_cases() -> Vec<Case> {
         good("regex", policy("regex: '^(.*)-alpine$', extract: '$1', order: Semver")),
         good("numeric", policy("numeric: true")),
         good("newest", policy("newest: 'main-*'")),
-        bad("newest of nothing", policy("newest: ''"), "spec.services[0].image.policy.newest", "at least 1"),
+        bad("newest of nothing", policy("newest: ''"), "spec.services[0].image.policy.newest", "at least 1 chars"),
         bad("newest and numeric", policy("newest: '*', numeric: true"), "spec.services[0].image.policy", ONE_POLICY),
         bad("numeric: false", policy("numeric: false"), "spec.services[0].image.policy.numeric", "numeric is true or left out"),
         good("digest of a tag", policy("digest: latest")),
