@@ -69,6 +69,14 @@ fn the_dates_that_are_needed_come_likeliest_first() {
 }
 
 #[test]
+fn of_many_tags_the_last_thousand_are_sorted() {
+    let tags: Vec<String> = (0..5000).map(|number| format!("main-{}", number * 7919 % 5000)).collect();
+    let needed = newest("*").dated(&tags).unwrap();
+    let want: Vec<String> = (4000..5000).rev().map(|number| format!("main-{number}")).collect();
+    assert_eq!((needed.len(), &needed[..1000]), (5000, &want.iter().map(String::as_str).collect::<Vec<_>>()[..]));
+}
+
+#[test]
 fn where_names_decide_dates_do_not() {
     let numeric = TagPolicy::parse(&PolicySpec { numeric: true, ..PolicySpec::default() }).unwrap();
     let images = [at("2", 10), at("1", 20)];
