@@ -39,6 +39,8 @@ mod lifecycle;
 mod moods;
 #[path = "e2e/moody_registry.rs"]
 mod moody_registry;
+#[path = "e2e/notified.rs"]
+mod notified;
 #[path = "e2e/ownership.rs"]
 mod ownership;
 #[path = "e2e/private.rs"]

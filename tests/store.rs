@@ -32,6 +32,8 @@ mod plans;
 mod safe;
 #[path = "store/scan.rs"]
 mod scan;
+#[path = "store/scans.rs"]
+mod scans;
 #[path = "store/schema.rs"]
 mod schema;
 #[path = "store/secrets.rs"]
@@ -40,6 +42,8 @@ mod secrets;
 mod server;
 #[path = "store/targets.rs"]
 mod targets;
+#[path = "store/update_deploys.rs"]
+mod update_deploys;
 #[path = "store/updates.rs"]
 mod updates;
 #[path = "store/vault.rs"]

@@ -14,14 +14,17 @@ use stagekeeper::{
         update::{SeenUpdate, TagName},
     },
     store::{
-        Class, CredentialSlot, CredentialUse, DeclaredReceiver, DeliveryKey, DeliveryState, HookStart, InstanceStatus,
-        LogFilter, LogLevel, LogLine, NewCredential, NewDelivery, NewReceiver, NewSecret, NewStage, RegistrySettings,
-        SecretSlot, SecretUse, Settled, Store, StoreError, UpdateChoice, UpdateFilter,
+        Class, CredentialSlot, CredentialUse, DeclaredReceiver, DeliveryKey, DeliveryState, HookStart, ImageScan,
+        InstanceStatus, LogFilter, LogLevel, LogLine, NewCredential, NewDelivery, NewReceiver, NewSecret, NewStage,
+        RegistrySettings, SecretSlot, SecretUse, Settled, Store, StoreError, UpdateChoice, UpdateFilter,
     },
 };
 use uuid::Uuid;
 
-use crate::fixture::{Shop, WAY, at, change, found, id, new_deploy, release, step, veto};
+use crate::{
+    fixture::{Shop, WAY, at, change, found, id, new_deploy, release, step, veto},
+    scans::scan,
+};
 
 /// Before and after a newer leader: deploy 10 of `dev` is at work, deploy 13 of `live` failed and is vetoed.
 struct Scene {
@@ -97,6 +100,10 @@ fn writes() -> Vec<Write> {
         &Actor::Policy,
         at(4)
     ));
+    write!("image_scans_put", |_scene, store| store.image_scans_put(&[scan(2, "1.0.0", 5)]));
+    write!("image_scans_touch", |_scene, store| store.image_scans_touch(&[(scan(1, "", 0).key, at(50))]));
+    write!("image_scan_accept", |_scene, store| store.image_scan_accept(&shrank(), "stage/dev", &Actor::Policy, at(6)));
+    write!("image_scans_prune", |_scene, store| store.image_scans_prune(at(1_000), 1));
     write!("registry_put", |_scene, store| store.registry_put(&registry("new.test"), &Actor::Policy, at(4)));
     write!("registry_delete", |_scene, store| store.registry_delete("old.test", &Actor::Policy, at(4)));
     write!("uses_prune of credentials", |_scene, store| store.uses_prune(at(1_000), 1));
@@ -144,6 +151,10 @@ fn writes() -> Vec<Write> {
     write!("update_tag_delete", |_scene, store| store.update_tag_delete("given", &Actor::Policy, at(4)));
     write!("logs_prune", |_scene, store| store.logs_prune(at(1_000_000_000)));
     all
+}
+
+fn shrank() -> ImageScan {
+    ImageScan { accepted: Some("1.0.0\n1.1.0".into()), ..scan(1, "1.0.0", 2) }
 }
 
 const TOKEN: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -272,6 +283,7 @@ impl Scene {
         shop.credential_put(&new_credential(&shop, 82, "moved"), at(2)).await.unwrap();
         let secrets = [new_secret(&shop, 84, "OLD"), new_secret(&shop, 85, "MOVED")];
         shop.secrets_put(&secrets, at(2)).await.unwrap();
+        shop.image_scans_put(&[shrank()]).await.unwrap();
         shop.registry_put(&registry("old.test"), &Actor::Policy, at(2)).await.unwrap();
         shop.receivers_declare(shop.project, &[receiver(96, "old")], &Actor::Controller, at(2)).await.unwrap();
         for new in [delivery(97, None), delivery(98, Some("ping"))] {
@@ -310,6 +322,7 @@ impl Scene {
             "secret_versions",
             "secret_uses",
             "registries",
+            "image_scans",
             "webhook_receivers",
             "webhook_inbox",
             "deploy_logs",

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::fixture::Shop;
 
 /// Tables that grow with the number of deploys, and with what they use.
-const LARGE: [&str; 15] = [
+const LARGE: [&str; 16] = [
     "deploys",
     "deploy_transitions",
     "deploy_logs",
@@ -21,6 +21,7 @@ const LARGE: [&str; 15] = [
     "credential_uses",
     "secret_versions",
     "secret_uses",
+    "image_scans",
     "webhook_inbox",
     "image_updates",
     "tag_assignments",
@@ -85,6 +86,9 @@ INSERT INTO credential_uses (credential_id, version, actor, purpose, at)
 INSERT INTO secret_uses (secret_id, version, actor, purpose, at)
     SELECT md5('s' || u % 1000)::uuid, 1, 'controller', 'x', now() - u * interval '1 minute'
     FROM generate_series(0, 19999) AS u;
+INSERT INTO image_scans (key, repository, about, tags, scanned_at)
+    SELECT repeat(md5('s' || s), 2), 'r.test/web-' || s % 5000, 'tags', '1.0.0', now() - s * interval '1 minute'
+    FROM generate_series(0, 19999) AS s;
 INSERT INTO webhook_receivers (id, project_id, name, source, token)
     SELECT md5('w' || w)::uuid, md5('p' || w)::uuid, 'w-' || w, 'diun', repeat(md5('w' || w), 2)
     FROM generate_series(1, 50) AS w;
