@@ -1,7 +1,7 @@
 //! Client of the OCI distribution API: lists tags, resolves them to digests, and says plainly why it cannot.
 //!
-//! Three rules hold everywhere in this room. Credentials go to the registry's own host or to a token service that is
-//! known to belong to it, and nowhere else (`token`). Whatever a registry sends is bounded and checked: pages, bytes,
+//! Four rules hold everywhere in this room. Credentials go to the registry's own host or to a token service that is
+//! known to belong to it, and nowhere else (`token`). No answer leads us into the networks behind us (`guard`). Whatever a registry sends is bounded and checked: pages, bytes,
 //! time, digests. And a listing is either complete or an error: an outage never looks like a repository without tags.
 //!
 //! When to ask, and how often, is the caller's business: nothing here retries or schedules. What the client keeps to by
@@ -17,6 +17,7 @@ mod door;
 mod endpoint;
 mod error;
 mod exchange;
+mod guard;
 mod link;
 mod manifest;
 mod pace;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::domain::clock::Clock;
@@ -115,6 +117,8 @@ pub struct Registry {
     options: RegistryOptions,
     authorizations: Authorizations,
     seen: Seen,
+    /// Whoever has it may keep a large body in memory.
+    alone: Arc<Semaphore>,
 }
 
 impl Registry {
@@ -123,8 +127,9 @@ impl Registry {
     /// # Errors
     /// When the certificates cannot be read or TLS cannot be set up.
     pub fn new(options: RegistryOptions, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        let hosts = Hosts::new(client::build(&options, None)?);
-        Ok(Self { hosts, clock, options, authorizations: Authorizations::default(), seen: Seen::default() })
+        let hosts = Hosts::new(&options)?;
+        let (authorizations, seen) = (Authorizations::default(), Seen::default());
+        Ok(Self { hosts, clock, options, authorizations, seen, alone: Arc::new(Semaphore::new(1)) })
     }
 
     /// All tags of a repository. With `known`, from the listing before as the same user, the registry may answer that they

@@ -32,6 +32,8 @@ mod plans;
 mod safe;
 #[path = "store/scan.rs"]
 mod scan;
+#[path = "store/scans.rs"]
+mod scans;
 #[path = "store/schema.rs"]
 mod schema;
 #[path = "store/secrets.rs"]

@@ -30,7 +30,10 @@ use crate::{
         Project, Stage, StageStatus, conditions,
         labels::{self, FINALIZER},
     },
-    cluster::index::StageKey,
+    cluster::{
+        events::{Notice, Severity},
+        index::StageKey,
+    },
 };
 
 /// A stage is looked at this often even if nothing is seen to change: the net below all watches and deadlines.
@@ -203,7 +206,13 @@ async fn conclude(
         decided.asking && ledger.open.is_empty() && Some(before.observed_generation) == stage.metadata.generation;
     match status::due(&before, &after, since, ctx.memories.unwritten()).filter(|_| !unheard) {
         None => memory.unwritten_since = None,
-        Some(at) if at <= now => write(ctx, stage, memory, after).await?,
+        Some(at) if at <= now => {
+            let shrank = outcome::newly_shrank(&before, &after).map(str::to_owned);
+            write(ctx, stage, memory, after).await?;
+            if let Some(note) = shrank {
+                tell_of_frozen_images(ctx, stage, note);
+            }
+        }
         Some(at) => driven.wake_at(at),
     }
     ctx.backoff.reset(&key.to_string());
@@ -215,6 +224,16 @@ async fn write(ctx: &Context, stage: &Stage, memory: &mut Memory, status: StageS
     memory.written = Some(status);
     memory.unwritten_since = None;
     Ok(())
+}
+
+/// An event, once: nothing is chosen of a repository until somebody looks. Best effort, and nothing waits for it.
+fn tell_of_frozen_images(ctx: &Context, stage: &Stage, note: String) {
+    let (events, object) = (ctx.events.clone(), stage.object_ref(&()));
+    tokio::spawn(async move {
+        let notice =
+            Notice { severity: Severity::Warning, reason: wanted::SHRANK, action: "FreezeImages", note: &note };
+        events.publish(&object, &notice).await;
+    });
 }
 
 /// Tells an error in the conditions, and how far the deploy came that it holds up, once: best effort, because the error

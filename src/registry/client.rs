@@ -2,24 +2,35 @@
 //! private authority that only some registries have.
 //!
 //! What must hold for all outbound requests is set here and nowhere else: deadlines, no redirects that we did not
-//! judge, no proxy from the environment, no decompression, our certificates. A check of resolved addresses belongs
-//! here too, as the builder's `dns_resolver`; addresses written as numbers bypass a resolver, so they have to be
-//! checked in `exchange`, where each URL passes.
+//! judge, no proxy from the environment, no decompression, our certificates, and which addresses are asked (`guard`).
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 
+use super::endpoint::host_name;
+use super::guard::{Guarded, Reach, Refused};
 use super::{RegistryError, RegistryOptions};
 
 const USER_AGENT: &str = concat!("stagekeeper/", env!("CARGO_PKG_VERSION"));
 
-/// A client that trusts these authorities beside those of the options and of the system.
-pub(super) fn build(options: &RegistryOptions, own_ca: Option<&[u8]>) -> Result<Client, RegistryError> {
+/// Connections to one host that are kept open while nothing is asked, and for how long.
+const MAX_IDLE: usize = 16;
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A client that trusts these authorities beside those of the options and of the system,
+/// and asks addresses within this reach.
+pub(super) fn build(options: &RegistryOptions, own_ca: Option<&[u8]>, reach: Reach) -> Result<Client, RegistryError> {
     let wrong = |why| move |error: reqwest::Error| RegistryError::Options { why: format!("{why}: {}", root(&error)) };
     let mut builder = Client::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(options.connect_timeout)
         .timeout(options.request_timeout)
+        .dns_resolver(Arc::new(Guarded(reach)))
+        .pool_max_idle_per_host(MAX_IDLE)
+        .pool_idle_timeout(IDLE)
         .redirect(Policy::none())
         .referer(false)
         .no_proxy()
@@ -42,6 +53,9 @@ const BROKEN_OFF: [&str; 3] = ["connection closed before message completed", "on
 
 /// Why a request found no answer, in words without its URL.
 pub(super) fn unreachable(place: String, error: &reqwest::Error) -> RegistryError {
+    if let Some(Refused(why)) = refused(error) {
+        return RegistryError::AddressRefused { place, host: error.url().map(host_name).unwrap_or_default(), why };
+    }
     let cause = root(error);
     let why = if error.is_timeout() {
         "it did not answer in time".into()
@@ -58,6 +72,18 @@ pub(super) fn unreachable(place: String, error: &reqwest::Error) -> RegistryErro
         format!("the connection broke off ({cause})")
     };
     RegistryError::Unreachable { place, why }
+}
+
+/// Why the address was not asked, if that is the cause.
+fn refused(error: &reqwest::Error) -> Option<Refused> {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(inner) = cause {
+        if let Some(refused) = inner.downcast_ref::<Refused>() {
+            return Some(*refused);
+        }
+        cause = inner.source();
+    }
+    None
 }
 
 /// The innermost cause: the outer layers only repeat that a request failed, and its URL.

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use reqwest::Url;
 
 use super::door::Door;
+use super::guard::{self, Reach};
 use super::paging::Paging;
 use super::peer::Peer;
-use super::settings::{Host, Hosts, Known};
+use super::settings::{Host, Hosts, Known, names};
 use super::{Access, RegistryError};
 use crate::domain::image::{Digest, Repository};
+
+/// Registries whose token service has another host, by the API's host.
+const KNOWN_REALMS: [(&str, &str); 2] =
+    [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
 /// A repository, how to reach it, and the URLs of its API.
 pub(super) struct Endpoint<'a> {
@@ -58,18 +63,35 @@ impl<'a> Endpoint<'a> {
         self.base.scheme() == "http"
     }
 
-    /// Token services that belong to this registry by its settings.
-    pub(super) fn token_realms(&self) -> &[String] {
-        &self.host.token_realms
-    }
-
     /// Whoever a URL leads to. What is set for this registry holds for itself, not for where it sends us.
     pub(super) fn door(&self, url: &Url) -> Result<Door, RegistryError> {
         if self.is_own(url) {
+            self.within(url, Reach::Named)?;
             return Ok(Door { http: self.host.http.clone(), peer: self.peer.clone() });
         }
-        let host = self.known.behind(url)?;
+        let (host, reach) = self.known.behind(url, url.host() == self.base.host() || self.is_token_service(url))?;
+        self.within(url, reach)?;
         Ok(Door { http: host.http.clone(), peer: self.hosts.peer(&host_name(url), &host) })
+    }
+
+    /// An address that is written as a number is asked only if it may be.
+    fn within(&self, url: &Url, reach: Reach) -> Result<(), RegistryError> {
+        guard::literal(url, reach).map_err(|guard::Refused(why)| RegistryError::AddressRefused {
+            place: self.place(),
+            host: host_name(url),
+            why,
+        })
+    }
+
+    /// Whether a URL leads to a token service that is known to belong to this registry: everywhere, by the options, or by
+    /// its settings.
+    pub(super) fn is_token_service(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let known = url.scheme() == "https"
+            && url.port().is_none()
+            && KNOWN_REALMS.iter().any(|(registry, realm)| self.base.host_str() == Some(*registry) && *realm == host);
+        let listed = self.hosts.realms().iter().any(|it| it.registry == self.repository.registry() && it.host == host);
+        known || listed || self.host.token_realms.iter().any(|allowed| names(allowed, url))
     }
 
     /// How this registry lists.

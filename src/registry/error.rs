@@ -78,6 +78,19 @@ pub enum RegistryError {
         /// The rule that it breaks.
         why: &'static str,
     },
+    /// The registry, or where its answer leads, is at an address that is not asked.
+    #[error(
+        "`{place}` leads to `{host}`, which is not asked: {why}; a host that belongs to the registry can be named by \
+         `stagekeeper registry set`, or as the registry's `--realm` if it hands out tokens; link-local addresses cannot"
+    )]
+    AddressRefused {
+        /// The repository.
+        place: String,
+        /// The host.
+        host: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
     /// No such repository.
     #[error("there is no repository `{repository}`; check its name, and whether it needs a credential")]
     RepositoryNotFound {
@@ -179,6 +192,7 @@ impl RegistryError {
             | Self::Settings { .. }
             | Self::Denied { .. }
             | Self::RealmRefused { .. }
+            | Self::AddressRefused { .. }
             | Self::RepositoryNotFound { .. }
             | Self::TagNotFound { .. }
             | Self::PlatformMissing { .. }
@@ -206,6 +220,7 @@ impl RegistryError {
             Self::RateLimited { .. } => "RegistryRateLimited",
             Self::Denied { .. } => "RegistryDenied",
             Self::RealmRefused { .. } => "RegistryRealmRefused",
+            Self::AddressRefused { .. } => "RegistryAddressRefused",
             Self::RepositoryNotFound { .. } => "RepositoryNotFound",
             Self::TagNotFound { .. } => "TagNotFound",
             Self::PlatformMissing { .. } => "PlatformMissing",

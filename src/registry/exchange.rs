@@ -1,5 +1,7 @@
 //! One request and its answer: authentication, redirects, statuses, bounded bodies.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,6 +9,7 @@ use jiff::fmt::rfc2822;
 use reqwest::header::{ACCEPT, HeaderMap, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client::unreachable;
 use super::credential::Authorization;
@@ -17,6 +20,10 @@ use super::{Credential, RateLimit, Registry, RegistryError};
 const MAX_REDIRECTS: usize = 3;
 /// Bytes of an error's body that are read to find its code.
 const MAX_ERROR_BYTES: usize = 16 << 10;
+/// Bytes from which on a body is large.
+const LARGE: usize = 1 << 20;
+/// How long the rest of an unused answer is waited for.
+const DRAIN: Duration = Duration::from_millis(250);
 /// Longest rest that a registry can ask for. Docker Hub counts in windows of six hours.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(6);
 
@@ -48,7 +55,9 @@ impl Registry {
             // Whoever we were redirected to has no claim on our credentials.
             return Err(denied(endpoint, "it redirects to a host that wants a credential of its own"));
         }
-        let authorization = self.authorize(endpoint, response.headers()).await?;
+        let headers = response.headers().clone();
+        drain(response).await;
+        let authorization = self.authorize(endpoint, &headers).await?;
         let response = self.follow(endpoint, call, Some(&authorization)).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.authorizations.forget(endpoint);
@@ -97,6 +106,7 @@ impl Registry {
                 return Ok(response);
             }
             url = redirected(endpoint, &response)?;
+            drain(response).await;
         }
         Err(malformed(endpoint, format!("it redirects more than {MAX_REDIRECTS} times")))
     }
@@ -132,10 +142,11 @@ pub(super) async fn accepted(
     }
     let place = endpoint.place();
     let retry_after = retry_after(response.headers(), now);
+    let code = error_code(response).await;
     Err(match status {
-        StatusCode::NOT_FOUND => not_found(error_code(response).await.as_deref()),
+        StatusCode::NOT_FOUND => not_found(code.as_deref()),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let code = error_code(response).await.map(|code| format!(" ({code})")).unwrap_or_default();
+            let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
             RegistryError::Denied { place, why: format!("it answered {}{code}", status.as_u16()) }
         }
         StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { place, retry_after, limit: RateLimit::Answered },
@@ -149,7 +160,7 @@ pub(super) async fn accepted(
 /// The code of the first error in the body, if it is one of the API's upper-case words. Nothing else is repeated.
 async fn error_code(response: Response) -> Option<String> {
     #[derive(Deserialize)]
-    struct Body {
+    struct Said {
         errors: Vec<Error>,
     }
     #[derive(Deserialize)]
@@ -157,7 +168,7 @@ async fn error_code(response: Response) -> Option<String> {
         code: String,
     }
     let bytes = bounded(response, MAX_ERROR_BYTES).await.ok()?;
-    let body: Body = serde_json::from_slice(&bytes).ok()?;
+    let body: Said = serde_json::from_slice(&bytes).ok()?;
     let code = body.errors.into_iter().next()?.code;
     let legal = code.len() <= 40 && code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     legal.then_some(code)
@@ -170,34 +181,70 @@ pub(super) enum BodyError {
 }
 
 /// The whole body, if it is not larger than `limit` bytes.
-pub(super) async fn bounded(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+pub(super) async fn bounded(response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    read(response, limit, None).await.map(|body| body.bytes)
+}
+
+/// A body. While there is a large one, there is no other.
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    /// Held as long as the body is.
+    alone: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Reads chunk by chunk, and no further than the limit. With `alone`, whatever is larger than [`LARGE`] waits until no
+/// other large body is in memory.
+async fn read(mut response: Response, limit: usize, alone: Option<&Arc<Semaphore>>) -> Result<Body, BodyError> {
     let announced = response.content_length().unwrap_or_default();
     if usize::try_from(announced).map_or(true, |announced| announced > limit) {
         return Err(BodyError::TooLarge);
     }
-    let mut body = Vec::new();
+    let mut body = Body { bytes: Vec::new(), alone: None };
     while let Some(chunk) = response.chunk().await.map_err(BodyError::Broken)? {
-        if body.len() + chunk.len() > limit {
+        let length = body.bytes.len() + chunk.len();
+        if length > limit {
             return Err(BodyError::TooLarge);
         }
-        body.extend_from_slice(&chunk);
+        if let Some(alone) = alone
+            && length > LARGE
+            && body.alone.is_none()
+        {
+            body.alone = alone.clone().acquire_owned().await.ok();
+        }
+        body.bytes.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// The whole body of an answer at this endpoint.
-pub(super) async fn body(
-    endpoint: &Endpoint<'_>,
-    response: Response,
-    limit: usize,
-    what: &'static str,
-) -> Result<Vec<u8>, RegistryError> {
-    bounded(response, limit).await.map_err(|error| match error {
-        BodyError::Broken(error) => unreachable(endpoint.place(), &error),
-        BodyError::TooLarge => {
-            RegistryError::TooLarge { place: endpoint.place(), what, limit: format!("{limit} bytes") }
-        }
-    })
+/// Reads what little is left of an answer that is not used: only then its connection serves the next request.
+pub(super) async fn drain(response: Response) {
+    let _rest = tokio::time::timeout(DRAIN, bounded(response, MAX_ERROR_BYTES)).await;
+}
+
+impl Registry {
+    /// The whole body of an answer at this endpoint.
+    pub(super) async fn body(
+        &self,
+        endpoint: &Endpoint<'_>,
+        response: Response,
+        limit: usize,
+        what: &'static str,
+    ) -> Result<Body, RegistryError> {
+        read(response, limit, Some(&self.alone)).await.map_err(|error| match error {
+            BodyError::Broken(error) => unreachable(endpoint.place(), &error),
+            BodyError::TooLarge => {
+                RegistryError::TooLarge { place: endpoint.place(), what, limit: format!("{limit} bytes") }
+            }
+        })
+    }
 }
 
 /// `Retry-After`, in seconds or as a date.

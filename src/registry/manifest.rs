@@ -5,6 +5,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::bounded::AtMost;
 use crate::domain::image::{Digest, Platform};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -12,6 +13,10 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// How the types of layers begin that make up a file system.
+const LAYERS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
+/// Most images of an index, and most layers of an image.
+const MAX_ENTRIES: usize = 1000;
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// The manifests that we understand. Without this header a registry answers in an outdated format.
@@ -46,16 +51,31 @@ pub(super) enum ManifestError {
 struct Raw {
     media_type: Option<String>,
     artifact_type: Option<String>,
-    manifests: Option<Vec<Entry>>,
+    manifests: Option<AtMost<Entry, MAX_ENTRIES>>,
     config: Option<Descriptor>,
-    layers: Option<Vec<IgnoredAny>>,
-    fs_layers: Option<Vec<IgnoredAny>>,
+    layers: Option<AtMost<Layer, MAX_ENTRIES>>,
+    fs_layers: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer {
+    media_type: Option<String>,
+}
+
+impl Layer {
+    /// Whether it is a part of a file system. Signatures, attestations and SBOMs come with the configuration of an image
+    /// and with layers of types of their own.
+    fn is_files(&self) -> bool {
+        self.media_type.as_deref().is_none_or(|it| LAYERS.iter().any(|files| it.starts_with(files)))
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
     media_type: Option<String>,
+    artifact_type: Option<String>,
     digest: String,
     platform: Option<RawPlatform>,
 }
@@ -128,13 +148,22 @@ pub(super) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest
         },
     };
     let content = if matches!(media_type, OCI_INDEX | DOCKER_LIST) {
-        let entries = raw.manifests.ok_or_else(|| malformed("its index lists no manifests"))?;
+        let entries = raw.manifests.ok_or_else(|| malformed("its index lists no manifests"))?.0;
+        if !entries.iter().any(Entry::can_run) {
+            let media_type = raw.artifact_type.as_deref().unwrap_or("index without an image");
+            return Err(ManifestError::Unsupported(super::error::excerpt(media_type)));
+        }
         Content::Index(entries.iter().filter_map(Entry::image).collect())
     } else {
         let config = raw.config.ok_or_else(|| malformed("its manifest names no configuration"))?;
         let config_type = config.media_type.as_deref().unwrap_or_default();
         if !matches!(config_type, OCI_CONFIG | DOCKER_CONFIG) {
             let media_type = raw.artifact_type.as_deref().unwrap_or(config_type);
+            return Err(ManifestError::Unsupported(super::error::excerpt(media_type)));
+        }
+        let layers = raw.layers.map(|layers| layers.0).unwrap_or_default();
+        if let Some(other) = layers.first().filter(|_| !layers.iter().any(Layer::is_files)) {
+            let media_type = raw.artifact_type.as_deref().or(other.media_type.as_deref()).unwrap_or("unknown");
             return Err(ManifestError::Unsupported(super::error::excerpt(media_type)));
         }
         let config = config.digest.parse().map_err(|_| malformed("its configuration has no sha256 digest"))?;
@@ -144,11 +173,17 @@ pub(super) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest
 }
 
 impl Entry {
-    /// The image that an index lists here; none for anything else, such as an attestation.
+    /// Whether it may be an image, of whatever platform. Attestations name an unknown one.
+    fn can_run(&self) -> bool {
+        let manifest = self.media_type.as_deref().is_none_or(|it| matches!(it, OCI_MANIFEST | DOCKER_MANIFEST));
+        let unknown = self.platform.as_ref().is_some_and(|platform| platform.os.as_deref() == Some("unknown"));
+        manifest && !unknown && self.artifact_type.is_none()
+    }
+
+    /// The image that an index lists here for a platform; none for anything else, such as an attestation.
     fn image(&self) -> Option<(Platform, Digest)> {
-        let image = self.media_type.as_deref().is_none_or(|it| matches!(it, OCI_MANIFEST | DOCKER_MANIFEST));
         let platform = self.platform.as_ref()?.read()?;
-        Some((platform, self.digest.parse().ok()?)).filter(|_| image)
+        Some((platform, self.digest.parse().ok()?)).filter(|_| self.can_run())
     }
 }
 

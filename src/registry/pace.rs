@@ -21,9 +21,9 @@ const LONGEST_REST: Duration = Duration::from_mins(5);
 /// Shortest rest: a `Retry-After` of 0 does not mean to go on as before.
 const SHORTEST_REST: Duration = Duration::from_secs(1);
 /// How much of its rate a registry keeps at least that answers 429 again and again.
-const SLOWEST: f64 = 1.0 / 1024.0;
+const SLOWEST: f64 = 1.0 / 64.0;
 /// How the rate recovers with each answer.
-const RECOVERY: f64 = 1.01;
+const RECOVERY: f64 = 1.05;
 
 /// A token bucket that can be closed for a while. Whoever comes first goes first, and whoever gives up takes nothing.
 pub(super) struct Pace {

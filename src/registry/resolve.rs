@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use reqwest::{Method, Response, StatusCode};
 
 use super::endpoint::Endpoint;
-use super::exchange::{Call, accepted, body, malformed};
+use super::exchange::{Body, Call, accepted, malformed};
 use super::manifest::{self, Content, ManifestError};
 use super::runnable::Kind;
 use super::{Registry, RegistryError};
@@ -124,7 +124,7 @@ impl Registry {
         let response = accepted(endpoint, response, self.clock.now(), missing).await?;
         let content_type = manifest::content_type(response.headers());
         let announced = announced(endpoint, &response)?;
-        let bytes = body(endpoint, response, self.options.limits.manifest_bytes, "a manifest").await?;
+        let bytes = self.body(endpoint, response, self.options.limits.manifest_bytes, "a manifest").await?;
         let digest = Digest::of(&bytes);
         same_digest(endpoint, selector, announced, digest)?;
         same_digest(endpoint, selector, selected(selector), digest)?;
@@ -155,11 +155,11 @@ impl Registry {
         endpoint: &Endpoint<'_>,
         selector: Selector<'_>,
         config: Digest,
-    ) -> Result<Vec<u8>, RegistryError> {
+    ) -> Result<Body, RegistryError> {
         let response = self.request(endpoint, &Call::get(endpoint.blob(&config))).await?;
         let missing = |_: Option<&str>| malformed(endpoint, "the configuration that its manifest names is missing");
         let response = accepted(endpoint, response, self.clock.now(), missing).await?;
-        let bytes = body(endpoint, response, self.options.limits.manifest_bytes, "an image configuration").await?;
+        let bytes = self.body(endpoint, response, self.options.limits.manifest_bytes, "an image configuration").await?;
         same_digest(endpoint, selector, Some(config), Digest::of(&bytes))?;
         Ok(bytes)
     }

@@ -9,8 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use reqwest::{Client, Url};
 
 use super::endpoint::host_name;
+use super::guard::Reach;
 use super::peer::{Peer, Peers};
-use super::{Registry, RegistryError, RegistryOptions, client};
+use super::{Registry, RegistryError, RegistryOptions, TokenRealm, client};
 use crate::domain::image::{Digest, Repository};
 
 /// How one registry is reached, where that differs from all others.
@@ -40,11 +41,15 @@ pub(super) struct Host {
 pub(super) struct Hosts {
     known: RwLock<Arc<Known>>,
     peers: Peers,
+    /// Token services that belong to registries by the options.
+    realms: Vec<TokenRealm>,
 }
 
 /// The settings at one moment.
 pub(super) struct Known {
     any: Arc<Host>,
+    /// Whoever has no settings and is known from a registry's answer only.
+    led: Arc<Host>,
     named: BTreeMap<String, Named>,
     /// Clients by the authority that they trust.
     clients: BTreeMap<Digest, Client>,
@@ -55,10 +60,20 @@ struct Named {
 }
 
 impl Hosts {
-    pub(super) fn new(http: Client) -> Self {
-        let any = Host { http, insecure: false, token_realms: Vec::new(), rate: None };
-        let known = Known { any: Arc::new(any), named: BTreeMap::new(), clients: BTreeMap::new() };
-        Self { known: RwLock::new(Arc::new(known)), peers: Peers::default() }
+    pub(super) fn new(options: &RegistryOptions) -> Result<Self, RegistryError> {
+        let host = |reach| {
+            let http = client::build(options, None, reach)?;
+            Ok(Arc::new(Host { http, insecure: false, token_realms: Vec::new(), rate: None }))
+        };
+        let (any, led) = (host(Reach::Named)?, host(Reach::Led)?);
+        let known = Known { any, led, named: BTreeMap::new(), clients: BTreeMap::new() };
+        let realms = options.token_realms.clone();
+        Ok(Self { known: RwLock::new(Arc::new(known)), peers: Peers::default(), realms })
+    }
+
+    /// Token services that belong to registries by the options.
+    pub(super) fn realms(&self) -> &[TokenRealm] {
+        &self.realms
     }
 
     pub(super) fn now(&self) -> Arc<Known> {
@@ -80,16 +95,21 @@ impl Known {
         self.named.get(name).map_or_else(|| Ok(self.any.clone()), |named| named.host.clone())
     }
 
-    /// Whoever a URL leads to.
+    /// Whoever a URL leads to, and who named it. `belongs`: the host is the registry's own, or its token service.
     ///
     /// # Errors
     /// Its settings cannot be used.
-    pub(super) fn behind(&self, url: &Url) -> Result<Arc<Host>, RegistryError> {
-        self.host(&host_name(url))
+    pub(super) fn behind(&self, url: &Url, belongs: bool) -> Result<(Arc<Host>, Reach), RegistryError> {
+        match self.named.get(&host_name(url)) {
+            Some(named) => Ok((named.host.clone()?, Reach::Named)),
+            None if belongs => Ok((self.any.clone(), Reach::Named)),
+            None => Ok((self.led.clone(), Reach::Led)),
+        }
     }
 
     fn after(before: &Self, options: &RegistryOptions, settings: BTreeMap<String, HostSettings>) -> Self {
-        let mut after = Self { any: before.any.clone(), named: BTreeMap::new(), clients: BTreeMap::new() };
+        let mut after =
+            Self { any: before.any.clone(), led: before.led.clone(), named: BTreeMap::new(), clients: BTreeMap::new() };
         for (name, settings) in settings {
             let host = after.made(before, options, &name, &settings).map(Arc::new);
             after.named.insert(name, Named { host });
@@ -127,7 +147,7 @@ impl Known {
             Some(pem) => {
                 let content = Digest::of(pem.as_bytes());
                 let known = self.clients.get(&content).or_else(|| before.clients.get(&content)).cloned();
-                let client = known.map_or_else(|| client::build(options, Some(pem.as_bytes())), Ok);
+                let client = known.map_or_else(|| client::build(options, Some(pem.as_bytes()), Reach::Named), Ok);
                 let client = client.map_err(|error| match error {
                     RegistryError::Options { why } => wrong("ca", why),
                     other => other,
@@ -173,7 +193,7 @@ mod tests {
         let named = |all: &[(&str, &str)]| {
             all.iter().map(|(host, pem)| ((*host).to_owned(), ca(pem))).collect::<BTreeMap<_, _>>()
         };
-        let none = Hosts::new(client::build(&options, None).unwrap()).now();
+        let none = Hosts::new(&options).unwrap().now();
         let first = Known::after(&none, &options, named(&[("a.test", one), ("b.test", one), ("c.test", &other)]));
         assert_eq!(first.clients.len(), 2);
         let second = Known::after(&first, &options, named(&[("a.test", one)]));

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::bounded::{AtMost, too_many};
 use super::endpoint::Endpoint;
-use super::exchange::{Call, accepted, body, malformed};
+use super::exchange::{Call, accepted, drain, malformed};
 use super::paging::may_be_cut;
 use super::{Registry, RegistryError, Validator, link};
 use crate::domain::image::is_tag;
@@ -130,6 +130,7 @@ impl Registry {
             let call = Call { etag, ..Call::get(endpoint.tags(asked)) };
             let response = self.request(endpoint, &call).await?;
             if REFUSALS.contains(&response.status()) && sizes.peek().is_some() {
+                drain(response).await;
                 continue;
             }
             if etag.is_some() && response.status() == StatusCode::NOT_MODIFIED {
@@ -199,7 +200,7 @@ impl Registry {
         let next = next_page(endpoint, url, &response)?;
         let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let limit = limits.listing_bytes.saturating_sub(all.bytes);
-        let bytes = body(endpoint, response, limit, "a listing").await?;
+        let bytes = self.body(endpoint, response, limit, "a listing").await?;
         all.pages += 1;
         all.bytes += bytes.len();
         let page: Page = serde_json::from_slice(&bytes).map_err(|error| {

@@ -1,6 +1,9 @@
 //! The client against registries of the test's own: well-behaved, broken and hostile ones.
 
 mod auth;
+mod dated;
+mod led;
+mod limits;
 mod listing;
 mod resolving;
 mod settings;

@@ -13,8 +13,7 @@ use super::client::unreachable;
 use super::credential::Authorization;
 use super::endpoint::{Endpoint, host_name, same_origin};
 use super::exchange::{BodyError, bounded, denied, malformed, retry_after};
-use super::settings::names;
-use super::{Credential, RateLimit, Registry, RegistryError, TokenRealm};
+use super::{Credential, RateLimit, Registry, RegistryError};
 use crate::domain::image::Digest;
 
 /// Most authorizations that are kept.
@@ -28,10 +27,6 @@ const MAX_SCOPE_LENGTH: usize = 256;
 /// How long a token holds whose service does not say, in seconds; the distribution specification sets it.
 const DEFAULT_LIFETIME: u64 = 60;
 const MAX_LIFETIME: u64 = 24 * 3600;
-
-/// Registries whose token service has another host, by the API's host.
-const KNOWN_REALMS: [(&str, &str); 2] =
-    [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
 /// What was found out about each repository, as each of us: tokens until they expire, and who wants passwords.
 #[derive(Default)]
@@ -120,7 +115,7 @@ impl Registry {
     ) -> Result<Authorization, RegistryError> {
         let mut url =
             Url::parse(realm).map_err(|_| malformed(endpoint, "the realm of its token service is not a URL"))?;
-        check_realm(endpoint, &url, &self.options.token_realms)?;
+        check_realm(endpoint, &url)?;
         {
             let mut query = url.query_pairs_mut();
             query.extend_pairs(service.map(|service| ("service", service)));
@@ -198,7 +193,7 @@ fn read_token(body: &[u8]) -> Option<(String, SignedDuration)> {
 /// With a credential: over HTTPS on the registry's own host (any port), or on a host that is known or allowed to be
 /// its token service; over plain HTTP only for an `insecure` registry, on the same port or an allowed host.
 /// Without a credential: any HTTPS host, plain HTTP only for an `insecure` registry.
-fn check_realm(endpoint: &Endpoint<'_>, realm: &Url, allowed: &[TokenRealm]) -> Result<(), RegistryError> {
+fn check_realm(endpoint: &Endpoint<'_>, realm: &Url) -> Result<(), RegistryError> {
     let refuse = |why| {
         Err(RegistryError::RealmRefused { registry: endpoint.repository().clone(), realm: host_name(realm), why })
     };
@@ -216,15 +211,7 @@ fn check_realm(endpoint: &Endpoint<'_>, realm: &Url, allowed: &[TokenRealm]) -> 
     }
     let own = endpoint.origin();
     let same = if realm.scheme() == "https" { realm.host() == own.host() } else { same_origin(realm, own) };
-    let realm_host = realm.host_str().unwrap_or_default();
-    let known = realm.scheme() == "https"
-        && realm.port().is_none()
-        && KNOWN_REALMS.iter().any(|(registry, realm)| own.host_str() == Some(*registry) && *realm == realm_host);
-    let listed = allowed
-        .iter()
-        .any(|allowed| allowed.registry == endpoint.repository().registry() && allowed.host == realm_host);
-    let set = endpoint.token_realms().iter().any(|allowed| names(allowed, realm));
-    if same || known || listed || set { Ok(()) } else { refuse("its host is not the registry's") }
+    if same || endpoint.is_token_service(realm) { Ok(()) } else { refuse("its host is not the registry's") }
 }
 
 #[cfg(test)]

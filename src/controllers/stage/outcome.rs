@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::{
     decide::Decided,
     status::{self, Facts},
+    wanted::SHRANK,
 };
 use crate::{
     api::{
@@ -146,14 +147,17 @@ pub fn status(
     status
 }
 
-/// Tells about registries that do not answer; the condition appears with the first trouble.
+/// Tells about registries that do not answer and about listings that are not believed; the condition appears with the
+/// first trouble.
 fn images_current(list: &mut Vec<Condition>, decided: &Decided, generation: i64, now: Timestamp) {
-    let trouble = decided.stale.first();
+    let shrank = || decided.missing.iter().filter(|one| one.reason == SHRANK);
+    let all: Vec<_> = shrank().chain(&decided.stale).collect();
+    let trouble = all.iter().find(|one| one.reason == SHRANK).or(all.first());
     if trouble.is_none() && conditions::get(list, IMAGES_CURRENT).is_none() {
         return;
     }
     let message = match trouble {
-        Some(_) => decided.stale.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; "),
+        Some(_) => all.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; "),
         None => "every registry answers".to_owned(),
     };
     conditions::set(
@@ -167,6 +171,17 @@ fn images_current(list: &mut Vec<Condition>, decided: &Decided, generation: i64,
             last_transition_time: Time(now),
         },
     );
+}
+
+/// What is to be said once: a listing has lost too many tags, and the status before did not say so.
+pub fn newly_shrank<'a>(before: &StageStatus, after: &'a StageStatus) -> Option<&'a str> {
+    let told = |status: &'_ StageStatus| {
+        conditions::get(&status.conditions, IMAGES_CURRENT).is_some_and(|one| one.reason == SHRANK)
+    };
+    if told(before) || !told(after) {
+        return None;
+    }
+    conditions::get(&after.conditions, IMAGES_CURRENT).map(|one| one.message.as_str())
 }
 
 #[cfg(test)]

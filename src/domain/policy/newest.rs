@@ -117,3 +117,6 @@ impl TagPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,7 @@ fn the_type_is_what_header_and_content_agree_on() {
     let bare = image(OCI_CONFIG);
     let docker = image(DOCKER_CONFIG);
     let declared = docker.replacen('{', &format!(r#"{{"mediaType":"{DOCKER_MANIFEST}","#), 1);
-    let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+    let index = r#"{"schemaVersion":2,"manifests":[{"digest":""}]}"#;
     let cases = [
         (&*bare, Some(OCI_MANIFEST), Ok(OCI_MANIFEST)),
         (&*bare, Some("application/json"), Ok(OCI_MANIFEST)),
@@ -105,6 +105,56 @@ fn a_configuration_names_the_platform() {
     ] {
         assert_eq!(read(text), None, "{text}");
     }
+}
+
+#[test]
+fn what_only_looks_like_an_image_is_said() {
+    let layered = |layers: &[&str]| {
+        let layers: Vec<_> = layers.iter().map(|it| format!(r#"{{"mediaType":"{it}"}}"#)).collect();
+        image(OCI_CONFIG).replace(r#""layers":[]"#, &format!(r#""layers":[{}]"#, layers.join(",")))
+    };
+    let (oci, docker) =
+        ("application/vnd.oci.image.layer.v1.tar+zstd", "application/vnd.docker.image.rootfs.diff.tar.gzip");
+    let entry = |rest: &str| format!(r#"{{"mediaType":"{OCI_INDEX}","manifests":[{{"digest":"{A}"{rest}}}]}}"#);
+    let cases = [
+        ("image", layered(&[oci, docker]), None),
+        ("image with a layer of another kind", layered(&["application/vnd.example", oci]), None),
+        ("image without layers", layered(&[]), None),
+        ("signature of cosign", layered(&["application/vnd.dev.cosign.simplesigning.v1+json"]), Some("cosign")),
+        ("attestation of cosign", layered(&["application/vnd.dsse.envelope.v1+json"]), Some("dsse")),
+        ("attestation of buildkit", layered(&["application/vnd.in-toto+json"]), Some("in-toto")),
+        ("SBOM", layered(&["text/spdx+json"]), Some("spdx")),
+        ("chart", image("application/vnd.cncf.helm.config.v1+json"), Some("helm")),
+        ("artifact", image("application/vnd.oci.empty.v1+json"), Some("empty")),
+        ("index", entry(r#","platform":{"os":"linux","architecture":"amd64"}"#), None),
+        ("index without platforms", entry(""), None),
+        (
+            "index of attestations",
+            entry(r#","platform":{"os":"unknown","architecture":"unknown"}"#),
+            Some("index without"),
+        ),
+        ("index of artifacts", entry(r#","artifactType":"application/spdx+json""#), Some("index without")),
+        ("index of something else", entry(r#","mediaType":"application/vnd.example""#), Some("index without")),
+        ("empty index", format!(r#"{{"mediaType":"{OCI_INDEX}","manifests":[]}}"#), Some("index without")),
+    ];
+    for (name, body, unsupported) in cases {
+        let found = match parse(body.as_bytes(), None) {
+            Ok(_) => None,
+            Err(ManifestError::Unsupported(media_type)) => Some(media_type),
+            Err(ManifestError::Malformed(what)) => panic!("{name}: {what}"),
+        };
+        assert_eq!(found.is_some(), unsupported.is_some(), "{name}: {found:?}");
+        assert!(found.unwrap_or_default().contains(unsupported.unwrap_or_default()), "{name}");
+    }
+}
+
+#[test]
+fn a_small_body_cannot_describe_a_large_memory() {
+    let entries = vec![r#"{"digest":""}"#; MAX_ENTRIES + 1].join(",");
+    let index = format!(r#"{{"mediaType":"{OCI_INDEX}","manifests":[{entries}]}}"#);
+    assert!(matches!(parse(index.as_bytes(), None), Err(ManifestError::Malformed(_))));
+    let layers = image(OCI_CONFIG).replace("[]", &format!("[{}]", vec!["{}"; MAX_ENTRIES + 1].join(",")));
+    assert!(matches!(parse(layers.as_bytes(), None), Err(ManifestError::Malformed(_))));
 }
 
 proptest! {

@@ -137,12 +137,20 @@ async fn a_foreign_realm_can_be_allowed_for_one_registry() {
     assert!(!authorizations(&server).await.contains(&refused), "the registry gets the token, not the password");
 }
 
+/// A client whose settings name a foreign host on this machine, so that answers may lead there.
+fn naming(server: &MockServer) -> Registry {
+    let registry = client();
+    let host = format!("localhost:{}", server.address().port());
+    assert!(registry.configure([(host, HostSettings::default())].into()).is_empty());
+    registry
+}
+
 #[tokio::test]
 async fn without_a_credential_any_token_service_may_be_asked() {
     let (server, elsewhere) = (MockServer::start().await, MockServer::start().await);
     wants_token(&server, "t1", &format!("{}/token", foreign(&elsewhere))).await;
     Mock::given(path("/token")).respond_with(token("t1", 300)).mount(&elsewhere).await;
-    client().tags_of(&shop(&server), &anonymous()).await.unwrap();
+    naming(&elsewhere).tags_of(&shop(&server), &anonymous()).await.unwrap();
     assert_eq!(authorizations(&elsewhere).await, [None]);
 }
 
@@ -221,7 +229,7 @@ async fn a_redirect_to_another_host_carries_no_credential() {
     Mock::given(path(LIST)).and(header_exists("authorization")).respond_with(away).mount(&server).await;
     Mock::given(path(LIST)).respond_with(challenge("Basic")).with_priority(9).mount(&server).await;
     answers(&storage, "/stored", tags()).await;
-    client().tags_of(&shop(&server), &as_bob()).await.unwrap();
+    naming(&storage).tags_of(&shop(&server), &as_bob()).await.unwrap();
     assert_eq!(authorizations(&server).await, [None, Some(BOB.to_owned())]);
     assert_eq!(authorizations(&storage).await, [None]);
 }
@@ -234,7 +242,7 @@ async fn a_redirect_cannot_ask_for_the_credential() {
     for asks in ["Basic".to_owned(), format!(r#"Bearer realm="{}/token""#, foreign(&elsewhere))] {
         elsewhere.reset().await;
         answers(&elsewhere, "/stored", challenge(&asks)).await;
-        let error = client().tags_of(&shop(&server), &as_bob()).await.unwrap_err();
+        let error = naming(&elsewhere).tags_of(&shop(&server), &as_bob()).await.unwrap_err();
         assert_eq!(error.reason(), "RegistryDenied", "{error}");
         assert_eq!(authorizations(&elsewhere).await, [None], "{asks}");
     }

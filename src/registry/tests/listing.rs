@@ -128,38 +128,200 @@ async fn the_bytes_of_all_pages_are_counted_together() {
     }
 }
 
-#[tokio::test]
-async fn a_full_page_without_a_link_is_not_believed_to_be_all() {
-    let names: Vec<String> = (0..1500).map(|number| format!("t{number:04}")).collect();
-    // A registry that cuts at `n` and sends no links, one that ignores `last`, and one that ignores `n`.
-    for (heeds_n, heeds_last, want, pages) in [(true, true, 1500, 2), (true, false, 1000, 2), (false, true, 1500, 1)] {
+/// A registry with so many tags, and how it lists them.
+#[derive(Clone, Copy)]
+struct Lister {
+    tags: usize,
+    heeds_n: bool,
+    heeds_last: bool,
+    /// It cuts a page at so many tags, whatever was asked for.
+    cap: usize,
+    links: bool,
+    /// It refuses a larger `n`.
+    refuses: usize,
+}
+
+const HEEDFUL: Lister =
+    Lister { tags: 0, heeds_n: true, heeds_last: true, cap: usize::MAX, links: true, refuses: usize::MAX };
+/// As docker-registry up to 2.8: all tags in no order, whatever is asked for.
+const HEEDLESS: Lister = Lister { heeds_n: false, heeds_last: false, links: false, ..HEEDFUL };
+
+impl Lister {
+    async fn start(self) -> MockServer {
         let server = MockServer::start().await;
-        let all = names.clone();
-        let cut = move |request: &Request| {
+        self.mount(&server).await;
+        server
+    }
+
+    async fn mount(self, server: &MockServer) {
+        let mut all: Vec<String> = (0..self.tags).map(|number| format!("t{number:05}")).collect();
+        if !self.heeds_last {
+            all.reverse();
+        }
+        let answer = move |request: &Request| {
             let query =
                 |name| request.url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
-            let last = query("last").filter(|_| heeds_last).unwrap_or_default();
-            let count = query("n").filter(|_| heeds_n).map_or(usize::MAX, |n| n.parse().unwrap());
-            let tags: Vec<&str> =
-                all.iter().map(String::as_str).filter(|tag| *tag > last.as_str()).take(count).collect();
-            page(&tags)
+            let last = query("last").filter(|_| self.heeds_last).unwrap_or_default();
+            let n: Option<usize> = query("n").map(|n| n.parse().unwrap());
+            if n.is_some_and(|n| n > self.refuses) {
+                return ResponseTemplate::new(400);
+            }
+            let count = n.filter(|_| self.heeds_n).unwrap_or(usize::MAX).min(self.cap);
+            let left: Vec<&str> = all.iter().map(String::as_str).filter(|tag| *tag > last.as_str()).collect();
+            let tags = &left[..count.min(left.len())];
+            let size = n.map(|n| format!("n={n}&")).unwrap_or_default();
+            let link = format!(r#"<{LIST}?{size}last={}>; rel="next""#, tags.last().unwrap_or(&""));
+            let response = page(tags);
+            if self.links && left.len() > count { response.append_header("Link", link.as_str()) } else { response }
         };
-        Mock::given(method("GET")).respond_with(cut).mount(&server).await;
-        let tags = list(&server).await.unwrap();
-        assert_eq!((tags.names.len(), tags.pages), (want, pages), "n {heeds_n}, last {heeds_last}");
+        Mock::given(method("GET")).respond_with(answer).mount(server).await;
+    }
+
+    /// Lists so often, and says how many tags there were and how many requests each listing took.
+    async fn costs(self, listings: usize) -> (usize, Vec<usize>) {
+        let (server, registry) = (self.start().await, client());
+        let (mut found, mut costs) = (0, Vec::new());
+        for _ in 0..listings {
+            let before = asked(&server).await;
+            let tags = registry.tags_of(&shop(&server), &anonymous()).await.unwrap();
+            found = tags.names.len();
+            costs.push(asked(&server).await - before);
+        }
+        (found, costs)
     }
 }
 
 #[tokio::test]
-async fn a_registry_that_refuses_large_pages_is_asked_without_a_number() {
+async fn a_listing_of_a_thousand_tags_costs_one_request() {
+    // The first one tells what kind of registry it is.
+    for tags in [100, 1000, 10_000] {
+        assert_eq!(Lister { tags, ..HEEDLESS }.costs(3).await, (tags, vec![2, 1, 1]), "as docker-registry does");
+        assert_eq!(Lister { tags, ..HEEDFUL }.costs(3).await, (tags, vec![2, 1, 1]), "with links");
+    }
+    assert_eq!(Lister { tags: 999, ..HEEDLESS }.costs(2).await, (999, vec![1, 1]), "nothing to be found out");
+}
+
+#[tokio::test]
+async fn those_who_list_while_a_registry_is_found_out_wait_for_what_comes_of_it() {
+    let server = Lister { tags: 1000, ..HEEDLESS }.start().await;
+    let (registry, repository) = (client(), shop(&server));
+    let access = anonymous();
+    let all = (0..10).map(|_| registry.tags_of(&repository, &access));
+    assert!(futures::future::join_all(all).await.iter().all(|tags| tags.as_ref().unwrap().names.len() == 1000));
+    assert_eq!(asked(&server).await, 11);
+}
+
+#[tokio::test]
+async fn no_tags_are_lost_on_a_registry_that_cuts_and_sends_no_links() {
+    for (cap, sizes) in [
+        (50, &[49, 50, 51, 100, 333][..]),
+        (64, &[64, 65, 128]),
+        (100, &[100, 101, 250]),
+        (1000, &[1000, 1001, 2000]),
+        (usize::MAX, &[10_000, 10_001]),
+    ] {
+        for tags in sizes {
+            let silent = Lister { tags: *tags, cap, links: false, ..HEEDFUL };
+            assert_eq!(silent.costs(2).await.0, *tags, "cut at {cap}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_ends_where_a_page_does_teaches_nothing_wrong() {
+    let silent = Lister { tags: 1000, cap: 1000, links: false, ..HEEDFUL };
+    let (server, registry) = (silent.start().await, client());
+    let repository = shop(&server);
+    assert_eq!(registry.tags_of(&repository, &anonymous()).await.unwrap().names.len(), 1000);
+    server.reset().await;
+    Lister { tags: 1500, ..silent }.mount(&server).await;
+    assert_eq!(registry.tags_of(&repository, &anonymous()).await.unwrap().names.len(), 1500);
+}
+
+#[tokio::test]
+async fn a_registry_that_refuses_large_pages_is_asked_for_smaller_ones_and_that_is_remembered() {
+    assert_eq!(Lister { tags: 1501, refuses: 1000, ..HEEDFUL }.costs(2).await, (1501, vec![3, 2]));
+    assert_eq!(Lister { tags: 201, refuses: 100, ..HEEDFUL }.costs(2).await, (201, vec![5, 3]));
+    assert_eq!(Lister { tags: 201, refuses: 10, cap: 77, ..HEEDFUL }.costs(1).await.0, 201, "without a number");
+}
+
+#[tokio::test]
+async fn a_registry_that_refuses_every_page_is_an_error() {
     let server = MockServer::start().await;
-    Mock::given(method("GET"))
-        .and(query_param("n", "1000"))
-        .respond_with(ResponseTemplate::new(400))
-        .mount(&server)
-        .await;
-    Mock::given(method("GET")).and(query_param_is_missing("n")).respond_with(page(&["a"])).mount(&server).await;
-    assert_eq!(list(&server).await.unwrap().names, ["a"]);
+    answers(&server, LIST, ResponseTemplate::new(400)).await;
+    let error = list(&server).await.unwrap_err();
+    assert_eq!(error.reason(), "RegistryAnswerUnexpected", "{error}");
+}
+
+/// Answers with an `ETag`, and to whom shows it that nothing has changed.
+async fn tagged(server: &MockServer, etag: &'static str, tags: &[&str], link: Option<&'static str>) {
+    let with = move |response: ResponseTemplate| {
+        let response = response.append_header("ETag", etag);
+        link.map_or(response.clone(), |link| response.append_header("Link", link))
+    };
+    let changed = with(page(tags));
+    let answer = move |request: &Request| {
+        let shown = request.headers.get("if-none-match").is_some_and(|shown| shown == etag);
+        if shown { with(ResponseTemplate::new(304)) } else { changed.clone() }
+    };
+    Mock::given(method("GET")).and(query_param_is_missing("last")).respond_with(answer).mount(server).await;
+}
+
+#[tokio::test]
+async fn a_listing_that_did_not_change_is_not_sent_again() {
+    let (server, registry) = (MockServer::start().await, client());
+    let (repository, access) = (shop(&server), anonymous());
+    tagged(&server, r#"W/"one""#, &["a", "b"], None).await;
+    let first = registry.tags_of(&repository, &access).await.unwrap();
+    let known = first.validator.unwrap();
+    for known in [&known, &known.to_string().parse().unwrap()] {
+        assert_eq!(registry.list_tags(&repository, &access, Some(known)).await.unwrap(), Listing::Unchanged);
+    }
+    server.reset().await;
+    tagged(&server, r#""two""#, &["a", "b", "c"], None).await;
+    let second = registry.list_tags(&repository, &access, Some(&known)).await.unwrap().tags().unwrap();
+    assert_eq!(second.names, ["a", "b", "c"]);
+    assert_ne!(second.validator, Some(known));
+}
+
+#[tokio::test]
+async fn a_first_page_that_did_not_change_says_nothing_about_what_was_added_behind_it() {
+    let full: Vec<String> = (0..100).map(|number| format!("t{number:03}")).collect();
+    let full: Vec<&str> = full.iter().map(String::as_str).collect();
+    for (tags, link) in [(&full[..], None), (&["a", "b"][..], Some(r#"</v2/shop/web/tags/list?last=b>; rel="next""#))] {
+        let server = MockServer::start().await;
+        tagged(&server, r#""one""#, tags, link).await;
+        linked(&server, Some("b"), &["c"], None).await;
+        linked(&server, Some("t097"), &["t098", "t099"], None).await;
+        linked(&server, Some("t099"), &[], None).await;
+        assert_eq!(list(&server).await.unwrap().validator, None, "{link:?}");
+    }
+    // One page became two, and the first one is the same.
+    let (server, registry) = (MockServer::start().await, client());
+    tagged(&server, r#""one""#, &["a", "b"], None).await;
+    let known = registry.tags_of(&shop(&server), &anonymous()).await.unwrap().validator.unwrap();
+    server.reset().await;
+    tagged(&server, r#""one""#, &["a", "b"], Some(r#"</v2/shop/web/tags/list?last=b>; rel="next""#)).await;
+    linked(&server, Some("b"), &["c"], None).await;
+    let listing = registry.list_tags(&shop(&server), &anonymous(), Some(&known)).await.unwrap();
+    assert_eq!(listing.tags().unwrap().names, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn unchanged_is_no_answer_to_whoever_showed_nothing() {
+    let server = MockServer::start().await;
+    answers(&server, LIST, ResponseTemplate::new(304)).await;
+    let error = list(&server).await.unwrap_err();
+    assert_eq!(error.reason(), "RegistryAnswerUnexpected", "{error}");
+}
+
+#[tokio::test]
+async fn more_tags_than_anybody_has_are_an_error() {
+    let server = MockServer::start().await;
+    let body = format!(r#"{{"tags":["a"{}]}}"#, r#","a""#.repeat(200_000));
+    answers(&server, LIST, ResponseTemplate::new(200).set_body_string(body)).await;
+    let error = list(&server).await.unwrap_err();
+    assert!(matches!(&error, RegistryError::TooLarge { limit, .. } if limit == "200000 tags"), "{error}");
 }
 
 #[tokio::test]

@@ -13,14 +13,14 @@ fn config(architecture: &str) -> String {
     format!(r#"{{"os":"linux","architecture":"{architecture}"}}"#)
 }
 
-fn image(config: &str) -> String {
+pub(super) fn image(config: &str) -> String {
     let digest = Digest::of(config.as_bytes());
     format!(
         r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":1}},"layers":[]}}"#
     )
 }
 
-fn index(platforms: &[(&str, Digest)]) -> String {
+pub(super) fn index(platforms: &[(&str, Digest)]) -> String {
     let entry = |(platform, digest): &(&str, Digest)| {
         let (os, architecture) = platform.split_once('/').unwrap();
         format!(
@@ -31,7 +31,7 @@ fn index(platforms: &[(&str, Digest)]) -> String {
     format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#, entries.join(","))
 }
 
-fn manifest(body: &str, media_type: &str) -> ResponseTemplate {
+pub(super) fn manifest(body: &str, media_type: &str) -> ResponseTemplate {
     let digest = Digest::of(body.as_bytes()).to_string();
     ResponseTemplate::new(200)
         .append_header("Docker-Content-Digest", digest.as_str())
@@ -39,7 +39,7 @@ fn manifest(body: &str, media_type: &str) -> ResponseTemplate {
 }
 
 /// To HEAD and GET.
-async fn serves(server: &MockServer, at: &str, response: ResponseTemplate) {
+pub(super) async fn serves(server: &MockServer, at: &str, response: ResponseTemplate) {
     Mock::given(path(at)).respond_with(response).mount(server).await;
 }
 
@@ -60,18 +60,36 @@ async fn resolve(
 const TAG: Selector<'_> = Selector::Tag("1.0.0");
 
 #[tokio::test]
-async fn a_tag_alone_costs_one_head() {
+async fn a_new_digest_costs_one_get_and_from_then_on_one_head() {
     let server = MockServer::start().await;
-    let body = index(&[]);
+    let body = index(&[("linux/amd64", Digest::of(b"amd"))]);
     serves(&server, MANIFEST, manifest(&body, OCI_INDEX)).await;
-    let resolved = resolve(&server, TAG, None).await.unwrap();
-    assert_eq!(resolved.digest, Digest::of(body.as_bytes()));
-    assert_eq!((resolved.media_type.as_str(), resolved.platform_manifest_digest), (OCI_INDEX, None));
+    let registry = client();
+    let (repository, access, amd64) = (shop(&server), anonymous(), "linux/amd64".parse().unwrap());
+    for platform in [None, None, Some(&amd64), None] {
+        let resolved = registry.resolve(&repository, TAG, platform, &access).await.unwrap();
+        assert_eq!(resolved.digest, Digest::of(body.as_bytes()));
+        assert_eq!(resolved.media_type, OCI_INDEX);
+        assert_eq!(resolved.platform_manifest_digest.is_some(), platform.is_some());
+    }
     let requests = server.received_requests().await.unwrap();
     let said: Vec<String> = requests.iter().map(|request| request.method.to_string()).collect();
-    assert_eq!(said, ["HEAD"]);
+    assert_eq!(said, ["HEAD", "GET", "HEAD", "HEAD", "HEAD"]);
     let accept = requests[0].headers["accept"].to_str().unwrap();
     assert!(accept.contains(OCI_INDEX) && accept.contains("docker.distribution.manifest.list.v2+json"), "{accept}");
+}
+
+#[tokio::test]
+async fn a_tag_that_moves_between_head_and_get_is_what_was_read_last() {
+    let server = MockServer::start().await;
+    let (before, after) = (index(&[("linux/amd64", Digest::of(b"1"))]), index(&[("linux/amd64", Digest::of(b"2"))]));
+    Mock::given(method("HEAD")).respond_with(manifest(&before, OCI_INDEX)).mount(&server).await;
+    answers(&server, MANIFEST, manifest(&after, OCI_INDEX)).await;
+    for platform in [None, Some("linux/amd64")] {
+        let resolved = resolve(&server, TAG, platform).await.unwrap();
+        assert_eq!(resolved.digest, Digest::of(after.as_bytes()));
+        assert_eq!(resolved.platform_manifest_digest, platform.map(|_| Digest::of(b"2")), "of one and the same image");
+    }
 }
 
 #[tokio::test]
@@ -120,14 +138,23 @@ async fn the_platform_of_a_single_image_is_in_its_configuration() {
     answers(&server, &blob, ResponseTemplate::new(307).append_header("Location", away.as_str())).await;
     answers(&storage, "/blob", ResponseTemplate::new(200).set_body_string(config)).await;
 
-    let resolved = resolve(&server, TAG, Some("linux/amd64")).await.unwrap();
-    assert_eq!(resolved.platform_manifest_digest, Some(resolved.digest));
-    let error = resolve(&server, TAG, Some("linux/arm64")).await.unwrap_err();
+    let error = resolve(&server, TAG, Some("linux/amd64")).await.unwrap_err();
+    assert_eq!(error.reason(), "RegistryAddressRefused", "{error}");
+    let registry = client();
+    let host = format!("localhost:{}", storage.address().port());
+    registry.configure([(host, HostSettings::default())].into());
+    let (repository, access) = (shop(&server), anonymous());
+    let resolve = async |platform: Option<&str>| {
+        let platform = platform.map(|text| text.parse::<Platform>().unwrap());
+        registry.resolve(&repository, TAG, platform.as_ref(), &access).await
+    };
+    let read = asked(&server).await;
+    let resolved = resolve(None).await.unwrap();
+    assert_eq!((asked(&server).await, asked(&storage).await), (read + 2, 0), "no configuration unless it matters");
+    assert_eq!(resolve(Some("linux/amd64")).await.unwrap().platform_manifest_digest, Some(resolved.digest));
+    let error = resolve(Some("linux/arm64")).await.unwrap_err();
     assert!(error.to_string().contains("only for linux/amd64;"), "{error}");
-
-    let seen = asked(&server).await;
-    assert_eq!(resolve(&server, TAG, None).await.unwrap().digest, resolved.digest);
-    assert_eq!(asked(&server).await, seen + 1, "no configuration unless it matters");
+    assert_eq!(asked(&storage).await, 1, "it is read once");
 }
 
 #[tokio::test]
@@ -241,8 +268,10 @@ async fn what_is_no_runnable_image_is_said() {
     for (answer, reason) in cases {
         let server = MockServer::start().await;
         serves(&server, MANIFEST, answer).await;
-        let error = resolve(&server, TAG, Some("linux/amd64")).await.unwrap_err();
-        assert_eq!(error.reason(), reason, "{error}");
+        for platform in [None, Some("linux/amd64")] {
+            let error = resolve(&server, TAG, platform).await.unwrap_err();
+            assert_eq!(error.reason(), reason, "{error}");
+        }
     }
 }
 
@@ -264,5 +293,18 @@ async fn a_token_serves_head_and_get_of_a_repository() {
     for _ in 0..2 {
         registry.resolve(&shop(&server), TAG, None, &anonymous()).await.unwrap();
     }
-    assert_eq!(asked(&server).await, 4);
+    assert_eq!(asked(&server).await, 5, "a 401, HEAD, GET, and HEAD; and the token");
+}
+
+#[tokio::test]
+async fn what_is_known_not_to_run_is_not_read_again() {
+    let server = MockServer::start().await;
+    let chart =
+        image("{}").replace("application/vnd.oci.image.config.v1+json", "application/vnd.cncf.helm.config.v1+json");
+    serves(&server, MANIFEST, manifest(&chart, OCI_MANIFEST)).await;
+    let registry = client();
+    for requests in [2, 3, 4] {
+        let error = registry.resolve(&shop(&server), TAG, None, &anonymous()).await.unwrap_err();
+        assert_eq!((error.reason(), asked(&server).await), ("ImageUnsupported", requests));
+    }
 }

@@ -116,28 +116,36 @@ async fn a_token_realm_is_known_for_exactly_its_registry() {
     assert_eq!(authorizations(&sso).await, [Some(BOB.to_owned()), Some(BOB.to_owned())]);
 }
 
+fn slow() -> HostSettings {
+    HostSettings { requests_per_second: Some(0.001), ..HostSettings::default() }
+}
+
+/// That it was the rate, in an error that says when to come back.
+#[track_caller]
+fn too_soon(error: &RegistryError) {
+    assert!(matches!(error, RegistryError::RateLimited { limit: RateLimit::Rate, .. }), "{error}");
+    assert!(error.retry_after().unwrap() > Duration::from_secs(900) && error.is_transient(), "{error:?}");
+}
+
 #[tokio::test]
-async fn every_request_to_a_registry_waits_for_its_turn_and_no_longer_than_an_operation_may_take() {
+async fn whoever_would_wait_long_for_a_registry_is_sent_away() {
     let server = MockServer::start().await;
     answers(&server, LIST, tags()).await;
     let (other, repository) = (MockServer::start().await, shop(&server));
     answers(&other, LIST, tags()).await;
-    let slow = HostSettings { requests_per_second: Some(0.001), ..HostSettings::default() };
-    let client = set(&server.address().to_string(), slow.clone());
+    let client = set(&server.address().to_string(), slow());
+    assert_eq!(client.ready_at(&repository), None);
     client.tags_of(&repository, &anonymous()).await.unwrap();
 
-    tokio::time::pause();
     let error = client.tags_of(&repository, &anonymous()).await.unwrap_err();
-    tokio::time::resume();
     well_said(&error, &repository);
-    assert!(error.is_transient() && error.to_string().contains("`rate`"), "{error}");
-    assert_eq!(asked(&server).await, 1);
+    too_soon(&error);
+    assert!(client.ready_at(&repository).unwrap() > Instant::now() + Duration::from_secs(900));
+    assert_eq!((asked(&server).await, client.ready_at(&shop(&other))), (1, None));
     client.tags_of(&shop(&other), &anonymous()).await.unwrap();
     // Nobody gets a new burst by changing something else.
-    configure(&client, &server.address().to_string(), HostSettings { insecure: true, ..slow });
-    tokio::time::pause();
-    client.tags_of(&repository, &anonymous()).await.unwrap_err();
-    tokio::time::resume();
+    configure(&client, &server.address().to_string(), HostSettings { insecure: true, ..slow() });
+    too_soon(&client.tags_of(&repository, &anonymous()).await.unwrap_err());
     configure(&client, &server.address().to_string(), insecure());
     client.tags_of(&repository, &anonymous()).await.unwrap();
     assert_eq!(asked(&server).await, 2);
@@ -150,12 +158,8 @@ async fn token_services_and_redirects_of_a_registry_wait_for_their_turn_too() {
     answers(&tokens, LIST, ResponseTemplate::new(401).append_header("WWW-Authenticate", realm.as_str())).await;
     answers(&moved, LIST, ResponseTemplate::new(307).append_header("Location", "/elsewhere")).await;
     let second = async |server: &MockServer| {
-        let total_timeout = Duration::from_secs(3);
-        let client = client_with(RegistryOptions { total_timeout, ..RegistryOptions::default() });
-        let slow = HostSettings { requests_per_second: Some(0.001), ..HostSettings::default() };
-        configure(&client, &server.address().to_string(), slow);
-        let error = client.tags_of(&shop(server), &anonymous()).await.unwrap_err();
-        assert!(error.to_string().contains("`rate`"), "{error}");
+        let client = set(&server.address().to_string(), slow());
+        too_soon(&client.tags_of(&shop(server), &anonymous()).await.unwrap_err());
         assert_eq!(asked(server).await, 1, "the second one is not sent");
     };
     futures::join!(second(&tokens), second(&moved));

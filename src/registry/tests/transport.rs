@@ -126,3 +126,129 @@ fn calls_can_run_as_tasks_of_their_own() {
     is_send(registry.resolve(&repository, Selector::Tag("a"), None, &access));
     is_send(registry.ping(&repository, &access));
 }
+
+/// A server that counts connections and answers every request on one, by whether its body is chunked and how much of it
+/// there is. `None`: without an end, as fast as it is taken.
+async fn streaming(
+    head: &'static str,
+    body: Option<&'static [u8]>,
+) -> (Repository, Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = sent.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _read = stream.read(&mut request).await;
+                let _head = stream.write_all(head.as_bytes()).await;
+                let piece = body.map_or_else(|| vec![b' '; 64 << 10], <[u8]>::to_vec);
+                let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat();
+                while stream.write_all(&chunk).await.is_ok() {
+                    counted.fetch_add(piece.len(), std::sync::atomic::Ordering::Relaxed);
+                    if body.is_some() {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+            });
+        }
+    });
+    (format!("{address}/shop/web").parse().unwrap(), sent)
+}
+
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#[tokio::test]
+async fn an_endless_body_is_read_up_to_the_limit_and_no_further() {
+    let (repository, sent) = streaming(CHUNKED, None).await;
+    let error = client().tags_of(&repository, &anonymous()).await.unwrap_err();
+    assert_eq!(error.reason(), "RegistryAnswerTooLarge", "{error}");
+    let error =
+        client().built(&repository, crate::domain::image::Digest::of(b"x"), None, &anonymous()).await.unwrap_err();
+    assert_eq!(error.reason(), "RegistryAnswerTooLarge", "{error}");
+    let read = sent.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(read < 64 << 20, "{read} bytes were taken of 16 MiB and 4 MiB that may be");
+}
+
+#[tokio::test]
+async fn a_manifest_of_a_gibibyte_is_refused_by_its_announcement() {
+    let repository = raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.index.v1+json\r\nContent-Length: 1073741824\r\n\r\n{").await;
+    let digest = crate::domain::image::Digest::of(b"x");
+    let error = client().built(&repository, digest, None, &anonymous()).await.unwrap_err();
+    well_said(&error, &repository);
+    assert_eq!(error.reason(), "RegistryAnswerTooLarge", "{error}");
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_given_up_in_time() {
+    let (repository, _) = streaming(CHUNKED, Some(b" ")).await;
+    let request = RegistryOptions { request_timeout: Duration::from_millis(200), ..RegistryOptions::default() };
+    let total = RegistryOptions { total_timeout: Duration::from_millis(200), ..RegistryOptions::default() };
+    for options in [request, total] {
+        let error = client_with(options).tags_of(&repository, &anonymous()).await.unwrap_err();
+        well_said(&error, &repository);
+        assert_eq!(error.reason(), "RegistryUnreachable", "{error}");
+    }
+}
+
+/// A server of HTTP/1.1 that keeps its connections, and answers what a function makes of a request's first line.
+async fn keeping(answer: fn(&str) -> String) -> (Repository, Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepted = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = accepted.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut request).await {
+                    let text = String::from_utf8_lossy(&request[..read]).into_owned();
+                    let _written = stream.write_all(answer(&text).as_bytes()).await;
+                }
+            });
+        }
+    });
+    (format!("{address}/shop/web").parse().unwrap(), accepted)
+}
+
+#[tokio::test]
+async fn all_requests_share_a_connection_also_after_errors_challenges_and_redirects() {
+    let (repository, connections) = keeping(|request| {
+        let long = "x".repeat(5000);
+        let (status, header, body) = match request {
+            it if it.contains("/missing/") => ("404 Not Found", "", r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#),
+            it if it.contains("/broken/") => ("500 Oops", "", long.as_str()),
+            it if it.contains("/moved/") => ("307 Away", "Location: /v2/shop/web/tags/list\r\n", long.as_str()),
+            it if it.contains("/refused/") => ("400 No", "", long.as_str()),
+            it if it.contains("/private/") && !it.contains("authorization") => {
+                ("401 Who", "WWW-Authenticate: Basic\r\n", long.as_str())
+            }
+            _ => ("200 OK", "", r#"{"tags":["1.0.0"]}"#),
+        };
+        format!("HTTP/1.1 {status}\r\n{header}Content-Length: {}\r\n\r\n{body}", body.len())
+    })
+    .await;
+    let registry = client();
+    let mut said = Vec::new();
+    for path in ["shop/web", "missing/a", "broken/a", "moved/a", "refused/a", "private/a", "shop/web"] {
+        let repository = format!("{}/{path}", repository.registry()).parse().unwrap();
+        let result = registry.tags_of(&repository, &as_bob()).await;
+        said.push(result.map_or_else(|error| error.reason(), |_| "listed"));
+    }
+    assert_eq!(
+        said,
+        [
+            "listed",
+            "RepositoryNotFound",
+            "RegistryUnavailable",
+            "listed",
+            "RegistryAnswerUnexpected",
+            "listed",
+            "listed"
+        ]
+    );
+    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+}

@@ -4,11 +4,10 @@ use std::sync::LazyLock;
 
 use super::*;
 use crate::registry::settings::Hosts;
-use crate::registry::{Access, RegistryOptions, client};
+use crate::registry::{Access, RegistryOptions, TokenRealm};
 
 fn nothing_set() -> &'static Hosts {
-    static NOTHING: LazyLock<Hosts> =
-        LazyLock::new(|| Hosts::new(client::build(&RegistryOptions::default(), None).unwrap()));
+    static NOTHING: LazyLock<Hosts> = LazyLock::new(|| Hosts::new(&RegistryOptions::default()).unwrap());
     &NOTHING
 }
 
@@ -52,13 +51,14 @@ fn credentials_go_only_to_the_registry_or_a_token_service_of_its_own() {
         Case { registry: "r.test:5000/a", insecure: true, realm: "https://r.test/token", want: (true, true) },
         Case { registry: "r.test:5000/a", insecure: true, realm: "http://evil.test/token", want: (false, true) },
     ];
-    let allowed = [TokenRealm { registry: "r.test".into(), host: "sso.test".into() }];
+    let token_realms = vec![TokenRealm { registry: "r.test".into(), host: "sso.test".into() }];
+    let hosts = Hosts::new(&RegistryOptions { token_realms, ..RegistryOptions::default() }).unwrap();
     for Case { registry, insecure, realm, want } in cases {
         let repository = registry.parse().unwrap();
         let may = |credential| {
             let access = Access { credential, insecure };
-            let endpoint = Endpoint::new(&repository, &access, nothing_set()).unwrap();
-            check_realm(&endpoint, &Url::parse(realm).unwrap(), &allowed).is_ok()
+            let endpoint = Endpoint::new(&repository, &access, &hosts).unwrap();
+            check_realm(&endpoint, &Url::parse(realm).unwrap()).is_ok()
         };
         assert_eq!((may(basic()), may(Credential::Anonymous)), want, "{registry} to {realm}");
     }

@@ -65,3 +65,37 @@ fn a_stage_is_ready_only_when_what_is_wanted_is_what_serves() {
         }
     }
 }
+
+#[test]
+fn a_listing_that_shrank_is_a_condition_and_is_told_once() {
+    let (_, stage) = read(SHOP);
+    let missing = |reason: &'static str| crate::controllers::stage::wanted::Missing {
+        service: "web".into(),
+        reason,
+        message: format!("service web: {reason}"),
+        transient: true,
+    };
+    let ledger = Ledger { good: Some(entry(snapshot(SHOP, 0), 1, State::Success)), ..Ledger::default() };
+    let status_of = |before: &StageStatus, decided: &Decided, ledger: &Ledger| {
+        let situation = Situation { stage: &stage, ledger, decided, waiting: None, unready: false };
+        status(before, &situation, &StageChildren::default(), Timestamp::UNIX_EPOCH)
+    };
+    let told = |status: &StageStatus| {
+        let found = conditions::get(&status.conditions, IMAGES_CURRENT).expect("the condition");
+        (found.status.clone(), found.reason.clone())
+    };
+    let shrank = Decided { stale: vec![missing("RegistryUnreachable"), missing(SHRANK)], ..Decided::default() };
+    let calm = StageStatus::default();
+    let first = status_of(&calm, &shrank, &ledger);
+    assert_eq!(told(&first), ("False".to_owned(), SHRANK.to_owned()));
+    assert!(newly_shrank(&calm, &first).is_some_and(|note| note.contains("RegistryUnreachable")));
+    let second = status_of(&first, &shrank, &ledger);
+    assert_eq!(newly_shrank(&first, &second), None, "told once");
+    let whole = status_of(&second, &Decided::default(), &ledger);
+    assert_eq!((told(&whole), newly_shrank(&second, &whole)), (("True".to_owned(), "Answered".to_owned()), None));
+    // A stage that runs nothing yet.
+    let nothing = Decided { missing: vec![missing(SHRANK)], ..Decided::default() };
+    let bare = status_of(&calm, &nothing, &Ledger::default());
+    assert_eq!(told(&bare), ("False".to_owned(), SHRANK.to_owned()));
+    assert!(newly_shrank(&calm, &bare).is_some());
+}

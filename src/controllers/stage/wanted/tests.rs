@@ -162,6 +162,78 @@ fn each_source_finds_its_image() {
     }
 }
 
+/// A registry that refuses some tags for a reason.
+fn refusing(listing: Known, reason: &'static str, refused: &'static [&'static str]) -> impl Fn(&Question) -> Known {
+    move |question| match &question.about {
+        About::Tags => listing.clone(),
+        About::Tag(tag, _) if refused.contains(&tag.as_str()) => {
+            let message = format!("`{tag}` cannot be used");
+            Known {
+                refusal: Some(Refusal { reason, message, transient: false, retry_after: None }),
+                ..Known::default()
+            }
+        }
+        About::Tag(tag, _) => Known { answer: Some(Answer::Digest(digest(tag))), ..Known::default() },
+        About::Dates(_) => Known::default(),
+    }
+}
+
+#[test]
+fn a_listing_that_shrank_moves_nothing_and_starts_nothing() {
+    let tags = |list: &[&str]| list.iter().collect();
+    let before = Listing::new(tags(&["1.0.0", "1.1.0", "1.2.0", "1.3.0"]));
+    // Three of four are gone, and something new is there.
+    let listing = || shrunk(before.followed_by(tags(&["1.0.0", "2.0.0"]), 50));
+    let policy = |max_tag_loss| Source { max_tag_loss, ..source(semver(">=1.0"), false) };
+    let held = resolve(&[policy(50)], Some(&serving("1.1.0")), registry(listing(), &[]));
+    assert_eq!((held.release.clone(), held.missing.len()), (serving("1.1.0"), 0));
+    assert_eq!(held.stale[0].reason, SHRANK);
+    for part in ["3 of its 4 tags", "50 %", "stagekeeper images accept PROJECT/STAGE web"] {
+        assert!(held.stale[0].message.contains(part), "{}", held.stale[0].message);
+    }
+    let empty = resolve(&[policy(50)], None, registry(listing(), &[]));
+    assert_eq!((empty.missing[0].reason, empty.missing[0].transient), (SHRANK, true));
+    assert!(empty.release.0.is_empty(), "nothing new on a stage that runs nothing yet");
+    let easy = resolve(&[policy(75)], Some(&serving("1.1.0")), registry(listing(), &[]));
+    assert_eq!(easy.release, serving("2.0.0"), "who allows as much goes on");
+    let wish = &held.questions.iter().find(|(question, _)| question.about == About::Tags).unwrap().1;
+    assert_eq!(wish.max_loss, 50, "the book measures with it");
+    let pinned = source(Which::Tag("1.0.0".into()), true);
+    let pinned = resolve(&[pinned], Some(&serving("1.1.0")), registry(listing(), &[]));
+    assert_eq!(pinned.release, serving("1.0.0"), "an explicit request does not look at listings");
+}
+
+#[test]
+fn a_tag_that_cannot_run_is_passed_over_and_one_without_the_platform_is_not() {
+    let listing = || tags(&["1.0.0", "1.1.0", "1.2.0", "1.3.0"]);
+    let policy = || source(semver(">=1.0"), false);
+    let next = resolve(&[policy()], Some(&serving("1.0.0")), refusing(listing(), UNSUPPORTED, &["1.3.0", "1.2.0"]));
+    assert_eq!(next.release, serving("1.1.0"));
+    let passed: Vec<&str> = next.passed_over.iter().map(|one| one.message.as_str()).collect();
+    assert_eq!(passed, ["service web: `1.3.0` cannot be used", "service web: `1.2.0` cannot be used"]);
+    assert_eq!((next.stale, next.missing), (vec![], vec![]));
+    assert_eq!(next.questions.len(), 4, "the passed over are looked at again: they may be mended");
+    let none = resolve(&[policy()], Some(&serving("1.2.0")), refusing(listing(), UNSUPPORTED, &["1.3.0"]));
+    assert_eq!(none.release, serving("1.2.0"), "what is left is not newer");
+    let many: Vec<String> = (0..40).map(|minor| format!("1.{minor}.0")).collect();
+    let many = shrunk(Listing::new(many.iter().collect()));
+    let all = move |question: &Question| match &question.about {
+        About::Tags => many.clone(),
+        _ => {
+            let refusal = Refusal { reason: UNSUPPORTED, message: String::new(), transient: false, retry_after: None };
+            Known { refusal: Some(refusal), ..Known::default() }
+        }
+    };
+    let all = resolve(&[policy()], None, all);
+    assert_eq!(
+        (all.missing[0].reason, all.questions.len()),
+        (UNSUPPORTED, PASSED_OVER + 2),
+        "it gives up at some point"
+    );
+    let kept = resolve(&[policy()], Some(&serving("1.2.0")), refusing(listing(), "PlatformMissing", &["1.3.0"]));
+    assert_eq!((kept.release, kept.stale[0].reason), (serving("1.2.0"), "PlatformMissing"));
+}
+
 #[test]
 fn a_followed_tag_is_looked_at_again_and_a_fixed_one_is_not() {
     let known = HashMap::from([("latest", digest("new"))]);
