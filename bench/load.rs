@@ -2,6 +2,7 @@
 //! cost. One line of JSON per measurement; `bench/run` says in which order.
 
 mod audit;
+mod choose;
 mod node;
 mod observe;
 mod process;
@@ -68,10 +69,10 @@ enum Command {
     Scan(scan::Scan),
     /// Get the lists of a registry once: what scanning is compared with.
     ScanFloor(scan::ScanFloor),
-    /// Choose among very many tags.
-    Choose,
     /// Seal, open and rotate.
     Seal(seal::Seal),
+    /// Let each policy choose among many tags.
+    Choose(choose::Choose),
     /// Sum up the measurements in a directory.
     Report(report::Report),
 }
@@ -405,7 +406,7 @@ async fn main() -> Result<(), Failure> {
     match &cli.command {
         Command::Seal(seal) => return say(&seal.run().await?),
         Command::ScanFloor(floor) => return say(&floor.run().await?),
-        Command::Choose => return say(&scan::choose()?),
+        Command::Choose(choose) => return say(&choose.run()?),
         _ => {}
     }
     let mut config = Config::infer().await?;
@@ -418,7 +419,7 @@ async fn main() -> Result<(), Failure> {
         Command::Idle(asked) => idle(asked).await?,
         Command::Node(asked) => asked.run(&client).await?,
         Command::Scan(scan) => scan.run(&client).await?,
-        Command::Report(_) | Command::Seal(_) | Command::ScanFloor(_) | Command::Choose => return Ok(()),
+        Command::Report(_) | Command::Seal(_) | Command::ScanFloor(_) | Command::Choose(_) => return Ok(()),
     };
     println!("{measured}");
     Ok(())

@@ -93,6 +93,7 @@ impl Report {
             .chain(node_figures(&measured))
             .chain(seal_figures(&measured))
             .chain(scan_figures(&measured))
+            .chain(choose_figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();
         let all = json!({
@@ -222,8 +223,7 @@ fn seal_figures(measured: &[Value]) -> Vec<Figure> {
     ]
 }
 
-/// What it takes to know the newest image of many repositories, beside a client that gets every list once; and to choose
-/// among very many tags, beside one look at each.
+/// What it takes to know the newest image of many repositories, beside a client that gets every list once.
 fn scan_figures(measured: &[Value]) -> Vec<Figure> {
     let runs = || measured.iter().filter(|one| one["kind"] == "scan");
     let sizes: BTreeSet<(u64, u64)> =
@@ -262,18 +262,24 @@ fn scan_figures(measured: &[Value]) -> Vec<Figure> {
             floor("cpuSeconds"),
         );
     }
-    let millis = |value: &Value| -> Vec<f64> {
-        let nanos = value.as_array().into_iter().flatten().filter_map(Value::as_f64);
-        nanos.map(|nanos| nanos / 1e6).collect()
-    };
-    for one in measured.iter().filter(|one| one["kind"] == "choose") {
-        for (name, nanos) in one["nanos"].as_object().into_iter().flatten() {
-            let (values, floor) = (millis(nanos), millis(&one["floorNanos"]));
-            let name = format!("choose-{name}-{}", one["tags"]);
-            all.push(Figure { name, unit: "ms", values, floor, goal: Goal::AtMost(50.0) });
-        }
-    }
     all
+}
+
+/// What choosing among the tags of a large repository takes.
+fn choose_figures(measured: &[Value]) -> Vec<Figure> {
+    let numbers = |list: &Value| list.as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+    let runs = measured.iter().filter(|one| one["kind"] == "choose");
+    let rules = runs.filter_map(|one| Some((one["tags"].as_u64()?, one["rules"].as_object()?, &one["floor"])));
+    let figures =
+        rules.flat_map(|(tags, rules, floor)| rules.iter().map(move |(rule, times)| (tags, rule, times, floor)));
+    let figures = figures.map(|(tags, rule, times, floor)| Figure {
+        name: format!("choose-{rule}-{tags}"),
+        unit: "ms",
+        values: numbers(times),
+        floor: numbers(floor),
+        goal: Goal::AtMost(50.0),
+    });
+    figures.collect()
 }
 
 /// A start over stages that are already what they should be; the first start of a run is none.

@@ -26,7 +26,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use stagekeeper::api::Project;
 use stagekeeper::domain::image::Digest;
-use stagekeeper::domain::policy::{PolicySpec, TagPolicy};
 
 use crate::{AT_ONCE, Failure, Place, SERVICE};
 
@@ -34,9 +33,6 @@ use crate::{AT_ONCE, Failure, Place, SERVICE};
 const FLOOR_AT_ONCE: usize = 8;
 /// The media type of what the registry serves.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// Tags among which one is chosen, and how often.
-const MANY: usize = 100_000;
-const CHOICES: usize = 21;
 
 #[derive(Args)]
 pub struct Scan {
@@ -403,50 +399,4 @@ impl ScanFloor {
         let cpu = crate::process::own_seconds()?;
         Ok(json!({"seconds": seconds, "cpuSeconds": cpu, "tags": counts.iter().sum::<usize>()}))
     }
-}
-
-/// Chooses among very many tags with each kind of policy, beside one look at each tag.
-pub fn choose() -> Result<Value, Failure> {
-    let of = |fields: Value| -> Result<TagPolicy, Failure> {
-        let spec: PolicySpec = serde_json::from_value(fields)?;
-        Ok(TagPolicy::parse(&spec)?)
-    };
-    // In no order, with tags of signatures and words among them, as repositories that build on every push have them.
-    let tags: Vec<String> = (0..MANY)
-        .map(|number| {
-            let mixed = number * 48_271 % MANY;
-            match number % 10 {
-                0 => format!("sha256-{}.sig", Digest::of(&mixed.to_be_bytes()).hex()),
-                1 => format!("v1.{}.{}-rc.{}", mixed / 100, mixed % 100, mixed % 7),
-                2 => format!("main-{mixed:08}"),
-                _ => format!("1.{}.{}", mixed / 100, mixed % 100),
-            }
-        })
-        .collect();
-    let mut rounds = BTreeMap::new();
-    for (name, fields) in [
-        ("semver", json!({"semver": ">=1.0 <2"})),
-        ("glob", json!({"glob": "main-*"})),
-        ("regex", json!({"regex": r"^main-(?P<build>\d+)$", "extract": "$build", "order": "numeric"})),
-    ] {
-        let policy = of(fields)?;
-        let nanos: Vec<u128> = (0..CHOICES)
-            .map(|_| {
-                let started = Instant::now();
-                let verdict = std::hint::black_box(policy.choose(std::hint::black_box(&tags), Some("1.0.0")));
-                let spent = started.elapsed().as_nanos();
-                assert!(verdict.newer().is_some(), "{name} chose nothing");
-                spent
-            })
-            .collect();
-        rounds.insert(name, nanos);
-    }
-    let floor: Vec<u128> = (0..CHOICES)
-        .map(|_| {
-            let started = Instant::now();
-            std::hint::black_box(std::hint::black_box(&tags).iter().max());
-            started.elapsed().as_nanos()
-        })
-        .collect();
-    Ok(json!({"kind": "choose", "tags": MANY, "nanos": rounds, "floorNanos": floor}))
 }

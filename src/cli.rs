@@ -14,6 +14,7 @@ mod doctor;
 mod failure;
 mod get;
 mod history;
+mod images;
 mod keys;
 mod logs;
 mod migrate;
@@ -80,6 +81,8 @@ enum Command {
     Why(why::WhyArgs),
     /// List what is newer than what runs, acknowledge it, group it by tags.
     Updates(updates::UpdatesArgs),
+    /// Explain which images are chosen and why, list what is watched, accept a listing that shrank.
+    Images(images::ImagesArgs),
     /// Store, list and delete what Stagekeeper logs in with.
     Credential(credential::CredentialArgs),
     /// Store, list and delete what workloads get without its standing in a Project.
@@ -152,6 +155,7 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Logs(arguments) => in_runtime(logs::print(&arguments, out)),
         Command::Why(arguments) => in_runtime(why::tell(&context, &arguments, now, out)),
         Command::Updates(arguments) => in_runtime(updates::updates(&arguments, now, out)),
+        Command::Images(arguments) => in_runtime(images::images(&context, &arguments, now, out)),
         Command::Credential(arguments) => in_runtime(credential::credential(&context, &arguments, now, out)),
         Command::Secret(arguments) => in_runtime(secret::secret(&context, &arguments, now, out)),
         Command::Webhook(arguments) => in_runtime(webhook::webhook(&context, &arguments, now, out)),

@@ -18,6 +18,8 @@ mod doctor;
 mod grammar;
 #[path = "cli/history.rs"]
 mod history;
+#[path = "cli/images.rs"]
+mod images;
 #[path = "cli/logs.rs"]
 mod logs;
 #[path = "cli/migrate.rs"]

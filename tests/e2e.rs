@@ -65,5 +65,7 @@ mod story;
 mod strategies;
 #[path = "e2e/token_server.rs"]
 mod token_server;
+#[path = "e2e/updates.rs"]
+mod updates;
 #[path = "e2e/volumes.rs"]
 mod volumes;

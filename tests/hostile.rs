@@ -51,7 +51,7 @@ const INDEX: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.
      chunked\r\n\r\ne\r\n{\"manifests\":[\r\n";
 
 fn tags(from: usize) -> String {
-    (0..2000).map(|at| format!("\"{:x}\",", from * 2000 + at)).collect()
+    (0..2000).map(|at| ["\"", &(from * 2000 + at).to_string(), "\","].concat()).collect()
 }
 
 fn entries(_: usize) -> String {

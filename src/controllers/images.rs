@@ -96,6 +96,9 @@ const NOT_FOUND_REST: Duration = Duration::from_secs(10);
 /// A repository is not asked again earlier than this because of hints.
 const HINT_REST: Duration = Duration::from_secs(2);
 
+/// What was not asked because it was not its turn yet is tried again after this.
+const POSTPONED: Duration = Duration::from_millis(200);
+
 /// How soon the next dates are looked up while some are not known.
 const DATES_REST: Duration = Duration::from_secs(10);
 
@@ -207,6 +210,11 @@ impl ImageBook {
             while let Some(asked) = self.take_due(&*asker) {
                 let question = asked.question.clone();
                 running.push(asker.ask(asked).map(|result| (question, result)));
+                // It begins at once, so that the next one is asked for only if there is a turn left.
+                if let Some(Some((question, result))) = running.next().now_or_never() {
+                    counted(word(&result));
+                    self.answered(&question, result, clock.now());
+                }
             }
             let next = self.lock().schedule.next(Instant::now());
             let timer = async {
@@ -220,10 +228,7 @@ impl ImageBook {
                 () = self.changed.notified() => {}
                 () = timer => {}
                 Some((question, result)) = running.next() => {
-                    counted(match &result {
-                        Ok(_) => "success",
-                        Err(refusal) => refusal.reason,
-                    });
+                    counted(word(&result));
                     self.answered(&question, result, clock.now());
                 }
             }
@@ -254,6 +259,11 @@ impl ImageBook {
             return;
         };
         entry.asking = None;
+        if result == Ok(Reply::Later) {
+            // The host rests until then at least; and never in a circle, whatever it says.
+            inner.moves(question, Some(Instant::now() + POSTPONED));
+            return;
+        }
         let before = entry.known.refusal.take();
         let mut news = entry.scanned_at.is_none();
         let rest = match result {
@@ -295,6 +305,15 @@ impl ImageBook {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a scan ended, for those who count.
+fn word(result: &Result<Reply, Refusal>) -> &'static str {
+    match result {
+        Ok(Reply::Later) => "postponed",
+        Ok(_) => "success",
+        Err(refusal) => refusal.reason,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The image book's questions, put to real registries, as whoever the project says.
 
+mod dates;
 mod echo;
 mod logins;
 
@@ -13,7 +14,9 @@ use self::logins::Logins;
 use super::images::{About, Asked, Asker, LoginRef, Refusal, Reply, TagList};
 use crate::{
     domain::{actor::Actor, clock::Clock, image::Repository},
-    registry::{Access, Credential, HostSettings, Listing, Registry, RegistryError, RegistryOptions, Selector},
+    registry::{
+        Access, Credential, HostSettings, Listing, RateLimit, Registry, RegistryError, RegistryOptions, Selector,
+    },
     safe::{Owner, Safe, SafeError, login},
     store::{Store, StoreError, StoredRegistry},
 };
@@ -25,6 +28,7 @@ pub struct Registries {
     store: Store,
     safe: Option<Safe>,
     logins: Arc<Logins>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Registries {
@@ -34,7 +38,8 @@ impl Registries {
     /// TLS cannot be set up.
     pub fn new(store: Store, safe: Option<Safe>, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         let logins = Arc::new(Logins::new(clock.clone()));
-        Ok(Self { registry: Arc::new(Registry::new(RegistryOptions::default(), clock)?), store, safe, logins })
+        let registry = Arc::new(Registry::new(RegistryOptions::default(), clock.clone())?);
+        Ok(Self { registry, store, safe, logins, clock })
     }
 
     /// Drops what was opened of a project: its credentials have changed.
@@ -74,8 +79,14 @@ impl Registries {
                 let found = self.registry.resolve(repository, Selector::Tag(tag), platform.as_ref(), &access).await;
                 found.map(|resolved| Reply::Digest(resolved.digest))
             }
-            About::Dates(_) => Ok(Reply::Unchanged),
+            About::Dates(platform) => self.dates(asked, platform.as_ref(), &access).await.map(Reply::Dates),
         };
+        let is_early = |error: &RegistryError| {
+            matches!(error, RegistryError::RateLimited { limit: RateLimit::Rate | RateLimit::Resting, .. })
+        };
+        if answer.as_ref().is_err_and(is_early) {
+            return Ok(Reply::Later);
+        }
         answer.map_err(|error| {
             if let (Some(login), RegistryError::Denied { .. }) = (&question.login, &error) {
                 // Somebody may be correcting it: the next question is asked with what is stored then.

@@ -1,12 +1,15 @@
 //! Questions to registries with logins from the safe: how often one is opened, and what of it comes back.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    ops::AddAssign as _,
+    sync::{Arc, Mutex},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use stagekeeper::{
     controllers::{
-        images::{About, Asked, Asker as _, LoginRef, Question, Refusal, Reply},
+        images::{About, Asked, Asker as _, Dates, LoginRef, Question, Refusal, Reply},
         scan::Registries,
     },
     crypto::Keyring,
@@ -14,6 +17,7 @@ use stagekeeper::{
         actor::Actor,
         clock::{Clock, SystemIds},
         credential::CredentialKind,
+        image::Digest,
     },
     safe::{
         Deposit, Owner, Safe,
@@ -145,7 +149,7 @@ async fn a_login_that_is_refused_is_opened_anew_for_the_next_question() {
 /// A registry that says everything that it was told, wherever it can.
 #[tokio::test]
 async fn what_a_registry_echoes_of_a_login_is_masked() {
-    let bench = Bench::new().await;
+    let mut bench = Bench::new().await;
     let pair = STANDARD.encode(format!("bob:{PASSWORD}"));
     let forms = [PASSWORD.to_owned(), pair.clone(), STANDARD.encode(PASSWORD), hex::encode(PASSWORD)];
     bench.store(PASSWORD).await;
@@ -154,6 +158,10 @@ async fn what_a_registry_echoes_of_a_login_is_masked() {
     let mut said = Vec::new();
     for status in [400, 401, 403, 404, 429, 500] {
         for form in &forms {
+            // Whoever answered 429 is left alone for a while; by another client it is not.
+            bench.registries =
+                Registries::new(bench.shop.database.store.clone(), Some(bench.safe.clone()), bench.clock.clone())
+                    .unwrap();
             let echo = ResponseTemplate::new(status)
                 .append_header(
                     "WWW-Authenticate",
@@ -194,4 +202,57 @@ async fn what_a_registry_echoes_of_a_login_is_masked() {
             assert!(!text.contains(&form.to_ascii_lowercase()), "{form}: {}", refusal.message);
         }
     }
+}
+
+#[tokio::test]
+async fn dates_are_read_a_hundred_requests_at_a_time_and_each_digest_once() {
+    let bench = Bench::new().await;
+    let config = r#"{"created":"2026-03-01T12:00:00Z","architecture":"amd64","os":"linux"}"#;
+    let blob = Digest::of(config.as_bytes());
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{blob}","size":{}}},"layers":[]}}"#,
+        config.len()
+    );
+    let digest = Digest::of(manifest.as_bytes());
+    let requests = Arc::new(Mutex::new(Vec::<String>::new()));
+    let seen = requests.clone();
+    let respond = move |request: &Request| {
+        let place = request.url.path().to_owned();
+        seen.lock().unwrap().push(format!("{} {place}", request.method));
+        if place.ends_with("/manifests/main-gone") {
+            return ResponseTemplate::new(404);
+        }
+        if place.contains("/manifests/") {
+            let kind = "application/vnd.oci.image.manifest.v1+json";
+            let answer = ResponseTemplate::new(200).insert_header("Docker-Content-Digest", digest.to_string());
+            return answer.set_body_raw(manifest.clone(), kind);
+        }
+        ResponseTemplate::new(200).set_body_raw(config, "application/octet-stream")
+    };
+    Mock::given(wiremock::matchers::any()).respond_with(respond).mount(&bench.server).await;
+    let mut dated: Vec<String> = (0..150).map(|n| format!("main-{n:03}")).collect();
+    dated.insert(0, "main-gone".into());
+    let question = Question {
+        repository: format!("{}/acme/shop", bench.server.address()).parse().unwrap(),
+        insecure: true,
+        login: None,
+        about: About::Dates(None),
+    };
+    let mut dates = Arc::new(Dates::default());
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let asked = Asked { dates: dates.clone(), dated: dated.clone().into(), ..asked(question.clone()) };
+        let Ok(Reply::Dates(found)) = bench.registries.ask(asked).await else { panic!("no dates") };
+        counts.push(std::mem::take(&mut *requests.lock().unwrap()).len());
+        dates = Arc::new(found);
+        bench.clock.0.lock().unwrap().add_assign(SignedDuration::from_mins(1));
+    }
+    assert!(counts.iter().all(|count| *count <= 101), "{counts:?}");
+    assert_eq!(dates.read(&dated), 151);
+    assert!(dates.get("main-gone").unwrap().unfit.as_ref().unwrap().contains("main-gone"));
+    let one = dates.get("main-007").unwrap();
+    assert_eq!((one.digest, one.created), (Some(digest), Some("2026-03-01T12:00:00Z".parse().unwrap())));
+    // All are known: those for which it is longest ago are looked at again.
+    let oldest = dated.iter().filter(|tag| dates.get(tag).unwrap().looked_at == at(100)).count();
+    assert!(oldest < 60, "{oldest}: the second and third scan began where the first had ended");
 }

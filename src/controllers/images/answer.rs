@@ -29,6 +29,8 @@ pub enum Answer {
 pub enum Reply {
     /// What it answered before.
     Unchanged,
+    /// It was not asked: it is not its turn yet.
+    Later,
     /// All tags, and what the registry calls this listing, if it does.
     Tags(TagList, Option<String>),
     /// The digest that the tag points to.
@@ -68,7 +70,7 @@ pub struct Wish {
     pub interval: Option<Duration>,
     /// How much of a listing may be gone at once and it is still believed, in percent.
     pub max_loss: u8,
-    /// The tags whose dates are wanted.
+    /// The tags, and digests, whose dates are wanted.
     pub dated: Option<Arc<[String]>>,
 }
 

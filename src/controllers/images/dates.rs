@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::image::Digest;
+use crate::domain::{image::Digest, policy::Dated};
 
-/// What was seen of some tags.
+/// What was seen of some tags, and of digests that run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Dates(BTreeMap<String, Sighting>);
 
@@ -39,6 +39,15 @@ impl Dates {
         self.0.insert(tag.to_owned(), sighting);
     }
 
+    /// The tags that can be chosen, as a policy takes them.
+    pub fn dated<'w>(&self, wanted: impl Iterator<Item = &'w str>) -> Vec<Dated> {
+        let one = |tag: &str| {
+            let seen = self.0.get(tag).filter(|seen| seen.unfit.is_none())?;
+            Some(Dated { tag: tag.to_owned(), digest: seen.digest?, created: seen.created })
+        };
+        wanted.filter_map(one).collect()
+    }
+
     /// Forgets every tag that nobody asks for.
     pub fn keep(&mut self, wanted: &[String]) {
         let wanted: std::collections::HashSet<&String> = wanted.iter().collect();
@@ -50,11 +59,11 @@ impl Dates {
         wanted.iter().filter(|tag| self.0.contains_key(*tag)).count()
     }
 
-    /// The tags in the order in which to look at them: those that were never looked at, the last named first, then those
-    /// for which it is longest ago.
+    /// The tags in the order in which to look at them: those that were never looked at, as they are given, then those for
+    /// which it is longest ago.
     pub fn order<'w>(&self, wanted: &'w [String]) -> Vec<&'w str> {
         let mut all: Vec<&str> = wanted.iter().map(String::as_str).collect();
-        all.sort_by_key(|tag| (self.0.get(*tag).map(|seen| seen.looked_at), std::cmp::Reverse(*tag)));
+        all.sort_by_key(|tag| self.0.get(*tag).map(|seen| seen.looked_at));
         all
     }
 

@@ -75,6 +75,10 @@ impl Entry {
 
     /// When it is due now that somebody wants it more often: a shorter interval does not wait out the longer one.
     pub(super) fn hurried(&self, now: Instant) -> Option<Instant> {
+        if self.asking.is_none() && self.lacks_dates() {
+            let soon = self.soonest(now);
+            return Some(self.due.map_or(soon, |due| due.min(soon)));
+        }
         match (self.due, self.interval) {
             (Some(due), Some(interval)) => Some(due.min(now + interval)),
             (None, Some(_)) if self.asking.is_none() => Some(now),
@@ -116,7 +120,7 @@ impl Entry {
         self.failures = 0;
         self.not_before = None;
         let answer = match reply {
-            Reply::Unchanged => return false,
+            Reply::Unchanged | Reply::Later => return false,
             Reply::Tags(tags, validator) => {
                 self.validator = validator;
                 Answer::Tags(Arc::new(match &self.known.answer {

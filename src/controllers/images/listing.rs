@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::domain::policy::{TagPolicy, Verdict};
+use super::dates::Dates;
+use crate::domain::policy::{Dated, TagPolicy, Verdict};
 
 /// Choices of one listing that are remembered; more are forgotten together.
 const REMEMBERED: usize = 64;
@@ -78,6 +79,7 @@ pub struct Listing {
     accepted: Arc<TagList>,
     lost: usize,
     chosen: Mutex<Vec<Choice>>,
+    needed: Mutex<Vec<(Arc<str>, Option<String>, Arc<[String]>)>>,
 }
 
 /// A verdict, and what it was given.
@@ -86,6 +88,7 @@ struct Choice {
     policy: Arc<str>,
     current: Option<String>,
     without: Vec<String>,
+    dates: Option<Arc<Dates>>,
     verdict: Arc<Verdict>,
 }
 
@@ -128,7 +131,7 @@ impl Listing {
     /// What is listed now, and what was listed when it was last believed.
     pub fn of(tags: Arc<TagList>, accepted: Arc<TagList>) -> Self {
         let lost = if Arc::ptr_eq(&tags, &accepted) { 0 } else { accepted.lost_in(&tags) };
-        Self { tags, accepted, lost, chosen: Mutex::default() }
+        Self { tags, accepted, lost, chosen: Mutex::default(), needed: Mutex::default() }
     }
 
     /// The listing that follows this one. It is believed unless more than `share` percent of the believed tags are gone.
@@ -172,20 +175,71 @@ impl Listing {
         current: Option<&str>,
         without: &[String],
     ) -> Arc<Verdict> {
+        self.chosen(name, current, without, None, || {
+            let tags: Vec<&str> = self.tags.iter().filter(|tag| !without.iter().any(|bad| bad == tag)).collect();
+            policy.choose(&tags, current)
+        })
+    }
+
+    /// As [`Self::choose`], where dates decide: those of `needed`.
+    pub fn choose_dated(
+        &self,
+        name: &Arc<str>,
+        policy: &TagPolicy,
+        (dates, needed): (&Arc<Dates>, &[String]),
+        current: Option<&Dated>,
+        without: &[String],
+    ) -> Arc<Verdict> {
+        // A tag that moves runs under the same name: its digest tells.
+        let runs = current.map(|current| current.digest.to_string());
+        self.chosen(name, runs.as_deref(), without, Some(dates), || {
+            let needed = needed.iter().map(String::as_str).filter(|tag| !without.iter().any(|bad| bad == tag));
+            policy.choose_dated(&dates.dated(needed), current)
+        })
+    }
+
+    /// The tags whose dates `policy` needs, and the digest that runs; None when names alone decide.
+    pub fn needed(&self, name: &Arc<str>, policy: &TagPolicy, runs: Option<&str>) -> Option<Arc<[String]>> {
+        policy.dated::<&str>(&[])?;
+        let mut needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((.., tags)) = needed.iter().find(|(of, current, _)| of == name && current.as_deref() == runs) {
+            return Some(tags.clone());
+        }
+        let tags: Vec<&str> = self.tags.iter().collect();
+        let dated = policy.dated(&tags)?;
+        let all: Arc<[String]> = runs.into_iter().chain(dated).map(str::to_owned).collect();
+        if needed.len() >= REMEMBERED {
+            needed.clear();
+        }
+        needed.push((name.clone(), runs.map(Into::into), all.clone()));
+        Some(all)
+    }
+
+    fn chosen(
+        &self,
+        name: &Arc<str>,
+        current: Option<&str>,
+        without: &[String],
+        dates: Option<&Arc<Dates>>,
+        choose: impl FnOnce() -> Verdict,
+    ) -> Arc<Verdict> {
         let asked = |choice: &&Choice| {
-            choice.policy == *name && choice.current.as_deref() == current && choice.without == without
+            choice.policy == *name
+                && choice.current.as_deref() == current
+                && choice.without == without
+                && choice.dates.as_ref().map(Arc::as_ptr) == dates.map(Arc::as_ptr)
         };
         let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(choice) = chosen.iter().find(asked) {
             return choice.verdict.clone();
         }
-        let tags: Vec<&str> = self.tags.iter().filter(|tag| !without.iter().any(|bad| bad == tag)).collect();
-        let verdict = Arc::new(policy.choose(&tags, current));
+        let verdict = Arc::new(choose());
         if chosen.len() >= REMEMBERED {
             chosen.clear();
         }
         let (current, without) = (current.map(Into::into), without.to_vec());
-        chosen.push(Choice { policy: name.clone(), current, without, verdict: verdict.clone() });
+        let dates = dates.cloned();
+        chosen.push(Choice { policy: name.clone(), current, without, dates, verdict: verdict.clone() });
         verdict
     }
 }

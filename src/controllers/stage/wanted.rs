@@ -1,11 +1,14 @@
 //! Which images should run: the sources against what the registries said. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::sources::{NamedPolicy, Source, Which};
 use crate::{
-    controllers::images::{About, Answer, Known, Loss, Question, Refusal, Wish},
-    domain::release::{Release, ReleaseImage},
+    controllers::images::{About, Answer, Dates, Known, Listing, Loss, Question, Refusal, Sighting, Wish},
+    domain::{
+        policy::{Dated, Verdict},
+        release::{Release, ReleaseImage},
+    },
 };
 
 /// Reason of what has not been answered yet, since this process began to ask.
@@ -35,7 +38,9 @@ pub struct Resolution {
     /// Services that keep their image because a registry does not answer.
     pub stale: Vec<Missing>,
     /// Tags that would have been chosen and whose images cannot run.
-    pub passed_over: Vec<Missing>,
+    pub passed_over: Vec<(String, Missing)>,
+    /// What the policy of the last service with one said.
+    pub verdict: Option<Arc<Verdict>>,
     /// Something was asked for the first time and is not answered yet: a decision would be premature.
     pub asking: bool,
 }
@@ -138,10 +143,18 @@ fn newest(
     if listing.loss().exceeds(source.max_tag_loss) {
         return Err(shrank(source, listing.loss()));
     }
+    let dates = dates(source, policy, interval, (listing, held), known, out)?;
     let mut without = Vec::new();
     loop {
+        let NamedPolicy { name, policy } = policy;
         let current = held.and_then(|held| held.tag.as_deref());
-        let verdict = listing.choose(&policy.name, &policy.policy, current, &without);
+        let verdict = match &dates {
+            None => listing.choose(name, policy, current, &without),
+            Some(Read { dates, needed, runs }) => {
+                listing.choose_dated(name, policy, (dates, needed), runs.as_ref(), &without)
+            }
+        };
+        out.verdict = Some(verdict.clone());
         let Some(tag) = verdict.newer() else {
             return held.cloned().ok_or_else(|| Missing {
                 service: source.service.clone(),
@@ -154,11 +167,81 @@ fn newest(
         match lookup(source, tag, Some(interval), known, out) {
             Err(missing) if missing.reason == UNSUPPORTED && without.len() < PASSED_OVER => {
                 without.push(tag.to_owned());
-                out.passed_over.push(missing);
+                out.passed_over.push((tag.to_owned(), missing));
             }
             found => return found.map(|digest| image(source, Some(tag), digest)),
         }
     }
+}
+
+/// What is known where dates decide.
+struct Read {
+    dates: Arc<Dates>,
+    needed: Arc<[String]>,
+    runs: Option<Dated>,
+}
+
+/// The dates that the policy needs, all of them; None when names alone decide.
+fn dates(
+    source: &Source,
+    policy: &NamedPolicy,
+    interval: Duration,
+    (listing, held): (&Listing, Option<&ReleaseImage>),
+    known: &impl Fn(&Question) -> Known,
+    out: &mut Resolution,
+) -> Result<Option<Read>, Missing> {
+    let runs = held.map(|held| held.digest.as_str());
+    let Some(needed) = listing.needed(&policy.name, &policy.policy, runs) else {
+        return Ok(None);
+    };
+    let question = source.question(About::Dates(source.platform.clone()));
+    let answer = known(&question);
+    out.ask(question, Wish { dated: Some(needed.clone()), ..Wish::every(Some(interval)) });
+    let Some(Answer::Dates(dates)) = answer.answer else {
+        return if needed.is_empty() {
+            Ok(Some(Read { dates: Arc::default(), needed, runs: None }))
+        } else {
+            Err(unanswered(source, "the dates of its images", answer.refusal.as_ref()))
+        };
+    };
+    if let Some(refusal) = &answer.refusal {
+        out.stale.push(refused(source, refusal));
+    }
+    let Source { service, repository, .. } = source;
+    let read = dates.read(&needed);
+    if read < needed.len() {
+        return Err(Missing {
+            service: service.clone(),
+            reason: "ReadingTags",
+            message: format!(
+                "service {service}: {read} of {} tags read of {repository}: nothing is chosen before the dates of all of \
+                 them are known",
+                needed.len()
+            ),
+            transient: true,
+        });
+    }
+    let runs = match held.and_then(|held| Some((held, dates.get(&held.digest)?))) {
+        None => None,
+        Some((held, Sighting { digest: Some(digest), created, unfit: None, .. })) => {
+            let tag = held.tag.clone().unwrap_or_else(|| held.digest.clone());
+            Some(Dated { tag, digest: *digest, created: *created })
+        }
+        Some((held, seen)) => {
+            return Err(Missing {
+                service: service.clone(),
+                reason: "RunningImageUnknown",
+                message: format!(
+                    "service {service}: nothing can be called newer than {}, which runs and is not in {repository} any \
+                     more ({}): pin a tag to go on",
+                    held.digest,
+                    seen.unfit.as_deref().unwrap_or("it has no digest")
+                ),
+                transient: false,
+            });
+        }
+    };
+    Ok(Some(Read { dates, needed, runs }))
 }
 
 fn image(source: &Source, tag: Option<&str>, digest: String) -> ReleaseImage {

@@ -227,3 +227,104 @@ fn equal_intervals_are_spread_by_repository_and_by_credential() {
         assert!(*spread.first().unwrap() >= interval && *spread.last().unwrap() <= interval * 11 / 10);
     }
 }
+
+/// A registry with one turn a second that has to be taken: who comes without one is sent away.
+struct Paced {
+    next: Mutex<Instant>,
+    asked: AtomicUsize,
+    sent_away: AtomicUsize,
+}
+
+impl Asker for Paced {
+    fn ask(&self, _: Asked) -> BoxFuture<'static, Result<Reply, Refusal>> {
+        let mut next = self.next.lock().unwrap();
+        let early = *next > Instant::now();
+        if early {
+            self.sent_away.fetch_add(1, Ordering::SeqCst);
+        } else {
+            *next = Instant::now() + Duration::from_secs(1);
+            self.asked.fetch_add(1, Ordering::SeqCst);
+        }
+        async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok(if early { Reply::Later } else { tags(&["1.0.0"]) })
+        }
+        .boxed()
+    }
+
+    fn ready_at(&self, repository: &Repository) -> Option<Instant> {
+        let next = *self.next.lock().unwrap();
+        (repository.registry() == "honest.test" && next > Instant::now()).then_some(next)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_its_turn_is_no_failure_and_is_asked_when_it_is() {
+    for (host, most) in [("honest.test", 0), ("silent.test", 400)] {
+        let paced = Arc::new(Paced {
+            next: Mutex::new(Instant::now()),
+            asked: AtomicUsize::new(0),
+            sent_away: AtomicUsize::new(0),
+        });
+        let book = Arc::new(ImageBook::new(|_| {}));
+        let stop = CancellationToken::new();
+        let counted = Arc::new(Mutex::new(BTreeSet::new()));
+        let words = counted.clone();
+        let counted_word = Arc::new(move |word: &'static str| drop(words.lock().unwrap().insert(word)));
+        let run = book.clone().run(paced.clone(), Arc::new(SystemClock), counted_word, 8, stop.clone());
+        let worker = tokio::spawn(run);
+        let wanted: BTreeMap<_, _> = (0..20).map(|n| (of(&format!("{host}/shop/web-{n}")), hourly())).collect();
+        book.subscribe(&stage("dev"), &wanted);
+        seconds(30).await;
+        assert_eq!(paced.asked.load(Ordering::SeqCst), 20, "{host}");
+        assert!(paced.sent_away.load(Ordering::SeqCst) <= most, "{host}");
+        for question in wanted.keys() {
+            let known = book.known(question);
+            assert_eq!((known.refusal, known.answer), (None, listed(&["1.0.0"])), "{host}");
+        }
+        assert!(counted.lock().unwrap().iter().all(|word| ["success", "postponed"].contains(word)));
+        stop.cancel();
+        worker.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dates_are_looked_up_until_all_are_known_and_new_tags_at_once() {
+    struct Calendar(Mutex<Vec<usize>>);
+    impl Asker for Calendar {
+        fn ask(&self, asked: Asked) -> BoxFuture<'static, Result<Reply, Refusal>> {
+            let mut dates = (*asked.dates).clone();
+            dates.keep(&asked.dated);
+            for tag in asked.dated.iter().filter(|tag| asked.dates.get(tag).is_none()).take(2) {
+                let looked_at = Timestamp::UNIX_EPOCH;
+                dates.saw(tag, Sighting { digest: None, created: None, unfit: None, looked_at });
+            }
+            self.0.lock().unwrap().push(dates.read(&asked.dated));
+            async move { Ok(Reply::Dates(dates)) }.boxed()
+        }
+    }
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = told.clone();
+    let book = Arc::new(ImageBook::new(move |_| drop(count.fetch_add(1, Ordering::SeqCst))));
+    let (calendar, stop) = (Arc::new(Calendar(Mutex::default())), CancellationToken::new());
+    let run = book.clone().run(calendar.clone(), Arc::new(SystemClock), Arc::new(|_| {}), 8, stop.clone());
+    let worker = tokio::spawn(run);
+    let wish = |tags: &[&str]| {
+        let dated = Some(tags.iter().map(|tag| (*tag).to_owned()).collect());
+        BTreeMap::from([(Question { about: About::Dates(None), ..question() }, Wish { dated, ..hourly() })])
+    };
+    book.subscribe(&stage("dev"), &wish(&["e", "d", "c"]));
+    book.subscribe(&stage("live"), &wish(&["c", "b", "a"]));
+    seconds(60).await;
+    assert_eq!(*calendar.0.lock().unwrap(), [2, 4, 5], "and then rests for its interval");
+    let before = told.load(Ordering::SeqCst);
+    book.subscribe(&stage("dev"), &wish(&["f", "e", "d", "c"]));
+    seconds(1).await;
+    assert_eq!(*calendar.0.lock().unwrap(), [2, 4, 5, 6], "a new tag is looked at at once");
+    assert_eq!(told.load(Ordering::SeqCst), before + 2);
+    seconds(4000).await;
+    assert_eq!(calendar.0.lock().unwrap().len(), 5);
+    assert_eq!(told.load(Ordering::SeqCst), before + 2, "the same dates are no news");
+    stop.cancel();
+    worker.await.unwrap();
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::{
-    controllers::images::Listing,
+    controllers::images::{Dates, Listing, Sighting},
     domain::{image::Digest, policy::PolicySpec},
 };
 
@@ -204,12 +204,58 @@ fn a_listing_that_shrank_moves_nothing_and_starts_nothing() {
 }
 
 #[test]
+fn where_dates_decide_nothing_moves_before_all_are_known() {
+    let spec = PolicySpec { newest: Some("main-*".into()), ..PolicySpec::default() };
+    let policy = || source(Which::Policy(Box::new(NamedPolicy::parse(&spec).unwrap()), Duration::from_mins(5)), false);
+    let seen = |tag: &str, minute: i64| Sighting {
+        digest: Some(digest(tag)),
+        created: Some(jiff::Timestamp::from_second(minute * 60).unwrap()),
+        unfit: None,
+        looked_at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let registry = |dates: Option<Dates>| {
+        move |question: &Question| match &question.about {
+            About::Tags => tags(&["main-a", "main-b", "main-c", "latest"]),
+            About::Tag(tag, _) => Known { answer: Some(Answer::Digest(digest(tag))), ..Known::default() },
+            About::Dates(_) => {
+                Known { answer: dates.clone().map(|dates| Answer::Dates(Arc::new(dates))), ..Known::default() }
+            }
+        }
+    };
+    let asking = resolve(&[policy()], Some(&serving("main-a")), registry(None));
+    assert!(asking.asking && asking.release == serving("main-a"));
+    let wish = asking.questions.iter().find(|(question, _)| question.about == About::Dates(None)).unwrap().1;
+    let runs = digest("main-a").to_string();
+    assert_eq!(wish.dated.as_deref().unwrap(), [runs.as_str(), "main-c", "main-b", "main-a"]);
+    let mut dates = Dates::default();
+    dates.saw("main-a", seen("main-a", 10));
+    dates.saw("main-c", seen("main-c", 5));
+    let reading = resolve(&[policy()], Some(&serving("main-a")), registry(Some(dates.clone())));
+    assert_eq!((reading.release, reading.stale[0].reason), (serving("main-a"), "ReadingTags"));
+    assert!(reading.stale[0].message.contains("2 of 4 tags read"), "{}", reading.stale[0].message);
+    let none = resolve(&[policy()], None, registry(Some(dates.clone())));
+    assert_eq!(none.missing[0].reason, "ReadingTags");
+    dates.saw("main-b", seen("main-b", 20));
+    dates.saw(&runs, seen("main-a", 10));
+    let read = resolve(&[policy()], Some(&serving("main-a")), registry(Some(dates.clone())));
+    assert_eq!(read.release, serving("main-b"));
+    // What is newest by name is not what is newest, and one that cannot run does not count.
+    let unfit = Sighting { digest: None, created: None, unfit: Some("no image".into()), ..seen("main-b", 20) };
+    dates.saw("main-b", unfit.clone());
+    let stays = resolve(&[policy()], Some(&serving("main-a")), registry(Some(dates.clone())));
+    assert_eq!((stays.release, stays.stale), (serving("main-a"), vec![]));
+    dates.saw(&runs, unfit);
+    let unknown = resolve(&[policy()], Some(&serving("main-a")), registry(Some(dates)));
+    assert_eq!((unknown.release, unknown.stale[0].reason), (serving("main-a"), "RunningImageUnknown"));
+}
+
+#[test]
 fn a_tag_that_cannot_run_is_passed_over_and_one_without_the_platform_is_not() {
     let listing = || tags(&["1.0.0", "1.1.0", "1.2.0", "1.3.0"]);
     let policy = || source(semver(">=1.0"), false);
     let next = resolve(&[policy()], Some(&serving("1.0.0")), refusing(listing(), UNSUPPORTED, &["1.3.0", "1.2.0"]));
     assert_eq!(next.release, serving("1.1.0"));
-    let passed: Vec<&str> = next.passed_over.iter().map(|one| one.message.as_str()).collect();
+    let passed: Vec<&str> = next.passed_over.iter().map(|(_, one)| one.message.as_str()).collect();
     assert_eq!(passed, ["service web: `1.3.0` cannot be used", "service web: `1.2.0` cannot be used"]);
     assert_eq!((next.stale, next.missing), (vec![], vec![]));
     assert_eq!(next.questions.len(), 4, "the passed over are looked at again: they may be mended");
