@@ -2,10 +2,12 @@
 //! cost. One line of JSON per measurement; `bench/run` says in which order.
 
 mod audit;
+mod choose;
 mod node;
 mod observe;
 mod process;
 mod report;
+mod scan;
 mod seal;
 mod start;
 
@@ -63,8 +65,14 @@ enum Command {
     Idle(Idle),
     /// Deploy to a real node again and again.
     Node(node::Node),
+    /// Scan many repositories of a registry of its own.
+    Scan(scan::Scan),
+    /// Get the lists of a registry once: what scanning is compared with.
+    ScanFloor(scan::ScanFloor),
     /// Seal, open and rotate.
     Seal(seal::Seal),
+    /// Let each policy choose among many tags.
+    Choose(choose::Choose),
     /// Sum up the measurements in a directory.
     Report(report::Report),
 }
@@ -381,6 +389,11 @@ async fn idle(asked: &Idle) -> Result<Value, Failure> {
     }))
 }
 
+/// Writes a measurement that needs no cluster.
+fn say(measured: &Value) -> Result<(), Failure> {
+    Ok(writeln!(std::io::stdout(), "{measured}")?)
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let cli = Cli::parse();
@@ -389,9 +402,12 @@ async fn main() -> Result<(), Failure> {
     if let Command::Report(report) = &cli.command {
         return report.print();
     }
-    // No cluster is needed for it.
-    if let Command::Seal(seal) = &cli.command {
-        return Ok(writeln!(std::io::stdout(), "{}", seal.run().await?)?);
+    // No cluster is needed for these.
+    match &cli.command {
+        Command::Seal(seal) => return say(&seal.run().await?),
+        Command::ScanFloor(floor) => return say(&floor.run().await?),
+        Command::Choose(choose) => return say(&choose.run()?),
+        _ => {}
     }
     let mut config = Config::infer().await?;
     config.default_retry = false;
@@ -402,7 +418,8 @@ async fn main() -> Result<(), Failure> {
         Command::Start(start) => start.run().await?,
         Command::Idle(asked) => idle(asked).await?,
         Command::Node(asked) => asked.run(&client).await?,
-        Command::Report(_) | Command::Seal(_) => return Ok(()),
+        Command::Scan(scan) => scan.run(&client).await?,
+        Command::Report(_) | Command::Seal(_) | Command::ScanFloor(_) | Command::Choose(_) => return Ok(()),
     };
     println!("{measured}");
     Ok(())

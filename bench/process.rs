@@ -111,6 +111,13 @@ fn parent_and_seconds(stat: &str) -> Option<(u32, f64)> {
     Some((rest.get(1)?.parse().ok()?, (ticks(14)? + ticks(15)?) / TICKS_PER_SECOND))
 }
 
+/// Processor seconds of this process so far.
+pub fn own_seconds() -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, seconds) = parent_and_seconds(&stat).ok_or("/proc/self/stat is not as expected")?;
+    Ok(seconds)
+}
+
 /// Busy seconds of all processors: user, nice, system, irq, softirq.
 fn machine_seconds() -> Result<f64, Failure> {
     let stat = std::fs::read_to_string("/proc/stat")?;

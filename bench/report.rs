@@ -92,6 +92,8 @@ impl Report {
             .flat_map(|stages| figures(&measured, stages))
             .chain(node_figures(&measured))
             .chain(seal_figures(&measured))
+            .chain(scan_figures(&measured))
+            .chain(choose_figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();
         let all = json!({
@@ -219,6 +221,65 @@ fn seal_figures(measured: &[Value]) -> Vec<Figure> {
             goal: Goal::None,
         },
     ]
+}
+
+/// What it takes to know the newest image of many repositories, beside a client that gets every list once.
+fn scan_figures(measured: &[Value]) -> Vec<Figure> {
+    let runs = || measured.iter().filter(|one| one["kind"] == "scan");
+    let sizes: BTreeSet<(u64, u64)> =
+        runs().filter_map(|one| Some((one["repositories"].as_u64()?, one["tags"].as_u64()?))).collect();
+    let mut all = Vec::new();
+    for (repositories, tags) in sizes {
+        let count = repositories.to_string().parse().unwrap_or(1.0_f64);
+        let of = |read: &dyn Fn(&Value) -> Option<f64>| -> Vec<f64> {
+            runs().filter(|one| one["repositories"] == repositories && one["tags"] == tags).filter_map(read).collect()
+        };
+        // Each goal is for one of the two sizes, so that either has one that is hard for it.
+        let (wide, deep) = if repositories < 1000 { (Goal::None, true) } else { (Goal::AtMost(5.0), false) };
+        let only_deep = |limit| if deep { Goal::AtMost(limit) } else { Goal::None };
+        let mut figure = |name: &str, unit, goal, values, floor| {
+            all.push(Figure { name: format!("{name}-{repositories}x{tags}"), unit, values, floor, goal });
+        };
+        let floor = |key: &'static str| of(&|one| one["floor"][key].as_f64());
+        figure("scan", "s", only_deep(5.0), of(&|one| one["afterMadeSeconds"].as_f64()), floor("seconds"));
+        figure("scan-from-first", "s", Goal::None, of(&|one| one["chosenSeconds"].as_f64()), Vec::new());
+        figure("scan-cpu", "s", wide, of(&|one| one["cpu"]["each"]["operator"].as_f64()), floor("cpuSeconds"));
+        figure("scan-memory-peak", "MiB", only_deep(60.0), of(&|one| one["memory"]["peak"].as_f64()), Vec::new());
+        let each = |value: &Value| Some(value.as_f64()? / count);
+        figure("scan-lists", "requests", Goal::AtMost(1.0), of(&|one| each(&one["asked"]["lists"])), Vec::new());
+        figure("scan-pages", "requests", Goal::None, of(&|one| each(&one["asked"]["pages"])), Vec::new());
+        figure("scan-others", "requests", Goal::None, of(&|one| each(&one["asked"]["others"])), Vec::new());
+        let again = |one: &Value| {
+            let asked = &one["again"]["asked"];
+            Some((asked["pages"].as_f64()? + asked["others"].as_f64()?) / asked["lists"].as_f64()?)
+        };
+        figure("rescan-requests", "requests", Goal::None, of(&again), Vec::new());
+        figure(
+            "rescan-cpu",
+            "s",
+            Goal::None,
+            of(&|one| one["again"]["cpu"]["each"]["operator"].as_f64()),
+            floor("cpuSeconds"),
+        );
+    }
+    all
+}
+
+/// What choosing among the tags of a large repository takes.
+fn choose_figures(measured: &[Value]) -> Vec<Figure> {
+    let numbers = |list: &Value| list.as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+    let runs = measured.iter().filter(|one| one["kind"] == "choose");
+    let rules = runs.filter_map(|one| Some((one["tags"].as_u64()?, one["rules"].as_object()?, &one["floor"])));
+    let figures =
+        rules.flat_map(|(tags, rules, floor)| rules.iter().map(move |(rule, times)| (tags, rule, times, floor)));
+    let figures = figures.map(|(tags, rule, times, floor)| Figure {
+        name: format!("choose-{rule}-{tags}"),
+        unit: "ms",
+        values: numbers(times),
+        floor: numbers(floor),
+        goal: Goal::AtMost(50.0),
+    });
+    figures.collect()
 }
 
 /// A start over stages that are already what they should be; the first start of a run is none.

@@ -22,6 +22,7 @@ pub mod service;
 pub mod stage;
 pub mod status;
 pub mod volume;
+pub mod webhook;
 
 pub use crd::{crds, to_yaml};
 pub use credential::{CredentialDeclaration, CredentialType};
@@ -36,9 +37,10 @@ pub use service::{FreeObject, Port, Scope, Service};
 pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};
 pub use status::{
     DeployStatus, HistoryEntry, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus, ServiceStatus, StageStatus, Veto,
-    bounded,
+    WebhookStatus, bounded,
 };
 pub use volume::{Claim, EmptyDir, Volume, VolumeSource};
+pub use webhook::{Webhook, WebhookSource};
 
 /// The API group of every kind.
 pub const GROUP: &str = "stagekeeper.dev";

@@ -26,6 +26,7 @@ mod secret;
 mod spans;
 mod updates;
 mod value;
+mod webhook;
 mod why;
 
 use std::{
@@ -88,6 +89,8 @@ enum Command {
     Secret(secret::SecretArgs),
     /// Say how single registries are spoken to: over plain HTTP, with an authority of their own, how fast.
     Registry(registry::RegistryArgs),
+    /// Show what webhooks said, have it worked on again, change where they are sent to.
+    Webhook(webhook::WebhookArgs),
     /// Make, list, check and change the keys that credentials and secrets are sealed with.
     Keys(keys::KeysArgs),
     /// Print the custom resource definitions of this version as YAML.
@@ -155,6 +158,7 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Images(arguments) => in_runtime(images::images(&context, &arguments, now, out)),
         Command::Credential(arguments) => in_runtime(credential::credential(&context, &arguments, now, out)),
         Command::Secret(arguments) => in_runtime(secret::secret(&context, &arguments, now, out)),
+        Command::Webhook(arguments) => in_runtime(webhook::webhook(&context, &arguments, now, out)),
         Command::Registry(arguments) => in_runtime(registry::registry(&arguments, now, out)),
         Command::Keys(arguments) => in_runtime(keys::keys(&arguments, now, out)),
         Command::Crds => crds::print(out),

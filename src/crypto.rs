@@ -35,6 +35,7 @@ pub use self::{
     keyring::{Keyring, KeyringError},
     place::Place,
     plaintext::Plaintext,
+    random::random,
     sealed::{MAX_PLAINTEXT, OpenError, Part, SealError, Sealed, open, seal},
     wrapping::{DataKey, WrapError, Wrapped, Wrapping},
 };

@@ -1,6 +1,10 @@
-//! The HTTP port: health, readiness and metrics.
+//! The HTTP port: health, readiness, metrics, and webhooks.
+//!
+//! Deny by default: what has no route is not served, and a route that needs to know its caller checks that itself, in one
+//! place ([`hooks`]).
 
-use std::{io, time::Duration};
+pub mod hooks;
+mod serve;
 
 use axum::{
     Router,
@@ -10,41 +14,23 @@ use axum::{
     routing::get,
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
+use self::hooks::Hooks;
+pub use self::serve::{Limits, serve};
 use crate::telemetry::{Telemetry, metrics};
 
 #[cfg(test)]
 mod tests;
 
-/// How long answers in progress may still take after a shutdown was asked for.
-const DRAIN: Duration = Duration::from_secs(5);
-
 /// All routes of the port.
-pub fn router(telemetry: Telemetry) -> Router {
+pub fn router(telemetry: Telemetry, hooks: Hooks) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render_metrics))
         .fallback(unknown)
         .with_state(telemetry)
-}
-
-/// Serves until `shutdown`, then lets answers in progress end, but not for ever.
-///
-/// # Errors
-/// The listener is not usable.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    let drained = shutdown.clone().cancelled_owned();
-    let overdue = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = axum::serve(listener, router).with_graceful_shutdown(drained) => served,
-        () = overdue => Ok(()),
-    }
+        .merge(hooks.router())
 }
 
 /// The process runs. Dependencies do not count: a restart would not bring them back.
@@ -72,7 +58,7 @@ async fn unknown(uri: Uri) -> Response {
     problem(
         StatusCode::NOT_FOUND,
         "No such path",
-        &format!("{} is not served; there are /healthz, /readyz and /metrics", uri.path()),
+        &format!("{} is not served; there are /healthz, /readyz, /metrics and /hooks/…", uri.path()),
     )
 }
 

@@ -7,6 +7,7 @@ mod canary;
 pub mod login;
 mod rotate;
 mod secrets;
+mod token;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,6 +19,7 @@ pub use self::{
     canary::{Checked, Verified},
     rotate::Rotated,
     secrets::SecretDeposit,
+    token::token,
 };
 /// What is put in and taken out.
 pub use crate::crypto::Plaintext;
@@ -119,6 +121,9 @@ pub enum SafeError {
         /// What opening its canary said.
         error: OpenError,
     },
+    /// The machine gives no random bytes.
+    #[error("no random bytes can be had: {0}")]
+    Random(String),
     /// The primary key was retired.
     #[error("the key {0} was retired: put another one first; `stagekeeper keys generate` makes one")]
     Retired(KeyId),

@@ -13,10 +13,12 @@ mod encryption_keys;
 mod epochs;
 mod error;
 mod hooks;
+mod inbox;
 mod instances;
 mod logs;
 mod migrate;
 mod projects;
+mod receivers;
 mod registries;
 mod releases;
 mod scans;
@@ -40,10 +42,14 @@ pub use deploys::{
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
 pub use hooks::{HookRun, HookStart};
+pub use inbox::{
+    Delivery, DeliveryDetail, DeliveryKey, DeliveryState, NewDelivery, PendingDelivery, Received, Replayed, Settled,
+};
 pub use instances::{Instance, InstanceChange, InstanceStatus};
 pub use logs::{LogFilter, LogLevel, LogLine, StoredLine};
 pub use migrate::{MIGRATIONS, MigrationState, MigrationStatus, Migrations};
 pub use projects::Project;
+pub use receivers::{DeclaredReceiver, NewReceiver, Receiver, VaultReceiver};
 pub use registries::{RegistrySettings, StoredRegistry};
 pub use scans::ImageScan;
 pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, SecretUse};

@@ -39,6 +39,8 @@ mod lifecycle;
 mod moods;
 #[path = "e2e/moody_registry.rs"]
 mod moody_registry;
+#[path = "e2e/notified.rs"]
+mod notified;
 #[path = "e2e/ownership.rs"]
 mod ownership;
 #[path = "e2e/private.rs"]
@@ -63,5 +65,7 @@ mod story;
 mod strategies;
 #[path = "e2e/token_server.rs"]
 mod token_server;
+#[path = "e2e/updates.rs"]
+mod updates;
 #[path = "e2e/volumes.rs"]
 mod volumes;

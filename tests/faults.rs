@@ -36,5 +36,7 @@ mod settled;
 mod stale;
 #[path = "faults/story.rs"]
 mod story;
+#[path = "faults/webhooks.rs"]
+mod webhooks;
 #[path = "faults/witness.rs"]
 mod witness;

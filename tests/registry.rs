@@ -52,7 +52,9 @@ impl Pusher {
         let (os, architecture) = platform.split_once('/').unwrap();
         let (manifest_type, config_type, layer_type) =
             if docker { (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER) } else { (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER) };
-        let config = format!(r#"{{"os":"{os}","architecture":"{architecture}","config":{{"Env":["TAG={tag}"]}}}}"#);
+        let config = format!(
+            r#"{{"os":"{os}","architecture":"{architecture}","created":"2026-01-02T03:04:05Z","config":{{"Env":["TAG={tag}"]}}}}"#
+        );
         let layer = b"no files";
         let manifest = serde_json::json!({
             "schemaVersion": 2,
@@ -190,4 +192,58 @@ async fn the_policy_chooses_from_what_the_registry_lists() {
     let verdict = policy.choose(&tags.names, Some("1.0.99"));
     assert_eq!(verdict.newer(), Some("1.0.100"), "{}", verdict.reason());
     assert!(verdict.reason().contains("101 acceptable tags of 102"), "{}", verdict.reason());
+}
+
+#[tokio::test]
+async fn a_thousand_tags_cost_one_request_once_the_registry_is_known() {
+    let (pusher, client) = (pusher(), client());
+    pusher.image("t0", "linux/amd64", false).await;
+    let url = pusher.base.join("manifests/t0").unwrap();
+    let manifest = pusher.http.get(url).header("accept", OCI_MANIFEST).send().await.unwrap().text().await.unwrap();
+    for number in 1..1000 {
+        pusher.manifest(&format!("t{number}"), OCI_MANIFEST, &manifest).await;
+    }
+    for pages in [2, 1, 1] {
+        let tags = tags(&client, &pusher.repository).await.unwrap();
+        assert_eq!((tags.names.len(), tags.pages), (1000, pages));
+    }
+}
+
+#[tokio::test]
+async fn the_date_of_an_image_is_read_from_its_configuration() {
+    let (pusher, client) = (pusher(), client());
+    let created = Some("2026-01-02T03:04:05Z".parse().unwrap());
+    let oci = pusher.image("1.0.0", "linux/amd64", false).await;
+    let docker = pusher.image("1.1.0", "linux/amd64", true).await;
+    let index = pusher.index("1.2.0", &[("linux/amd64", oci)]).await;
+    let amd64 = platform("linux/amd64");
+    for digest in [oci, docker, index] {
+        for wanted in [None, Some(&amd64)] {
+            assert_eq!(client.built(&pusher.repository, digest, wanted, &access()).await.unwrap(), created);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signature_that_looks_like_an_image_does_not_resolve() {
+    let (pusher, client) = (pusher(), client());
+    let config = b"{}";
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": pusher.blob(config).await, "size": config.len()},
+        "layers": [{
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+            "digest": pusher.blob(b"signed").await,
+            "size": 6,
+        }],
+    });
+    pusher.manifest("signed", OCI_MANIFEST, &manifest.to_string()).await;
+    for _ in 0..2 {
+        let error = client.resolve(&pusher.repository, Selector::Tag("signed"), None, &access()).await.unwrap_err();
+        assert!(
+            matches!(&error, RegistryError::Unsupported { media_type, .. } if media_type.contains("cosign")),
+            "{error}"
+        );
+    }
 }

@@ -42,6 +42,8 @@ mod secrets;
 mod server;
 #[path = "store/targets.rs"]
 mod targets;
+#[path = "store/update_deploys.rs"]
+mod update_deploys;
 #[path = "store/updates.rs"]
 mod updates;
 #[path = "store/vault.rs"]

@@ -8,6 +8,7 @@ use super::rules;
 use super::secret::SecretDeclaration;
 use super::service::Service;
 use super::status::ProjectStatus;
+use super::webhook::Webhook;
 
 /// What an application is made of. Stages of the same namespace say where and how it runs.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -61,13 +62,19 @@ pub struct ProjectSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub credentials: Vec<CredentialDeclaration>,
+    /// Webhooks that say when an image was pushed. Without any, registries are asked at intervals alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub webhooks: Vec<Webhook>,
 }
 
 impl ProjectSpec {
     /// Whether it has to do with credentials or secrets at all.
     pub fn needs_safe(&self) -> bool {
         let private = self.services.iter().any(|service| service.image.credential.is_some());
-        private || !self.credentials.is_empty() || !self.secrets.is_empty()
+        let signed = self.webhooks.iter().any(|webhook| !webhook.credentials.is_empty());
+        private || signed || !self.credentials.is_empty() || !self.secrets.is_empty()
     }
 
     /// The service with this name.

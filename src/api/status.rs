@@ -41,6 +41,30 @@ pub struct ProjectStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub services: Vec<ServiceStatus>,
+    /// Where each webhook is to be sent. Who knows the path of one that needs no credentials may send it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub webhooks: Vec<WebhookStatus>,
+}
+
+/// Where a webhook is to be sent.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookStatus {
+    /// Name of the webhook.
+    pub name: String,
+    /// Who sends it.
+    #[serde(default)]
+    pub source: String,
+    /// The path on the operator's port. `stagekeeper webhook rotate` makes another one.
+    #[serde(default)]
+    pub path: String,
+    /// The whole address, if the operator knows its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Until when the path before this one is still good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_path_until: Option<Time>,
 }
 
 /// The newest image of a service, as its policy sees it.
@@ -203,7 +227,7 @@ pub struct Veto {
 
 impl Default for ProjectStatus {
     fn default() -> Self {
-        Self { observed_generation: unobserved(), conditions: Vec::new(), services: Vec::new() }
+        Self { observed_generation: unobserved(), conditions: Vec::new(), services: Vec::new(), webhooks: Vec::new() }
     }
 }
 

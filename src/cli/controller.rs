@@ -4,6 +4,7 @@
 use std::{
     io::{self, IsTerminal as _},
     net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use tokio::{
@@ -19,7 +20,10 @@ use crate::{
     cluster::client::install_tls,
     config::{Config, Log, LogFormat, settings::ControllerArgs},
     controllers::{self, RunError},
-    http,
+    domain::clock::{SystemClock, SystemIds},
+    http::{self, hooks::Hooks},
+    safe::Safe,
+    store::Store,
     telemetry::{Telemetry, logs},
 };
 
@@ -72,8 +76,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
         identity = config.lease.identity,
         "stagekeeper starts"
     );
-    let port = tokio::spawn(http::serve(listener, http::router(telemetry.clone()), shutdown.clone()));
-    let ran = controllers::run(config, telemetry, shutdown.clone()).await;
+    let limits = http::Limits::default();
+    let hooks = Hooks::new(telemetry.clone(), limits.body);
+    let router = http::router(telemetry.clone(), hooks.clone());
+    let port = tokio::spawn(http::serve(listener, router, limits, shutdown.clone()));
+    // Webhooks are received as soon as there is a database to store them in, whoever leads.
+    let opened = |store: &Store, safe: Option<&Safe>| {
+        hooks.open(store.clone(), safe.cloned(), Arc::new(SystemClock), Arc::new(SystemIds));
+    };
+    let ran = controllers::run(config, telemetry, opened, shutdown.clone()).await;
     // However the controllers ended: without them the port has nothing to tell.
     shutdown.cancel();
     let served = port.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));

@@ -63,7 +63,7 @@ struct SetArgs {
     #[arg(value_name = "NAME", value_parser = credential::name)]
     name: String,
     /// What it is for: registry, webhook, git, cluster or generic.
-    #[arg(long, value_name = "KIND", default_value = "registry")]
+    #[arg(long, alias = "type", value_name = "KIND", default_value = "registry")]
     kind: CredentialKind,
     /// The registry that it is for, as HOST[:PORT]. Without it, the value is a docker configuration with logins for
     /// several, such as ~/.docker/config.json.

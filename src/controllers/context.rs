@@ -72,6 +72,8 @@ pub struct Context {
     pub term: Term,
     /// What is remembered of each stage between passes.
     pub memories: Arc<Memories>,
+    /// The address people reach this installation at, without a slash at the end.
+    pub public_url: Option<Arc<str>>,
     /// Passes that may run at once.
     pub concurrency: u16,
 }

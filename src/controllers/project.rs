@@ -3,6 +3,7 @@
 mod credentials;
 mod original;
 pub mod verdict;
+pub mod webhooks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,6 +50,7 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     // Whatever changed may matter to each of its stages.
     tell_stages(&ctx, &namespace, &name);
     let verdict = credentials::keep(&ctx, &project).await?;
+    let webhooks = webhooks::keep(&ctx, &project).await?;
     let Judgement { outcome, services, asking } = judge(&project, &ctx);
     let outcome = verdict.over(outcome);
     let now = ctx.clock.now();
@@ -62,14 +64,17 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
             now,
         ),
         services: services.into_iter().map(|service| keep_time(service, &before, now)).collect(),
+        webhooks: webhooks.status,
     };
     // A new leader has nothing to say before it has heard what its predecessor had heard.
     let unheard = asking && before.observed_generation == generation;
-    if after != before && !unheard {
+    let after = if unheard { ProjectStatus { webhooks: after.webhooks, ..before.clone() } } else { after };
+    if after != before {
         ctx.writer.apply_status(&*project, &after).await?;
     }
     ctx.backoff.reset(&key(&project));
-    let wake = verdict.wake.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+    let wake = [verdict.wake, webhooks.wake].into_iter().flatten().min();
+    let wake = wake.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
     Ok(Action::requeue(wake.map_or(RESYNC, |wake| wake.clamp(Duration::from_secs(1), RESYNC))))
 }
 

@@ -20,6 +20,7 @@ use crate::{
     telemetry::{Part, Telemetry},
 };
 
+mod hooks;
 mod house;
 mod keys;
 mod scans;
@@ -80,7 +81,13 @@ struct Process {
 }
 
 /// Runs until `shutdown`: prepares the schema, keeps the watches, takes part in the election, and acts while elected.
-pub async fn run(config: Config, telemetry: Telemetry, shutdown: CancellationToken) -> Result<(), RunError> {
+/// `opened` is told of the database, and of the safe if there are keys, before anything acts.
+pub async fn run(
+    config: Config,
+    telemetry: Telemetry,
+    opened: impl FnOnce(&Store, Option<&Safe>),
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let clients = connect(&config, &telemetry).await?;
     let Some(store) = until_stopped(&shutdown, open_store(&config)).await else {
         return Ok(());
@@ -90,6 +97,7 @@ pub async fn run(config: Config, telemetry: Telemetry, shutdown: CancellationTok
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let safe = open_safe(&config, &store, &clock, &ids).await?;
+    opened(&store, safe.as_ref());
     let scope = match &config.namespaces {
         Namespaces::All => Scope::Cluster,
         Namespaces::Only(names) => Scope::Namespaces(names.iter().cloned().collect()),

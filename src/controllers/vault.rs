@@ -16,7 +16,7 @@ use crate::{
         credential::CredentialKind,
         secret::{SecretId, SecretVersions},
     },
-    store::{Store, StoreError, VaultCredential, VaultProject, VaultSecret},
+    store::{Store, StoreError, VaultCredential, VaultProject, VaultReceiver, VaultSecret},
 };
 
 /// Namespace and name of a project.
@@ -35,6 +35,8 @@ pub struct Holdings {
     pub versions: Arc<SecretVersions>,
     /// Stamps of its registry credentials, by name.
     pub logins: Arc<BTreeMap<String, i64>>,
+    /// Where it receives webhooks, by name.
+    pub receivers: Vec<VaultReceiver>,
 }
 
 impl From<VaultProject> for Holdings {
@@ -48,6 +50,7 @@ impl From<VaultProject> for Holdings {
             secrets: row.secrets.into_iter().map(|one| (one.secret.clone(), one)).collect(),
             versions: versions.into(),
             logins: Arc::new(logins),
+            receivers: row.receivers,
         }
     }
 }
@@ -61,6 +64,7 @@ impl Holdings {
             secrets: BTreeMap::new(),
             versions: Arc::default(),
             logins: Arc::default(),
+            receivers: Vec::new(),
         }
     }
 
@@ -150,6 +154,12 @@ impl Vault {
         rows.into_iter().filter_map(|row| self.learn(row)).chain(gone).collect()
     }
 
+    /// The projects that receive webhooks.
+    pub fn receiving(&self) -> Vec<ProjectName> {
+        let inner = self.lock();
+        inner.all.iter().filter(|(_, all)| !all.receivers.is_empty()).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Every credential with a date, as namespace, project, name and date.
     pub fn expiries(&self) -> Vec<(String, String, String, Timestamp)> {
         let inner = self.lock();
@@ -181,6 +191,7 @@ mod tests {
             name: name.into(),
             credentials: Vec::new(),
             secrets: vec![secret],
+            receivers: Vec::new(),
         }
     }
 

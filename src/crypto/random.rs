@@ -22,7 +22,7 @@ thread_local! {
 ///
 /// # Errors
 /// When the machine gives none, in its words.
-pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, String> {
+pub fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, String> {
     const { assert!(N <= STOCK) };
     RANDOM.with_borrow_mut(|stock| {
         if STOCK - stock.at < N {

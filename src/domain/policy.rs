@@ -33,6 +33,7 @@ use super::image::is_tag;
 pub use self::newest::Dated;
 pub use self::spec::{Order, PolicyError, PolicySpec};
 pub use self::verdict::{Candidate, Rejection, Verdict};
+pub use self::version::NotAVersion;
 
 /// A checked policy: a rule that ranks tags, and patterns of tags that never count.
 #[derive(Debug, Clone)]
@@ -71,7 +72,10 @@ enum Rank<'t> {
 impl<'t> Rank<'t> {
     fn by<'p>(order: Order, key: Cow<'t, str>) -> Result<Self, Rejection<'p>> {
         match order {
-            Order::Semver => version(&key).map(Self::Version).ok_or(Rejection::NotAVersion),
+            Order::Semver => match version(&key) {
+                Ok(version) => Ok(Self::Version(version)),
+                Err(why) => Err(Rejection::NotAVersion { why }),
+            },
             Order::Numeric => Digits::parse(key).map(Self::Number).ok_or(Rejection::NotANumber),
             Order::Alphabetical => Ok(Self::Text(key)),
         }
@@ -244,7 +248,7 @@ impl TagPolicy {
     /// The place of a tag in the order alone, without asking whether it is ignored or within the range.
     fn order<'t>(&self, tag: &'t str) -> Result<Rank<'t>, Rejection<'_>> {
         match &self.rule {
-            Rule::Semver { .. } => Ok(Rank::Version(version(tag).ok_or(Rejection::NotAVersion)?)),
+            Rule::Semver { .. } => version(tag).map(Rank::Version).map_err(|why| Rejection::NotAVersion { why }),
             Rule::Glob { pattern, order } if pattern.is_match(tag) => match order {
                 None => Ok(Rank::Natural(Natural::of(tag))),
                 Some(order) => Rank::by(*order, tag.into()),
@@ -276,7 +280,7 @@ impl TagPolicy {
         if self.followed_tag().is_some() {
             return None;
         }
-        Some(version(tag)?.cmp(&version(running)?)).filter(|order| order.is_lt())
+        Some(version(tag).ok()?.cmp(&version(running).ok()?)).filter(|order| order.is_lt())
     }
 }
 

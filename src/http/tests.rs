@@ -6,12 +6,27 @@ use axum::{
 };
 use tower::ServiceExt as _;
 
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 use crate::telemetry::Part;
 
+fn closed(telemetry: &Telemetry) -> Hooks {
+    Hooks::new(telemetry.clone(), Duration::from_secs(1))
+}
+
+fn quiet() -> Router {
+    let telemetry = Telemetry::default();
+    router(telemetry.clone(), closed(&telemetry))
+}
+
 async fn get_path(telemetry: &Telemetry, path: &str) -> (StatusCode, String, String) {
     let request = Request::get(path).body(Body::empty()).expect("a request");
-    let answer = router(telemetry.clone()).oneshot(request).await.expect("the router always answers");
+    let answer =
+        router(telemetry.clone(), closed(telemetry)).oneshot(request).await.expect("the router always answers");
     let status = answer.status();
     let content_type = answer.headers()[CONTENT_TYPE].to_str().expect("a text").to_owned();
     let body = to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
@@ -74,11 +89,48 @@ async fn shutdown_ends_the_server_and_frees_the_port() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let shutdown = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, router(Telemetry::default()), shutdown.clone()));
+    let server = tokio::spawn(serve(listener, quiet(), Limits::default(), shutdown.clone()));
     let answer = reqwest::get(format!("http://{address}/healthz")).await;
     assert_eq!(answer.expect("an answer").status(), 200);
 
     shutdown.cancel();
     server.await.expect("the server does not panic").expect("the server ends well");
     TcpListener::bind(address).await.expect("the port is free");
+}
+
+/// Everything that a connection says until it is closed.
+async fn heard(mut connection: tokio::net::TcpStream) -> String {
+    use tokio::io::AsyncReadExt as _;
+    let mut heard = Vec::new();
+    // A reset is an end as well.
+    _ = connection.read_to_end(&mut heard).await;
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_its_time_is_closed() {
+    use tokio::io::AsyncWriteExt as _;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let shutdown = CancellationToken::new();
+    let short = Duration::from_millis(50);
+    // Room for one: the second is served when the first was closed.
+    let limits = Limits { connections: 1, headers: short, ..Limits::default() };
+    let server = tokio::spawn(serve(listener, quiet(), limits, shutdown.clone()));
+
+    for begun in ["", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+        let mut connection = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        connection.write_all(begun.as_bytes()).await.expect("a beginning");
+        let heard = heard(connection).await;
+        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 408"), "{begun:?}: {heard}");
+    }
+    // One that is kept open after an answer does not stay either.
+    let mut connection = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("a request");
+    let heard = heard(connection).await;
+    assert!(heard.starts_with("HTTP/1.1 200") && heard.contains("ok\n"), "{heard}");
+    let answer = reqwest::get(format!("http://{address}/healthz")).await;
+    assert_eq!(answer.expect("an answer").status(), 200);
+    shutdown.cancel();
+    server.await.expect("the server does not panic").expect("the server ends well");
 }

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgListener, PgNotification};
 use uuid::Uuid;
 
 use super::{
-    Project, Store, StoreError,
+    Project, Store, StoreError, VaultReceiver, receivers,
     secrets::{secret_id, stamp_of},
 };
 use crate::domain::{
@@ -37,6 +37,8 @@ pub struct VaultProject {
     pub credentials: Vec<VaultCredential>,
     /// Its secrets, those for all services first, by name.
     pub secrets: Vec<VaultSecret>,
+    /// Where it receives webhooks, by name.
+    pub receivers: Vec<VaultReceiver>,
 }
 
 /// A credential, without its value.
@@ -87,6 +89,8 @@ pub enum VaultChange {
     Project(Uuid),
     /// How registries are spoken to.
     Registries,
+    /// A webhook was received, and waits to be worked on.
+    Inbox,
     /// Somebody accepted the listing of the question with this key.
     Accepted(String),
     /// Nobody knows: the connection was lost and has been made anew. Everything is to be read again.
@@ -159,7 +163,7 @@ impl From<SecretRow> for VaultSecret {
 }
 
 impl Store {
-    /// What every project of these namespaces has, without values; of all namespaces when none are named. Three
+    /// What every project of these namespaces has, without values; of all namespaces when none are named. Four
     /// statements, however many projects there are. Begin to listen first ([`Store::vault_changes`]), so that nothing is
     /// missed between the two.
     pub async fn vault_load(&self, namespaces: Option<&[String]>) -> Result<Vec<VaultProject>, StoreError> {
@@ -199,7 +203,27 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(|error| self.fault(error))?;
-        together(projects, credentials, secrets)
+        let receivers = sqlx::query_as!(
+            receivers::Row,
+            r#"SELECT project_id, receiver.name, source, credentials, registry, token,
+                      old_token_until AS "old_token_until: SqlTimestamp"
+               FROM webhook_receivers AS receiver JOIN projects ON projects.id = project_id
+               WHERE receiver.deleted_at IS NULL AND projects.deleted_at IS NULL
+                   AND ($1::text[] IS NULL OR namespace = ANY($1))
+               ORDER BY receiver.name"#,
+            namespaces
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        let mut all = together(projects, credentials, secrets)?;
+        let places: HashMap<Uuid, usize> = all.iter().zip(0..).map(|(project, at)| (project.id, at)).collect();
+        for row in receivers {
+            if let Some(at) = places.get(&row.project_id) {
+                all[*at].receivers.push(row.into());
+            }
+        }
+        Ok(all)
     }
 
     /// What one project has, without values; None when there is no such project, or it is deleted.
@@ -233,7 +257,8 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(|error| self.fault(error))?;
-        Ok(together(vec![project], credentials, secrets)?.pop())
+        let receivers = self.receivers_list(id).await?;
+        Ok(together(vec![project], credentials, secrets)?.pop().map(|project| VaultProject { receivers, ..project }))
     }
 
     /// Begins to listen for changes.
@@ -303,6 +328,7 @@ impl VaultChanges {
 fn change(told: &PgNotification) -> VaultChange {
     match told.payload() {
         "registries" => VaultChange::Registries,
+        "inbox" => VaultChange::Inbox,
         word => match word.strip_prefix("scan ") {
             Some(key) => VaultChange::Accepted(key.to_owned()),
             None => word.parse().map_or(VaultChange::Unheard, VaultChange::Project),
@@ -323,6 +349,7 @@ fn together(
         name,
         credentials: Vec::new(),
         secrets: Vec::new(),
+        receivers: Vec::new(),
     };
     let mut all: Vec<VaultProject> = projects.into_iter().map(bare).collect();
     for row in credentials {

@@ -26,7 +26,7 @@ pub use self::controller::{ActiveWorker, ControllerMetrics, ReconcileResult};
 use self::{
     controller::ControllerFamilies,
     credentials::{ByKey, Expiries, Replaceable},
-    labels::{NameLabel, OutcomeLabel, RestLabels, ResultLabel, StateLabel},
+    labels::{NameLabel, OutcomeLabel, RestLabels, ResultLabel, SourceOutcomeLabels, SourceResultLabels, StateLabel},
 };
 
 /// The content type of [`Metrics::render`].
@@ -62,6 +62,8 @@ pub struct Metrics {
     state_duration: Histograms<StateLabel>,
     deploys_open: Family<StateLabel, Gauge>,
     scans: Family<ResultLabel, Counter>,
+    webhooks_received: Family<SourceOutcomeLabels, Counter>,
+    webhooks_read: Family<SourceResultLabels, Counter>,
     images_frozen: Gauge,
     store_up: Gauge,
     credential_expiries: Replaceable<Expiries>,
@@ -107,6 +109,18 @@ impl Default for Metrics {
                 Family::default(),
             ),
             scans: add(r, "stagekeeper_scan", "Registry scans, by result", Family::default()),
+            webhooks_received: add(
+                r,
+                "stagekeeper_webhook_deliveries",
+                "Deliveries of webhooks to this process, by source and by how they were answered",
+                Family::default(),
+            ),
+            webhooks_read: add(
+                r,
+                "stagekeeper_webhook_read",
+                "Stored deliveries that the leader has worked on, by source and result",
+                Family::default(),
+            ),
             images_frozen: add(
                 r,
                 "stagekeeper_images_frozen",
@@ -172,6 +186,17 @@ impl Metrics {
     /// Counts a registry scan: `unchanged`, `found`, `unreachable`, `denied` and the like.
     pub fn scanned(&self, result: &'static str) {
         self.scans.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a delivery of a webhook: `accepted`, `repeated`, `ignored`, `unsigned`, `malformed` and the like. The source is
+    /// `unknown` where nobody knows whose it was.
+    pub fn webhook_received(&self, source: &'static str, outcome: &'static str) {
+        self.webhooks_received.get_or_create(&SourceOutcomeLabels { source, outcome }).inc();
+    }
+
+    /// Counts a delivery that was worked on: `processed`, `ignored`, `failed`.
+    pub fn webhook_read(&self, source: &'static str, result: &'static str) {
+        self.webhooks_read.get_or_create(&SourceResultLabels { source, result }).inc();
     }
 
     /// Reports of how many repositories nothing is chosen because too many of their tags are gone.

@@ -8,6 +8,7 @@ use stagekeeper::api::conditions::{Outcome, conditions};
 use stagekeeper::api::kstatus::{self, Progress};
 use stagekeeper::api::{
     DeployStatus, HistoryEntry, InstanceStatus, Project, ProjectStatus, ServiceStatus, Stage, StageStatus, Veto,
+    WebhookStatus,
 };
 
 use super::server;
@@ -78,6 +79,13 @@ pub async fn keep_every_field_of_their_status(client: &Client, namespace: &str) 
             latest_tag: text("1.4.2"),
             digest: text("sha256:abc"),
             scanned_at: Some(at()),
+        }],
+        webhooks: vec![WebhookStatus {
+            name: "github".into(),
+            source: "github".into(),
+            path: "/hooks/token".into(),
+            url: text("https://stagekeeper.example.com/hooks/token"),
+            old_path_until: Some(at()),
         }],
     };
     let projects: Api<Project> = Api::namespaced(client.clone(), namespace);

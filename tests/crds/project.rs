@@ -31,6 +31,7 @@ pub fn cases() -> Vec<Case> {
         secret_cases(),
         place_cases(),
         credential_cases(),
+        webhook_cases(),
     ];
     let mut cases: Vec<_> = services.into_iter().flatten().collect();
     let name = |name, object| Case { object, ..bad(name, service(""), "<nil>", "metadata.name of a Project must be") };
@@ -46,6 +47,33 @@ pub fn cases() -> Vec<Case> {
             "",
             "unknown field \"spec.suspended\"",
         ),
+    ]);
+    cases
+}
+
+#[rustfmt::skip] // a case a line
+fn webhook_cases() -> Vec<Case> {
+    let webhooks = |all: &str| format!("{}\nwebhooks: {all}", service(""));
+    let one = |fields: &str| webhooks(&format!("[{{name: push, {fields}}}]"));
+    let mut cases: Vec<_> = ["diun", "dockerhub", "quay", "generic"]
+        .map(|source| good("a source that may rely on the path", one(&format!("source: {source}"))))
+        .into();
+    for source in ["github", "harbor", "distribution", "acr", "jfrog", "cloudevents", "gitlab"] {
+        let says = "name in credentials what it signs with";
+        cases.push(bad("a source that proves who it is", one(&format!("source: {source}")), "spec.webhooks[0]", says));
+        cases.push(bad("no credentials", one(&format!("source: {source}, credentials: []")), "spec.webhooks[0]", says));
+        cases.push(good("with one", one(&format!("source: {source}, credentials: [old]"))));
+    }
+    cases.extend([
+        good("two credentials", one("source: github, credentials: [old, new]")),
+        bad("three credentials", one("source: github, credentials: [a, b, c]"), "spec.webhooks[0].credentials", "at most 2 items"),
+        bad("no name of a credential", one("source: github, credentials: [A_B]"), "spec.webhooks[0].credentials", "names of credentials"),
+        bad("unknown source", one("source: teleprinter"), "spec.webhooks[0].source", "Unsupported value"),
+        bad("upper-case name", webhooks("[{name: Push, source: diun}]"), "spec.webhooks[0].name", "must be lower-case letters"),
+        bad("one name twice", webhooks("[{name: a, source: diun}, {name: a, source: quay}]"), "spec.webhooks[1]", "Duplicate value"),
+        good("registry", one("source: harbor, credentials: [a], registry: 'harbor.example.com:8443'")),
+        bad("registry with a scheme", one("source: quay, registry: 'https://quay.example.com'"), "spec.webhooks[0].registry", "without scheme and path"),
+        bad("registry of many", one("source: diun, registry: ghcr.io"), "spec.webhooks[0]", "for sources that are one registry"),
     ]);
     cases
 }
@@ -80,7 +108,7 @@ fn service_cases() -> Vec<Case> {
 fn image_cases() -> Vec<Case> {
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     const ONE_OF: &str = "image needs exactly one of policy (follow new tags), tag and digest (fixed image)";
-    const ONE_POLICY: &str = "policy needs exactly one of semver, glob, regex, numeric and digest";
+    const ONE_POLICY: &str = "policy needs exactly one of semver, glob, regex, numeric, newest and digest";
     let repository = |name, repository: &str| good(name, image(&format!("repository: '{repository}', tag: '1'")));
     let no_repository = |name, repository: &str| {
         bad(name, image(&format!("repository: '{repository}', tag: '1'")), "spec.services[0].image.repository", "such as ghcr.io/acme/shop")

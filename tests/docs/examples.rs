@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! # in a Stage's spec
+//! # in a Project's spec
 //! # in a service of a Project
 //! ```
 
@@ -52,6 +53,10 @@ fn whole(text: &str, read: Value) -> Option<Value> {
     match text.lines().next()? {
         _ if read.get("apiVersion").is_some() => Some(read),
         "# in a Stage's spec" => Some(object("Stage", over(json!({"project": "shop"}), read))),
+        "# in a Project's spec" => {
+            let services = json!([{"name": "web", "image": {"repository": "ghcr.io/acme/shop", "tag": "1.4.2"}}]);
+            Some(object("Project", over(json!({"services": services}), read)))
+        }
         "# in a service of a Project" => {
             let web = json!({
                 "name": "web",

@@ -25,6 +25,15 @@ const NODE: [(&str, &str); 2] = [
     ("the same with health checks", "node-overhead-probed"),
 ];
 
+/// Title and name of each figure of scans.
+const SCANNED: [(&str, &str); 5] = [
+    ("200 repositories of 1,000 tags, scanned and chosen for", "scan-200x1000"),
+    ("resident memory meanwhile, at most", "scan-memory-peak-200x1000"),
+    ("processor seconds for 1,000 repositories of 100 tags", "scan-cpu-1000x100"),
+    ("lists asked for, for each of them", "scan-lists-1000x100"),
+    ("one choice among 100,000 tags", "choose-semver-100000"),
+];
+
 /// The table, and when and where it was measured.
 pub fn table() -> String {
     let file = root().join("bench/results/latest.json");
@@ -39,6 +48,15 @@ pub fn table() -> String {
     for (title, name) in NODE {
         let one = figure(&run, name);
         writeln!(out, "| {title} | {} | {} |", shown(one), goal(one)).unwrap();
+    }
+    // Runs that were kept before scans were measured, and runs without them, have none of these.
+    let has_scans = run["figures"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == SCANNED[0].1));
+    if has_scans {
+        out.push_str("\n| | scans | goal |\n|---|---|---|\n");
+        for (title, name) in SCANNED {
+            let one = figure(&run, name);
+            writeln!(out, "| {title} | {} | {} |", shown(one), goal(one)).unwrap();
+        }
     }
     let about = |key: &str| match &run["about"][key] {
         Value::String(text) => text.clone(),

@@ -109,7 +109,7 @@ async fn a_push_that_the_registry_tells_of_is_deployed_long_before_the_next_look
     let webhooks = "  webhooks: [{name: pushes, source: distribution, credentials: [pushes]}]\n";
     env.apply(&(shop.replace("interval: 1s", "interval: 24h") + webhooks + &stage("live", "shop", ""))).await;
     let path = path(&env).await;
-    let secret = ["credential", "set", "shop", "pushes", "--type", "webhook"];
+    let secret = ["credential", "set", "shop", "pushes", "--kind", "webhook"];
     stagekeeper(&env, &key, &secret, SECRET);
     let url = format!("{}{path}", operator.address);
     let registry = NotifyingRegistry::start(&env, ip, port, &url).await;

@@ -14,9 +14,9 @@ use stagekeeper::{
         update::{SeenUpdate, TagName},
     },
     store::{
-        Class, CredentialSlot, CredentialUse, HookStart, ImageScan, InstanceStatus, LogFilter, LogLevel, LogLine,
-        NewCredential, NewSecret, NewStage, RegistrySettings, SecretSlot, SecretUse, Store, StoreError, UpdateChoice,
-        UpdateFilter,
+        Class, CredentialSlot, CredentialUse, DeclaredReceiver, DeliveryKey, DeliveryState, HookStart, ImageScan,
+        InstanceStatus, LogFilter, LogLevel, LogLine, NewCredential, NewDelivery, NewReceiver, NewSecret, NewStage,
+        RegistrySettings, SecretSlot, SecretUse, Settled, Store, StoreError, UpdateChoice, UpdateFilter,
     },
 };
 use uuid::Uuid;
@@ -108,6 +108,31 @@ fn writes() -> Vec<Write> {
     write!("registry_delete", |_scene, store| store.registry_delete("old.test", &Actor::Policy, at(4)));
     write!("uses_prune of credentials", |_scene, store| store.uses_prune(at(1_000), 1));
     write!("uses_prune of secrets", |_scene, store| store.uses_prune(at(1_000), 1));
+    write!("receiver_rotate", |scene, store| store.receiver_rotate(
+        scene.shop.project,
+        "old",
+        TOKEN,
+        None,
+        &Actor::Controller,
+        at(4)
+    ));
+    write!("receivers_declare", |scene, store| store.receivers_declare(
+        scene.shop.project,
+        &[receiver(95, "new")],
+        &Actor::Controller,
+        at(4)
+    ));
+    write!("inbox_settle", |_scene, store| store.inbox_settle(
+        std::slice::from_ref(&Settled {
+            id: id(97),
+            opened: 1,
+            state: DeliveryState::Processed,
+            result: "done".into()
+        }),
+        at(4)
+    ));
+    write!("inbox_replay", |_scene, store| store.inbox_replay(id(98), &Actor::Controller, at(4)));
+    write!("inbox_prune", |_scene, store| store.inbox_prune(at(1_000), 100));
     write!("logs_append", |scene, store| store.logs_append(scene.work, &[line(1, "late")]));
     write!("veto_lift", |scene, store| store.veto_lift(scene.live, &release("1.13.0").id(), &Actor::Policy, at(4)));
     write!("partitions_ensure", |_scene, store| store.partitions_ensure(at(0), 0));
@@ -130,6 +155,25 @@ fn writes() -> Vec<Write> {
 
 fn shrank() -> ImageScan {
     ImageScan { accepted: Some("1.0.0\n1.1.0".into()), ..scan(1, "1.0.0", 2) }
+}
+
+const TOKEN: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+fn receiver(number: u32, name: &str) -> NewReceiver {
+    let (name, source) = (name.to_owned(), "diun".to_owned());
+    let declared = DeclaredReceiver { name, source, credentials: Vec::new(), registry: None };
+    NewReceiver { id: id(number), token: format!("{TOKEN}{number}"), declared }
+}
+
+fn delivery(number: u32, ignored: Option<&str>) -> NewDelivery {
+    NewDelivery {
+        id: id(number),
+        receiver: id(96),
+        key: DeliveryKey::Id(number.to_string()),
+        headers: Vec::new(),
+        body: b"{}".to_vec(),
+        ignored: ignored.map(str::to_owned),
+    }
 }
 
 /// All updates, whatever they are.
@@ -241,6 +285,10 @@ impl Scene {
         shop.secrets_put(&secrets, at(2)).await.unwrap();
         shop.image_scans_put(&[shrank()]).await.unwrap();
         shop.registry_put(&registry("old.test"), &Actor::Policy, at(2)).await.unwrap();
+        shop.receivers_declare(shop.project, &[receiver(96, "old")], &Actor::Controller, at(2)).await.unwrap();
+        for new in [delivery(97, None), delivery(98, Some("ping"))] {
+            shop.inbox_put(&new, at(2)).await.unwrap();
+        }
         shop.updates_see(&[seen("old", 2)]).await.unwrap();
         for name in ["old", "given", "free"] {
             shop.update_tag_create(&tag(name), &Actor::Policy, at(2)).await.unwrap();
@@ -275,6 +323,8 @@ impl Scene {
             "secret_uses",
             "registries",
             "image_scans",
+            "webhook_receivers",
+            "webhook_inbox",
             "deploy_logs",
             "deploy_logs_partitions",
             "image_updates",

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::fixture::Shop;
 
 /// Tables that grow with the number of deploys, and with what they use.
-const LARGE: [&str; 15] = [
+const LARGE: [&str; 16] = [
     "deploys",
     "deploy_transitions",
     "deploy_logs",
@@ -22,6 +22,7 @@ const LARGE: [&str; 15] = [
     "secret_versions",
     "secret_uses",
     "image_scans",
+    "webhook_inbox",
     "image_updates",
     "tag_assignments",
 ];
@@ -88,6 +89,14 @@ INSERT INTO secret_uses (secret_id, version, actor, purpose, at)
 INSERT INTO image_scans (key, repository, about, tags, scanned_at)
     SELECT repeat(md5('s' || s), 2), 'r.test/web-' || s % 5000, 'tags', '1.0.0', now() - s * interval '1 minute'
     FROM generate_series(0, 19999) AS s;
+INSERT INTO webhook_receivers (id, project_id, name, source, token)
+    SELECT md5('w' || w)::uuid, md5('p' || w)::uuid, 'w-' || w, 'diun', repeat(md5('w' || w), 2)
+    FROM generate_series(1, 50) AS w;
+INSERT INTO webhook_inbox (id, receiver_id, delivery, headers, body, size, state, received_at, settled_at)
+    SELECT md5('i' || i)::uuid, md5('w' || 1 + i % 50)::uuid, 'id:' || i, '[]', 'x', 1,
+           CASE WHEN i < 19990 THEN 'processed' ELSE 'pending' END, now() - i * interval '1 minute',
+           CASE WHEN i < 19990 THEN now() - i * interval '1 minute' END
+    FROM generate_series(0, 19999) AS i;
 INSERT INTO image_updates (image, host, platform, new_digest, provider, seen_by, first_seen_at, last_seen_at,
                            acknowledged_digest, acknowledged_by, acknowledged_at)
     SELECT 'r/app-' || u % 5000, 'ns-' || u % 5 || '/stage-' || u / 100, 'linux/amd64', 'sha256:' || repeat(md5('n' || u), 2), '',

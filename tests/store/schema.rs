@@ -9,8 +9,8 @@ use stagekeeper::{
         secret::SecretId,
     },
     store::{
-        Advance, CredentialUse, InstanceChange, InstanceStatus, LogLevel, LogLine, NewCredential, NewSecret, NewVeto,
-        RegistrySettings, SecretUse,
+        Advance, CredentialUse, DeclaredReceiver, DeliveryKey, InstanceChange, InstanceStatus, LogLevel, LogLine,
+        NewCredential, NewDelivery, NewReceiver, NewSecret, NewVeto, Received, RegistrySettings, SecretUse,
     },
 };
 
@@ -64,12 +64,25 @@ async fn full_shop() -> Shop {
         token_realms: Vec::new(),
     };
     assert_eq!(shop.registry_put(&registry, &Actor::Policy, at(3)).await, Ok(true));
+    let declared =
+        DeclaredReceiver { name: "push".into(), source: "diun".into(), credentials: Vec::new(), registry: None };
+    let receiver = NewReceiver { id: id(94), token: "t".repeat(43), declared };
+    assert_eq!(shop.receivers_declare(project, &[receiver], &Actor::Policy, at(3)).await, Ok(1));
+    let delivery = NewDelivery {
+        id: id(95),
+        receiver: id(94),
+        key: DeliveryKey::Id("1".into()),
+        headers: Vec::new(),
+        body: Vec::new(),
+        ignored: None,
+    };
+    assert_eq!(shop.inbox_put(&delivery, at(3)).await, Ok(Received::New(id(95))));
     let linked = format!("UPDATE deploys SET rollback_of = '{good}' WHERE id = '{deploy}'");
     assert_eq!(shop.run(&linked).await, Ok(1));
     shop
 }
 
-const BELOW_A_PROJECT: [&str; 15] = [
+const BELOW_A_PROJECT: [&str; 17] = [
     "targets",
     "stages",
     "releases",
@@ -85,6 +98,8 @@ const BELOW_A_PROJECT: [&str; 15] = [
     "secrets",
     "secret_versions",
     "secret_uses",
+    "webhook_receivers",
+    "webhook_inbox",
 ];
 
 #[tokio::test]
@@ -99,7 +114,7 @@ async fn a_purge_takes_everything_but_the_audit_log() {
         let rows = shop.number(&format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(rows, 0, "{table}");
     }
-    assert_eq!(shop.number("SELECT count(*) FROM audit_log").await, 5);
+    assert_eq!(shop.number("SELECT count(*) FROM audit_log").await, 6);
     assert_eq!(shop.audit_verify().await.unwrap().broken, None);
 }
 

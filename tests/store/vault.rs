@@ -63,7 +63,7 @@ async fn heard_until_now(shop: &Shop, changes: &mut VaultChanges) -> Vec<VaultCh
 }
 
 #[tokio::test]
-async fn everything_is_read_without_values_in_three_statements() {
+async fn everything_is_read_without_values_in_a_few_statements() {
     let shop = Shop::new().await;
     let safe = safe(&shop, &Arc::default(), &new());
     safe.ready().await.unwrap();

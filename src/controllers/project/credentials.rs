@@ -61,7 +61,7 @@ fn references(project: &Project) -> impl Iterator<Item = &SecretRef> {
 }
 
 /// What is known of the project, which has a row from now on.
-async fn holdings(ctx: &Context, namespace: &str, name: &str) -> Result<Arc<Holdings>, Error> {
+pub(super) async fn holdings(ctx: &Context, namespace: &str, name: &str) -> Result<Arc<Holdings>, Error> {
     if let Some(holdings) = ctx.vault.of(namespace, name) {
         return Ok(holdings);
     }
@@ -70,7 +70,12 @@ async fn holdings(ctx: &Context, namespace: &str, name: &str) -> Result<Arc<Hold
 }
 
 /// What the database says of the project now.
-async fn again(ctx: &Context, before: &Arc<Holdings>, namespace: &str, name: &str) -> Result<Arc<Holdings>, Error> {
+pub(super) async fn again(
+    ctx: &Context,
+    before: &Arc<Holdings>,
+    namespace: &str,
+    name: &str,
+) -> Result<Arc<Holdings>, Error> {
     if ctx.vault.reread(&ctx.store, before.project, |_| true).await?.is_some() {
         ctx.changed(&(namespace.to_owned(), name.to_owned()));
     }

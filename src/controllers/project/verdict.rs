@@ -9,11 +9,12 @@ use kube::ResourceExt as _;
 use super::credentials::Copied;
 use crate::{
     api::{
-        Project, SecretRef,
+        Project, SecretRef, Webhook,
         conditions::{self, Outcome},
     },
     cluster::error::ApiError,
     controllers::vault::Holdings,
+    domain::credential::CredentialKind,
     render,
 };
 
@@ -113,6 +114,9 @@ impl Verdict {
                 named.push((credential, &service.image.repository));
             }
         }
+        for webhook in &project.spec.webhooks {
+            self.missing_webhook_credentials(project, name, webhook, holdings);
+        }
         for (credential, repository) in named {
             let declared = project.spec.credentials.iter().any(|one| one.name == credential);
             if !declared && !holdings.credentials.contains_key(credential) {
@@ -121,6 +125,29 @@ impl Verdict {
                      `stagekeeper credential set {name} {credential}`, or copy it from a Secret with `spec.credentials`"
                 );
                 self.troubles.push(Trouble { reason: "CredentialMissing", message });
+            }
+        }
+    }
+
+    fn missing_webhook_credentials(&mut self, project: &Project, name: &str, webhook: &Webhook, holdings: &Holdings) {
+        let declared = |name: &str| project.spec.credentials.iter().any(|one| one.name == name);
+        for credential in &webhook.credentials {
+            let stored = holdings.credentials.get(credential);
+            if stored.is_none() && !declared(credential) {
+                let message = format!(
+                    "credential {credential}, with which the webhook {} is checked, is not stored: store it with `stagekeeper \
+                     credential set {name} {credential} --kind webhook`, or copy it from a Secret with `spec.credentials`",
+                    webhook.name
+                );
+                self.troubles.push(Trouble { reason: "CredentialMissing", message });
+            }
+            if let Some(other) = stored.filter(|one| one.kind != CredentialKind::Webhook) {
+                let message = format!(
+                    "credential {credential}, with which the webhook {} is checked, is of kind {}, which is for something else: \
+                     store one of kind webhook, and name that",
+                    webhook.name, other.kind
+                );
+                self.troubles.push(Trouble { reason: "CredentialUnusable", message });
             }
         }
     }
@@ -195,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{credential::CredentialKind, secret::SecretId},
+        domain::secret::SecretId,
         store::{VaultCredential, VaultProject, VaultSecret},
     };
 
@@ -236,6 +263,7 @@ mod tests {
             name: "shop".into(),
             credentials: credentials.iter().map(credential).collect(),
             secrets: secrets.iter().map(secret).collect(),
+            receivers: Vec::new(),
         })
     }
 

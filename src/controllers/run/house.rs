@@ -20,11 +20,14 @@ const HOUSEKEEPING: Duration = Duration::from_hours(6);
 /// Finished deploys, or records of uses, that one transaction of housekeeping deletes at most.
 const PRUNED_AT_ONCE: i64 = 1_000;
 
+/// Days for which settled deliveries are known: one that is repeated within them is recognised.
+const WEBHOOK_RETENTION_DAYS: i32 = 14;
+
 /// Days for which the answer to a question is kept that nobody asks any more.
 const SCANS_KEPT: i32 = 7;
 
 /// Makes log partitions ahead of time, drops those that are too old, and deletes old deploys, old records of who opened
-/// what, and answers of registries that nobody asks for any more.
+/// what, old deliveries of webhooks, and answers of registries that nobody asks for any more.
 pub(super) async fn keep_house(store: Store, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     while until_stopped(&stop, ticks.tick()).await.is_some() {
@@ -47,6 +50,11 @@ async fn house(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     }
     if all > 0 {
         tracing::info!(deploys = all, "deleted what is older than its retention");
+    }
+    let old = days_before(now, WEBHOOK_RETENTION_DAYS);
+    let mut pruned = PRUNED_AT_ONCE.unsigned_abs();
+    while pruned == PRUNED_AT_ONCE.unsigned_abs() {
+        pruned = store.inbox_prune(old, PRUNED_AT_ONCE).await?;
     }
     let mut pruned = PRUNED_AT_ONCE.unsigned_abs();
     while pruned == PRUNED_AT_ONCE.unsigned_abs() {

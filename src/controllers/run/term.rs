@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Process, RunError,
+    hooks::Reader,
     house::keep_house,
     scans::keep_scans,
     stop::until_stopped,
@@ -66,6 +67,7 @@ pub(super) async fn lead(
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
+    let mut readers = Vec::new();
     for queue in queues {
         let stages = watched::<Stage>(&process.client, queue.namespace.as_deref());
         let projects = watched::<Project>(&process.client, queue.namespace.as_deref());
@@ -89,12 +91,24 @@ pub(super) async fn lead(
             trigger: triggers.clone(),
             term: Term { epoch, leader: handle.clone() },
             memories: memories.clone(),
+            public_url: process.config.public_url.as_ref().map(|url| url.as_str().into()),
             concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),
         });
+        readers.push((projects.reader.clone(), projects.ready.clone()));
         let listed = (projects.ready.clone(), stages.ready);
         tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
-        tasks.spawn(projects_controller(ctx, projects, queue.projects, stop.clone()));
+        tasks.spawn(projects_controller(ctx, queue.namespace, projects, queue.projects, stop.clone()));
     }
+    let reader = Reader {
+        store,
+        clock: process.clock.clone(),
+        telemetry: process.telemetry.clone(),
+        images,
+        projects: readers,
+        namespaces: process.config.namespaces.names(),
+        woken: vault.inbox.clone(),
+    };
+    tasks.spawn(reader.run(stop.clone()));
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
             stop.cancel();

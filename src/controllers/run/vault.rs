@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{Process, stop::until_stopped, term::patiently};
@@ -37,6 +37,8 @@ pub(super) struct Followed {
     pub(super) book: Arc<Vault>,
     pub(super) originals: Arc<Originals>,
     pub(super) told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
+    /// Told when a webhook was received.
+    pub(super) inbox: Arc<Notify>,
 }
 
 impl Held {
@@ -81,10 +83,17 @@ impl Held {
         };
         let (watched, namespaces, until) = (originals.clone(), process.config.namespaces.names(), stop.clone());
         tasks.spawn(async move { watched.follow(namespaces.as_deref(), until).await });
-        let (process, images) = (process.clone(), images.clone());
-        let follower = Follower { process, book: book.clone(), told: told.clone(), registries, images };
+        let inbox = Arc::new(Notify::new());
+        let follower = Follower {
+            process: process.clone(),
+            book: book.clone(),
+            told: told.clone(),
+            registries,
+            images: images.clone(),
+            inbox: inbox.clone(),
+        };
         tasks.spawn(follower.follow(self.changes, stop.clone()));
-        Followed { book, originals, told }
+        Followed { book, originals, told, inbox }
     }
 }
 
@@ -93,6 +102,7 @@ struct Follower {
     book: Arc<Vault>,
     told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
     registries: Arc<Registries>,
+    inbox: Arc<Notify>,
     images: Arc<ImageBook>,
 }
 
@@ -137,6 +147,10 @@ impl Follower {
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
                 return;
             }
+            VaultChange::Inbox => {
+                self.inbox.notify_one();
+                return;
+            }
             VaultChange::Accepted(key) => {
                 self.accept(vec![key]).await;
                 return;
@@ -146,6 +160,7 @@ impl Follower {
                 patiently("secrets", || self.book.reread(store, id, watched)).await.into_iter().collect()
             }
             VaultChange::Unheard => {
+                self.inbox.notify_one();
                 self.accept(self.images.frozen_keys()).await;
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
                 let namespaces = self.process.config.namespaces.names();

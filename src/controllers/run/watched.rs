@@ -124,6 +124,7 @@ pub(super) async fn stages_controller(
 /// Acts on projects until `stop`.
 pub(super) async fn projects_controller(
     ctx: Arc<Context>,
+    namespace: Option<String>,
     watched: Watched<Project>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Project>>,
     stop: CancellationToken,
@@ -133,9 +134,15 @@ pub(super) async fn projects_controller(
     let pass = move |project, ctx| counted(metrics.clone(), project::reconcile(project, ctx));
     let Watched { events, ready, mut gone, .. } = watched;
     let told = ctx.clone();
+    let mut listed = ready.clone();
     let farewells = async move {
+        if listed.wait_for(|listed| *listed).await.is_ok() {
+            project::webhooks::close_orphans(&told, namespace.as_deref()).await;
+        }
         while let Some(project) = gone.recv().await {
             project::gone(&told, &project);
+            let name = (project.namespace.clone().unwrap_or_default(), project.name.clone());
+            project::webhooks::close(&told, &name).await;
         }
     };
     let passes = Controller::for_stream(events, ctx.projects.clone())

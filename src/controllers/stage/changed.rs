@@ -122,6 +122,7 @@ mod tests {
             name: "shop".into(),
             credentials: vec![credential],
             secrets: vec![secret(SecretId::for_all("KEY"), who), secret(SecretId::for_service("KEY", "web"), who)],
+            receivers: Vec::new(),
         })
     }
 

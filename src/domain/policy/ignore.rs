@@ -33,6 +33,9 @@ impl Ignore {
         if is_artifact(tag) {
             return Err(Rejection::Artifact);
         }
+        if self.patterns.is_empty() {
+            return Ok(());
+        }
         match self.set.matches(tag).first() {
             Some(index) => Err(Rejection::Ignored { pattern: &self.patterns[*index] }),
             None => Ok(()),

@@ -32,15 +32,18 @@ impl PartialOrd for Digits<'_> {
     }
 }
 
-/// A tag cut into numbers and words; the separators between them do not count, nor does a `v` before a number.
+/// A tag in the order in which people read it: cut into numbers and words. The separators between them do not count, nor
+/// does a `v` before a number.
 ///
 /// `build-9` < `build-10`; `1.2-rc1` < `1.2` < `1.2-alpine` < `1.2.1`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Natural<'t>(Vec<Token<'t>>);
+///
+/// Nothing is kept but the text: a listing has many tags, and most of them are compared once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Natural<'t>(&'t str);
 
 /// The order of the variants is the order of the tokens. Every tag ends with `End`, so that a longer tag stands
 /// after its beginning, unless what follows announces a release that is still to come.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Token<'t> {
     PreRelease(usize),
     End,
@@ -51,28 +54,85 @@ enum Token<'t> {
 /// Words that announce a release, from early to late.
 const PRE_RELEASES: [&str; 7] = ["dev", "snapshot", "alpha", "beta", "pre", "preview", "rc"];
 
+/// What the bytes of a token have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Digit,
+    /// A letter, or a part of a character outside ASCII, which no legal tag has.
+    Letter,
+    Separator,
+}
+
+impl Class {
+    fn of(byte: u8) -> Self {
+        match byte {
+            b'0'..=b'9' => Self::Digit,
+            b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => Self::Letter,
+            _ => Self::Separator,
+        }
+    }
+}
+
 impl<'t> Natural<'t> {
     pub(super) fn of(tag: &'t str) -> Self {
         let versioned = tag.strip_prefix(['v', 'V']).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        let mut rest = versioned.unwrap_or(tag);
-        let mut tokens = Vec::with_capacity(8);
-        while let Some(first) = rest.chars().next() {
-            let same: fn(char) -> bool = match first {
-                c if c.is_ascii_digit() => |c| c.is_ascii_digit(),
-                c if c.is_alphabetic() => char::is_alphabetic,
-                _ => |c| !c.is_alphabetic() && !c.is_ascii_digit(),
+        Self(versioned.unwrap_or(tag))
+    }
+
+    fn tokens(self) -> Tokens<'t> {
+        Tokens { rest: Some(self.0) }
+    }
+}
+
+impl Ord for Natural<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.tokens().cmp(other.tokens())
+    }
+}
+
+impl PartialOrd for Natural<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Natural<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Natural<'_> {}
+
+/// What is left of a tag; None after its end.
+struct Tokens<'t> {
+    rest: Option<&'t str>,
+}
+
+impl<'t> Iterator for Tokens<'t> {
+    type Item = Token<'t>;
+
+    fn next(&mut self) -> Option<Token<'t>> {
+        loop {
+            let rest = self.rest?;
+            let Some(first) = rest.bytes().next() else {
+                self.rest = None;
+                return Some(Token::End);
             };
-            let (run, after) = rest.split_at(rest.find(|c| !same(c)).unwrap_or(rest.len()));
-            rest = after;
-            if let Some(number) = Digits::parse(run.into()) {
-                tokens.push(Token::Number(number));
-            } else if first.is_alphabetic() {
-                let announced = PRE_RELEASES.iter().position(|word| run.eq_ignore_ascii_case(word));
-                tokens.push(announced.map_or(Token::Word(run), Token::PreRelease));
+            let class = Class::of(first);
+            let end = rest.bytes().position(|byte| Class::of(byte) != class).unwrap_or(rest.len());
+            // All bytes of a character outside ASCII are of one class, so that this is never within one.
+            let (run, after) = rest.split_at(end);
+            self.rest = Some(after);
+            match class {
+                Class::Separator => {}
+                Class::Digit => return Digits::parse(run.into()).map(Token::Number),
+                Class::Letter => {
+                    let announced = PRE_RELEASES.iter().position(|word| run.eq_ignore_ascii_case(word));
+                    return Some(announced.map_or(Token::Word(run), Token::PreRelease));
+                }
             }
         }
-        tokens.push(Token::End);
-        Self(tokens)
     }
 }
 

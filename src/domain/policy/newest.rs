@@ -1,6 +1,7 @@
 //! The rule of dates: of the tags that match, the one whose image was created last.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 
@@ -8,6 +9,9 @@ use super::natural::Natural;
 use super::verdict::Tally;
 use super::{Candidate, Rejection, Rule, TagPolicy, Verdict};
 use crate::domain::image::Digest;
+
+/// How many of the tags are sorted: of a repository with more, nobody reads all dates.
+const SORTED: usize = 1000;
 
 /// A tag with what is known of its image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +28,8 @@ pub struct Dated {
 type Key<'a> = (Timestamp, Natural<'a>, &'a str);
 
 impl TagPolicy {
-    /// The tags whose images' dates are needed, the likeliest to be new first: in natural order, from the end. None when
-    /// names alone decide.
+    /// The tags whose images' dates are needed, each once, the likeliest to be new first: the last thousand in natural
+    /// order, from the end, and then the others. None when names alone decide.
     pub fn dated<'t, T: AsRef<str>>(&self, tags: &'t [T]) -> Option<Vec<&'t str>> {
         if !matches!(self.rule, Rule::Newest { .. }) {
             return None;
@@ -36,9 +40,13 @@ impl TagPolicy {
             .filter(|tag| self.rank(tag) == Err(Rejection::NotDated))
             .map(|tag| (Natural::of(tag), tag))
             .collect();
-        needed.sort_unstable_by(|a, b| b.cmp(a));
-        needed.dedup();
-        Some(needed.into_iter().map(|(_, tag)| tag).collect())
+        if needed.len() > SORTED {
+            needed.select_nth_unstable_by(SORTED, |a, b| b.cmp(a));
+        }
+        let likely = needed.len().min(SORTED);
+        needed[..likely].sort_unstable_by(|a, b| b.cmp(a));
+        let mut known = HashSet::with_capacity(needed.len());
+        Some(needed.into_iter().map(|(_, tag)| tag).filter(|tag| known.insert(*tag)).collect())
     }
 
     /// The tag that should run, where dates decide. `current` is what runs; it is never left for an image that is older
@@ -117,3 +125,6 @@ impl TagPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,10 @@ fn digest(tag: &str) -> PolicySpec {
     PolicySpec { digest: Some(tag.into()), ..PolicySpec::default() }
 }
 
+fn newest(pattern: &str) -> PolicySpec {
+    PolicySpec { newest: Some(pattern.into()), ..PolicySpec::default() }
+}
+
 fn ignoring(mut spec: PolicySpec, patterns: &[&str]) -> PolicySpec {
     spec.ignore_tags = patterns.iter().map(ToString::to_string).collect();
     spec
@@ -79,6 +83,10 @@ fn policies_choose_what_they_promise() {
         Case { name: "regex never goes back", policy: regex(build, Some("$at"), Order::Numeric), tags: &["main-ffff-9"], current: Some("main-0000-10"), newer: None, says: "" },
         Case { name: "regex, same build twice", policy: regex(build, Some("$at"), Order::Numeric), tags: &["main-aaaa-10", "main-ffff-10"], current: Some("main-aaaa-10"), newer: None, says: "same version" },
         Case { name: "regex by version", policy: regex(r"^(.*)-alpine$", Some("$1"), Order::Semver), tags: &["1.9.0-alpine", "1.10.0-alpine", "1.11.0"], current: None, newer: Some("1.10.0-alpine"), says: "" },
+        Case { name: "regex, build metadata", policy: regex(r"^(\d+\.\d+\.\d+)_(\d+)$", Some("$1+$2"), Order::Semver), tags: &["1.0.0_9", "1.0.0_10", "0.9.0_99"], current: Some("1.0.0_9"), newer: Some("1.0.0_10"), says: "" },
+        Case { name: "regex, four parts put in order", policy: regex(r"^(\d+\.\d+\.\d+)\.(\d+)$", Some("$1+$2"), Order::Semver), tags: &["1.2.3.9", "1.2.3.10", "1.2.2.99"], current: None, newer: Some("1.2.3.10"), says: "" },
+        Case { name: "glob, dates", policy: glob("20??-??-??"), tags: &["2024-01-31", "2024-02-01", "2023-12-31"], current: None, newer: Some("2024-02-01"), says: "" },
+        Case { name: "newest is not told by names", policy: newest("*"), tags: &["1.0.0", "2.0.0"], current: Some("1.0.0"), newer: None, says: "2 without a date" },
         Case { name: "regex by letters", policy: regex("^[a-z]+$", None, Order::Alphabetical), tags: &["bionic", "focal", "jammy", "1.0"], current: Some("focal"), newer: Some("jammy"), says: "" },
         Case { name: "regex that extracts no number", policy: regex("^r(.*)$", Some("$1"), Order::Numeric), tags: &["rx"], current: None, newer: None, says: "only tag is not acceptable: 1 not numbers" },
         Case { name: "numeric", policy: numeric(), tags: &["9", "10", "0011", "latest", "1.0"], current: None, newer: Some("0011"), says: "" },
@@ -102,7 +110,19 @@ fn policies_choose_what_they_promise() {
 #[test]
 fn each_rejected_tag_says_why() {
     let signature = format!("sha256-{}.sig", "0".repeat(64));
-    let tags = ["1.0.0", "1.2.0", "2.0.0", "1.3.0-rc.1", "1.1.0-x86", "latest", &signature, "a b"];
+    let tags = [
+        "1.0.0",
+        "1.2.0",
+        "2.0.0",
+        "1.3.0-rc.1",
+        "1.1.0-x86",
+        "latest",
+        &signature,
+        "a b",
+        "1.2.3.4",
+        "24.04",
+        "20240131",
+    ];
     let policy = TagPolicy::parse(&ignoring(semver(">=1.0 <2"), &["*-x86"])).unwrap();
     let said: Vec<(String, String)> = policy
         .candidates(&tags)
@@ -113,8 +133,11 @@ fn each_rejected_tag_says_why() {
         ("1.2.0", "accepted"),
         ("1.0.0", "accepted"),
         ("1.1.0-x86", "ignored by `*-x86`"),
+        ("1.2.3.4", "not a version such as 1.2.3 or v1.2: four parts"),
         ("1.3.0-rc.1", "a pre-release, which `>=1.0 <2` does not ask for (a bound such as `>=1.2.0-0` does)"),
         ("2.0.0", "outside `>=1.0 <2`"),
+        ("20240131", "not a version such as 1.2.3 or v1.2: a bare number"),
+        ("24.04", "not a version such as 1.2.3 or v1.2: leading zeros, as dates have"),
         ("a b", "not a legal tag"),
         ("latest", "not a version such as 1.2.3 or v1.2"),
         (&signature, "a signature, attestation or SBOM, not an image"),
@@ -169,6 +192,7 @@ fn policies() -> impl Strategy<Value = TagPolicy> {
         regex(r"^v?(\d+)\.(\d+)", Some("$1.$2.0"), Order::Semver),
         regex(".", None, Order::Alphabetical),
         numeric(),
+        newest("*"),
         digest("latest"),
     ];
     let policies: Vec<TagPolicy> =
@@ -250,7 +274,7 @@ proptest! {
         } else {
             prop_assert!(tags.iter().any(|tag| tag == after));
             prop_assert!(policy.compare(after, &current).is_none_or(Ordering::is_gt));
-            if let (None, Some(new), Some(old)) = (policy.followed_tag(), version(after), version(&current)) {
+            if let (None, Ok(new), Ok(old)) = (policy.followed_tag(), version(after), version(&current)) {
                 prop_assert!(new >= old || policy.compare(after, &current).is_some(), "{} to {}", current, after);
             }
         }

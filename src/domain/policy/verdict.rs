@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::version::NotAVersion;
+
 /// Which tag should run, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -73,7 +75,10 @@ pub enum Rejection<'p> {
         pattern: &'p str,
     },
     /// Not a version.
-    NotAVersion,
+    NotAVersion {
+        /// What it is instead.
+        why: NotAVersion,
+    },
     /// A version outside the range.
     OutsideRange {
         /// The range.
@@ -106,7 +111,8 @@ impl fmt::Display for Rejection<'_> {
             Self::NotATag => f.write_str("not a legal tag"),
             Self::Artifact => f.write_str("a signature, attestation or SBOM, not an image"),
             Self::Ignored { pattern } => write!(f, "ignored by `{pattern}`"),
-            Self::NotAVersion => f.write_str("not a version such as 1.2.3 or v1.2"),
+            Self::NotAVersion { why: NotAVersion::Other } => f.write_str("not a version such as 1.2.3 or v1.2"),
+            Self::NotAVersion { why } => write!(f, "not a version such as 1.2.3 or v1.2: {why}"),
             Self::OutsideRange { range } => write!(f, "outside `{range}`"),
             Self::PreRelease { range } => {
                 write!(f, "a pre-release, which `{range}` does not ask for (a bound such as `>=1.2.0-0` does)")
@@ -153,7 +159,7 @@ impl Tally {
             Rejection::NotATag => 0,
             Rejection::Artifact => 1,
             Rejection::Ignored { .. } => 2,
-            Rejection::NotAVersion => 3,
+            Rejection::NotAVersion { .. } => 3,
             Rejection::OutsideRange { .. } => 4,
             Rejection::PreRelease { .. } => 5,
             Rejection::NoMatch { .. } | Rejection::NotFollowed { .. } => 6,

@@ -26,6 +26,8 @@ fn samples() -> Vec<String> {
     metrics.deploy_left("pulling", Duration::from_secs(3));
     metrics.deploys_open("pending", 2);
     metrics.scanned("unchanged");
+    metrics.webhook_received("diun", "accepted");
+    metrics.webhook_read("diun", "processed");
     metrics.store_up(true);
     let expiry = |name: &str, seconds| ("acme".to_owned(), "shop".to_owned(), name.to_owned(), seconds);
     metrics.set_credential_expiries(vec![expiry("old", 1), expiry("ghcr", 2)]);
@@ -66,6 +68,8 @@ fn names_and_labels_are_those_of_the_dashboards() {
         "stagekeeper_images_frozen 0",
         r#"stagekeeper_scan_total{result="unchanged"} 1"#,
         "stagekeeper_store_up 1",
+        r#"stagekeeper_webhook_deliveries_total{source="diun",outcome="accepted"} 1"#,
+        r#"stagekeeper_webhook_read_total{source="diun",result="processed"} 1"#,
         r#"workqueue_adds_total{name="stage",controller="stage"} 2"#,
         r#"workqueue_depth{name="stage",controller="stage"} 3"#,
         r#"workqueue_queue_duration_seconds_count{name="stage",controller="stage"} 1"#,

@@ -1,0 +1,3 @@
+DROP TABLE webhook_inbox;
+DROP FUNCTION inbox_tell();
+DROP TABLE webhook_receivers;
