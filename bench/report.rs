@@ -270,7 +270,8 @@ fn choose_figures(measured: &[Value]) -> Vec<Figure> {
     let numbers = |list: &Value| list.as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
     let runs = measured.iter().filter(|one| one["kind"] == "choose");
     let rules = runs.filter_map(|one| Some((one["tags"].as_u64()?, one["rules"].as_object()?, &one["floor"])));
-    let figures = rules.flat_map(|(tags, rules, floor)| rules.iter().map(move |(rule, times)| (tags, rule, times, floor)));
+    let figures =
+        rules.flat_map(|(tags, rules, floor)| rules.iter().map(move |(rule, times)| (tags, rule, times, floor)));
     let figures = figures.map(|(tags, rule, times, floor)| Figure {
         name: format!("choose-{rule}-{tags}"),
         unit: "ms",
