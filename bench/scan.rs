@@ -33,9 +33,6 @@ use crate::{AT_ONCE, Failure, Place, SERVICE};
 const FLOOR_AT_ONCE: usize = 8;
 /// The media type of what the registry serves.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// Tags among which one is chosen, and how often.
-const MANY: usize = 100_000;
-const CHOICES: usize = 21;
 
 #[derive(Args)]
 pub struct Scan {

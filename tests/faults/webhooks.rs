@@ -77,8 +77,7 @@ async fn a_controller_killed_before_it_marks_a_delivery_works_on_it_again_to_the
     env.push("web", "1.1.0", &[]).await;
     let truth = json!({"status": "new", "image": format!("{repository}:1.1.0")});
     assert_eq!(post(env, &operator, &pushes, &truth).await, 202);
-    let status = scene.settled(2, State::Success).await;
-    assert_eq!(status.images.unwrap_or_default().values().cloned().collect::<Vec<_>>().len(), 1);
+    scene.settled(2, State::Success).await;
     scene.undivided().await;
 
     // The status follows a rotation by itself, and the path is closed with the Project.
