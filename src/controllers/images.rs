@@ -351,6 +351,7 @@ impl Inner {
                     self.repositories.remove(&question.repository);
                 }
             }
+            self.recalled.keep(&question, entry);
         }
     }
 

@@ -115,6 +115,8 @@ pub struct PendingDelivery {
     pub headers: Vec<(String, String)>,
     /// The body as it came.
     pub body: Vec<u8>,
+    /// When it came, or came again.
+    pub received_at: Timestamp,
 }
 
 /// What became of a delivery.
@@ -286,7 +288,7 @@ impl Store {
     ) -> Result<Vec<PendingDelivery>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT inbox.id, opened, project_id, namespace, projects.name AS project, receiver.name AS receiver, source,
-                      registry, headers, body AS "body!"
+                      registry, headers, body AS "body!", received_at AS "received_at: SqlTimestamp"
                FROM webhook_inbox AS inbox JOIN webhook_receivers AS receiver ON receiver.id = receiver_id
                    JOIN projects ON projects.id = project_id
                WHERE state = 'pending' AND ($1::text[] IS NULL OR namespace = ANY($1))
@@ -307,6 +309,7 @@ impl Store {
                 source: row.source,
                 registry: row.registry,
                 body: row.body,
+                received_at: row.received_at.to_jiff(),
             })
         });
         rows.collect()

@@ -16,7 +16,7 @@ use crate::{
     postgres::TestDatabase,
 };
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     listener.local_addr().unwrap().port()
 }

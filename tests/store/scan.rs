@@ -156,8 +156,24 @@ async fn what_a_registry_echoes_of_a_login_is_masked() {
     let basic = || ResponseTemplate::new(401).append_header("WWW-Authenticate", "Basic");
     let token = format!(r#"Bearer realm="http://{}/token""#, bench.server.address());
     let mut said = Vec::new();
-    for status in [400, 401, 403, 404, 429, 500] {
+    for (place, to) in [("ftp", "ftp"), ("realm", "https")] {
+        bench.server.reset().await;
+        let answer = if place == "ftp" {
+            ResponseTemplate::new(307).append_header("Location", format!("{to}://{PASSWORD}/").as_str())
+        } else {
+            let realm = format!(r#"Bearer realm="{to}://{PASSWORD}.test/""#);
+            ResponseTemplate::new(401).append_header("WWW-Authenticate", realm.as_str())
+        };
+        Mock::given(path(LIST)).respond_with(answer).mount(&bench.server).await;
+        said.push(bench.ask().await.unwrap_err());
+    }
+    // The last one is left alone after that.
+    for status in [400, 401, 403, 404, 500, 429] {
         for form in &forms {
+            // Whoever answered 429 is left alone for a while; by another client it is not.
+            bench.registries =
+                Registries::new(bench.shop.database.store.clone(), Some(bench.safe.clone()), bench.clock.clone())
+                    .unwrap();
             let echo = ResponseTemplate::new(status)
                 .append_header(
                     "WWW-Authenticate",
@@ -169,33 +185,20 @@ async fn what_a_registry_echoes_of_a_login_is_masked() {
                     r#"{{"errors":[{{"code":"{form}","message":"{form}"}}],"details":"{form}"}}"#
                 ));
             for challenge in [basic(), ResponseTemplate::new(401).append_header("WWW-Authenticate", token.as_str())] {
-                // Whoever answered 429 is left alone for a while; by another client it is not.
-                bench.registries =
-                    Registries::new(bench.shop.database.store.clone(), Some(bench.safe.clone()), bench.clock.clone())
-                        .unwrap();
                 bench.server.reset().await;
                 Mock::given(path(LIST)).respond_with(challenge).up_to_n_times(1).mount(&bench.server).await;
                 Mock::given(path(LIST)).respond_with(echo.clone()).with_priority(9).mount(&bench.server).await;
                 Mock::given(path("/token")).respond_with(echo.clone()).mount(&bench.server).await;
                 // The second one is asked with what the first one left.
-                said.push(bench.ask().await.unwrap_err());
-                match bench.ask().await {
-                    Err(refusal) => said.push(refusal),
-                    Ok(_) => assert_eq!(status, 429, "only then it is asked later"),
+                for _ in 0..2 {
+                    match bench.ask().await {
+                        Err(refusal) => said.push(refusal),
+                        Ok(Reply::Later) if status == 429 => {}
+                        other => panic!("{status}: {other:?}"),
+                    }
                 }
             }
         }
-    }
-    for (place, to) in [("ftp", "ftp"), ("realm", "https")] {
-        bench.server.reset().await;
-        let answer = if place == "ftp" {
-            ResponseTemplate::new(307).append_header("Location", format!("{to}://{PASSWORD}/").as_str())
-        } else {
-            let realm = format!(r#"Bearer realm="{to}://{PASSWORD}.test/""#);
-            ResponseTemplate::new(401).append_header("WWW-Authenticate", realm.as_str())
-        };
-        Mock::given(path(LIST)).respond_with(answer).mount(&bench.server).await;
-        said.push(bench.ask().await.unwrap_err());
     }
     let masked = said.iter().filter(|refusal| refusal.message.contains("***")).count();
     assert!(masked > 3, "something was to be masked: {masked} of {}", said.len());

@@ -290,6 +290,7 @@ impl Explanation {
                 let cells = [Some(tag.clone()), dated.then_some(built), Some(verdict.clone())];
                 columns.row(cells.into_iter().flatten());
             }
+            text.push('\n');
             text.push_str(&columns.render());
             if self.more > 0 {
                 text.push_str(&format!("and {} more (--all shows them)\n", self.more));

@@ -32,36 +32,36 @@ pub(super) struct Stored {
     pub(super) accepts: i64,
 }
 
-/// Answers of an earlier process, by the key of their question, until somebody asks.
+/// Answers to questions that nobody asks, by their key, until somebody does: those of an earlier process, and those that
+/// were asked until a moment ago.
 #[derive(Default)]
-pub(super) struct Recalled {
-    answers: HashMap<String, Recollection>,
-    /// When they were read.
-    at: Option<(Instant, Timestamp)>,
-}
+pub(super) struct Recalled(HashMap<String, Recollection>);
 
 struct Recollection {
     known: Known,
     validator: Option<String>,
     accepts: i64,
     scanned_at: Timestamp,
+    /// Since when it is kept, by both clocks.
+    since: (Instant, Timestamp),
 }
 
 impl Recalled {
     /// What is known about a question that nobody has asked yet in this process.
     pub(super) fn known(&self, question: &Question) -> Known {
-        if self.answers.is_empty() {
+        if self.0.is_empty() {
             return Known::default();
         }
-        self.answers.get(&question.key().hex()).map(|one| one.known.clone()).unwrap_or_default()
+        self.0.get(&question.key().hex()).map(|one| one.known.clone()).unwrap_or_default()
     }
 
     /// Fills an entry with what is known, and says when to ask again.
     pub(super) fn fill(&mut self, question: &Question, entry: &mut Entry, now: Instant) -> Option<Instant> {
-        let found = if self.answers.is_empty() { None } else { self.answers.remove(&question.key().hex()) };
-        let (Some(found), Some((since, time))) = (found, self.at) else {
+        let found = if self.0.is_empty() { None } else { self.0.remove(&question.key().hex()) };
+        let Some(found) = found else {
             return Some(now);
         };
+        let (since, time) = found.since;
         entry.known = found.known;
         entry.validator = found.validator;
         entry.scanned_at = Some(found.scanned_at);
@@ -69,13 +69,31 @@ impl Recalled {
         let time = time.saturating_add(now.duration_since(since)).unwrap_or(time);
         entry.due_after(question, now, time)
     }
+
+    /// Keeps for a while what nobody asks any more: a Stage that is corrected or made again goes on with the listing that
+    /// was believed.
+    pub(super) fn keep(&mut self, question: &Question, entry: Entry) {
+        if question.about == About::Tags
+            && let (Some(asked), Some(scanned_at)) = (entry.asked, entry.scanned_at)
+        {
+            let since = (asked, scanned_at);
+            let Entry { known, validator, stored: Stored { accepts, .. }, .. } = entry;
+            self.0.insert(question.key().hex(), Recollection { known, validator, accepts, scanned_at, since });
+        }
+    }
+
+    /// Forgets what nobody asked for in time.
+    fn sweep(&mut self) {
+        self.0.retain(|_, one| one.since.0.elapsed() <= RECALL);
+    }
 }
 
 impl ImageBook {
     /// Takes what was stored by whoever led before, at the beginning of a term.
     pub fn recall(&self, scans: Vec<ImageScan>, now: Timestamp) {
-        let answers = scans.into_iter().map(|scan| (scan.key.clone(), Recollection::from(scan))).collect();
-        self.lock().recalled = Recalled { answers, at: Some((Instant::now(), now)) };
+        let since = (Instant::now(), now);
+        let answers = scans.into_iter().map(|scan| (scan.key.clone(), Recollection::of(scan, since)));
+        self.lock().recalled = Recalled(answers.collect());
     }
 
     /// Waits until there is something to store.
@@ -117,9 +135,7 @@ impl ImageBook {
     /// from now on.
     pub fn take_stale(&self) -> Vec<(String, Timestamp)> {
         let mut inner = self.lock();
-        if inner.recalled.at.is_some_and(|(since, _)| since.elapsed() > RECALL) {
-            inner.recalled = Recalled::default();
-        }
+        inner.recalled.sweep();
         let stale = inner.entries.iter_mut().filter_map(|(question, entry)| {
             let (scanned, stored) = (entry.scanned_at?, entry.stored.at?);
             let interval = SignedDuration::try_from(entry.interval.unwrap_or_default()).unwrap_or(SignedDuration::MAX);
@@ -215,10 +231,10 @@ fn row(question: &Question, entry: &mut Entry) -> Option<ImageScan> {
     })
 }
 
-impl From<ImageScan> for Recollection {
-    fn from(scan: ImageScan) -> Self {
+impl Recollection {
+    fn of(scan: ImageScan, since: (Instant, Timestamp)) -> Self {
         let (validator, accepts, scanned_at) = (scan.validator.clone(), scan.accepts, scan.scanned_at);
-        Self { known: known(scan), validator, accepts, scanned_at }
+        Self { known: known(scan), validator, accepts, scanned_at, since }
     }
 }
 

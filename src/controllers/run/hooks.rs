@@ -107,7 +107,6 @@ impl Reader {
     /// Works on the oldest deliveries; says how many there were.
     async fn batch(&self, mut early: Option<&mut HashSet<Repository>>) -> Result<usize, StoreError> {
         let pending = self.store.inbox_pending(self.namespaces.as_deref(), BATCH).await?;
-        let now = self.clock.now();
         let (mut settled, mut seen) = (Vec::with_capacity(pending.len()), Vec::new());
         for delivery in &pending {
             let ask = |repository: &Repository| {
@@ -116,7 +115,7 @@ impl Reader {
                 }
                 self.images.hint(repository)
             };
-            let outcome = outcome(delivery, ask, |repository| self.is_declared(repository), now);
+            let outcome = outcome(delivery, ask, |repository| self.is_declared(repository));
             let source = delivery.source.parse().map_or("unknown", Source::word);
             self.telemetry.metrics.webhook_read(source, outcome.state.word());
             tracing::debug!(
@@ -158,7 +157,6 @@ fn outcome(
     delivery: &PendingDelivery,
     mut ask: impl FnMut(&Repository) -> usize,
     is_declared: impl Fn(&Repository) -> bool,
-    now: Timestamp,
 ) -> Outcome {
     let failed = |result: String| Outcome { state: DeliveryState::Failed, result, seen: Vec::new() };
     let Ok(source) = delivery.source.parse::<Source>() else {
@@ -187,15 +185,15 @@ fn outcome(
             }
         }
         if source == Source::Diun || unknown.contains(&hint.repository) {
-            seen.extend(update(source, hint, now));
+            seen.extend(update(source, hint, delivery.received_at));
         }
     }
     let result = sentence(&repositories, questions, seen.len());
     Outcome { state: DeliveryState::Processed, result, seen }
 }
 
-/// What goes on the update list: a tag that points to something else. Without a digest, nobody could say what is new.
-fn update(source: Source, hint: &Hint, now: Timestamp) -> Option<SeenUpdate> {
+/// What goes on the update list: a tag that points to something else. It was seen when it was said, however late it is read. Without a digest, nobody could say what is new.
+fn update(source: Source, hint: &Hint, at: Timestamp) -> Option<SeenUpdate> {
     let (tag, digest) = (hint.tag.as_ref()?, hint.digest?);
     Some(SeenUpdate {
         image: format!("{}:{tag}", hint.repository),
@@ -208,7 +206,7 @@ fn update(source: Source, hint: &Hint, now: Timestamp) -> Option<SeenUpdate> {
         provider: hint.provider.clone().unwrap_or_default(),
         link: hint.link.clone(),
         seen_by: Actor::Webhook(source.word().to_owned()),
-        at: now,
+        at,
     })
 }
 

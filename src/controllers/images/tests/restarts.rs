@@ -164,3 +164,20 @@ async fn the_strictest_of_those_who_ask_decides_what_is_believed() {
     book.subscribe(&stage("strict"), &share(90));
     assert_eq!(book.frozen(), 0, "nobody minds any more");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_asking_and_comes_back_finds_what_was_believed() {
+    let book = ImageBook::new(|_| {});
+    let wanted = BTreeMap::from([(question(), hourly())]);
+    book.subscribe(&stage("dev"), &wanted);
+    answer(&book, Ok(tags(&["1.0.0", "1.1.0", "1.2.0"])), start());
+    book.subscribe(&stage("dev"), &BTreeMap::new());
+    tokio::time::advance(Duration::from_mins(1)).await;
+    book.subscribe(&stage("dev"), &wanted);
+    assert_eq!(book.known(&question()).answer, listed(&["1.0.0", "1.1.0", "1.2.0"]));
+    assert!(book.take_due(&Script::empty()).is_none(), "it was asked a minute ago");
+    book.subscribe(&stage("dev"), &BTreeMap::new());
+    tokio::time::advance(Duration::from_mins(11)).await;
+    book.take_stale();
+    assert_eq!(book.known(&question()), Known::default(), "not for ever");
+}

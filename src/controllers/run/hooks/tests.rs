@@ -21,6 +21,7 @@ fn delivery(source: &str, body: &str) -> PendingDelivery {
         registry: None,
         headers: Vec::new(),
         body: body.replace("DIGEST", DIGEST).into_bytes(),
+        received_at: now(),
     }
 }
 
@@ -31,7 +32,7 @@ fn became(delivery: &PendingDelivery, questions: usize, declared: bool) -> (Outc
         asked.push(repository.to_string());
         questions
     };
-    let outcome = outcome(delivery, ask, |_| declared, now());
+    let outcome = outcome(delivery, ask, |_| declared);
     (outcome, asked)
 }
 
