@@ -139,6 +139,8 @@ fn image_cases() -> Vec<Case> {
         bad("interval too long", image("repository: a, policy: {semver: '*'}, interval: 25h"), "spec.services[0].image.interval", "between 1s and 24h"),
         bad("interval in days", image("repository: a, policy: {semver: '*'}, interval: 1d"), "spec.services[0].image.interval", "such as 30s, 5m or 1h30m"),
         good("interval of two units", image("repository: a, policy: {semver: '*'}, interval: 1h30m")),
+        good("a share of tags", image("repository: a, tag: v1, maxTagLoss: 100")),
+        bad("no share of tags", image("repository: a, tag: v1, maxTagLoss: 0"), "spec.services[0].image.maxTagLoss", "greater than or equal to 1"),
         bad("empty policy", policy(""), "spec.services[0].image.policy", ONE_POLICY),
         bad("two policies", policy("semver: '*', glob: '*'"), "spec.services[0].image.policy", ONE_POLICY),
         good("glob", policy("glob: 'build-*'")),

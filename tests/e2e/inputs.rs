@@ -158,7 +158,11 @@ async fn what_can_be_told_at_once_is_refused() {
     let two = project("shop", "web").replace("{semver: '>=1.0.0'}", "{semver: '>=1', glob: 'v*'}");
     let both = stage("live", "shop", "  pin: {web: 1.0.0}\n  services: {web: {tag: 1.0.0}}");
     let cases = [
-        (two, "spec.services[0].image.policy", "policy needs exactly one of semver, glob, regex, numeric and digest"),
+        (
+            two,
+            "spec.services[0].image.policy",
+            "policy needs exactly one of semver, glob, regex, numeric, newest and digest",
+        ),
         (both, "spec", "remove its pin, or tag and digest from services"),
     ];
     for (yaml, field, way) in cases {

@@ -130,7 +130,7 @@ pub fn explain(source: &Source, seen: &Seen, place: &str, all: bool) -> Explanat
         explanation.scanned_at = seen.scanned_at(&question);
         explanation.tags = Some(listing.tags().len());
         explanation.candidates = candidates(policy, &listing, dates.as_deref(), &resolution, found, held);
-        explanation.why = reason(&resolution, policy, &listing, found, held).unwrap_or(explanation.why);
+        explanation.why = reason(&resolution, policy, &listing, found, held);
         if !all {
             explanation.more = explanation.candidates.len().saturating_sub(SHOWN);
             explanation.candidates.truncate(SHOWN);
@@ -163,16 +163,16 @@ fn reason(
     listing: &Listing,
     found: Option<&ReleaseImage>,
     held: Option<&ReleaseImage>,
-) -> Option<String> {
+) -> String {
     if let Some(verdict) = &resolution.verdict {
-        return Some(verdict.reason().to_owned());
+        return verdict.reason().to_owned();
     }
-    let keeps = found.is_some() && held.is_some();
     let loss = listing.loss();
-    Some(match keeps {
-        true => format!("what runs stays: nothing is chosen by {}", policy.policy),
-        false => format!("nothing is chosen by {} ({} of {} tags are gone)", policy.policy, loss.gone, loss.of),
-    })
+    if found.is_some() && held.is_some() {
+        format!("what runs stays: nothing is chosen by {}", policy.policy)
+    } else {
+        format!("nothing is chosen by {} ({} of {} tags are gone)", policy.policy, loss.gone, loss.of)
+    }
 }
 
 fn candidates(
@@ -245,7 +245,7 @@ fn next(
             next.push(format!("if they are, `stagekeeper images accept {place} {service}`"));
         }
         Some("ReadingTags") => {
-            next.push("wait: up to 100 requests are made every ten seconds, at the registry's pace".into())
+            next.push("wait: up to 100 requests are made every ten seconds, at the registry's pace".into());
         }
         Some(_) => next.push(format!("pin a tag: spec.pin.{service} of the Stage")),
         None => {}
@@ -293,7 +293,8 @@ impl Explanation {
             text.push('\n');
             text.push_str(&columns.render());
             if self.more > 0 {
-                text.push_str(&format!("and {} more (--all shows them)\n", self.more));
+                let more = self.more.to_string();
+                text.extend(["and ", &more, " more (--all shows them)\n"]);
             }
         }
         text

@@ -135,6 +135,7 @@ impl Listing {
     }
 
     /// The listing that follows this one. It is believed unless more than `share` percent of the believed tags are gone.
+    #[must_use]
     pub fn followed_by(&self, tags: TagList, share: u8) -> Self {
         let tags = if tags == *self.tags { self.tags.clone() } else { Arc::new(tags) };
         let next = Self::of(tags, self.accepted.clone());
@@ -142,6 +143,7 @@ impl Listing {
     }
 
     /// The same listing, believed whatever is gone from it.
+    #[must_use]
     pub fn believed(&self) -> Self {
         Self::of(self.tags.clone(), self.tags.clone())
     }

@@ -35,6 +35,7 @@ fn tags(list: &[&str]) -> Reply {
 }
 
 /// What a book knows of tags that it believes.
+#[expect(clippy::unnecessary_wraps, reason = "compared with what is known, if anything")]
 fn listed(list: &[&str]) -> Option<Answer> {
     Some(Answer::Tags(Arc::new(Listing::new(list.iter().collect()))))
 }

@@ -44,13 +44,14 @@ impl Registries {
                 }
             };
             let seen = match digest {
-                Ok(digest) => match known.get(&digest) {
-                    Some(seen) => Ok(seen.clone()),
-                    None => {
+                Ok(digest) => {
+                    if let Some(seen) = known.get(&digest) {
+                        Ok(seen.clone())
+                    } else {
                         left = left.saturating_sub(NEW_DIGEST);
                         self.sighting(repository, digest, platform, access).await
                     }
-                },
+                }
                 Err(error) => Err(error),
             };
             let seen = match seen.or_else(unfit) {

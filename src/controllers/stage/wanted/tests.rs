@@ -263,12 +263,12 @@ fn a_tag_that_cannot_run_is_passed_over_and_one_without_the_platform_is_not() {
     assert_eq!(none.release, serving("1.2.0"), "what is left is not newer");
     let many: Vec<String> = (0..40).map(|minor| format!("1.{minor}.0")).collect();
     let many = shrunk(Listing::new(many.iter().collect()));
-    let all = move |question: &Question| match &question.about {
-        About::Tags => many.clone(),
-        _ => {
-            let refusal = Refusal { reason: UNSUPPORTED, message: String::new(), transient: false, retry_after: None };
-            Known { refusal: Some(refusal), ..Known::default() }
+    let all = move |question: &Question| {
+        if question.about == About::Tags {
+            return many.clone();
         }
+        let refusal = Refusal { reason: UNSUPPORTED, message: String::new(), transient: false, retry_after: None };
+        Known { refusal: Some(refusal), ..Known::default() }
     };
     let all = resolve(&[policy()], None, all);
     assert_eq!(
