@@ -22,14 +22,14 @@ struct Package {
     name: Text,
     #[serde(default)]
     ecosystem: Text,
-    #[serde(default)]
-    package_type: Text,
+    #[serde(default, rename = "package_type")]
+    kind: Text,
     #[serde(default)]
     html_url: Text,
     #[serde(default, deserialize_with = "or_default")]
     owner: Owner,
-    #[serde(default, deserialize_with = "or_default")]
-    package_version: Version,
+    #[serde(default, rename = "package_version", deserialize_with = "or_default")]
+    latest: Version,
 }
 
 #[derive(Deserialize, Default)]
@@ -40,8 +40,8 @@ struct Owner {
 
 #[derive(Deserialize, Default)]
 struct Version {
-    #[serde(default)]
-    version: Text,
+    #[serde(default, rename = "version")]
+    name: Text,
     #[serde(default)]
     package_url: Text,
     #[serde(default, deserialize_with = "or_default")]
@@ -85,13 +85,13 @@ pub(super) fn parse(headers: &Headers, body: &[u8]) -> Result<Event, Malformed> 
     let is_container = |kind: &Text| {
         kind.get().is_some_and(|kind| ["container", "docker"].iter().any(|word| kind.eq_ignore_ascii_case(word)))
     };
-    if !is_container(&package.ecosystem) && !is_container(&package.package_type) {
-        let kind = package.package_type.get().or(package.ecosystem.get()).unwrap_or_default();
+    if !is_container(&package.ecosystem) && !is_container(&package.kind) {
+        let kind = package.kind.get().or(package.ecosystem.get()).unwrap_or_default();
         return Ok(Event::ignored(&format!("{name} of type {kind}")));
     }
-    let Version { version, container_metadata: container, .. } = &package.package_version;
+    let Version { name, container_metadata: container, .. } = &package.latest;
     // A manifest below an index, and an attestation, have no tag. The version is a digest, and never one.
-    let digests = [&container.tag.digest, &container.manifest.digest, version];
+    let digests = [&container.tag.digest, &container.manifest.digest, name];
     Ok(Event::Images(vec![Hint {
         tag: container.tag.name.tag(),
         digest: digests.into_iter().find_map(Text::digest),
@@ -102,7 +102,7 @@ pub(super) fn parse(headers: &Headers, body: &[u8]) -> Result<Event, Malformed> 
 
 /// The address to pull from says it best. It ends with a colon where there is no tag, and keeps the upper case of names.
 fn repository(package: &Package) -> Result<image::Repository, Malformed> {
-    let address = package.package_version.package_url.get().map(|url| url.trim_end_matches(':').to_ascii_lowercase());
+    let address = package.latest.package_url.get().map(|url| url.trim_end_matches(':').to_ascii_lowercase());
     let address = address.filter(|url| bare_host(url).contains('.'));
     if let Some(found) = address.and_then(|url| reference(&url).ok()) {
         return Ok(found.repository().clone());

@@ -31,8 +31,8 @@ struct Resource {
     digest: Text,
     #[serde(default)]
     tag: Text,
-    #[serde(default)]
-    resource_url: Text,
+    #[serde(default, rename = "resource_url")]
+    address: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -56,7 +56,7 @@ pub(super) fn parse(body: &[u8], registry: Option<&str>) -> Result<Event, Malfor
 pub(super) fn pushed(data: &Data, registry: Option<&str>) -> Result<Event, Malformed> {
     let mut addresses = Vec::new();
     for resource in &data.resources.0 {
-        let address = resource.resource_url.get().map(text::reference).transpose();
+        let address = resource.address.get().map(text::reference).transpose();
         addresses.push(address.map_err(|why| Malformed::field("resources[].resource_url", why))?);
     }
     let host = addresses.iter().flatten().map(|address| address.repository().registry()).next();

@@ -73,7 +73,9 @@ impl Reader {
             let at_the_beginning = begun.elapsed() < BEGINNING;
             if !at_the_beginning {
                 // Who came to know a repository only after the hint had not heard it.
-                early.drain().for_each(|repository| _ = self.images.hint(&repository));
+                for repository in early.drain() {
+                    self.images.hint(&repository);
+                }
             }
             let remembered = at_the_beginning.then_some(&mut early);
             match until_stopped(&stop, self.batch(remembered)).await {
