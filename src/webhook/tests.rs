@@ -1,4 +1,5 @@
-//! Every sender's format, and each mistake that other receivers of it make.
+//! Every sender's format, and each mistake that other receivers of it make; longer than 500 lines because it is one table of cases
+//! after the other, and they are read side by side.
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
