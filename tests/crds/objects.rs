@@ -27,7 +27,7 @@ pub async fn are_born_with_defaults_and_unobserved(client: &Client, namespace: &
         "services": [{
             "name": "web",
             "replicas": 1,
-            "image": {"repository": "shop", "policy": {"semver": "*"}, "interval": "5m", "insecure": false},
+            "image": {"repository": "shop", "policy": {"semver": "*"}, "interval": "5m", "maxTagLoss": 50, "insecure": false},
             "ports": [{"name": "http", "port": 80}],
             "health": {
                 "http": {"path": "/", "expect": "200-399"},
