@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stop::until_stopped;
 use crate::{
+    cluster::lease::LeaseHandle,
     controllers::{backoff, images::ImageBook},
     store::{ImageScan, Store, StoreError},
     telemetry::metrics::Metrics,
@@ -28,17 +29,23 @@ const LAST: Duration = Duration::from_secs(1);
 
 /// Stores what changes, and brings the times of what does not up to date. What cannot be stored now is stored later: it
 /// is known all the same.
-pub(super) async fn keep_scans(book: Arc<ImageBook>, store: Store, metrics: Arc<Metrics>, stop: CancellationToken) {
+pub(super) async fn keep_scans(
+    book: Arc<ImageBook>,
+    store: Store,
+    leader: LeaseHandle,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     let mut ticks = tokio::time::interval(TOUCH);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failures = 0;
     loop {
         let done = tokio::select! {
             () = stop.cancelled() => break,
-            _ = ticks.tick() => until_stopped(&stop, touch(&book, &store)).await,
+            _ = ticks.tick() => until_stopped(&stop, touch(&book, &store, &leader)).await,
             () = book.unstored() => {
                 until_stopped(&stop, tokio::time::sleep(GATHER)).await;
-                until_stopped(&stop, put(&book, &store)).await
+                until_stopped(&stop, put(&book, &store, &leader)).await
             }
         };
         metrics.images_frozen(book.frozen());
@@ -53,14 +60,15 @@ pub(super) async fn keep_scans(book: Arc<ImageBook>, store: Store, metrics: Arc<
             }
         }
     }
-    // Whoever comes next need not ask again. A leader that was replaced is refused here.
-    if !matches!(tokio::time::timeout(LAST, put(&book, &store)).await, Ok(Ok(()))) {
+    // Whoever comes next need not ask again.
+    if !matches!(tokio::time::timeout(LAST, put(&book, &store, &leader)).await, Ok(Ok(()))) {
         tracing::debug!("the last answers of registries were not stored");
     }
 }
 
-async fn put(book: &ImageBook, store: &Store) -> Result<(), StoreError> {
-    loop {
+/// Whoever leads no more, because it was frozen for a while, does not even try: the database would refuse it.
+async fn put(book: &ImageBook, store: &Store, leader: &LeaseHandle) -> Result<(), StoreError> {
+    while leader.is_leader() {
         let rows = Taken { rows: book.take_unstored(BATCH), book };
         if rows.rows.is_empty() {
             return Ok(());
@@ -68,9 +76,13 @@ async fn put(book: &ImageBook, store: &Store) -> Result<(), StoreError> {
         store.image_scans_put(&rows.rows).await?;
         rows.stored();
     }
+    Ok(())
 }
 
-async fn touch(book: &ImageBook, store: &Store) -> Result<(), StoreError> {
+async fn touch(book: &ImageBook, store: &Store, leader: &LeaseHandle) -> Result<(), StoreError> {
+    if !leader.is_leader() {
+        return Ok(());
+    }
     for part in book.take_stale().chunks(10 * BATCH) {
         store.image_scans_touch(part).await?;
     }

@@ -63,7 +63,7 @@ pub(super) async fn lead(
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
     let (triggers, queues) = queues(process);
-    let (images, registries) = scan_images(process, &triggers, scans, &store, &mut tasks, &stop)?;
+    let (images, registries) = scan_images(process, &triggers, scans, (&store, handle), &mut tasks, &stop)?;
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
@@ -147,7 +147,7 @@ fn scan_images(
     process: &Process,
     triggers: &Triggers,
     scans: Vec<ImageScan>,
-    store: &Store,
+    (store, leader): (&Store, &LeaseHandle),
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<(Arc<ImageBook>, Arc<scan::Registries>), RunError> {
@@ -157,8 +157,8 @@ fn scan_images(
     let told = triggers.clone();
     let images = Arc::new(ImageBook::new(move |subscriber: &Subscriber| told.subscriber(subscriber)));
     images.recall(scans, process.clock.now());
-    tasks.spawn(keep_scans(images.clone(), store.clone(), process.telemetry.metrics.clone(), stop.clone()));
     let metrics = process.telemetry.metrics.clone();
+    tasks.spawn(keep_scans(images.clone(), store.clone(), leader.clone(), metrics.clone(), stop.clone()));
     tasks.spawn(images.clone().run(
         registries.clone(),
         process.clock.clone(),

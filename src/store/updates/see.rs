@@ -123,12 +123,33 @@ impl Store {
         if seen.is_empty() {
             return Ok(0);
         }
+        let rows = SeenRow::all(seen);
+        // A leader that begins asks about all that it finds: that is read first, so that a start writes nothing.
+        let news = sqlx::query_scalar!(
+            r#"SELECT EXISTS (
+                   SELECT FROM jsonb_to_recordset($1::jsonb) AS told (
+                       image text, host text, platform text, new_digest text, at timestamptz)
+                   WHERE (SELECT leads($2, $3)) AND NOT EXISTS (
+                       SELECT FROM image_updates AS u
+                       WHERE (u.image, u.host, u.platform) = (told.image, told.host, told.platform)
+                           AND u.new_digest = told.new_digest AND told.at < u.last_seen_at + interval '1 hour')
+               ) AS "news!""#,
+            &rows,
+            self.lease(),
+            self.epoch()
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        if !news {
+            return Ok(0);
+        }
         let row = see!(
             "WITH ",
             "$1",
             "(SELECT leads($2, $3))",
             r#" SELECT count(*) FILTER (WHERE pending) AS "opened!" FROM put"#,
-            SeenRow::all(seen),
+            rows,
             self.lease(),
             self.epoch()
         )
