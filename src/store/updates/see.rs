@@ -1,4 +1,4 @@
-//! What was seen becomes rows: one statement for all of it, and nothing is written that is known.
+//! What was seen becomes rows: one statement for all of it, and none where everything is known.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -117,8 +117,9 @@ macro_rules! see {
 pub(in crate::store) use see;
 
 impl Store {
-    /// Puts newer images on the list, and says how many updates are new or open again. One statement for all of them. The
-    /// same digest again changes nothing, but for the hour at which it was seen last; tags stay through all of it.
+    /// Puts newer images on the list, and says how many updates are new or open again. One statement for all of them, after
+    /// one that only reads. The same digest again changes nothing, but for the hour at which it was seen last; tags stay
+    /// through all of it.
     pub async fn updates_see(&self, seen: &[SeenUpdate]) -> Result<usize, StoreError> {
         if seen.is_empty() {
             return Ok(0);
