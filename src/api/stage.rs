@@ -100,6 +100,25 @@ pub struct StageSpec {
     pub suspend: bool,
 }
 
+impl StageSpec {
+    /// A stage that changes nothing of its project.
+    pub fn unchanged(project: &str) -> Self {
+        Self {
+            project: project.to_owned(),
+            services: BTreeMap::new(),
+            pin: BTreeMap::new(),
+            queue: Queue::default(),
+            strategy: Strategy::default(),
+            max_instances: 1,
+            route: None,
+            timeouts: Timeouts::default(),
+            rollback: Rollback::default(),
+            hooks: None,
+            suspend: false,
+        }
+    }
+}
+
 /// What a stage changes of one of its project's services. What is left out stays as the project says.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]

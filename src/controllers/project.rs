@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     api::{
-        Project, ProjectStatus, Queue, Rollback, ServiceStatus, StageSpec, Strategy, Timeouts,
+        Project, ProjectStatus, ServiceStatus, StageSpec,
         conditions::{self, Outcome},
     },
     cluster::index::StageKey,
@@ -104,7 +104,7 @@ struct Judgement {
 
 /// Checks the declarations without any stage, and reads what registries say about the images.
 fn judge(project: &Project, ctx: &Context) -> Judgement {
-    let nowhere: StageSpec = bare_stage(&project.name_any());
+    let nowhere = StageSpec::unchanged(&project.name_any());
     let identity = Identity {
         namespace: project.namespace().unwrap_or_default(),
         project: project.name_any(),
@@ -145,23 +145,6 @@ fn judge(project: &Project, ctx: &Context) -> Judgement {
         Some(one) => Outcome::stalled(one.reason, message()),
     };
     Judgement { outcome, services, asking: resolution.asking }
-}
-
-/// A stage that changes nothing of its project.
-fn bare_stage(project: &str) -> StageSpec {
-    StageSpec {
-        project: project.to_owned(),
-        services: BTreeMap::new(),
-        pin: BTreeMap::new(),
-        queue: Queue::default(),
-        strategy: Strategy::default(),
-        max_instances: 1,
-        route: None,
-        timeouts: Timeouts::default(),
-        rollback: Rollback::default(),
-        hooks: None,
-        suspend: false,
-    }
 }
 
 /// A result that did not change keeps the time at which it was first seen.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::{Api, Client};
 
 use crate::{
-    api::{Project, Queue, Rollback, Stage, StageSpec, Strategy, Timeouts},
+    api::{Project, Stage, StageSpec},
     cli::{Context, cluster::unread, failure::Failure},
     controllers::{
         images::{Known, Question, recalled},
@@ -60,7 +60,7 @@ impl Seen {
     pub async fn of_project(context: &Context, project: &str) -> Result<Self, Failure> {
         let (namespace, client) = reach(context).await?;
         let found = project_of(&client, &namespace, project).await?;
-        Self::declared(namespace, &found, project, &bare(project), None)
+        Self::declared(namespace, &found, project, &StageSpec::unchanged(project), None)
     }
 
     fn declared(
@@ -157,21 +157,4 @@ where
 {
     let found = Api::<K>::namespaced(client.clone(), namespace).get_opt(name).await;
     found.map_err(|error| unread::<K>("get", Some(namespace), name, &error))
-}
-
-/// A stage that changes nothing of its project.
-fn bare(project: &str) -> StageSpec {
-    StageSpec {
-        project: project.to_owned(),
-        services: BTreeMap::new(),
-        pin: BTreeMap::new(),
-        queue: Queue::default(),
-        strategy: Strategy::default(),
-        max_instances: 1,
-        route: None,
-        timeouts: Timeouts::default(),
-        rollback: Rollback::default(),
-        hooks: None,
-        suspend: false,
-    }
 }

@@ -194,7 +194,8 @@ fn outcome(
     Outcome { state: DeliveryState::Processed, result, seen }
 }
 
-/// What goes on the update list: a tag that points to something else. It was seen when it was said, however late it is read. Without a digest, nobody could say what is new.
+/// What goes on the update list: a tag that points to something else. It was seen when it was said, however late it is
+/// read. Without a digest, nobody could say what is new.
 fn update(source: Source, hint: &Hint, at: Timestamp) -> Option<SeenUpdate> {
     let (tag, digest) = (hint.tag.as_ref()?, hint.digest?);
     Some(SeenUpdate {
