@@ -9,6 +9,7 @@ pub mod memory;
 pub mod newer;
 pub mod outcome;
 pub mod policy;
+pub mod promotion;
 pub mod recall;
 pub mod sources;
 pub mod status;
