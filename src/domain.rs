@@ -12,6 +12,7 @@ pub mod plan;
 pub mod policy;
 pub mod promotion;
 pub mod release;
+pub mod request;
 pub mod retire;
 pub mod secret;
 pub mod update;

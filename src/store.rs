@@ -12,6 +12,7 @@ mod deploys;
 mod encryption_keys;
 mod epochs;
 mod error;
+mod holds;
 mod hooks;
 mod inbox;
 mod instances;
@@ -21,6 +22,7 @@ mod projects;
 mod receivers;
 mod registries;
 mod releases;
+mod requests;
 mod scans;
 mod sealed;
 mod secrets;
@@ -37,10 +39,11 @@ pub use connect::{ConnectOptions, Store};
 pub use credentials::{Credential, CredentialSlot, CredentialUse, NewCredential, SealedCredential};
 pub use deploys::{
     Adopted, Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage,
-    NewDeploy, Place, StoredDeploy, StoredTransition, TargetState, time_in_states,
+    NewDeploy, Place, Provenance, StoredDeploy, StoredTransition, TargetState, time_in_states,
 };
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
+pub use holds::Hold;
 pub use hooks::{HookRun, HookStart};
 pub use inbox::{
     Delivery, DeliveryDetail, DeliveryKey, DeliveryState, NewDelivery, PendingDelivery, Received, Replayed, Settled,
@@ -51,6 +54,7 @@ pub use migrate::{MIGRATIONS, MigrationState, MigrationStatus, Migrations};
 pub use projects::Project;
 pub use receivers::{DeclaredReceiver, NewReceiver, Receiver, VaultReceiver};
 pub use registries::{RegistrySettings, StoredRegistry};
+pub use requests::{Asked, NewHold, NewRequest, Settlement, StoredRequest};
 pub use scans::ImageScan;
 pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, SecretUse};
 pub use settings::Settings;
