@@ -10,6 +10,7 @@ pub mod memory;
 pub mod newer;
 pub mod outcome;
 pub mod policy;
+pub mod promotion;
 pub mod recall;
 mod requests;
 pub mod sources;
