@@ -22,6 +22,19 @@ impl Store {
         Ok(())
     }
 
+    /// A release of a project.
+    pub async fn release_get(&self, project_id: Uuid, id: &str) -> Result<Option<Release>, StoreError> {
+        let images = sqlx::query_scalar!(
+            r#"SELECT images AS "images: Json<Release>" FROM releases WHERE project_id = $1 AND id = $2"#,
+            project_id,
+            id
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        Ok(images.map(|images| images.0))
+    }
+
     /// Stores a snapshot under its content hash. Deploys store their own.
     pub async fn snapshot_put(&self, project_id: Uuid, hash: &str, content: &Value) -> Result<(), StoreError> {
         sqlx::query!(
@@ -34,6 +47,19 @@ impl Store {
         .await
         .map_err(|error| self.fault(error))?;
         Ok(())
+    }
+
+    /// What a deploy is rendered from.
+    pub async fn deploy_snapshot_get(&self, deploy: Uuid) -> Result<Option<Value>, StoreError> {
+        sqlx::query_scalar!(
+            "SELECT s.content
+             FROM deploys AS d JOIN snapshots AS s ON s.project_id = d.project_id AND s.hash = d.snapshot_hash
+             WHERE d.id = $1",
+            deploy
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
     }
 
     /// The snapshot with this content hash.
