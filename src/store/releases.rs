@@ -54,6 +54,19 @@ impl Store {
         Ok(())
     }
 
+    /// What a deploy is rendered from.
+    pub async fn deploy_snapshot_get(&self, deploy: Uuid) -> Result<Option<Value>, StoreError> {
+        sqlx::query_scalar!(
+            "SELECT s.content
+             FROM deploys AS d JOIN snapshots AS s ON s.project_id = d.project_id AND s.hash = d.snapshot_hash
+             WHERE d.id = $1",
+            deploy
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+
     /// The snapshot with this content hash.
     pub async fn snapshot_get(&self, project_id: Uuid, hash: &str) -> Result<Option<Value>, StoreError> {
         sqlx::query_scalar!("SELECT content FROM snapshots WHERE project_id = $1 AND hash = $2", project_id, hash)
