@@ -71,6 +71,7 @@ impl Store {
             "summary": new.release.summary(),
             "cause": storable(&new.cause),
             "rollback_of": new.rollback_of,
+            "after": new.release.digests(),
         });
         let veto_reason = new.veto.as_ref().map(|veto| storable(&veto.reason));
         let row = see!(
@@ -111,7 +112,10 @@ impl Store {
             // The audit log is the last that is locked: whoever acknowledges updates locks those first too.
             r#", noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
-                   SELECT $13, $9, 'deploy.create', 'deploy/' || id, $17
+                   SELECT $13, $9, 'deploy.create', 'deploy/' || id, $17 || jsonb_build_object('before', (
+                       SELECT jsonb_object_agg(i.service, i.image ->> 'digest')
+                       FROM (SELECT images FROM deploys AS d WHERE d.target_id = created.target_id AND d.state = 'success'
+                             ORDER BY d.sequence DESC LIMIT 1) AS good, jsonb_each(good.images) AS i (service, image)))
                    FROM created WHERE (SELECT count(*) FROM put) >= 0
                )
                SELECT EXISTS (SELECT FROM created) AS "created!",
