@@ -1,5 +1,6 @@
 //! Controllers: observe, validate, advance the deploy machine, apply, write status.
 
+pub mod asked;
 pub mod backoff;
 pub mod context;
 pub mod count;

@@ -11,6 +11,7 @@ pub mod mask;
 pub mod plan;
 pub mod policy;
 pub mod release;
+pub mod request;
 pub mod retire;
 pub mod secret;
 pub mod update;

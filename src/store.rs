@@ -13,6 +13,7 @@ mod dora;
 mod encryption_keys;
 mod epochs;
 mod error;
+mod holds;
 mod hooks;
 mod inbox;
 mod instances;
@@ -22,6 +23,7 @@ mod projects;
 mod receivers;
 mod registries;
 mod releases;
+mod requests;
 mod scans;
 mod sealed;
 mod secrets;
@@ -41,11 +43,13 @@ pub use connect::{ConnectOptions, Store};
 pub use credentials::{Credential, CredentialSlot, CredentialUse, NewCredential, SealedCredential};
 pub use deploys::{
     Adopted, Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage,
-    ImageRun, NewDeploy, Place, ServedFilter, ServedPage, StoredDeploy, StoredTransition, TargetState, time_in_states,
+    ImageRun, NewDeploy, Place, Provenance, ServedFilter, ServedPage, StoredDeploy, StoredTransition, TargetState,
+    time_in_states,
 };
 pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
+pub use holds::Hold;
 pub use hooks::{HookRun, HookStart};
 pub use inbox::{
     Delivery, DeliveryDetail, DeliveryKey, DeliveryState, NewDelivery, PendingDelivery, Received, Replayed, Settled,
@@ -56,6 +60,7 @@ pub use migrate::{MIGRATIONS, MigrationState, MigrationStatus, Migrations};
 pub use projects::Project;
 pub use receivers::{DeclaredReceiver, NewReceiver, Receiver, VaultReceiver};
 pub use registries::{RegistrySettings, StoredRegistry};
+pub use requests::{Asked, NewHold, NewRequest, Settlement, StoredRequest};
 pub use scans::ImageScan;
 pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, SecretUse};
 pub use settings::Settings;

@@ -133,11 +133,17 @@ async fn remember(arguments: &WhyArgs, namespace: &str) -> Result<Option<Memory>
     };
     let mut vetoes = Vec::new();
     for veto in state.vetoes.iter().rev().take(VETOES) {
-        let deploy = store.deploy_get(veto.deploy).await?;
+        let deploy = match veto.deploy {
+            Some(deploy) => store.deploy_get(deploy).await?,
+            None => None,
+        };
         vetoes.push(VetoFact {
             release: veto.release.to_string(),
-            summary: deploy.map_or_else(String::new, |found| found.entry.stored.release.summary()),
-            deploy: veto.deploy.to_string(),
+            summary: deploy.map_or_else(
+                || format!("release {}", veto.release.short()),
+                |found| found.entry.stored.release.summary(),
+            ),
+            deploy: veto.deploy.map(|deploy| deploy.to_string()),
             reason: veto.reason.clone(),
             at: veto.at,
         });

@@ -11,6 +11,7 @@ use std::{
 use kube::runtime::reflector::Store as Reflected;
 
 use super::{
+    asked::Asked,
     backoff::Backoff,
     images::ImageBook,
     stage::memory::Memory,
@@ -70,6 +71,8 @@ pub struct Context {
     pub trigger: Triggers,
     /// This term.
     pub term: Term,
+    /// What people ask of stages.
+    pub asked: Arc<Asked>,
     /// What is remembered of each stage between passes.
     pub memories: Arc<Memories>,
     /// The address people reach this installation at, without a slash at the end.

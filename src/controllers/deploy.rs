@@ -26,13 +26,14 @@ use self::{
     observe::Scene,
     plan::Planned,
     prober::Prober,
+    record::Moved,
     values::Screen,
 };
 use super::{context::Context, error::Error};
 use crate::{
     api,
     cluster::index::StageKey,
-    domain::deploy::{self, Effect, Health, Policy, QueuePolicy, State, Step, Waiting},
+    domain::deploy::{self, Effect, Health, Policy, Queue, QueuePolicy, State, Step, Waiting},
     render::{Manifests, Snapshot},
 };
 
@@ -161,7 +162,12 @@ async fn pass(
         Step::Stay | Step::Advance(_) => None,
     };
     if !taken.is_empty() || close.is_some() {
-        record::advance(ctx, target, ledger, position, &taken, close, now).await?;
+        let superseded_by = match (&seen.queue, taken.last()) {
+            (Queue::SupersededBy(id), Some(last)) if last.to == State::Superseded => Some(*id),
+            _ => None,
+        };
+        let moved = Moved { superseded_by, ..Moved::default() };
+        record::advance(ctx, target, ledger, position, &taken, close, &moved, now).await?;
         return Ok(true);
     }
     let performed =

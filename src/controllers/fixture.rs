@@ -119,6 +119,7 @@ pub fn entry(snapshot: Snapshot, sequence: u8, state: State) -> Entry {
         deploy,
         snapshot: Arc::new(snapshot),
         request: None,
+        provenance: crate::store::Provenance::default(),
         hooks: BTreeMap::new(),
         refused: None,
         planned: None,

@@ -23,6 +23,7 @@ use crate::{
 mod hooks;
 mod house;
 mod keys;
+mod requests;
 mod scans;
 mod stop;
 mod term;

@@ -10,7 +10,7 @@ mod served;
 
 pub use adopt::Adopted;
 pub use advance::Advance;
-pub use create::{Creation, NewDeploy};
+pub use create::{Creation, NewDeploy, Provenance};
 pub use history::{DeployDetail, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage, Place, time_in_states};
 pub use load::{GoodDeploy, TargetState};
 pub use served::{ImageRun, ServedFilter, ServedPage};
@@ -36,6 +36,16 @@ pub struct StoredDeploy {
     pub release: Release,
     /// Token of the explicit request behind it: a pin at a generation, a retry annotation.
     pub request: Option<String>,
+    /// The failed deploy that it tries again.
+    pub retry_of: Option<Uuid>,
+    /// The deploy of a stage before this one that proved the release.
+    pub promoted_from: Option<Uuid>,
+    /// The newer deploy that took its place.
+    pub superseded_by: Option<Uuid>,
+    /// The group action that it is part of.
+    pub group: Option<Uuid>,
+    /// Soak, approvals and windows are passed over.
+    pub emergency: bool,
     /// The highest leader epoch that wrote it.
     pub epoch: i64,
 }
@@ -77,6 +87,11 @@ pub(super) struct DeployRow {
     reason: Option<String>,
     message: Option<String>,
     rollback_of: Option<Uuid>,
+    retry_of: Option<Uuid>,
+    promoted_from: Option<Uuid>,
+    superseded_by: Option<Uuid>,
+    group_id: Option<Uuid>,
+    emergency: bool,
     evidence_at: Option<SqlTimestamp>,
     created_at: SqlTimestamp,
     finished_at: Option<SqlTimestamp>,
@@ -89,7 +104,8 @@ macro_rules! deploys {
             $crate::store::deploys::DeployRow,
             r#"SELECT d.id, d.target_id, d.sequence, d.release_id, d.images AS "images: _", d.snapshot_hash,
                       d.instance, d.state, d.since AS "since: _", d.version, d.epoch, d.actor, d.cause, d.request,
-                      d.reason, d.message, d.rollback_of, d.evidence_at AS "evidence_at: _",
+                      d.reason, d.message, d.rollback_of, d.retry_of, d.promoted_from, d.superseded_by, d.group_id,
+                      d.emergency, d.evidence_at AS "evidence_at: _",
                       d.created_at AS "created_at: _", d.finished_at AS "finished_at: _"
                FROM "# $(+ $part)+
             $(, $argument)*
@@ -129,6 +145,11 @@ impl TryFrom<DeployRow> for StoredDeploy {
             },
             release: row.images.0,
             request: row.request,
+            retry_of: row.retry_of,
+            promoted_from: row.promoted_from,
+            superseded_by: row.superseded_by,
+            group: row.group_id,
+            emergency: row.emergency,
             epoch: row.epoch,
         })
     }

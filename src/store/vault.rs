@@ -91,6 +91,8 @@ pub enum VaultChange {
     Registries,
     /// A webhook was received, and waits to be worked on.
     Inbox,
+    /// Somebody asked something of a stage.
+    Requests,
     /// Somebody accepted the listing of the question with this key.
     Accepted(String),
     /// Nobody knows: the connection was lost and has been made anew. Everything is to be read again.
@@ -329,6 +331,7 @@ fn change(told: &PgNotification) -> VaultChange {
     match told.payload() {
         "registries" => VaultChange::Registries,
         "inbox" => VaultChange::Inbox,
+        "requests" => VaultChange::Requests,
         word => match word.strip_prefix("scan ") {
             Some(key) => VaultChange::Accepted(key.to_owned()),
             None => word.parse().map_or(VaultChange::Unheard, VaultChange::Project),

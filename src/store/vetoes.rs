@@ -26,8 +26,8 @@ pub struct Veto {
     pub target: Uuid,
     /// What is not to run there.
     pub release: ReleaseId,
-    /// The deploy that showed why.
-    pub deploy: Uuid,
+    /// The deploy that showed why; a person may know without one.
+    pub deploy: Option<Uuid>,
     /// Why, in one sentence.
     pub reason: String,
     /// Who.
@@ -40,7 +40,7 @@ struct VetoRow {
     id: Uuid,
     target_id: Uuid,
     release_id: String,
-    deploy_id: Uuid,
+    deploy_id: Option<Uuid>,
     reason: String,
     actor: String,
     at: SqlTimestamp,

@@ -11,7 +11,7 @@ use stagekeeper::{
         deploy::{Phase, State, Transition},
         release::{Release, ReleaseImage},
     },
-    store::{Advance, Creation, LogLevel, LogLine, NewDeploy, NewStage, NewVeto, Store},
+    store::{Advance, Creation, LogLevel, LogLine, NewDeploy, NewStage, NewVeto, Provenance, Store},
 };
 use uuid::Uuid;
 
@@ -115,7 +115,10 @@ impl Shop {
             actor: Actor::Policy,
             cause: format!("web {version} is newer"),
             request: None,
-            rollback_of: None,
+            provenance: Provenance::default(),
+            settles: None,
+            hold: None,
+            lifts: None,
             veto: None,
             updates: Vec::new(),
             now: self.at(second),
@@ -147,6 +150,8 @@ impl Shop {
             evidence: false,
             instances: Vec::new(),
             veto: None,
+            superseded_by: None,
+            settles: None,
         }
     }
 

@@ -12,7 +12,8 @@ use stagekeeper::{
         release::{Release, ReleaseImage},
     },
     store::{
-        Adopted, Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewStage, NewVeto, Store, StoreError,
+        Adopted, Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewStage, NewVeto, Provenance, Store,
+        StoreError,
     },
 };
 use uuid::Uuid;
@@ -147,7 +148,10 @@ pub(crate) fn new_deploy(target: Uuid, sequence: i64, number: u32) -> NewDeploy 
         actor: Actor::Policy,
         cause: format!("web 1.{number}.0 is newer"),
         request: None,
-        rollback_of: None,
+        provenance: Provenance::default(),
+        settles: None,
+        hold: None,
+        lifts: None,
         veto: None,
         updates: Vec::new(),
         now: at(0),
@@ -190,6 +194,8 @@ pub(crate) fn step(deploy: Uuid, version: i64, from: State, to: State, reason: &
         evidence: false,
         instances: Vec::new(),
         veto: None,
+        superseded_by: None,
+        settles: None,
     }
 }
 

@@ -5,10 +5,15 @@ use stagekeeper::{
         actor::Actor,
         deploy::{Phase, State},
     },
-    store::{Advance, Class, InstanceStatus, NewDeploy},
+    store::{Advance, Class, InstanceStatus, NewDeploy, Provenance},
 };
+use uuid::Uuid;
 
 use crate::fixture::{EPOCH, Shop, WAY, at, change, id, new_deploy, release, step, veto};
+
+fn rolls_back(bad: Uuid) -> Provenance {
+    Provenance { rollback_of: Some(bad), ..Provenance::default() }
+}
 
 #[tokio::test]
 async fn a_failure_keeps_its_reason_through_the_rollback() {
@@ -95,7 +100,7 @@ async fn a_veto_holds_until_somebody_asks() {
 
     // It went bad after its success: the deploy that goes back vetoes it.
     let back = NewDeploy {
-        rollback_of: Some(bad),
+        provenance: rolls_back(bad),
         veto: Some(veto(90)),
         release: release("1.10.0"),
         ..new_deploy(stage, 3, 12)
@@ -104,7 +109,7 @@ async fn a_veto_holds_until_somebody_asks() {
     let seen = shop.target_state_load(stage).await.unwrap().unwrap();
     assert_eq!(seen.good.unwrap().stored.deploy.id, good);
     let [held] = &seen.vetoes[..] else { panic!("{:?}", seen.vetoes) };
-    assert_eq!((held.deploy, held.id), (bad, id(90)));
+    assert_eq!((held.deploy, held.id), (Some(bad), id(90)));
     assert_eq!(held.release, release("1.11.0").id());
 
     // A newer release leaves it, an explicit request for the same one lifts it.
@@ -137,7 +142,7 @@ async fn old_deploys_go_when_nothing_needs_them() {
     // The first still runs; the last is vetoed, so the one before it is what a rollback goes back to.
     let runs = [change("blue", InstanceStatus::Running, Some(id(10)))];
     shop.instances_change(stage, &runs, at(1)).await.unwrap();
-    let vetoing = NewDeploy { rollback_of: Some(id(13)), veto: Some(veto(90)), ..new_deploy(stage, 5, 14) };
+    let vetoing = NewDeploy { provenance: rolls_back(id(13)), veto: Some(veto(90)), ..new_deploy(stage, 5, 14) };
     shop.pending(&vetoing).await;
     assert_eq!(shop.deploys_prune(at(0), 100).await, Ok(0), "none is older");
     assert_eq!(shop.deploys_prune(at(1), 100).await, Ok(1));
@@ -171,7 +176,7 @@ async fn a_target_is_read_with_its_recent_past() {
         let deploy = shop.pending(&new_deploy(stage, sequence, number)).await;
         shop.walk(deploy, &[(State::Aborted, "Aborted")]).await;
     }
-    let back = NewDeploy { rollback_of: Some(id(11)), ..new_deploy(stage, 9, 18) };
+    let back = NewDeploy { provenance: rolls_back(id(11)), ..new_deploy(stage, 9, 18) };
     shop.pending(&back).await;
     shop.hook_begin(good, Phase::AfterSuccess, "tell", at(1)).await.unwrap();
     shop.hook_begin(back.id, Phase::BeforeStart, "migrate", at(1)).await.unwrap();

@@ -10,8 +10,8 @@ use stagekeeper::{
         release::{Release, ReleaseImage},
     },
     store::{
-        Advance, Class, DoraFilter, DoraNumbers, DoraStats, HistoryFilter, ImageRun, NewDeploy, Place, ServedFilter,
-        Spread,
+        Advance, Class, DoraFilter, DoraNumbers, DoraStats, HistoryFilter, ImageRun, NewDeploy, Place, Provenance,
+        ServedFilter, Spread,
     },
 };
 use uuid::Uuid;
@@ -71,7 +71,7 @@ async fn story() -> Shop {
             let rollback_of = (run.number == 22).then(|| id(21));
             let new = NewDeploy {
                 release: version(run.version),
-                rollback_of,
+                provenance: Provenance { rollback_of, ..Provenance::default() },
                 now: at(run.asked),
                 ..new_deploy(target, run.sequence, run.number)
             };

@@ -94,8 +94,9 @@ pub struct VetoFact {
     pub release: String,
     /// Its images in short.
     pub summary: String,
-    /// The deploy that failed.
-    pub deploy: String,
+    /// The deploy that failed, unless a person forbade the release without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<String>,
     /// Why.
     pub reason: String,
     /// When.
@@ -190,13 +191,15 @@ impl Facts {
         for veto in &self.vetoed {
             lines.push((
                 "Held back",
-                format!(
-                    "{} since {} ago, it failed here in deploy {}: {}",
-                    veto.summary,
-                    ago(veto.at, now),
-                    veto.deploy,
-                    veto.reason
-                ),
+                match &veto.deploy {
+                    Some(deploy) => format!(
+                        "{} since {} ago, it failed here in deploy {deploy}: {}",
+                        veto.summary,
+                        ago(veto.at, now),
+                        veto.reason
+                    ),
+                    None => format!("{} since {} ago: {}", veto.summary, ago(veto.at, now), veto.reason),
+                },
             ));
         }
         for (service, to) in &self.pinned {

@@ -78,7 +78,7 @@ mod tests {
         VetoFact {
             release: "r".into(),
             summary: "web 2.0.0".into(),
-            deploy: "d1".into(),
+            deploy: Some("d1".into()),
             reason: "it answered 500".into(),
             at: Timestamp::UNIX_EPOCH,
         }

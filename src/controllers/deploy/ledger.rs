@@ -20,6 +20,7 @@ use crate::{
         release::{Release, ReleaseId},
     },
     render::{self, Snapshot},
+    store::{Hold, Provenance},
 };
 
 /// How many finished deploys are kept for the status.
@@ -34,6 +35,8 @@ pub struct Entry {
     pub snapshot: Arc<Snapshot>,
     /// The explicit request behind it.
     pub request: Option<String>,
+    /// Where it comes from.
+    pub provenance: Provenance,
     /// Its hooks, as far as they have begun.
     pub hooks: BTreeMap<(Phase, String), HookRun>,
     /// What the cluster refused when it was asked last.
@@ -91,8 +94,8 @@ pub struct Instance {
 /// A release that failed here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Veto {
-    /// The deploy that failed.
-    pub deploy: Uuid,
+    /// The deploy that failed; a person may have said so without one.
+    pub deploy: Option<Uuid>,
     /// Why.
     pub reason: String,
 }
@@ -130,6 +133,8 @@ pub struct Ledger {
     pub undone: Option<Undone>,
     /// Releases that are not tried again by themselves.
     pub vetoed: BTreeMap<ReleaseId, Veto>,
+    /// What keeps policies away, oldest first; some may have expired.
+    pub holds: Vec<Hold>,
     /// Instances by name.
     pub instances: BTreeMap<String, Instance>,
     /// A Service of the good instance was lost and made again with another address: whoever is told it is applied again.

@@ -18,31 +18,65 @@ use crate::{
         update::SeenUpdate,
     },
     render::{Snapshot, snapshot::VolumeSource},
-    store::{Advance, Creation, InstanceChange, InstanceStatus, NewDeploy, NewVeto, StoreError},
+    store::{
+        Advance, Creation, Hold, InstanceChange, InstanceStatus, NewDeploy, NewHold, NewVeto, Provenance, Settlement,
+        StoreError,
+    },
 };
 
 /// Why the serving release has to be left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collapse(pub String);
 
-/// Stores a new deploy. Whoever asked for the same place in the sequence first has it; the other observes again.
-#[expect(clippy::too_many_arguments, reason = "each is a column of the row")]
-pub async fn create(
-    ctx: &Context,
-    target: &Target<'_>,
-    ledger: &mut Ledger,
-    snapshot: Snapshot,
-    wanted: &Wanted,
-    actor: Actor,
-    cause: String,
-    undone: Option<(Undone, Uuid, NewVeto)>,
-    updates: Vec<SeenUpdate>,
-) -> Result<(), Error> {
+/// A deploy that is to be made.
+#[derive(Debug)]
+pub struct Order {
+    /// What it is rendered from.
+    pub snapshot: Snapshot,
+    /// What it is, and the explicit request behind it.
+    pub wanted: Wanted,
+    /// Who asks.
+    pub actor: Actor,
+    /// Why, in one sentence.
+    pub cause: String,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// What it goes back from by itself, with a veto of that release.
+    pub undone: Option<(Undone, NewVeto)>,
+    /// The newer images that it is made for.
+    pub updates: Vec<SeenUpdate>,
+    /// The request that it answers.
+    pub settles: Option<Settlement>,
+    /// A hold that begins with it.
+    pub hold: Option<NewHold>,
+    /// Why all holds end with it.
+    pub lifts: Option<String>,
+}
+
+impl Order {
+    /// An order of which nothing is known but this.
+    pub fn new(snapshot: Snapshot, wanted: Wanted, actor: Actor, cause: String) -> Self {
+        Self {
+            snapshot,
+            wanted,
+            actor,
+            cause,
+            provenance: Provenance::default(),
+            undone: None,
+            updates: Vec::new(),
+            settles: None,
+            hold: None,
+            lifts: None,
+        }
+    }
+}
+
+/// Stores a new deploy. Whoever asked for the same place in the sequence first has it; the other observes again. Returns its
+/// id.
+pub async fn create(ctx: &Context, target: &Target<'_>, ledger: &mut Ledger, order: Order) -> Result<Uuid, Error> {
     let now = ctx.clock.now();
-    let (undone, rollback_of, veto) = match undone {
-        Some((undone, bad, veto)) => (Some(undone), Some(bad), Some(veto)),
-        None => (None, None, None),
-    };
+    let Order { snapshot, wanted, undone, .. } = order;
+    let (undone, veto) = undone.unzip();
     let new = NewDeploy {
         id: ctx.ids.next(),
         target: target.id,
@@ -53,12 +87,15 @@ pub async fn create(
             .to_json()
             .map_err(|error| Error::Snapshot { snapshot: wanted.snapshot.clone(), message: error.to_string() })?,
         instance: snapshot.instance(),
-        actor,
-        cause,
+        actor: order.actor,
+        cause: order.cause,
         request: wanted.request.clone(),
-        rollback_of,
+        provenance: order.provenance,
         veto,
-        updates,
+        updates: order.updates,
+        settles: order.settles,
+        hold: order.hold,
+        lifts: order.lifts,
         now,
         epoch: ctx.term.epoch,
     };
@@ -78,33 +115,55 @@ pub async fn create(
         state: State::Pending,
         since: now,
         version: 1,
-        actor: new.actor,
+        actor: new.actor.clone(),
         cause: new.cause,
         reason: None,
         message: None,
-        rollback_of,
+        rollback_of: new.provenance.rollback_of,
         evidence_at: None,
         created_at: now,
         finished_at: None,
     };
     tracing::info!(deploy = %deploy.id, stage = %target.key, cause = deploy.cause, actor = %deploy.actor, "deploy was asked for");
     if let (Some(veto), Some(bad)) = (new.veto, &ledger.good) {
-        ledger.vetoed.insert(bad.deploy.release.clone(), Veto { deploy: bad.deploy.id, reason: veto.reason });
+        ledger.vetoed.insert(bad.deploy.release.clone(), Veto { deploy: Some(bad.deploy.id), reason: veto.reason });
     }
     if wanted.request.is_some() {
         ledger.vetoed.remove(&wanted.release);
     }
+    if new.lifts.is_some() || new.hold.is_some() {
+        ledger.holds.clear();
+    }
+    ledger.holds.extend(new.hold.map(|hold| held(hold, target.id, now)));
     ledger.undone = undone;
     ledger.made(Entry {
         deploy,
         snapshot: snapshot.into(),
         request: wanted.request.clone(),
+        provenance: new.provenance,
         hooks: std::collections::BTreeMap::default(),
         refused: None,
         planned: None,
         screen: Screen::Clear,
     });
-    Ok(())
+    Ok(new.id)
+}
+
+/// A hold as it is stored with the deploy that begins it.
+pub fn held(hold: NewHold, target: Uuid, at: Timestamp) -> Hold {
+    let NewHold { id, owner, actor, reason, expires_at, from, settled_on, declared } = hold;
+    Hold { id, target, owner, actor, reason, at, expires_at, from, settled_on, declared }
+}
+
+/// Why an open deploy moves, besides what the machine says.
+#[derive(Debug, Clone, Default)]
+pub struct Moved {
+    /// Who moved it, if it was not the controller.
+    pub actor: Option<Actor>,
+    /// The newer deploy that takes its place.
+    pub superseded_by: Option<Uuid>,
+    /// The request that asked for it.
+    pub settles: Option<Settlement>,
 }
 
 /// Stores the transitions that one observation carried, or that the deploy ends where it is, and applies them to the
@@ -116,6 +175,7 @@ pub async fn advance(
     position: usize,
     taken: &[Transition],
     close: Option<String>,
+    moved: &Moved,
     now: Timestamp,
 ) -> Result<(), Error> {
     let Some(entry) = ledger.open.get(position) else {
@@ -124,7 +184,7 @@ pub async fn advance(
     let before = entry.deploy.clone();
     let to = taken.last().map_or(before.state, |transition| transition.to);
     let closes = close.is_some() || to.is_terminal();
-    let actor = if to == State::Aborted { before.actor.clone() } else { Actor::Controller };
+    let actor = moved.actor.clone().unwrap_or(Actor::Controller);
     let consequences = consequences(ctx, ledger, entry, taken, closes);
     let change = || Advance {
         id: before.id,
@@ -137,6 +197,8 @@ pub async fn advance(
         actor,
         instances: consequences.instances.iter().map(|(change, _)| change.clone()).collect(),
         veto: consequences.veto.clone(),
+        superseded_by: moved.superseded_by,
+        settles: moved.settles.clone(),
     };
     let version = match &close {
         Some(why) if taken.is_empty() => {
@@ -170,7 +232,7 @@ pub async fn advance(
         }
     }
     if let Some(veto) = consequences.veto {
-        ledger.vetoed.insert(release.clone(), Veto { deploy: before.id, reason: veto.reason });
+        ledger.vetoed.insert(release.clone(), Veto { deploy: Some(before.id), reason: veto.reason });
     }
     if closes {
         let closed = ledger.closed(position);
@@ -257,8 +319,9 @@ pub async fn roll_back(
     let cause = format!("rollback of {}: {}", bad.release().summary(), collapse.0);
     let undone = Undone { snapshot: bad.deploy.snapshot.clone(), request: bad.request.clone() };
     let veto = NewVeto { id: ctx.ids.next(), reason: collapse.0.clone() };
-    let undone = Some((undone, bad.deploy.id, veto));
-    create(ctx, target, ledger, snapshot, &wanted, Actor::Policy, cause, undone, Vec::new()).await?;
+    let provenance = Provenance { rollback_of: Some(bad.deploy.id), ..Provenance::default() };
+    let order = Order::new(snapshot, wanted, Actor::Policy, cause);
+    create(ctx, target, ledger, Order { provenance, undone: Some((undone, veto)), ..order }).await?;
     Ok(true)
 }
 

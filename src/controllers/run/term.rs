@@ -11,6 +11,7 @@ use super::{
     Process, RunError,
     hooks::Reader,
     house::keep_house,
+    requests::Taker,
     scans::keep_scans,
     stop::until_stopped,
     vault::Held,
@@ -20,6 +21,7 @@ use crate::{
     api::{Project, Stage},
     cluster::{apply::Writer, events::Events, index::StageKey, lease::LeaseHandle},
     controllers::{
+        asked::Asked,
         backoff::{self, Backoff},
         context::{Context, Memories, Term},
         images::{ImageBook, Subscriber},
@@ -65,6 +67,7 @@ pub(super) async fn lead(
     let (triggers, queues) = queues(process);
     let (images, registries) = scan_images(process, &triggers, scans, (&store, handle), &mut tasks, &stop)?;
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
+    let asked = Arc::new(Asked::new(vault.requests.clone()));
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
     let mut readers = Vec::new();
@@ -90,6 +93,7 @@ pub(super) async fn lead(
             backoff: Backoff::default(),
             trigger: triggers.clone(),
             term: Term { epoch, leader: handle.clone() },
+            asked: asked.clone(),
             memories: memories.clone(),
             public_url: process.config.public_url.as_ref().map(|url| url.as_str().into()),
             concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),
@@ -99,6 +103,14 @@ pub(super) async fn lead(
         tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
         tasks.spawn(projects_controller(ctx, queue.namespace, projects, queue.projects, stop.clone()));
     }
+    let taker = Taker {
+        store: store.clone(),
+        namespaces: process.config.namespaces.names(),
+        asked,
+        triggers,
+        woken: vault.requests.clone(),
+    };
+    tasks.spawn(taker.run(stop.clone()));
     let reader = Reader {
         store,
         clock: process.clock.clone(),

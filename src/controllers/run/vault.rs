@@ -39,6 +39,8 @@ pub(super) struct Followed {
     pub(super) told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
     /// Told when a webhook was received.
     pub(super) inbox: Arc<Notify>,
+    /// Told when somebody asked something of a stage.
+    pub(super) requests: Arc<Notify>,
 }
 
 impl Held {
@@ -83,7 +85,7 @@ impl Held {
         };
         let (watched, namespaces, until) = (originals.clone(), process.config.namespaces.names(), stop.clone());
         tasks.spawn(async move { watched.follow(namespaces.as_deref(), until).await });
-        let inbox = Arc::new(Notify::new());
+        let (inbox, requests) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let follower = Follower {
             process: process.clone(),
             book: book.clone(),
@@ -91,9 +93,10 @@ impl Held {
             registries,
             images: images.clone(),
             inbox: inbox.clone(),
+            requests: requests.clone(),
         };
         tasks.spawn(follower.follow(self.changes, stop.clone()));
-        Followed { book, originals, told, inbox }
+        Followed { book, originals, told, inbox, requests }
     }
 }
 
@@ -103,6 +106,7 @@ struct Follower {
     told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
     registries: Arc<Registries>,
     inbox: Arc<Notify>,
+    requests: Arc<Notify>,
     images: Arc<ImageBook>,
 }
 
@@ -147,6 +151,10 @@ impl Follower {
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
                 return;
             }
+            VaultChange::Requests => {
+                self.requests.notify_one();
+                return;
+            }
             VaultChange::Inbox => {
                 self.inbox.notify_one();
                 return;
@@ -160,6 +168,7 @@ impl Follower {
                 patiently("secrets", || self.book.reread(store, id, watched)).await.into_iter().collect()
             }
             VaultChange::Unheard => {
+                self.requests.notify_one();
                 self.inbox.notify_one();
                 self.accept(self.images.frozen_keys()).await;
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);

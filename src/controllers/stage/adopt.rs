@@ -17,7 +17,12 @@ use crate::{
     },
     controllers::{
         context::Context,
-        deploy::{Target, ledger::Ledger, record, settle},
+        deploy::{
+            Target,
+            ledger::Ledger,
+            record::{self, Moved},
+            settle,
+        },
         error::Error,
     },
     domain::{
@@ -198,7 +203,7 @@ async fn write_down(
     let now = ctx.clock.now();
     while let Some(open) = ledger.open.first() {
         let (taken, close) = overtaken(&open.deploy, deploy);
-        record::advance(ctx, target, ledger, 0, &taken, close, now).await?;
+        record::advance(ctx, target, ledger, 0, &taken, close, &Moved::default(), now).await?;
     }
     let found = adopted(target.id, ledger.next_sequence(), deploy, snapshot, now, ctx.term.epoch)?;
     match ctx.store.deploy_adopt(&found).await? {

@@ -18,7 +18,11 @@ use crate::{
     cluster::index::StageKey,
     controllers::{
         context::Context,
-        deploy::{Target, ledger::Ledger, record},
+        deploy::{
+            Target,
+            ledger::Ledger,
+            record::{self, Order},
+        },
         error::Error,
     },
     domain::{
@@ -168,7 +172,8 @@ pub async fn decide(
             _ => editor(stage),
         };
         let updates = decided.newer.iter().map(|newer| newer.update.clone()).collect();
-        record::create(ctx, target, ledger, snapshot, &wanted, actor, cause, None, updates).await?;
+        let order = Order::new(snapshot, wanted, actor, cause);
+        record::create(ctx, target, ledger, Order { updates, ..order }).await?;
         memory.told.add(std::mem::take(&mut decided.newer));
     }
     if let Some(value) = retry {

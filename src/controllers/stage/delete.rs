@@ -69,7 +69,8 @@ async fn stop(ctx: &Context, stage: &Stage, key: &StageKey, memory: &mut Memory)
             State::Failed => (Vec::new(), Some(why())),
             _ => (vec![Transition { from, to: State::Aborted, reason: ABORTED, message: why() }], None),
         };
-        record::advance(ctx, &target, &mut ledger, 0, &steps, close, ctx.clock.now()).await?;
+        record::advance(ctx, &target, &mut ledger, 0, &steps, close, &record::Moved::default(), ctx.clock.now())
+            .await?;
     }
     Ok(())
 }

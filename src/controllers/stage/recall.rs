@@ -18,7 +18,7 @@ use crate::{
         },
         error::Error,
     },
-    store::{GoodDeploy, InstanceStatus, NewStage, StoreError, StoredDeploy, TargetState},
+    store::{GoodDeploy, InstanceStatus, NewStage, Provenance, StoreError, StoredDeploy, TargetState},
 };
 
 /// The memory of a stage that was not known yet: its rows are made, or revived with their history. Takes the project
@@ -87,12 +87,20 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
     }
     let mut entry = |stored: GoodDeploy| {
         let deploy = stored.stored.deploy;
+        let deploy_rollback = deploy.rollback_of;
         let snapshot = record::read_snapshot(&deploy.snapshot, &stored.snapshot)?;
         let hooks = hooks.remove(&deploy.id).unwrap_or_default();
         Ok::<_, Error>(Entry {
             deploy,
             snapshot: snapshot.into(),
             request: stored.stored.request,
+            provenance: Provenance {
+                rollback_of: deploy_rollback,
+                retry_of: stored.stored.retry_of,
+                promoted_from: stored.stored.promoted_from,
+                group: stored.stored.group,
+                emergency: stored.stored.emergency,
+            },
             hooks,
             refused: None,
             planned: None,
@@ -126,6 +134,7 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         good,
         undone: state.undone.map(|stored| Undone { snapshot: stored.deploy.snapshot, request: stored.request }),
         vetoed: state.vetoes.into_iter().map(veto).collect(),
+        holds: state.holds,
         instances: state.instances.into_iter().map(instance).collect(),
         readdressed: false,
         stale_files: false,

@@ -72,7 +72,7 @@ pub fn status(before: &StageStatus, facts: &Facts<'_>, now: Timestamp) -> StageS
             .take(MAX_HISTORY)
             .map(|(release, veto)| Veto {
                 release: release.to_string(),
-                deploy: Some(veto.deploy.to_string()),
+                deploy: veto.deploy.map(|deploy| deploy.to_string()),
                 reason: Some(bounded(veto.reason.clone())),
             })
             .collect(),

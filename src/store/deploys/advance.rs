@@ -9,7 +9,7 @@ use crate::{
         actor::Actor,
         deploy::{State, Transition},
     },
-    store::{InstanceChange, NewVeto, Store, StoreError, instances::ChangeColumns, text::storable},
+    store::{InstanceChange, NewVeto, Settlement, Store, StoreError, instances::ChangeColumns, text::storable},
 };
 
 /// Steps of a deploy, and what is true with them.
@@ -35,6 +35,10 @@ pub struct Advance {
     pub instances: Vec<InstanceChange>,
     /// A veto of its release on its target.
     pub veto: Option<NewVeto>,
+    /// The newer deploy that takes its place.
+    pub superseded_by: Option<Uuid>,
+    /// The request that asked for it: settled with it. If it is settled already, nothing moves.
+    pub settles: Option<Settlement>,
 }
 
 /// A compare-and-set of one row, with or without steps.
@@ -51,6 +55,8 @@ struct Write<'a> {
     evidence: bool,
     instances: &'a [InstanceChange],
     veto: Option<&'a NewVeto>,
+    superseded_by: Option<Uuid>,
+    settles: Option<&'a Settlement>,
 }
 
 impl Store {
@@ -88,6 +94,8 @@ impl Store {
             evidence: advance.evidence,
             instances: &advance.instances,
             veto: advance.veto.as_ref(),
+            superseded_by: advance.superseded_by,
+            settles: advance.settles.as_ref(),
         })
         .await
     }
@@ -133,9 +141,11 @@ impl Store {
                        reason = coalesce($13, reason),
                        message = nullif(concat_ws('; ', coalesce($14, message), $15::text), ''),
                        evidence_at = CASE WHEN $16 THEN coalesce(evidence_at, $6) ELSE evidence_at END,
-                       finished_at = CASE WHEN $8 OR $15::text IS NOT NULL THEN $6 END
+                       finished_at = CASE WHEN $8 OR $15::text IS NOT NULL THEN $6 END,
+                       superseded_by = coalesce($24, superseded_by)
                    WHERE id = $1 AND state = $2 AND version = $3 AND epoch <= $4 AND finished_at IS NULL
                        AND leads($22, $23)
+                       AND ($25::uuid IS NULL OR EXISTS (SELECT FROM requests WHERE requests.id = $25 AND requests.state = 'pending'))
                    RETURNING id, target_id, release_id, images, version
                ), transitions AS (
                    INSERT INTO deploy_transitions
@@ -167,6 +177,9 @@ impl Store {
                    INSERT INTO vetoes (id, target_id, release_id, deploy_id, reason, actor, at)
                    SELECT $20, target_id, release_id, id, $21, $7, $6 FROM moved WHERE $20::uuid IS NOT NULL
                    ON CONFLICT DO NOTHING
+               ), settled AS (
+                   UPDATE requests SET state = 'done', message = $26, deploy_id = moved.id, settled_at = $6 FROM moved
+                   WHERE requests.id = $25
                ), shipped AS (
                    SELECT s.namespace || '/' || s.name AS host, i.image ->> 'repository' AS repository,
                           i.image ->> 'tag' AS tag, i.image ->> 'digest' AS digest
@@ -210,7 +223,10 @@ impl Store {
             write.veto.map(|veto| veto.id),
             veto_reason.as_deref(),
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            write.superseded_by,
+            write.settles.map(|settles| settles.request),
+            write.settles.map(|settles| storable(&settles.message).into_owned())
         )
         .fetch_optional(&self.pool)
         .await
@@ -243,6 +259,8 @@ impl Write<'_> {
             evidence: false,
             instances: &[],
             veto: None,
+            superseded_by: None,
+            settles: None,
         }
     }
 }

@@ -10,11 +10,26 @@ use uuid::Uuid;
 use crate::{
     domain::{actor::Actor, release::Release, update::SeenUpdate},
     store::{
-        NewVeto, Store, StoreError,
+        NewHold, NewVeto, Settlement, Store, StoreError,
         text::storable,
         updates::{SeenRow, see},
     },
 };
+
+/// Where a deploy comes from, besides its cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Provenance {
+    /// The deploy that this one undoes.
+    pub rollback_of: Option<Uuid>,
+    /// The failed deploy that is tried again.
+    pub retry_of: Option<Uuid>,
+    /// The deploy of a stage before this one that proved the release.
+    pub promoted_from: Option<Uuid>,
+    /// The group action that it is part of.
+    pub group: Option<Uuid>,
+    /// Soak, approvals and windows are passed over.
+    pub emergency: bool,
+}
 
 /// A deploy to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,10 +54,16 @@ pub struct NewDeploy {
     pub cause: String,
     /// Token of an explicit request, which also lifts a veto of this release.
     pub request: Option<String>,
-    /// The deploy that this one undoes.
-    pub rollback_of: Option<Uuid>,
-    /// A veto of the release of `rollback_of`, recorded with it.
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// A veto of the release that it undoes, recorded with it.
     pub veto: Option<NewVeto>,
+    /// The request that asked for it: settled with it. If it is settled already, nothing is made.
+    pub settles: Option<Settlement>,
+    /// A hold that begins with it, in the place of all others.
+    pub hold: Option<NewHold>,
+    /// Why all holds of the target end with it, where they do.
+    pub lifts: Option<String>,
     /// The newer images that it is made for: they go on the update list with it.
     pub updates: Vec<SeenUpdate>,
     /// The time.
@@ -70,10 +91,15 @@ impl Store {
             "release": release,
             "summary": new.release.summary(),
             "cause": storable(&new.cause),
-            "rollback_of": new.rollback_of,
             "after": new.release.digests(),
+            "rollback_of": new.provenance.rollback_of,
+            "retry_of": new.provenance.retry_of,
+            "promoted_from": new.provenance.promoted_from,
+            "request": new.settles.as_ref().map(|settles| settles.request),
+            "held_by": new.hold.as_ref().map(|hold| &hold.owner),
         });
         let veto_reason = new.veto.as_ref().map(|veto| storable(&veto.reason));
+        let hold = new.hold.as_ref();
         let row = see!(
             "WITH place AS (
                    SELECT t.id, t.project_id FROM targets AS t
@@ -81,6 +107,7 @@ impl Store {
                        SELECT FROM deploys AS p
                        WHERE p.target_id = $2 AND p.sequence = $3 - 1 AND p.epoch <= $14))
                        AND leads($18, $19)
+                       AND ($21::uuid IS NULL OR EXISTS (SELECT FROM requests WHERE id = $21 AND state = 'pending'))
                ), release AS (
                    INSERT INTO releases (project_id, id, images) SELECT project_id, $4, $5 FROM place
                    ON CONFLICT DO NOTHING
@@ -89,8 +116,10 @@ impl Store {
                    ON CONFLICT DO NOTHING
                ), created AS (
                    INSERT INTO deploys (id, target_id, project_id, sequence, release_id, images, snapshot_hash,
-                                        instance, actor, cause, request, rollback_of, state, since, created_at, epoch)
-                   SELECT $1, id, project_id, $3, $4, $5, $6, $8, $9, $10, $11, $12, 'pending', $13, $13, $14
+                                        instance, actor, cause, request, rollback_of, state, since, created_at, epoch,
+                                        retry_of, promoted_from, group_id, emergency)
+                   SELECT $1, id, project_id, $3, $4, $5, $6, $8, $9, $10, $11, $12, 'pending', $13, $13, $14,
+                          $23, $24, $25, $26
                    FROM place
                    ON CONFLICT DO NOTHING
                    RETURNING id, target_id
@@ -106,6 +135,22 @@ impl Store {
                    SELECT $15, created.target_id, bad.release_id, bad.id, $16, $9, $13
                    FROM created JOIN deploys AS bad ON bad.id = $12 WHERE $15::uuid IS NOT NULL
                    ON CONFLICT DO NOTHING
+               ), settled AS (
+                   UPDATE requests SET state = 'done', message = $22, deploy_id = created.id, settled_at = $13 FROM created
+                   WHERE requests.id = $21
+               ), ended AS (
+                   UPDATE holds SET lifted_at = $13, lifted_by = $9, lifted_because = coalesce($27, 'another hold began')
+                   FROM created
+                   WHERE holds.target_id = created.target_id AND holds.lifted_at IS NULL
+                       AND ($27::text IS NOT NULL OR ($28::uuid IS NOT NULL AND holds.owner <> $29))
+               ), held AS (
+                   INSERT INTO holds (id, target_id, owner, actor, reason, at, expires_at, from_images, settled_on, declared)
+                   SELECT $28, created.target_id, $29, $9, $30, $13, $31, $32, $33, $34 FROM created
+                   WHERE $28::uuid IS NOT NULL
+                   ON CONFLICT (target_id, owner) WHERE lifted_at IS NULL DO UPDATE
+                   SET actor = excluded.actor, reason = excluded.reason, at = excluded.at,
+                       expires_at = excluded.expires_at, from_images = excluded.from_images,
+                       settled_on = excluded.settled_on, declared = excluded.declared
                ), ",
             "$20",
             "EXISTS (SELECT FROM created)",
@@ -134,7 +179,7 @@ impl Store {
             new.actor.to_string(),
             &*storable(&new.cause),
             new.request,
-            new.rollback_of,
+            new.provenance.rollback_of,
             new.now.to_sqlx() as SqlTimestamp,
             new.epoch,
             new.veto.as_ref().map(|veto| veto.id),
@@ -142,7 +187,21 @@ impl Store {
             details,
             self.lease(),
             self.epoch(),
-            SeenRow::all(&new.updates)
+            SeenRow::all(&new.updates),
+            new.settles.as_ref().map(|settles| settles.request),
+            new.settles.as_ref().map(|settles| storable(&settles.message).into_owned()),
+            new.provenance.retry_of,
+            new.provenance.promoted_from,
+            new.provenance.group,
+            new.provenance.emergency,
+            new.lifts,
+            hold.map(|hold| hold.id),
+            hold.map(|hold| hold.owner.as_str()),
+            hold.map(|hold| storable(&hold.reason).into_owned()),
+            hold.and_then(|hold| hold.expires_at).map(Timestamp::to_sqlx) as Option<SqlTimestamp>,
+            hold.and_then(|hold| hold.from.as_ref()).map(Json) as _,
+            hold.and_then(|hold| hold.settled_on.as_deref()),
+            hold.map(|hold| Json(&hold.declared)) as _
         )
         .fetch_one(&self.pool)
         .await

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{DeployRow, StoredDeploy};
 use crate::{
     domain::{deploy::State, release::ReleaseId},
-    store::{HookRun, Instance, Store, StoreError, Target, Veto},
+    store::{Hold, HookRun, Instance, Store, StoreError, Target, Veto},
 };
 
 /// A target with everything about its deploys that a decision may need.
@@ -32,6 +32,8 @@ pub struct TargetState {
     pub instances: Vec<Instance>,
     /// Vetoes that hold.
     pub vetoes: Vec<Veto>,
+    /// What keeps policies away.
+    pub holds: Vec<Hold>,
 }
 
 /// How many finished deploys of a target are loaded.
@@ -95,6 +97,8 @@ impl Store {
         let mut deploys = grouped(deploys, |stored| stored.deploy.target);
         let vetoes = self.vetoes_of(&mut *view, &ids).await?;
         let mut vetoes = grouped(vetoes, |veto| veto.target);
+        let holds = self.holds_of(&mut *view, &ids).await?;
+        let mut holds = grouped(holds, |hold| hold.target);
         let instances = self.instances_of(&mut *view, &ids).await?;
         let mut instances = grouped(instances, |instance| instance.target);
         let whole: Vec<Uuid> = deploys
@@ -116,6 +120,7 @@ impl Store {
                 let deploys = deploys.remove(&target.id).unwrap_or_default();
                 let vetoes = vetoes.remove(&target.id).unwrap_or_default();
                 let instances = instances.remove(&target.id).unwrap_or_default();
+                let holds = holds.remove(&target.id).unwrap_or_default();
                 let with_snapshot = |stored: &StoredDeploy| with_snapshot(stored, &snapshots);
                 let good = last_good(&deploys, &vetoes);
                 Ok(TargetState {
@@ -131,6 +136,7 @@ impl Store {
                     target,
                     instances,
                     vetoes,
+                    holds,
                 })
             })
             .collect()
