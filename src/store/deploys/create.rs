@@ -91,6 +91,7 @@ impl Store {
             "release": release,
             "summary": new.release.summary(),
             "cause": storable(&new.cause),
+            "after": new.release.digests(),
             "rollback_of": new.provenance.rollback_of,
             "retry_of": new.provenance.retry_of,
             "promoted_from": new.provenance.promoted_from,
@@ -156,7 +157,10 @@ impl Store {
             // The audit log is the last that is locked: whoever acknowledges updates locks those first too.
             r#", noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
-                   SELECT $13, $9, 'deploy.create', 'deploy/' || id, $17
+                   SELECT $13, $9, 'deploy.create', 'deploy/' || id, $17 || jsonb_build_object('before', (
+                       SELECT jsonb_object_agg(i.service, i.image ->> 'digest')
+                       FROM (SELECT images FROM deploys AS d WHERE d.target_id = created.target_id AND d.state = 'success'
+                             ORDER BY d.sequence DESC LIMIT 1) AS good, jsonb_each(good.images) AS i (service, image)))
                    FROM created WHERE (SELECT count(*) FROM put) >= 0
                )
                SELECT EXISTS (SELECT FROM created) AS "created!",
@@ -197,7 +201,7 @@ impl Store {
             hold.and_then(|hold| hold.expires_at).map(Timestamp::to_sqlx) as Option<SqlTimestamp>,
             hold.and_then(|hold| hold.from.as_ref()).map(Json) as _,
             hold.and_then(|hold| hold.settled_on.as_deref()),
-            hold.map(|hold| Json(&hold.declared)) as _
+            hold.and_then(|hold| hold.declared.as_ref()).map(Json) as _
         )
         .fetch_one(&self.pool)
         .await
