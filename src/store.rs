@@ -50,7 +50,7 @@ pub use deploys::{
 pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
-pub use gates::{Begun, Crossing, GateFacts, Proven};
+pub use gates::{Begun, Proof};
 pub use holds::Hold;
 pub use hooks::{HookRun, HookStart};
 pub use inbox::{
