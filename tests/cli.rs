@@ -24,6 +24,8 @@ mod images;
 mod logs;
 #[path = "cli/migrate.rs"]
 mod migrate;
+#[path = "cli/questions.rs"]
+mod questions;
 #[path = "cli/registries.rs"]
 mod registries;
 #[path = "cli/secrets.rs"]
