@@ -15,6 +15,7 @@ pub mod image;
 pub mod kstatus;
 pub mod labels;
 pub mod project;
+pub mod promotion;
 pub mod route;
 mod rules;
 pub mod secret;
@@ -31,13 +32,14 @@ pub use health::{Health, HttpProbe, TcpProbe};
 pub use hooks::{Hook, Hooks};
 pub use image::{Image, ImageSource, Policy, TagOrder};
 pub use project::{Project, ProjectSpec};
+pub use promotion::{Approvals, Promotion, Require, Window, WindowAction};
 pub use route::{ParentRef, Route, RouteType};
 pub use secret::{SecretDeclaration, SecretForm, SecretRef};
 pub use service::{FreeObject, Port, Scope, Service};
 pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};
 pub use status::{
-    DeployStatus, HistoryEntry, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus, ServiceStatus, StageStatus, Veto,
-    WebhookStatus, bounded,
+    DeployStatus, HistoryEntry, HoldStatus, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus, ServiceStatus,
+    StageStatus, Veto, WebhookStatus, bounded,
 };
 pub use volume::{Claim, EmptyDir, Volume, VolumeSource};
 pub use webhook::{Webhook, WebhookSource};

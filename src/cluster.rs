@@ -4,6 +4,7 @@
 //! Nothing in here knows a rule of deploys: it writes what it is given and shows what it sees, as small plain
 //! views. What a view means for a deploy is decided by the controllers.
 
+pub mod access;
 pub mod apply;
 pub mod client;
 pub mod error;

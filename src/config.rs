@@ -32,9 +32,9 @@ pub use self::{
 use self::{
     problem::{Problems, Reported},
     settings::{
-        CONCURRENCY, DATABASE_URL, ENCRYPTION_KEYS, ENCRYPTION_KEYS_FILE, LEASE_IDENTITY, LEASE_NAME, LEASE_NAMESPACE,
-        LOG, LOG_FORMAT, NAMESPACES, POD_NAME, POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL, SCAN_CONCURRENCY,
-        WORKER_THREADS,
+        API_AUDIENCE, CONCURRENCY, DATABASE_URL, ENCRYPTION_KEYS, ENCRYPTION_KEYS_FILE, LEASE_IDENTITY, LEASE_NAME,
+        LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, POD_NAME, POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL,
+        SCAN_CONCURRENCY, WORKER_THREADS,
     },
 };
 
@@ -53,6 +53,8 @@ pub struct Config {
     pub log: Log,
     /// The address people reach this installation at, for links; without a slash at the end.
     pub public_url: Option<Url>,
+    /// Which tokens the API takes: those for this audience.
+    pub api_audience: String,
     /// Which namespaces are watched.
     pub namespaces: Namespaces,
     /// Reconciles that may run at once, for each controller.
@@ -136,6 +138,7 @@ impl Config {
         let log = Log::read(&mut problems);
         let port = problems.or_default(&PORT, "8080", parse::port);
         let public_url = problems.optional(&[&PUBLIC_URL], parse::public_url);
+        let api_audience = problems.or_default(&API_AUDIENCE, "stagekeeper", parse::word);
         let namespaces = problems.optional(&[&NAMESPACES], parse::namespaces);
         let concurrency = problems.or_default(&CONCURRENCY, "32", parse::up_to::<256>);
         let scan_concurrency = problems.or_default(&SCAN_CONCURRENCY, "8", parse::up_to::<64>);
@@ -149,6 +152,7 @@ impl Config {
                 port: port?,
                 log: log?,
                 public_url: public_url?,
+                api_audience: api_audience?,
                 namespaces: namespaces?.map_or(Namespaces::All, Namespaces::Only),
                 concurrency: concurrency?,
                 scan_concurrency: scan_concurrency?,

@@ -10,6 +10,7 @@ pub mod image;
 pub mod mask;
 pub mod plan;
 pub mod policy;
+pub mod promotion;
 pub mod release;
 pub mod request;
 pub mod retire;

@@ -1,9 +1,11 @@
-//! The HTTP port: health, readiness, metrics, and webhooks.
+//! The HTTP port: health, readiness, metrics, webhooks, and the API.
 //!
 //! Deny by default: what has no route is not served, and a route that needs to know its caller checks that itself, in one
-//! place ([`hooks`]).
+//! place ([`hooks`], [`api`]).
 
+pub mod api;
 pub mod hooks;
+mod rate;
 mod serve;
 
 use axum::{
@@ -15,15 +17,15 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use self::hooks::Hooks;
-pub use self::serve::{Limits, serve};
+pub use self::serve::{Limits, Peer, serve};
+use self::{api::Api, hooks::Hooks};
 use crate::telemetry::{Telemetry, metrics};
 
 #[cfg(test)]
 mod tests;
 
 /// All routes of the port.
-pub fn router(telemetry: Telemetry, hooks: Hooks) -> Router {
+pub fn router(telemetry: Telemetry, hooks: Hooks, api: Api) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -31,6 +33,7 @@ pub fn router(telemetry: Telemetry, hooks: Hooks) -> Router {
         .fallback(unknown)
         .with_state(telemetry)
         .merge(hooks.router())
+        .merge(api.router())
 }
 
 /// The process runs. Dependencies do not count: a restart would not bring them back.
@@ -58,7 +61,7 @@ async fn unknown(uri: Uri) -> Response {
     problem(
         StatusCode::NOT_FOUND,
         "No such path",
-        &format!("{} is not served; there are /healthz, /readyz, /metrics and /hooks/…", uri.path()),
+        &format!("{} is not served; there are /healthz, /readyz, /metrics, /hooks/… and /api/v1/…", uri.path()),
     )
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::duration::Duration;
 use super::hooks::Hooks;
 use super::image::Policy;
+use super::promotion::Promotion;
 use super::route::Route;
 use super::rules;
 use super::service::FreeObject;
@@ -31,6 +32,8 @@ use super::status::StageStatus;
     selectable = ".spec.project",
     doc = "A long-lived place where a project runs, such as staging or production.",
     validation = rules::object_name("Stage"),
+    validation = Rule::new("!has(self.spec.promotion) || !(self.metadata.name in self.spec.promotion.from)")
+        .message("promotion.from names this Stage itself: name the stages that it takes its releases from"),
     printcolumn(name = "Project", type_ = "string", json_path = ".spec.project", description = "The project that runs here"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether what is wanted is what runs"),
     printcolumn(name = "Images", type_ = "string", json_path = ".status.images", description = "The images that have the traffic"),
@@ -48,7 +51,9 @@ use super::status::StageStatus;
     validation = Rule::new("!has(self.pin) || !has(self.services) || self.pin.all(name, !(name in self.services) || !has(self.services[name].tag) && !has(self.services[name].digest))")
         .message("pin and services both fix the image of a service: remove its pin, or tag and digest from services"),
     validation = Rule::new("self.maxInstances == 1 || !has(self.route) || self.route.type == 'None' || has(self.route.instanceHost)")
-        .message("maxInstances above 1 with a route needs route.instanceHost, such as {instance}.shop.example.com, so that each instance has its own URL")
+        .message("maxInstances above 1 with a route needs route.instanceHost, such as {instance}.shop.example.com, so that each instance has its own URL"),
+    validation = Rule::new("!has(self.promotion) || !has(self.services) || self.services.all(name, !has(self.services[name].policy) && !has(self.services[name].tag) && !has(self.services[name].digest))")
+        .message("promotion and services both say which images run: remove policy, tag and digest from services, or promotion; to fix an image here, use pin")
 )]
 pub struct StageSpec {
     /// Name of the Project, in the same namespace. It cannot be changed.
@@ -72,6 +77,9 @@ pub struct StageSpec {
             .message("pin must give each service a tag, such as 1.4.2, or a digest, such as sha256:… with 64 hexadecimal digits")
     )]
     pub pin: BTreeMap<String, String>,
+    /// Where releases come from, and what lets them in. Left out, images come from the project's policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
     /// What a newer deploy does to one that still waits: `latest` supersedes it, with `fifo` one comes after the
     /// other.
     #[serde(default)]
@@ -107,6 +115,7 @@ impl StageSpec {
             project: project.to_owned(),
             services: BTreeMap::new(),
             pin: BTreeMap::new(),
+            promotion: None,
             queue: Queue::default(),
             strategy: Strategy::default(),
             max_instances: 1,

@@ -125,6 +125,9 @@ pub struct StageStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["release".into()]))]
     pub vetoed: Vec<Veto>,
+    /// What keeps policies away from the stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldStatus>,
     /// The value of the annotation `stagekeeper.dev/retry` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_retry: Option<String>,
@@ -225,6 +228,27 @@ pub struct Veto {
     pub reason: Option<String>,
 }
 
+/// What keeps policies away from a stage.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldStatus {
+    /// Whose hold it is.
+    #[serde(default)]
+    pub owner: String,
+    /// Who asked for it, such as `user:ada`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Why, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Until when. Left out, until somebody resumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
 impl Default for ProjectStatus {
     fn default() -> Self {
         Self { observed_generation: unobserved(), conditions: Vec::new(), services: Vec::new(), webhooks: Vec::new() }
@@ -244,6 +268,7 @@ impl Default for StageStatus {
             instances: Vec::new(),
             history: Vec::new(),
             vetoed: Vec::new(),
+            hold: None,
             last_handled_retry: None,
         }
     }

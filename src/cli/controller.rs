@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use kube::Client;
 use tokio::{
     net::TcpListener,
     runtime::Builder,
@@ -17,11 +18,11 @@ use tracing::subscriber::set_global_default;
 
 use super::{Context, failure::Failure};
 use crate::{
-    cluster::client::install_tls,
+    cluster::{access::ClusterReviews, client::install_tls},
     config::{Config, Log, LogFormat, settings::ControllerArgs},
     controllers::{self, RunError},
     domain::clock::{SystemClock, SystemIds},
-    http::{self, hooks::Hooks},
+    http::{self, api::Api, hooks::Hooks},
     safe::Safe,
     store::Store,
     telemetry::{Telemetry, logs},
@@ -78,11 +79,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
     );
     let limits = http::Limits::default();
     let hooks = Hooks::new(telemetry.clone(), limits.body);
-    let router = http::router(telemetry.clone(), hooks.clone());
+    let api = Api::new(limits.body);
+    let router = http::router(telemetry.clone(), hooks.clone(), api.clone());
     let port = tokio::spawn(http::serve(listener, router, limits, shutdown.clone()));
-    // Webhooks are received as soon as there is a database to store them in, whoever leads.
-    let opened = |store: &Store, safe: Option<&Safe>| {
+    let audience = config.api_audience.clone();
+    // Webhooks and the API are served as soon as there is a database to store in what they bring, whoever leads.
+    let opened = |store: &Store, safe: Option<&Safe>, client: &Client| {
+        let reviews = Arc::new(ClusterReviews::new(client.clone(), audience));
         hooks.open(store.clone(), safe.cloned(), Arc::new(SystemClock), Arc::new(SystemIds));
+        api.open(store.clone(), safe.cloned(), reviews, Arc::new(SystemClock), Arc::new(SystemIds));
     };
     let ran = controllers::run(config, telemetry, opened, shutdown.clone()).await;
     // However the controllers ended: without them the port has nothing to tell.

@@ -59,6 +59,12 @@ pub const LOG_FORMAT: Setting = setting("STAGEKEEPER_LOG_FORMAT", "log-format", 
 /// The address people reach this installation at.
 pub const PUBLIC_URL: Setting =
     setting("STAGEKEEPER_PUBLIC_URL", "public-url", "an http or https URL without credentials, query and fragment");
+/// Audience of the API's tokens.
+pub const API_AUDIENCE: Setting = setting(
+    "STAGEKEEPER_API_AUDIENCE",
+    "api-audience",
+    "the audience of the tokens that the API takes (default stagekeeper)",
+);
 /// Namespaces to watch.
 pub const NAMESPACES: Setting =
     setting("STAGEKEEPER_NAMESPACES", "namespaces", "names of namespaces separated by commas, or nothing for all");
@@ -94,7 +100,7 @@ pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name o
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
 /// Every setting that people give, in the order of the documentation.
-pub const DOCUMENTED: [Setting; 16] = [
+pub const DOCUMENTED: [Setting; 17] = [
     DATABASE_URL,
     ENCRYPTION_KEYS,
     ENCRYPTION_KEYS_FILE,
@@ -103,6 +109,7 @@ pub const DOCUMENTED: [Setting; 16] = [
     LOG,
     LOG_FORMAT,
     PUBLIC_URL,
+    API_AUDIENCE,
     CONCURRENCY,
     SCAN_CONCURRENCY,
     WORKER_THREADS,
@@ -204,6 +211,9 @@ pub struct ControllerArgs {
     /// The address people reach this installation at.
     #[arg(long, env = PUBLIC_URL.name, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Audience of the tokens that the API takes [default: stagekeeper].
+    #[arg(long, env = API_AUDIENCE.name, value_name = "NAME")]
+    pub api_audience: Option<String>,
     /// Namespaces to watch, separated by commas [default: all].
     #[arg(long, env = NAMESPACES.name, value_name = "NAMES")]
     pub namespaces: Option<String>,
@@ -238,6 +248,7 @@ impl ControllerArgs {
             .with(&LOG, self.log.clone())
             .with(&LOG_FORMAT, self.log_format.clone())
             .with(&PUBLIC_URL, self.public_url.clone())
+            .with(&API_AUDIENCE, self.api_audience.clone())
             .with(&NAMESPACES, self.namespaces.clone())
             .with(&CONCURRENCY, self.concurrency.clone())
             .with(&SCAN_CONCURRENCY, self.scan_concurrency.clone())

@@ -35,6 +35,7 @@ use crate::{
     cluster::index::StageKey,
     domain::deploy::{self, Effect, Health, Policy, Queue, QueuePolicy, State, Step, Waiting},
     render::{Manifests, Snapshot},
+    store::Hold,
 };
 
 /// A target: whose deploys these are.
@@ -138,6 +139,7 @@ async fn pass(
         .as_ref()
         .filter(|prober| prober.is_for(entry.deploy.id))
         .map_or_else(Health::default, |prober| prober.health(policy.success_threshold, policy.failure_threshold));
+    let held = ledger.held(now).map(waits_for);
     let open: Vec<_> = ledger.open.iter().map(|entry| entry.deploy.clone()).collect();
     let scene = Scene {
         entry,
@@ -145,7 +147,7 @@ async fn pass(
         good: good.as_deref(),
         ledger,
         children: &children,
-        queue: deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref()),
+        queue: deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref(), held.as_ref()),
         target,
         health,
     };
@@ -201,6 +203,18 @@ async fn screen(ctx: &Context, target: &Target<'_>, entry: &mut Entry, planned: 
         }
     };
     Ok(())
+}
+
+/// What a deploy that nobody asked for waits for while policies are kept away.
+fn waits_for(hold: &Hold) -> Waiting {
+    let Hold { owner, reason, .. } = hold;
+    let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    Waiting {
+        reason: "Held".into(),
+        message: format!("held by {owner}{why}; `stagekeeper resume` ends the hold"),
+        blocker: Some(owner.clone()),
+        until: hold.expires_at,
+    }
 }
 
 /// Renderings that effects work from.

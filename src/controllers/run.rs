@@ -83,11 +83,11 @@ struct Process {
 }
 
 /// Runs until `shutdown`: prepares the schema, keeps the watches, takes part in the election, and acts while elected.
-/// `opened` is told of the database, and of the safe if there are keys, before anything acts.
+/// `opened` is told of the database, of the safe if there are keys, and of the cluster, before anything acts.
 pub async fn run(
     config: Config,
     telemetry: Telemetry,
-    opened: impl FnOnce(&Store, Option<&Safe>),
+    opened: impl FnOnce(&Store, Option<&Safe>, &Client),
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let clients = connect(&config, &telemetry).await?;
@@ -99,7 +99,7 @@ pub async fn run(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let safe = open_safe(&config, &store, &clock, &ids).await?;
-    opened(&store, safe.as_ref());
+    opened(&store, safe.as_ref(), &clients.general);
     let scope = match &config.namespaces {
         Namespaces::All => Scope::Cluster,
         Namespaces::Only(names) => Scope::Namespaces(names.iter().cloned().collect()),

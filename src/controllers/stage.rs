@@ -5,11 +5,14 @@ pub mod changed;
 pub mod checked;
 pub mod decide;
 pub mod delete;
+pub mod hold;
 pub mod memory;
 pub mod newer;
 pub mod outcome;
 pub mod policy;
+pub mod promotion;
 pub mod recall;
+mod requests;
 pub mod sources;
 pub mod status;
 pub mod wanted;
@@ -19,7 +22,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime::reflector::ObjectRef};
 
-use self::{decide::Decided, memory::Memory, outcome::Situation};
+use self::{decide::Decided, memory::Memory, outcome::Situation, requests::Scene};
 use super::{
     context::Context,
     deploy::{self, Driven, Target, ledger::Ledger, settle::Keeping},
@@ -100,6 +103,17 @@ async fn pass(
             return Ok(Action::requeue(STALLED_REST));
         }
         memory.compared = true;
+    }
+    let scene = Scene { ctx, stage, project, target: &target };
+    let asked = match requests::act(&scene, &mut ledger).await {
+        Ok(()) => requests::mend(&scene, &mut ledger).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = asked {
+        if !matches!(error, Error::Store(_)) {
+            memory.ledger = Some(ledger);
+        }
+        return Err(error);
     }
     let decided = match project {
         Some(project) => {

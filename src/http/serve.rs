@@ -1,6 +1,6 @@
 //! Connections: a bounded number of them, none of which may take its time.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -13,6 +13,7 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
 
 /// How long answers in progress may still take after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -48,6 +49,10 @@ impl Default for Limits {
     }
 }
 
+/// Who is at the other end of a connection: an extension of its requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// Serves until `shutdown`, then lets answers in progress end, but not for ever.
 ///
 /// # Errors
@@ -66,17 +71,17 @@ pub async fn serve(
         let next = async {
             // Never closed: there is always a permit one day.
             let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, _)| (permit, stream))
+            listener.accept().await.map(|(stream, peer)| (permit, stream, Peer(peer)))
         };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = next => accepted,
         };
         match accepted {
-            Ok((permit, stream)) => {
+            Ok((permit, stream, peer)) => {
                 let (router, shutdown) = (router.clone(), shutdown.clone());
                 open.spawn(async move {
-                    converse(stream, router, limits, shutdown).await;
+                    converse(stream, peer, router, limits, shutdown).await;
                     drop(permit);
                 });
             }
@@ -94,7 +99,11 @@ pub async fn serve(
 }
 
 /// Answers the requests of one connection.
-async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
+async fn converse(stream: TcpStream, peer: Peer, router: Router, limits: Limits, shutdown: CancellationToken) {
+    let named = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
     // Answers are small and whole: waiting for more of them helps nobody.
     _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
@@ -102,7 +111,7 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: C
         .header_read_timeout(limits.headers)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(named));
     let mut connection = pin!(connection);
     // What goes wrong with a connection is its caller's to know.
     tokio::select! {

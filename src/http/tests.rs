@@ -18,15 +18,21 @@ fn closed(telemetry: &Telemetry) -> Hooks {
     Hooks::new(telemetry.clone(), Duration::from_secs(1))
 }
 
+fn no_api() -> Api {
+    Api::new(Duration::from_secs(1))
+}
+
 fn quiet() -> Router {
     let telemetry = Telemetry::default();
-    router(telemetry.clone(), closed(&telemetry))
+    router(telemetry.clone(), closed(&telemetry), no_api())
 }
 
 async fn get_path(telemetry: &Telemetry, path: &str) -> (StatusCode, String, String) {
     let request = Request::get(path).body(Body::empty()).expect("a request");
-    let answer =
-        router(telemetry.clone(), closed(telemetry)).oneshot(request).await.expect("the router always answers");
+    let answer = router(telemetry.clone(), closed(telemetry), no_api())
+        .oneshot(request)
+        .await
+        .expect("the router always answers");
     let status = answer.status();
     let content_type = answer.headers()[CONTENT_TYPE].to_str().expect("a text").to_owned();
     let body = to_bytes(answer.into_body(), 1 << 20).await.expect("a body");

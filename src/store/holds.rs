@@ -32,7 +32,7 @@ pub struct Hold {
     /// Hash of the snapshot that the declarations made of the release gone back to.
     pub settled_on: Option<String>,
     /// Tags and digests that were declared for services.
-    pub declared: BTreeMap<String, String>,
+    pub declared: Option<BTreeMap<String, String>>,
 }
 
 pub(super) struct HoldRow {
@@ -62,7 +62,7 @@ impl TryFrom<HoldRow> for Hold {
             expires_at: row.expires_at.map(SqlTimestamp::to_jiff),
             from: row.from_images.map(|images| images.0),
             settled_on: row.settled_on,
-            declared: row.declared.map(|declared| declared.0).unwrap_or_default(),
+            declared: row.declared.map(|declared| declared.0),
         })
     }
 }

@@ -50,6 +50,26 @@ impl Store {
         .map_err(|error| self.fault(error))
     }
 
+    /// The projects of a namespace by name, from the one behind `after` on.
+    pub async fn projects_list(
+        &self,
+        namespace: &str,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Project>, StoreError> {
+        sqlx::query_as!(
+            Project,
+            "SELECT id, namespace, name FROM projects
+             WHERE namespace = $1 AND name > coalesce($2, '') AND deleted_at IS NULL ORDER BY name LIMIT $3",
+            namespace,
+            after,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+
     /// Marks the project deleted; its history stays. Already deleted or unknown is fine.
     pub async fn project_soft_delete(&self, namespace: &str, name: &str) -> Result<(), StoreError> {
         sqlx::query!(

@@ -141,6 +141,46 @@ impl Store {
         .map_err(|error| self.fault(error))
     }
 
+    /// The stage of this name, unless there is none or it is deleted.
+    pub async fn stage_get(&self, namespace: &str, name: &str) -> Result<Option<Target>, StoreError> {
+        sqlx::query_as!(
+            Target,
+            "SELECT s.id, s.project_id, p.name AS project, s.namespace, s.name, s.uid
+             FROM stages AS s JOIN projects AS p ON p.id = s.project_id
+             WHERE s.namespace = $1 AND s.name = $2 AND s.deleted_at IS NULL",
+            namespace,
+            name
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+
+    /// The stages of a namespace, or of one of its projects, by name, from the one behind `after` on.
+    pub async fn stages_list(
+        &self,
+        namespace: &str,
+        project: Option<&str>,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Target>, StoreError> {
+        sqlx::query_as!(
+            Target,
+            "SELECT s.id, s.project_id, p.name AS project, s.namespace, s.name, s.uid
+             FROM stages AS s JOIN projects AS p ON p.id = s.project_id
+             WHERE s.namespace = $1 AND s.name > coalesce($3, '') AND s.deleted_at IS NULL
+                 AND ($2::text IS NULL OR p.name = $2)
+             ORDER BY s.name LIMIT $4",
+            namespace,
+            project,
+            after,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+
     /// Every stage that is not deleted, in these namespaces or in all.
     pub async fn targets_load(&self, namespaces: Option<&[String]>) -> Result<Vec<Target>, StoreError> {
         sqlx::query_as!(

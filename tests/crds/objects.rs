@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use stagekeeper::api::conditions::{Outcome, conditions};
 use stagekeeper::api::kstatus::{self, Progress};
 use stagekeeper::api::{
-    DeployStatus, HistoryEntry, InstanceStatus, Project, ProjectStatus, ServiceStatus, Stage, StageStatus, Veto,
-    WebhookStatus,
+    DeployStatus, HistoryEntry, HoldStatus, InstanceStatus, Project, ProjectStatus, ServiceStatus, Stage, StageStatus,
+    Veto, WebhookStatus,
 };
 
 use super::server;
@@ -128,6 +128,13 @@ pub async fn keep_every_field_of_their_status(client: &Client, namespace: &str) 
             reason: text("switched"),
         }],
         vetoed: vec![Veto { release: "r0".into(), deploy: text("d0"), reason: text("web answers 500") }],
+        hold: Some(HoldStatus {
+            owner: "user:ada".into(),
+            actor: text("user:ada"),
+            reason: text("rollback to web 1.2.0"),
+            since: None,
+            until: None,
+        }),
         last_handled_retry: text("2026-01-02"),
     };
     let stages: Api<Stage> = Api::namespaced(client.clone(), namespace);

@@ -32,6 +32,7 @@ pub fn table() -> String {
         let place = match grant.place {
             Where::Watched => "every watched namespace",
             Where::Lease => "the namespace of the Lease",
+            Where::Cluster => "the cluster",
         };
         let group = if grant.group.is_empty() { "core" } else { grant.group };
         text.extend([
@@ -67,15 +68,18 @@ fn rules(listed: Option<Vec<PolicyRule>>) -> Rules {
 
 /// The example has exactly the rules that the program asks for: none less, none more.
 pub fn rules_are_grants() {
-    let of_kind = |kind: &str| {
-        let mut found = documents().into_iter().filter(|document| document["kind"] == kind);
-        let one = found.next().unwrap_or_else(|| panic!("{RULES} has no {kind}"));
-        assert!(found.next().is_none(), "{RULES} has two of {kind}");
-        one
+    let all = documents();
+    let count = all.iter().filter(|document| matches!(document["kind"].as_str(), Some("Role" | "ClusterRole"))).count();
+    assert_eq!(count, 3, "{RULES}");
+    let named = |kind: &str, name: &str| {
+        let found = all.iter().find(|document| document["kind"] == kind && document["metadata"]["name"] == name);
+        found.cloned().unwrap_or_else(|| panic!("{RULES} has no {kind} {name}"))
     };
-    let watched: ClusterRole = serde_json::from_value(of_kind("ClusterRole")).unwrap();
-    let lease: Role = serde_json::from_value(of_kind("Role")).unwrap();
-    for (place, written) in [(Where::Watched, rules(watched.rules)), (Where::Lease, rules(lease.rules))] {
+    let watched: ClusterRole = serde_json::from_value(named("ClusterRole", "stagekeeper")).unwrap();
+    let reviews: ClusterRole = serde_json::from_value(named("ClusterRole", "stagekeeper-reviews")).unwrap();
+    let lease: Role = serde_json::from_value(named("Role", "stagekeeper")).unwrap();
+    let written = [(Where::Watched, watched.rules), (Where::Cluster, reviews.rules), (Where::Lease, lease.rules)];
+    for (place, written) in written.map(|(place, listed)| (place, rules(listed))) {
         let needed: Rules = GRANTS
             .iter()
             .filter(|grant| grant.place == place)

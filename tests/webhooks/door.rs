@@ -113,7 +113,12 @@ impl Door {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        tokio::spawn(http::serve(listener, http::router(telemetry.clone(), hooks), limits, shutdown.clone()));
+        tokio::spawn(http::serve(
+            listener,
+            http::router(telemetry.clone(), hooks, http::api::Api::new(limits.body)),
+            limits,
+            shutdown.clone(),
+        ));
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
         let tokens = BTreeMap::new();
         let mut door = Self { database, sql, project, safe, telemetry, address, clock, tokens, client, shutdown };

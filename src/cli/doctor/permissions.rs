@@ -31,10 +31,16 @@ pub enum Where {
     Watched,
     /// In the namespace of the Lease.
     Lease,
+    /// In the cluster as a whole: the kind has no namespaces.
+    Cluster,
 }
 
 const fn watched(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Grant {
     Grant { group, resource, verbs, place: Where::Watched }
+}
+
+const fn cluster(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Grant {
+    Grant { group, resource, verbs, place: Where::Cluster }
 }
 
 /// What is done to objects that the operator makes and watches: server-side apply needs `create` and `patch`, and `get`
@@ -70,6 +76,9 @@ pub const GRANTS: &[Grant] = &[
         verbs: &["get", "create", "update"],
         place: Where::Lease,
     },
+    // Who calls the API, and what they may do: asked about them, never done for them.
+    cluster("authentication.k8s.io", "tokenreviews", &["create"]),
+    cluster("authorization.k8s.io", "subjectaccessreviews", &["create"]),
 ];
 
 impl Grant {
@@ -114,10 +123,12 @@ impl Grant {
 /// Asks for every grant, in every namespace where it is needed.
 pub(super) async fn check(report: &mut Report, client: &Client, place: &Place) {
     let lease = [Some(place.lease.clone().unwrap_or_else(|| client.default_namespace().to_owned()))];
+    let everywhere = [None];
     let questions = GRANTS.iter().flat_map(|grant| {
         let namespaces = match grant.place {
             Where::Watched => place.namespaces.as_slice(),
             Where::Lease => lease.as_slice(),
+            Where::Cluster => everywhere.as_slice(),
         };
         namespaces.iter().map(move |namespace| (grant, namespace.as_deref()))
     });
@@ -150,7 +161,11 @@ fn judge(
     answer: kube::Result<Vec<&'static str>>,
 ) -> Result<String, (String, String)> {
     let name = grant.name();
-    let place = namespace.map_or_else(|| "in all namespaces".to_owned(), |name| format!("in namespace {name}"));
+    let place = match (namespace, grant.place) {
+        (Some(name), _) => format!("in namespace {name}"),
+        (None, Where::Cluster) => "in the cluster".to_owned(),
+        (None, _) => "in all namespaces".to_owned(),
+    };
     match answer {
         Ok(missing) if missing.is_empty() => Ok(format!("may {} {name} {place}", grant.verbs.join(", "))),
         Ok(missing) => {
@@ -158,10 +173,10 @@ fn judge(
                 "" => "the core group",
                 group => group,
             };
-            let kind = if namespace.is_some() {
-                "a Role there"
-            } else {
-                "a ClusterRole, or watch single namespaces with STAGEKEEPER_NAMESPACES"
+            let kind = match (namespace, grant.place) {
+                (Some(_), _) => "a Role there",
+                (None, Where::Cluster) => "a ClusterRole: the API knows nobody without it",
+                (None, _) => "a ClusterRole, or watch single namespaces with STAGEKEEPER_NAMESPACES",
             };
             Err((
                 format!("may not {} {name} {place}", missing.join(", ")),

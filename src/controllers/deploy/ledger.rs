@@ -107,6 +107,8 @@ pub struct Undone {
     pub snapshot: String,
     /// The explicit request behind it.
     pub request: Option<String>,
+    /// Why it was undone, unless it collapsed.
+    pub why: Option<String>,
 }
 
 /// A finished deploy, for the status.
@@ -184,6 +186,11 @@ impl Ledger {
     pub fn current_release(&self) -> Option<&Release> {
         let on_its_way = self.open.last().filter(|entry| entry.deploy.state != State::Failed);
         on_its_way.or(self.good.as_ref()).or(self.open.last()).map(Entry::release)
+    }
+
+    /// The first hold that counts at `now`.
+    pub fn held(&self, now: Timestamp) -> Option<&Hold> {
+        self.holds.iter().find(|hold| hold.expires_at.is_none_or(|end| end > now))
     }
 
     /// Nothing is under way: what would be looked at next in hours is neither kept rendered nor opened until then.

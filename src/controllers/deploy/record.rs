@@ -41,8 +41,10 @@ pub struct Order {
     pub cause: String,
     /// Where it comes from.
     pub provenance: Provenance,
-    /// What it goes back from by itself, with a veto of that release.
-    pub undone: Option<(Undone, NewVeto)>,
+    /// What it goes back from by itself: not tried again.
+    pub undone: Option<Undone>,
+    /// A veto of the release that it undoes.
+    pub veto: Option<NewVeto>,
     /// The newer images that it is made for.
     pub updates: Vec<SeenUpdate>,
     /// The request that it answers.
@@ -63,6 +65,7 @@ impl Order {
             cause,
             provenance: Provenance::default(),
             undone: None,
+            veto: None,
             updates: Vec::new(),
             settles: None,
             hold: None,
@@ -75,8 +78,7 @@ impl Order {
 /// id.
 pub async fn create(ctx: &Context, target: &Target<'_>, ledger: &mut Ledger, order: Order) -> Result<Uuid, Error> {
     let now = ctx.clock.now();
-    let Order { snapshot, wanted, undone, .. } = order;
-    let (undone, veto) = undone.unzip();
+    let Order { snapshot, wanted, undone, veto, .. } = order;
     let new = NewDeploy {
         id: ctx.ids.next(),
         target: target.id,
@@ -317,11 +319,11 @@ pub async fn roll_back(
     let snapshot = read_snapshot(&hash, &previous.snapshot)?;
     let wanted = Wanted { release: snapshot.release.id(), snapshot: hash, request: None };
     let cause = format!("rollback of {}: {}", bad.release().summary(), collapse.0);
-    let undone = Undone { snapshot: bad.deploy.snapshot.clone(), request: bad.request.clone() };
+    let undone = Undone { snapshot: bad.deploy.snapshot.clone(), request: bad.request.clone(), why: None };
     let veto = NewVeto { id: ctx.ids.next(), reason: collapse.0.clone() };
     let provenance = Provenance { rollback_of: Some(bad.deploy.id), ..Provenance::default() };
     let order = Order::new(snapshot, wanted, Actor::Policy, cause);
-    create(ctx, target, ledger, Order { provenance, undone: Some((undone, veto)), ..order }).await?;
+    create(ctx, target, ledger, Order { provenance, undone: Some(undone), veto: Some(veto), ..order }).await?;
     Ok(true)
 }
 

@@ -1,6 +1,6 @@
 //! Whether a stage needs a new deploy, and the row that asks for one.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use super::{
     changed,
     checked::{Checked, Declared},
+    hold::{self, Kept, Settled},
     memory::Memory,
     newer::{Newer, Place},
     sources::{self, Source},
@@ -32,6 +33,7 @@ use crate::{
         secret::SecretVersions,
     },
     render::{self, Identity, Snapshot},
+    store::Hold,
 };
 
 /// How long a stage may be older than its project before the name counts as wrong: both may be applied together.
@@ -50,6 +52,10 @@ pub struct Decided {
     pub asking: bool,
     /// A release that failed here is held back.
     pub held_back: Option<Held>,
+    /// What keeps policies away.
+    pub held: Option<Hold>,
+    /// What is declared and does not run because of a rollback.
+    pub drift: Option<String>,
     /// What is wanted is what serves.
     pub serves: bool,
     /// The retry request that was acted on.
@@ -114,42 +120,76 @@ pub async fn decide(
     let sources = match usable(stage, project, &target.key, before.is_some()) {
         Ok(sources) => sources,
         Err(message) => {
-            ctx.images.subscribe(&subscriber, &std::collections::BTreeMap::new());
+            ctx.images.subscribe(&subscriber, &BTreeMap::new());
             decided.refused = Some(Refusal { reason: "InvalidSpec", message, passing: false });
             return Ok(decided);
         }
     };
     let known = |question: &_| ctx.images.known(question);
     let mut resolution = wanted::resolve(&sources, ledger.current_release(), known);
+    let retry = stage.annotations().get(labels::RETRY).filter(|value| decided.handled_retry.as_ref() != Some(*value));
+    let (holds, now) = (ledger.holds.clone(), ctx.clock.now());
+    let holds: Vec<&Hold> = hold::active(&holds, now).collect();
+    decided.wake = holds.iter().filter_map(|hold| hold.expires_at).min();
+    let beyond = holds.iter().find_map(|hold| hold.from.as_ref()).map(|left| {
+        let beyond = wanted::resolve(&sources, Some(left), known);
+        for (question, wish) in &beyond.questions {
+            resolution.ask(question.clone(), wish.clone());
+        }
+        beyond
+    });
     let (names, serves) = (identity(stage, &target.key), ledger.good.as_ref().map(|good| good.release()));
     let place = Place { identity: &names, project: &project.spec, stage: &stage.spec, serves, now: ctx.clock.now() };
     decided.newer = place.newer(&sources, &mut resolution, &memory.told, known);
     ctx.images.subscribe(&subscriber, &resolution.questions);
-    decided.stale = resolution.stale;
-    decided.missing = resolution.missing;
+    decided.stale = std::mem::take(&mut resolution.stale);
+    decided.missing = resolution.missing.clone();
     decided.asking = resolution.asking;
+    let runs = ledger.current_release().cloned();
+    let kept = hold::keep(&holds, &sources, &resolution, beyond.as_ref(), runs.as_ref(), retry.is_some());
+    let (lifts, settled) = match kept {
+        Kept::Free => (None, Settled::Never),
+        Kept::Over { why, release } => {
+            resolution.release = release;
+            (Some(why), Settled::Never)
+        }
+        Kept::Stays { release, settled, drift } => {
+            resolution.release = release;
+            decided.held = holds.first().map(|hold| (*hold).clone());
+            decided.drift = drift;
+            // What cannot be found is not wanted now.
+            decided.missing.clear();
+            decided.asking = false;
+            (None, settled)
+        }
+    };
     decided.missing.extend(without_value(ctx, project, &secrets));
     if decided.asking || !decided.missing.is_empty() {
         return Ok(decided);
     }
-    let retry = stage.annotations().get(labels::RETRY).filter(|value| decided.handled_retry.as_ref() != Some(*value));
     let generation = stage.metadata.generation.unwrap_or_default();
     let request = match retry {
         Some(value) => Some(format!("retry:{value}")),
         None => sources.iter().any(|source| source.pinned).then(|| format!("pin:{generation}")),
     };
-    if let Some(before) = before.filter(|before| before.release == resolution.release.id()) {
+    if let Some(before) = before.filter(|before| lifts.is_none() && before.release == resolution.release.id()) {
         let (wanted, asked) = (before.wanted(request.clone()), request.is_some());
-        let quiet = wants_nothing(ledger, &wanted, asked);
+        let quiet = settled.covers(&wanted.snapshot) || wants_nothing(ledger, &wanted, asked);
         memory.checked = Some(before);
         if quiet {
-            decided.serves = ledger.good.as_ref().is_some_and(|good| good.deploy.snapshot == wanted.snapshot);
+            decided.serves = ledger.good.as_ref().is_some_and(|good| good.deploy.snapshot == wanted.snapshot)
+                || (decided.held.is_some()
+                    && ledger.good.as_ref().map(|good| &good.deploy.release) == Some(&wanted.release));
             decided.handled_retry = retry.cloned().or(decided.handled_retry);
             return Ok(decided);
         }
     }
     let found = build(stage, project, &target.key, resolution.release, &secrets)?;
     memory.checked = Some(Checked { of: declared, release: found.0.release.id(), hash: found.1.clone() });
+    if settled.covers(&found.1) {
+        decided.serves = ledger.good.as_ref().is_some_and(|good| good.deploy.release == found.0.release.id());
+        return Ok(decided);
+    }
     let other = |good: &Release| build(stage, project, &target.key, good.clone(), &secrets);
     let Some((snapshot, hash)) = choose(ledger, found, request.as_deref(), other, &mut decided)? else {
         return Ok(decided);
@@ -173,8 +213,11 @@ pub async fn decide(
         };
         let updates = decided.newer.iter().map(|newer| newer.update.clone()).collect();
         let order = Order::new(snapshot, wanted, actor, cause);
-        record::create(ctx, target, ledger, Order { updates, ..order }).await?;
+        record::create(ctx, target, ledger, Order { updates, lifts, ..order }).await?;
         memory.told.add(std::mem::take(&mut decided.newer));
+    } else if let Some(why) = lifts {
+        ctx.store.holds_lift(target.id, &editor(stage), &why, now).await?;
+        ledger.holds.clear();
     }
     if let Some(value) = retry {
         decided.handled_retry = Some(value.clone());
@@ -210,7 +253,9 @@ fn choose(
 
 fn held(ledger: &Ledger, release: &Release) -> Held {
     let veto = ledger.vetoed.get(&release.id());
-    Held { images: release.summary(), why: veto.map_or_else(|| "it collapsed".into(), |veto| veto.reason.clone()) }
+    let undone = || ledger.undone.as_ref().and_then(|undone| undone.why.clone());
+    let why = veto.map(|veto| veto.reason.clone()).or_else(undone);
+    Held { images: release.summary(), why: why.unwrap_or_else(|| "it collapsed".into()) }
 }
 
 /// Whether the ledger has all of `wanted`, and no trouble with it that is worth a second look.
@@ -233,6 +278,24 @@ fn without_value(ctx: &Context, project: &Project, secrets: &SecretVersions) -> 
         Missing { message: format!("service {service}: {message}"), service, reason, transient: false }
     });
     missing.collect()
+}
+
+/// The tags and digests that are declared for services now; none where the declarations cannot be used.
+pub(super) fn declared(stage: &Stage, project: &Project, key: &StageKey) -> Option<BTreeMap<String, String>> {
+    usable(stage, project, key, false).ok().map(|sources| hold::declared(&sources))
+}
+
+/// Hash of the snapshot that today's declarations make of a release; none where they make none.
+pub(super) fn hash_with(
+    ctx: &Context,
+    stage: &Stage,
+    project: &Project,
+    key: &StageKey,
+    release: &Release,
+) -> Option<String> {
+    let held = ctx.vault.of(&key.namespace, &stage.spec.project);
+    let secrets = held.map(|held| held.versions.clone()).unwrap_or_default();
+    build(stage, project, key, release.clone(), &secrets).ok().map(|(_, hash)| hash)
 }
 
 /// The sources of the images. `known_good`: the declarations were found to have no problems.

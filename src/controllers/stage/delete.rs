@@ -18,15 +18,12 @@ use crate::{
         deploy::{apply, record},
         error::Error,
     },
-    domain::deploy::{State, Transition},
+    domain::deploy::{State, stopped},
     render::gateway::HttpRoute,
 };
 
 /// How long children may take to go before the finalizer is looked at again; a child that goes triggers a pass anyway.
 const RECHECK: Duration = Duration::from_secs(5);
-
-/// The word of the machine's own edge for what somebody stopped.
-const ABORTED: &str = "Aborted";
 
 /// Removes the children, closes what is open, marks the row, and lets the object go. Needs only the stage's identity,
 /// never a valid spec; "already gone" is done.
@@ -67,7 +64,7 @@ async fn stop(ctx: &Context, stage: &Stage, key: &StageKey, memory: &mut Memory)
         let why = || "the stage was deleted".to_owned();
         let (steps, close) = match from {
             State::Failed => (Vec::new(), Some(why())),
-            _ => (vec![Transition { from, to: State::Aborted, reason: ABORTED, message: why() }], None),
+            _ => (vec![stopped(&entry.deploy, why())], None),
         };
         record::advance(ctx, &target, &mut ledger, 0, &steps, close, &record::Moved::default(), ctx.clock.now())
             .await?;

@@ -25,6 +25,9 @@ use crate::{
 /// Type of the condition that says whether registries answered for every watched image.
 pub const IMAGES_CURRENT: &str = "ImagesCurrent";
 
+/// Type of the condition that says whether something else is declared than runs.
+pub const DRIFTED: &str = "Drifted";
+
 /// Everything that the status tells about.
 #[derive(Debug)]
 pub struct Situation<'a> {
@@ -100,6 +103,10 @@ fn settled(situation: &Situation<'_>) -> Outcome {
             let ways = format!("push a newer image, change the spec, or {AGAIN}");
             Outcome::stalled("Aborted", format!("{why}; {serves} serves; {ways}"))
         }
+        _ if decided.held.is_some() && !situation.unready => {
+            let held = decided.held.as_ref().map(|hold| (hold.owner.clone(), hold.reason.clone())).unwrap_or_default();
+            Outcome::ready("Held", format!("{serves} serves; held by {}: {}", held.0, held.1))
+        }
         _ if situation.unready => Outcome::reconciling("Unready", format!("{serves}: not all pods are ready")),
         _ => Outcome::ready("Serving", format!("{serves} serves")),
     }
@@ -141,9 +148,11 @@ pub fn status(
         instances: &instances,
         url: ledger.good.as_ref().and_then(|good| render::stage_url(&good.snapshot, route)),
         handled_retry: decided.handled_retry.clone(),
+        held: decided.held.as_ref(),
     };
     let mut status = status::status(before, &facts, now);
     images_current(&mut status.conditions, decided, facts.generation, now);
+    drifted(&mut status.conditions, decided, facts.generation, now);
     status
 }
 
@@ -166,6 +175,28 @@ fn images_current(list: &mut Vec<Condition>, decided: &Decided, generation: i64,
             type_: IMAGES_CURRENT.into(),
             status: if trouble.is_some() { "False" } else { "True" }.into(),
             reason: trouble.map_or("Answered", |one| one.reason).into(),
+            message,
+            observed_generation: Some(generation),
+            last_transition_time: Time(now),
+        },
+    );
+}
+
+/// Tells what is declared and does not run, because a rollback went over it; the condition appears with the first drift.
+fn drifted(list: &mut Vec<Condition>, decided: &Decided, generation: i64, now: Timestamp) {
+    if decided.drift.is_none() && conditions::get(list, DRIFTED).is_none() {
+        return;
+    }
+    let (status, reason, message) = match &decided.drift {
+        Some(drift) => ("True", "RolledBack", drift.clone()),
+        None => ("False", "AsDeclared", "what is declared runs".to_owned()),
+    };
+    conditions::set(
+        list,
+        Condition {
+            type_: DRIFTED.into(),
+            status: status.into(),
+            reason: reason.into(),
             message,
             observed_generation: Some(generation),
             last_transition_time: Time(now),

@@ -132,7 +132,11 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         history: state.finished.into_iter().map(finished).collect(),
         latest_request: state.latest.and_then(|latest| latest.request),
         good,
-        undone: state.undone.map(|stored| Undone { snapshot: stored.deploy.snapshot, request: stored.request }),
+        undone: state.undone.map(|stored| Undone {
+            snapshot: stored.deploy.snapshot,
+            request: stored.request,
+            why: stored.deploy.message,
+        }),
         vetoed: state.vetoes.into_iter().map(veto).collect(),
         holds: state.holds,
         instances: state.instances.into_iter().map(instance).collect(),

@@ -7,12 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        DeployStatus, HistoryEntry, InstanceStatus, StageStatus, Veto, bounded,
+        DeployStatus, HistoryEntry, HoldStatus, InstanceStatus, StageStatus, Veto, bounded,
         conditions::{self, Outcome},
         status::MAX_HISTORY,
     },
     controllers::deploy::ledger::Ledger,
     domain::deploy::{Deploy, State, Waiting},
+    store::Hold,
 };
 
 /// Changes on the way of a running deploy that follow each other within this time share one write.
@@ -39,6 +40,8 @@ pub struct Facts<'a> {
     pub url: Option<String>,
     /// The retry request that was acted on.
     pub handled_retry: Option<String>,
+    /// What keeps policies away.
+    pub held: Option<&'a Hold>,
 }
 
 /// The status that tells `facts`; equal to `before` when nothing changed.
@@ -76,7 +79,18 @@ pub fn status(before: &StageStatus, facts: &Facts<'_>, now: Timestamp) -> StageS
                 reason: Some(bounded(veto.reason.clone())),
             })
             .collect(),
+        hold: facts.held.map(hold),
         last_handled_retry: facts.handled_retry.clone(),
+    }
+}
+
+fn hold(hold: &Hold) -> HoldStatus {
+    HoldStatus {
+        owner: bounded(hold.owner.clone()),
+        actor: Some(bounded(hold.actor.to_string())),
+        reason: (!hold.reason.is_empty()).then(|| bounded(hold.reason.clone())),
+        since: Some(Time(hold.at)),
+        until: hold.expires_at.map(Time),
     }
 }
 

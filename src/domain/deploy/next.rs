@@ -270,6 +270,12 @@ pub fn overtaken(deploy: &Deploy, by: Uuid) -> (Vec<Transition>, Option<String>)
     (vec![Transition { from: deploy.state, to, reason, message }], None)
 }
 
+/// The step of a deploy that somebody stops, and why.
+pub fn stopped(deploy: &Deploy, why: String) -> Transition {
+    let Edge { to, reason, .. } = table::ABORTED;
+    Transition { from: deploy.state, to, reason, message: why }
+}
+
 /// How long a state may last and which edge ends it.
 fn deadline(state: State, seen: &Observation, policy: &Policy) -> (Duration, &'static Edge) {
     match state {

@@ -1,19 +1,30 @@
 //! Whose turn it is among a target's open deploys.
 
 use super::{Deploy, Queue, QueuePolicy, State, Waiting};
+use crate::domain::actor::Actor;
 
 /// Whether `deploy`, which is pending, may begin beside the target's other `open` deploys (any order, itself included).
 /// `suspended` names what is suspended, if anything is.
-pub fn queue(deploy: &Deploy, open: &[Deploy], policy: QueuePolicy, suspended: Option<&str>) -> Queue {
+/// `held` is what a deploy waits for that no person asked for. A rollback goes before whatever waits, also in a `fifo` queue.
+pub fn queue(
+    deploy: &Deploy,
+    open: &[Deploy],
+    policy: QueuePolicy,
+    suspended: Option<&str>,
+    held: Option<&Waiting>,
+) -> Queue {
     let pending = || open.iter().filter(|other| other.state == State::Pending);
-    if policy == QueuePolicy::Latest
-        && let Some(newest) = pending().max_by_key(|other| other.sequence)
+    let takes_its_place = |other: &&Deploy| policy == QueuePolicy::Latest || other.rollback_of.is_some();
+    if let Some(newest) = pending().filter(takes_its_place).max_by_key(|other| other.sequence)
         && newest.sequence > deploy.sequence
     {
         return Queue::SupersededBy(newest.id);
     }
     if let Some(what) = suspended {
         return wait("Suspended", format!("{what} is suspended; set spec.suspend to false to go on"), what.to_owned());
+    }
+    if let Some(held) = held.filter(|_| deploy.actor == Actor::Policy && deploy.rollback_of.is_none()) {
+        return Queue::Wait(held.clone());
     }
     let running =
         open.iter().find(|other| other.id != deploy.id && other.state != State::Pending && !other.is_closed());
@@ -41,7 +52,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{actor::Actor, release::ReleaseId};
+    use crate::domain::release::ReleaseId;
 
     fn deploy(sequence: i64, state: State) -> Deploy {
         let at = Timestamp::UNIX_EPOCH;
@@ -75,6 +86,34 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_keeps_policies_away_and_nobody_else() {
+        let held = Waiting { reason: "Held".into(), message: "held".into(), blocker: None, until: None };
+        let by = |actor: Actor, rollback_of: Option<Uuid>| Deploy { actor, rollback_of, ..deploy(1, State::Pending) };
+        let cases = [
+            (by(Actor::Policy, None), "Held"),
+            (by(Actor::Policy, Some(Uuid::nil())), "clear"),
+            (by(Actor::User("jane".into()), None), "clear"),
+        ];
+        for (deploy, want) in cases {
+            let open = [deploy.clone()];
+            assert_eq!(
+                reason(&queue(&deploy, &open, QueuePolicy::Fifo, None, Some(&held))),
+                want,
+                "{:?}",
+                deploy.actor
+            );
+        }
+    }
+
+    #[test]
+    fn a_rollback_waits_behind_nobody_who_waits() {
+        let first = deploy(1, State::Pending);
+        let back = Deploy { rollback_of: Some(Uuid::nil()), ..deploy(2, State::Pending) };
+        let open = [first.clone(), back.clone()];
+        assert_eq!(queue(&first, &open, QueuePolicy::Fifo, None, None), Queue::SupersededBy(back.id));
+    }
+
+    #[test]
     fn turns_are_given_one_at_a_time() {
         use QueuePolicy::{Fifo, Latest};
         use State::{Failed, Pending, Pulling};
@@ -99,7 +138,7 @@ mod tests {
         for (name, open, which, policy, suspended, want) in cases {
             let open: Vec<Deploy> = open.iter().map(|(sequence, state)| deploy(*sequence, *state)).collect();
             let this = open.iter().find(|deploy| deploy.sequence == which).unwrap();
-            assert_eq!(reason(&queue(this, &open, policy, suspended)), want, "{name}");
+            assert_eq!(reason(&queue(this, &open, policy, suspended, None)), want, "{name}");
         }
     }
 }

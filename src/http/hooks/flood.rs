@@ -9,6 +9,8 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::http::rate::{Bucket, Rate};
+
 /// Deliveries of one receiver: at once, and a second after that.
 const EACH: Rate = Rate { burst: 200.0, per_second: 10.0 };
 
@@ -23,39 +25,6 @@ const ACQUAINTANCE: Duration = Duration::from_hours(1);
 
 /// Receivers and paths that are remembered.
 const REMEMBERED: usize = 10_000;
-
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    burst: f64,
-    per_second: f64,
-}
-
-/// What is left of a rate.
-#[derive(Debug)]
-struct Bucket {
-    left: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn full(rate: Rate, now: Instant) -> Self {
-        Self { left: rate.burst, at: now }
-    }
-
-    /// Takes one; or says after how many seconds there is one.
-    fn take(&mut self, rate: Rate, now: Instant) -> Result<(), u64> {
-        let refilled = now.saturating_duration_since(self.at).as_secs_f64() * rate.per_second;
-        self.left = (self.left + refilled).min(rate.burst);
-        self.at = now;
-        if self.left < 1.0 {
-            // A fraction of a second is a second.
-            let wait = Duration::from_secs_f64((1.0 - self.left) / rate.per_second);
-            return Err(wait.as_secs() + 1);
-        }
-        self.left -= 1.0;
-        Ok(())
-    }
-}
 
 struct Inner {
     all: Bucket,

@@ -201,7 +201,7 @@ impl Store {
             hold.and_then(|hold| hold.expires_at).map(Timestamp::to_sqlx) as Option<SqlTimestamp>,
             hold.and_then(|hold| hold.from.as_ref()).map(Json) as _,
             hold.and_then(|hold| hold.settled_on.as_deref()),
-            hold.map(|hold| Json(&hold.declared)) as _
+            hold.and_then(|hold| hold.declared.as_ref()).map(Json) as _
         )
         .fetch_one(&self.pool)
         .await

@@ -185,6 +185,37 @@ impl Store {
         Ok(HistoryPage { entries, next: last })
     }
 
+    /// The newest deploy of each of these targets that has one.
+    pub async fn deploys_latest(&self, targets: &[Uuid]) -> Result<Vec<StoredDeploy>, StoreError> {
+        let rows = super::deploys!(
+            "UNNEST($1::uuid[]) AS t (id)
+             CROSS JOIN LATERAL (
+                 SELECT * FROM deploys AS d WHERE d.target_id = t.id ORDER BY d.sequence DESC LIMIT 1
+             ) AS d",
+            targets
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        rows.into_iter().map(StoredDeploy::try_from).collect()
+    }
+
+    /// Whether nothing more happens to a deploy, and how it ended: `None` while it goes on, `Some(None)` when it is gone.
+    pub async fn deploy_ended(&self, id: Uuid) -> Result<Option<Option<State>>, StoreError> {
+        let row = sqlx::query!("SELECT state, finished_at IS NOT NULL AS \"ended!\" FROM deploys WHERE id = $1", id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.fault(error))?;
+        match row {
+            None => Ok(Some(None)),
+            Some(row) if row.ended => {
+                let state = row.state.parse().map_err(|why| StoreError::corrupt("deploy", &id, &why))?;
+                Ok(Some(Some(state)))
+            }
+            Some(_) => Ok(None),
+        }
+    }
+
     /// A deploy with its steps and the deploy before it.
     pub async fn deploy_get(&self, id: Uuid) -> Result<Option<DeployDetail>, StoreError> {
         let row = super::deploys!("deploys AS d WHERE d.id = $1", id)

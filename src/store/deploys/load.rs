@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
@@ -77,8 +79,60 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .map_err(|error| self.fault(error))?;
-        let Some(good) = good else { return Ok(None) };
-        let stored = StoredDeploy::try_from(good)?;
+        self.whole(good).await
+    }
+
+    /// The last good deploy before `sequence` that ran something else than `snapshot`.
+    pub async fn deploy_previous(
+        &self,
+        target: Uuid,
+        sequence: i64,
+        snapshot: &str,
+    ) -> Result<Option<GoodDeploy>, StoreError> {
+        let found = super::deploys!(
+            "deploys AS d
+             WHERE d.target_id = $1 AND d.sequence < $2 AND d.state = 'success' AND d.snapshot_hash <> $3
+                 AND NOT EXISTS (
+                     SELECT FROM vetoes AS v
+                     WHERE v.target_id = d.target_id AND v.release_id = d.release_id AND v.lifted_at IS NULL)
+             ORDER BY d.sequence DESC LIMIT 1",
+            target,
+            sequence,
+            snapshot
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        self.whole(found).await
+    }
+
+    /// What served a target at an instant: the last that had succeeded by then.
+    pub async fn deploy_good_at(&self, target: Uuid, at: Timestamp) -> Result<Option<GoodDeploy>, StoreError> {
+        let found = super::deploys!(
+            "deploys AS d
+             WHERE d.target_id = $1 AND d.state = 'success' AND d.finished_at <= $2
+             ORDER BY d.sequence DESC LIMIT 1",
+            target,
+            at.to_sqlx() as SqlTimestamp
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        self.whole(found).await
+    }
+
+    /// A deploy with its snapshot.
+    pub async fn deploy_whole(&self, id: Uuid) -> Result<Option<GoodDeploy>, StoreError> {
+        let found = super::deploys!("deploys AS d WHERE d.id = $1", id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.fault(error))?;
+        self.whole(found).await
+    }
+
+    async fn whole(&self, row: Option<DeployRow>) -> Result<Option<GoodDeploy>, StoreError> {
+        let Some(row) = row else { return Ok(None) };
+        let stored = StoredDeploy::try_from(row)?;
         let snapshots = self.snapshots_of(&self.pool, &[stored.deploy.id]).await?;
         with_snapshot(&stored, &snapshots).map(Some)
     }
@@ -218,7 +272,9 @@ fn finished(deploys: &[StoredDeploy]) -> impl Iterator<Item = &StoredDeploy> {
 }
 
 fn undone(deploys: &[StoredDeploy]) -> Option<&StoredDeploy> {
-    let undone = deploys.last()?.deploy.rollback_of?;
+    // Who goes back by hand makes a hold, and says to resume.
+    let by_itself = deploys.last().filter(|latest| latest.request.is_none());
+    let undone = by_itself?.deploy.rollback_of?;
     deploys.iter().find(|stored| stored.deploy.id == undone)
 }
 

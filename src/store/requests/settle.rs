@@ -41,7 +41,7 @@ pub struct NewHold {
     /// Hash of the snapshot that the declarations make of the release gone back to.
     pub settled_on: Option<String>,
     /// Tags and digests that are declared for services.
-    pub declared: BTreeMap<String, String>,
+    pub declared: Option<BTreeMap<String, String>>,
 }
 
 impl Store {
@@ -129,7 +129,7 @@ impl Store {
             hold.expires_at.map(Timestamp::to_sqlx) as Option<SqlTimestamp>,
             hold.from.as_ref().map(Json) as _,
             hold.settled_on,
-            Json(&hold.declared) as _,
+            hold.declared.as_ref().map(Json) as _,
             self.lease(),
             self.epoch()
         )

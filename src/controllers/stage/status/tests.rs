@@ -16,6 +16,7 @@ fn told(ledger: &Ledger) -> StageStatus {
         instances: &[],
         url: None,
         handled_retry: None,
+        held: None,
     };
     status(&StageStatus::default(), &facts, at(100))
 }

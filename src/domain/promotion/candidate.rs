@@ -1,0 +1,172 @@
+//! Which release a stage should take from the stages before it.
+
+use jiff::Timestamp;
+
+use super::{
+    Hold, Mark, Require, Rules, Upstream, Verdict,
+    upstream::{proof, proven_at, soak},
+};
+use crate::domain::release::ReleaseId;
+
+/// A release that ran on one of the stages that another takes its releases from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The release.
+    pub release: ReleaseId,
+    /// What it is, for people: `web 1.4.2`.
+    pub summary: String,
+    /// How it fared there.
+    pub upstreams: Vec<Upstream>,
+    /// Why it is vetoed on the stage that is to take it.
+    pub veto: Option<String>,
+}
+
+/// What a stage should do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The release to deploy.
+    pub take: Option<Taken>,
+    /// The newest one above it that becomes ready by itself.
+    pub coming: Option<Coming>,
+    /// When the choice may change by itself: the first of all that become ready, or the end of a hold.
+    pub wake: Option<Timestamp>,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+/// The release to deploy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The release.
+    pub release: ReleaseId,
+    /// What it is, for people.
+    pub summary: String,
+    /// It is newer than what a hold went back from, and so ends the hold.
+    pub ends_hold: bool,
+}
+
+/// A release on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coming {
+    /// The release.
+    pub release: ReleaseId,
+    /// What it is, for people.
+    pub summary: String,
+    /// When it will be ready if it goes on serving.
+    pub ready_at: Timestamp,
+}
+
+/// The newest release above what runs and above what a hold went back from, that is proven, has soaked and is not vetoed.
+/// Newer is what was proven later for the first time; what runs is `current`. A stage that is held without a release that
+/// it went back from takes nothing. Whether the stage promotes by itself (`rules.auto`) is for the caller to ask.
+pub fn newest(
+    candidates: &[Candidate],
+    rules: &Rules,
+    current: Option<&Mark>,
+    held: Option<&Hold>,
+    now: Timestamp,
+) -> Choice {
+    let held = held.filter(|hold| hold.is_active(now));
+    let mut choice = Choice { take: None, coming: None, wake: held.and_then(|hold| hold.until), reason: String::new() };
+    let from = held.and_then(|hold| hold.from.as_ref());
+    if let (Some(hold), None) = (held, from) {
+        choice.reason = holds(hold);
+        return choice;
+    }
+    let placed = |mark: &Mark| {
+        let known = candidates.iter().find(|candidate| candidate.release == mark.release);
+        known.and_then(|candidate| proven_at(rules, &candidate.upstreams)).unwrap_or(mark.at)
+    };
+    let bar = [current, from].into_iter().flatten().map(placed).max();
+    let stays =
+        |candidate: &Candidate| [current, from].into_iter().flatten().any(|mark| mark.release == candidate.release);
+    let mut newer: Vec<(Timestamp, &Candidate)> = candidates
+        .iter()
+        .filter(|candidate| !stays(candidate))
+        .filter_map(|candidate| Some((proven_at(rules, &candidate.upstreams)?, candidate)))
+        .filter(|(proven, _)| bar.is_none_or(|bar| *proven > bar))
+        .collect();
+    newer.sort_by(|(one, left), (two, right)| (two, &right.release).cmp(&(one, &left.release)));
+
+    let mut why_not: Option<String> = None;
+    for (_, candidate) in &newer {
+        match state(candidate, rules, now) {
+            Ok(None) => {
+                let (release, summary) = (candidate.release.clone(), candidate.summary.clone());
+                choice.take = Some(Taken { release, summary, ends_hold: held.is_some() });
+                break;
+            }
+            Ok(Some(ready_at)) => {
+                choice.wake = Some(choice.wake.map_or(ready_at, |wake| wake.min(ready_at)));
+                let (release, summary) = (candidate.release.clone(), candidate.summary.clone());
+                choice.coming.get_or_insert(Coming { release, summary, ready_at });
+            }
+            Err(why) => {
+                why_not.get_or_insert(format!("{} does not come: {why}", candidate.summary));
+            }
+        }
+    }
+    choice.reason = reason(&choice, rules, current, held, why_not);
+    choice
+}
+
+/// Whether a candidate is ready: nothing, when it will be, or why it is not.
+fn state(candidate: &Candidate, rules: &Rules, now: Timestamp) -> Result<Option<Timestamp>, String> {
+    if let Some(why) = &candidate.veto {
+        return Err(format!("vetoed here: {why}"));
+    }
+    let proven = proof(rules, &candidate.upstreams, false);
+    if !proven.is_open() {
+        return Err(proven.message);
+    }
+    if rules.soak.is_zero() {
+        return Ok(None);
+    }
+    let soaked = soak(rules, &candidate.upstreams, false, now);
+    match soaked.verdict {
+        Verdict::Pass => Ok(None),
+        Verdict::WaitUntil(until) => Ok(Some(until)),
+        Verdict::Needs | Verdict::Refuse => Err(soaked.message),
+    }
+}
+
+fn holds(hold: &Hold) -> String {
+    let held = format!("held by {} since {}: {}", hold.actor, hold.since, hold.reason);
+    match &hold.from {
+        Some(from) => format!("{held}; only a release newer than {} ends it", from.summary),
+        None => held,
+    }
+}
+
+fn reason(
+    choice: &Choice,
+    rules: &Rules,
+    current: Option<&Mark>,
+    held: Option<&Hold>,
+    why_not: Option<String>,
+) -> String {
+    let with = if rules.require == Require::Any { " or " } else { " and " };
+    let from = rules.from.join(with);
+    let mut parts = Vec::new();
+    match (&choice.take, current) {
+        (Some(take), _) => parts.push(format!("{} is the newest that {from} let through", take.summary)),
+        (None, Some(mark)) if choice.coming.is_none() && why_not.is_none() => {
+            parts.push(format!("{} runs, and nothing newer has succeeded on {from}", mark.summary));
+        }
+        (None, Some(mark)) => parts.push(format!("{} runs", mark.summary)),
+        (None, None) if choice.coming.is_none() && why_not.is_none() => {
+            parts.push(format!("no release has succeeded on {from}"));
+        }
+        (None, None) => parts.push("nothing runs".to_owned()),
+    }
+    if let Some(coming) = &choice.coming {
+        parts.push(format!("{} is ready at {} if it goes on serving", coming.summary, coming.ready_at));
+    }
+    parts.extend(why_not);
+    match (&choice.take, held) {
+        (Some(_), Some(hold)) => parts.push(format!("it ends the hold of {}", hold.actor)),
+        (None, Some(hold)) => parts.push(holds(hold)),
+        (_, None) => {}
+    }
+    parts.join("; ")
+}

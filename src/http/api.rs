@@ -1,0 +1,114 @@
+//! The HTTP API, `/api/v1`: one table of endpoints, one way through which every request goes.
+//!
+//! Any replica serves it. Whoever leads acts on what is asked: a request is a row, and this room writes no deploy, no veto and
+//! no hold. Rights belong to the command, never to the route: a handler takes an [`Authorized`](guard::Authorized) one, and
+//! only the guard makes those, by asking the API server about the caller. Nothing is done with the operator's rights on behalf
+//! of anybody.
+
+mod cache;
+mod credentials;
+mod cursor;
+mod deploys;
+mod diff;
+pub mod guard;
+pub mod input;
+mod logs;
+pub mod openapi;
+pub mod operation;
+pub mod problem;
+mod projects;
+mod releases;
+mod secrets;
+mod serve;
+mod stages;
+pub mod table;
+mod views;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse as _,
+    routing::get,
+};
+
+use self::{guard::Guard, problem::Problem, table::TABLE};
+use crate::{
+    cluster::access::Reviews,
+    domain::clock::{Clock, Ids},
+    safe::Safe,
+    store::Store,
+};
+
+/// What every path begins with.
+pub const BASE: &str = "/api/v1";
+
+/// Longest body, in bytes.
+pub const MAX_BODY: usize = 64 << 10;
+
+/// The HTTP API. Closed until the database is known.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    ground: OnceLock<Arc<Ground>>,
+    /// From the end of the headers to the end of the body.
+    patience: Duration,
+}
+
+/// What the API stands on.
+pub struct Ground {
+    /// The database. Who leads does not matter here: requests are rows.
+    pub store: Store,
+    /// The safe, if there are keys to it.
+    pub safe: Option<Safe>,
+    /// Who calls, and what they may do.
+    pub guard: Guard,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New identities.
+    pub ids: Arc<dyn Ids>,
+}
+
+impl Api {
+    /// An API that answers that it is not there yet. A body may take as long as `patience`.
+    pub fn new(patience: Duration) -> Self {
+        Self(Arc::new(Inner { ground: OnceLock::new(), patience }))
+    }
+
+    /// Opens it. Later calls change nothing.
+    pub fn open(
+        &self,
+        store: Store,
+        safe: Option<Safe>,
+        reviews: Arc<dyn Reviews>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) {
+        let guard = Guard::new(reviews);
+        _ = self.0.ground.set(Arc::new(Ground { store, safe, guard, clock, ids }));
+    }
+
+    fn ground(&self) -> Result<Arc<Ground>, Problem> {
+        self.0.ground.get().cloned().ok_or_else(|| Problem::unavailable("the operator has only just started"))
+    }
+
+    /// The routes: those of the table, and the document about them.
+    pub(super) fn router(self) -> Router {
+        let mut router = Router::new();
+        for endpoint in TABLE {
+            router = router.route(&format!("{BASE}{}", endpoint.spec.path), endpoint.route());
+        }
+        let document = openapi::text();
+        let document = async move || ([(CONTENT_TYPE, "application/json")], document).into_response();
+        router
+            .route(&format!("{BASE}/openapi.json"), get(document))
+            .route(&format!("{BASE}/{{*rest}}"), axum::routing::any(async || Problem::no_route(StatusCode::NOT_FOUND)))
+            .method_not_allowed_fallback(async || Problem::no_route(StatusCode::METHOD_NOT_ALLOWED))
+            .with_state(self)
+    }
+}

@@ -1,0 +1,260 @@
+//! Deploys: the history of a namespace or of a stage, and single ones with their steps.
+//!
+//! Whoever may see a stage may see its deploys. Which stage a deploy is of is looked up before anybody is asked; one that is
+//! not there is asked about under its id, so that both take the same way.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    Ground,
+    cursor::{self, CURSOR, LIMIT, Page},
+    guard::{Authorized, Command},
+    input::{Input, Kind, Parameter},
+    operation::{Call, Operation, Reply, Spec},
+    problem::Problem,
+    projects::NAMESPACE,
+    stages::{OF_PROJECT, STAGE, on_stage},
+    views::{Deploy, Transition},
+};
+use crate::{
+    cluster::access::Attributes,
+    domain::deploy::State,
+    store::{HistoryCursor, HistoryEntry, HistoryFilter, StoreError},
+};
+
+/// The words of the states, in their order.
+const STATES: [&str; 10] = {
+    let mut words = [""; 10];
+    let mut at = 0;
+    while at < words.len() {
+        words[at] = State::ALL[at].word();
+        at += 1;
+    }
+    words
+};
+
+/// A deploy in the path.
+pub(super) static DEPLOY: Parameter = Parameter::path("deploy", Kind::Id, "The deploy's id.");
+
+static OF_STAGE: Parameter = Parameter::query("stage", Kind::Name, "Only of this stage.");
+static STATE: Parameter = Parameter::query("state", Kind::OneOf(&STATES), "Only those in this state.");
+static SINCE: Parameter =
+    Parameter::query("since", Kind::Time, "Only those that were asked for at this time or later.");
+static IMAGE: Parameter = Parameter::query(
+    "image",
+    Kind::Text,
+    "Only those with an image whose `repository:tag@digest` contains this, in any case of letters.",
+);
+
+/// A position in history.
+#[derive(Serialize, Deserialize)]
+struct Position(Timestamp, Uuid);
+
+impl From<HistoryCursor> for Position {
+    fn from(cursor: HistoryCursor) -> Self {
+        Self(cursor.created_at, cursor.id)
+    }
+}
+
+/// A deploy that a command is about, if it is there: in the namespace that the caller named.
+pub(super) struct Found {
+    namespace: String,
+    id: Uuid,
+    entry: Option<HistoryEntry>,
+}
+
+impl Found {
+    /// Looks it up.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(super) async fn look_up(ground: &Ground, namespace: &str, id: Uuid) -> Result<Self, Problem> {
+        let found = ground.store.deploy_get(id).await?.map(|found| found.entry);
+        let entry = found.filter(|entry| entry.place.namespace == namespace);
+        Ok(Self { namespace: namespace.to_owned(), id, entry })
+    }
+
+    /// What its caller must be allowed to do with its stage.
+    pub(super) fn on_stage(&self, verb: &'static str) -> Vec<Attributes> {
+        on_stage(&self.namespace, Some(&self.named(|entry| &entry.place.stage)), verb)
+    }
+
+    /// The name of its stage or project. What is not there has its id for a name, which no role can have meant.
+    pub(super) fn named(&self, name: impl FnOnce(&HistoryEntry) -> &String) -> String {
+        self.entry.as_ref().map_or_else(|| self.id.to_string(), |entry| name(entry).clone())
+    }
+
+    /// Its namespace.
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The deploy.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn entry(&self) -> Result<&HistoryEntry, Problem> {
+        self.entry.as_ref().ok_or_else(Problem::denied)
+    }
+}
+
+/// A page of history.
+///
+/// # Errors
+/// The database is away.
+async fn page(ground: &Ground, filter: &HistoryFilter) -> Result<Reply<Page<Deploy>>, Problem> {
+    let page = match ground.store.history_list(filter).await {
+        // Names that nothing was recorded for have no history.
+        Err(StoreError::NotFound { .. }) => return Ok(Reply::of(Page::whole(Vec::new()))),
+        page => page?,
+    };
+    let now = ground.clock.now();
+    let items = page.entries.iter().map(|entry| Deploy::new(entry, now)).collect();
+    Ok(Reply::of(Page { items, next: page.next.map(|next| cursor::write(&Position::from(next))) }))
+}
+
+fn filter(input: &Input) -> Result<HistoryFilter, Problem> {
+    let after: Option<Position> = cursor::read(input)?;
+    Ok(HistoryFilter {
+        namespace: Some(input.text("namespace")),
+        project: input.get("project").map(Into::into),
+        stage: input.get("stage").map(Into::into),
+        since: input.time("since"),
+        state: input.get("state").and_then(|word| word.parse().ok()),
+        image: input.get("image").map(Into::into),
+        after: after.map(|Position(created_at, id)| HistoryCursor { created_at, id }),
+        limit: cursor::limit(input),
+    })
+}
+
+/// The deploys of a namespace.
+pub(super) struct List {
+    namespace: String,
+    filter: HistoryFilter,
+}
+
+impl Command for List {
+    fn attributes(&self) -> Vec<Attributes> {
+        on_stage(&self.namespace, None, "list")
+    }
+}
+
+impl Operation for List {
+    const SPEC: Spec = Spec {
+        parameters: &[&NAMESPACE, &OF_PROJECT, &OF_STAGE, &STATE, &SINCE, &IMAGE, &LIMIT, &CURSOR],
+        access: &[("stages", "list")],
+        ..Spec::get("/namespaces/{namespace}/deploys", "listDeploys", "The deploys of a namespace, newest first.")
+    };
+
+    type Content = ();
+    type Answer = Page<Deploy>;
+
+    async fn read(input: Input, (): (), _: &Ground) -> Result<Self, Problem> {
+        Ok(Self { namespace: input.text("namespace"), filter: filter(&input)? })
+    }
+
+    async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Page<Deploy>>, Problem> {
+        page(call.ground, &authorized.command().filter).await
+    }
+}
+
+/// The deploys of a stage.
+pub(super) struct OfStage {
+    namespace: String,
+    stage: String,
+    filter: HistoryFilter,
+}
+
+impl Command for OfStage {
+    fn attributes(&self) -> Vec<Attributes> {
+        on_stage(&self.namespace, Some(&self.stage), "get")
+    }
+}
+
+impl Operation for OfStage {
+    const SPEC: Spec = Spec {
+        parameters: &[&NAMESPACE, &STAGE, &STATE, &SINCE, &IMAGE, &LIMIT, &CURSOR],
+        access: &[("stages", "get")],
+        ..Spec::get(
+            "/namespaces/{namespace}/stages/{stage}/deploys",
+            "listDeploysOfStage",
+            "The deploys of a stage, newest first.",
+        )
+    };
+
+    type Content = ();
+    type Answer = Page<Deploy>;
+
+    async fn read(input: Input, (): (), _: &Ground) -> Result<Self, Problem> {
+        Ok(Self { namespace: input.text("namespace"), stage: input.text("stage"), filter: filter(&input)? })
+    }
+
+    async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Page<Deploy>>, Problem> {
+        page(call.ground, &authorized.command().filter).await
+    }
+}
+
+/// A deploy.
+pub(super) struct Get(Found);
+
+impl Command for Get {
+    fn attributes(&self) -> Vec<Attributes> {
+        self.0.on_stage("get")
+    }
+}
+
+impl Operation for Get {
+    const SPEC: Spec = Spec {
+        parameters: &[&NAMESPACE, &DEPLOY],
+        access: &[("stages", "get")],
+        ..Spec::get("/namespaces/{namespace}/deploys/{deploy}", "getDeploy", "A deploy.")
+    };
+
+    type Content = ();
+    type Answer = Deploy;
+
+    async fn read(input: Input, (): (), ground: &Ground) -> Result<Self, Problem> {
+        Ok(Self(Found::look_up(ground, &input.text("namespace"), input.id("deploy")).await?))
+    }
+
+    async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Deploy>, Problem> {
+        let entry = authorized.command().0.entry()?;
+        Ok(Reply::of(Deploy::new(entry, call.ground.clock.now())))
+    }
+}
+
+/// The steps of a deploy.
+pub(super) struct Transitions(Found);
+
+impl Command for Transitions {
+    fn attributes(&self) -> Vec<Attributes> {
+        self.0.on_stage("get")
+    }
+}
+
+impl Operation for Transitions {
+    const SPEC: Spec = Spec {
+        parameters: &[&NAMESPACE, &DEPLOY],
+        access: &[("stages", "get")],
+        ..Spec::get(
+            "/namespaces/{namespace}/deploys/{deploy}/transitions",
+            "listTransitions",
+            "The steps of a deploy in their order, the making of it first.",
+        )
+    };
+
+    type Content = ();
+    type Answer = Page<Transition>;
+
+    async fn read(input: Input, (): (), ground: &Ground) -> Result<Self, Problem> {
+        Ok(Self(Found::look_up(ground, &input.text("namespace"), input.id("deploy")).await?))
+    }
+
+    async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Page<Transition>>, Problem> {
+        let entry = authorized.command().0.entry()?;
+        let finished = entry.stored.deploy.finished_at;
+        Ok(Reply::of(Page::whole(Transition::all(&entry.transitions, finished, call.ground.clock.now()))))
+    }
+}

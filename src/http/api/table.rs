@@ -1,0 +1,94 @@
+//! The table of endpoints: the router and the OpenAPI document are made of it, so that there is no route without an entry.
+
+use axum::routing::{MethodRouter, on};
+use schemars::{JsonSchema as _, Schema, SchemaGenerator};
+
+use super::{
+    Api,
+    operation::{Content as _, Operation, Spec},
+    serve::serve,
+};
+use super::{credentials, deploys, logs, projects, releases, secrets, stages};
+
+/// An entry.
+pub struct Endpoint {
+    /// What it says of its operation.
+    pub spec: Spec,
+    /// What goes in and comes out.
+    pub(super) schemas: fn(&mut SchemaGenerator) -> Schemas,
+    route: fn() -> MethodRouter<Api>,
+}
+
+/// What goes into an operation and comes out.
+pub(super) struct Schemas {
+    pub(super) content: Option<Schema>,
+    pub(super) answer: Schema,
+}
+
+/// Every operation.
+pub static TABLE: &[Endpoint] = &[
+    endpoint::<projects::List>(),
+    endpoint::<projects::Get>(),
+    endpoint::<stages::List>(),
+    endpoint::<stages::Get>(),
+    endpoint::<deploys::List>(),
+    endpoint::<deploys::OfStage>(),
+    endpoint::<deploys::Get>(),
+    endpoint::<deploys::Transitions>(),
+    endpoint::<logs::Read>(),
+    endpoint::<releases::Get>(),
+    endpoint::<releases::Diff>(),
+    endpoint::<credentials::List>(),
+    endpoint::<credentials::Get>(),
+    endpoint::<secrets::List>(),
+];
+
+impl Endpoint {
+    /// As the router has it.
+    pub(super) fn route(&self) -> MethodRouter<Api> {
+        (self.route)()
+    }
+}
+
+const fn endpoint<O: Operation>() -> Endpoint {
+    Endpoint { spec: O::SPEC, schemas: schemas::<O>, route: route::<O> }
+}
+
+fn schemas<O: Operation>(generator: &mut SchemaGenerator) -> Schemas {
+    let answer = if O::Answer::inline_schema() {
+        O::Answer::json_schema(generator)
+    } else {
+        generator.subschema_for::<O::Answer>()
+    };
+    Schemas { content: O::Content::schema(generator), answer }
+}
+
+fn route<O: Operation>() -> MethodRouter<Api> {
+    on(O::SPEC.method.filter(), serve::<O>)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::api::input::Place;
+
+    #[test]
+    fn every_entry_is_whole_and_stands_once() {
+        let mut ids = BTreeSet::new();
+        let mut places = BTreeSet::new();
+        for Endpoint { spec, .. } in TABLE {
+            let id = spec.id;
+            assert!(ids.insert(id), "{id} stands twice");
+            assert!(places.insert((spec.path, spec.method)), "{id}: two on one path");
+            assert!(!spec.access.is_empty(), "{id} takes no rights");
+            assert!(spec.summary.ends_with('.'), "{id}");
+            let declared: BTreeSet<&str> =
+                spec.parameters.iter().filter(|one| one.place == Place::Path).map(|one| one.name).collect();
+            let written: BTreeSet<&str> =
+                spec.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+            assert_eq!(declared, written, "{id}");
+        }
+    }
+}
