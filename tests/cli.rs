@@ -4,6 +4,8 @@
 #[path = "support/postgres.rs"]
 mod postgres;
 
+#[path = "cli/access.rs"]
+mod access;
 #[path = "cli/binary.rs"]
 mod binary;
 #[path = "cli/cluster.rs"]
