@@ -40,8 +40,8 @@ pub use secret::{SecretDeclaration, SecretForm, SecretRef};
 pub use service::{FreeObject, Port, Scope, Service};
 pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};
 pub use status::{
-    DeployStatus, HistoryEntry, HoldStatus, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus, ServiceStatus,
-    StageStatus, Veto, WebhookStatus, bounded,
+    DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus,
+    ServiceStatus, StageStatus, Veto, WebhookStatus, bounded,
 };
 pub use volume::{Claim, EmptyDir, Volume, VolumeSource};
 pub use webhook::{Webhook, WebhookSource};

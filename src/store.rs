@@ -13,6 +13,7 @@ mod dora;
 mod encryption_keys;
 mod epochs;
 mod error;
+mod gates;
 mod holds;
 mod hooks;
 mod inbox;
@@ -49,6 +50,7 @@ pub use deploys::{
 pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
+pub use gates::{Begun, Crossing, GateFacts, Proven};
 pub use holds::Hold;
 pub use hooks::{HookRun, HookStart};
 pub use inbox::{

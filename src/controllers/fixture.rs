@@ -150,6 +150,7 @@ pub fn target() -> Target<'static> {
         route: None,
         queue: QueuePolicy::Latest,
         suspended: None,
+        rules: None,
         logins: Arc::default(),
     }
 }

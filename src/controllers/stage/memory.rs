@@ -1,5 +1,7 @@
 //! What the leader remembers of a stage between passes: a ledger that the database confirms, and what may be lost.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -7,6 +9,7 @@ use super::{checked::Checked, newer::Told};
 use crate::{
     api::{Stage, StageStatus},
     controllers::deploy::{ledger::Ledger, prober::Prober},
+    store::Proven,
 };
 
 /// What is remembered of one stage.
@@ -36,6 +39,8 @@ pub struct Memory {
     pub checked: Option<Checked>,
     /// What the update list was told.
     pub told: Told,
+    /// What succeeded on the stages before.
+    pub candidates: Option<Arc<Vec<Proven>>>,
 }
 
 impl Memory {
@@ -60,6 +65,7 @@ impl Memory {
             handled_retry: None,
             checked: None,
             told: Told::default(),
+            candidates: None,
         }
     }
 }
