@@ -5,6 +5,7 @@
 //! with a sentence; what needs another object (an unknown project, an override of an unknown service) is the
 //! controllers' to judge.
 
+pub mod access;
 pub mod conditions;
 mod crd;
 pub mod credential;
@@ -25,6 +26,7 @@ pub mod status;
 pub mod volume;
 pub mod webhook;
 
+pub use access::{Access, Role, ServiceAccountRef};
 pub use crd::{crds, to_yaml};
 pub use credential::{CredentialDeclaration, CredentialType};
 pub use duration::Duration;

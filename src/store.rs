@@ -45,7 +45,7 @@ pub use credentials::{Credential, CredentialSlot, CredentialUse, NewCredential, 
 pub use deploys::{
     Adopted, Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage,
     ImageRun, NewDeploy, Place, Provenance, ServedFilter, ServedPage, StoredDeploy, StoredTransition, TargetState,
-    time_in_states,
+    time_in_states, whole_digest,
 };
 pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};

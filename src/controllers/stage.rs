@@ -1,6 +1,7 @@
 //! The Stage controller: what should run, the deploys that make it run, what holds in between, and the status.
 
 pub mod adopt;
+pub mod annotated;
 pub mod changed;
 pub mod checked;
 pub mod decide;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Process, RunError,
+    dora::tell_dora,
     hooks::Reader,
     house::keep_house,
     requests::Taker,
@@ -65,6 +66,7 @@ pub(super) async fn lead(
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
+    tasks.spawn(tell_dora(store.clone(), process.clock.clone(), process.telemetry.clone(), stop.clone()));
     let (triggers, queues) = queues(process);
     let (images, registries) = scan_images(process, &triggers, scans, (&store, handle), &mut tasks, &stop)?;
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
