@@ -3,6 +3,7 @@
 //! Commands write what they found to standard output and return a [`Failure`] for everything else; only [`run`]
 //! turns that into words on standard error and an exit code.
 
+mod ask;
 mod cluster;
 mod completions;
 mod controller;
@@ -50,7 +51,8 @@ use crate::{
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 it worked; 1 it failed, or what was asked for does not exist; 2 the command line or the configuration
-is wrong; 3 the cluster or the database cannot be reached.";
+is wrong; 3 the cluster or the database cannot be reached; 4 what was asked of a stage was refused; with --wait: 5 the
+deploy failed, 6 it was stopped or superseded, 7 it has not ended in time.";
 
 /// Continuous delivery for Kubernetes that remembers.
 #[derive(Parser)]
@@ -83,6 +85,8 @@ enum Command {
     Updates(updates::UpdatesArgs),
     /// Explain which images are chosen and why, list what is watched, accept a listing that shrank.
     Images(images::ImagesArgs),
+    #[command(flatten)]
+    Ask(ask::Ask),
     /// Store, list and delete what Stagekeeper logs in with.
     Credential(credential::CredentialArgs),
     /// Store, list and delete what workloads get without its standing in a Project.
@@ -156,6 +160,7 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Why(arguments) => in_runtime(why::tell(&context, &arguments, now, out)),
         Command::Updates(arguments) => in_runtime(updates::updates(&arguments, now, out)),
         Command::Images(arguments) => in_runtime(images::images(&context, &arguments, now, out)),
+        Command::Ask(asked) => in_runtime(ask::ask(&context, &asked, now, out)),
         Command::Credential(arguments) => in_runtime(credential::credential(&context, &arguments, now, out)),
         Command::Secret(arguments) => in_runtime(secret::secret(&context, &arguments, now, out)),
         Command::Webhook(arguments) => in_runtime(webhook::webhook(&context, &arguments, now, out)),

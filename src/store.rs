@@ -10,6 +10,7 @@ mod audit;
 mod connect;
 mod credentials;
 mod deploys;
+mod dora;
 mod encryption_keys;
 mod epochs;
 mod error;
@@ -32,18 +33,23 @@ mod settings;
 mod stages;
 mod text;
 mod updates;
+mod users;
 mod uses;
 mod vault;
 mod vetoes;
 
 pub use approvals::StoredApproval;
-pub use audit::{AuditBreak, AuditEntry, AuditVerdict, NewAuditEntry};
+pub use audit::{
+    AuditBreak, AuditCursor, AuditEntry, AuditFilter, AuditPage, AuditPlace, AuditRecord, AuditVerdict, NewAuditEntry,
+};
 pub use connect::{ConnectOptions, Store};
 pub use credentials::{Credential, CredentialSlot, CredentialUse, NewCredential, SealedCredential};
 pub use deploys::{
     Adopted, Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage,
-    NewDeploy, Place, Provenance, StoredDeploy, StoredTransition, TargetState, time_in_states,
+    ImageRun, NewDeploy, Place, Provenance, ServedFilter, ServedPage, StoredDeploy, StoredTransition, TargetState,
+    time_in_states,
 };
+pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
 pub use holds::Hold;
@@ -64,5 +70,6 @@ pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, Se
 pub use settings::Settings;
 pub use stages::{NewStage, Target};
 pub use updates::{Acknowledged, Update, UpdateChoice, UpdateCursor, UpdateFilter, UpdatePage, UpdateTag};
+pub use users::{SeenUser, UserCursor, UserPage};
 pub use vault::{VaultChange, VaultChanges, VaultCredential, VaultProject, VaultSecret};
 pub use vetoes::{NewVeto, Veto};

@@ -28,6 +28,8 @@ mod migrate;
 mod outcomes;
 #[path = "store/plans.rs"]
 mod plans;
+#[path = "store/questions.rs"]
+mod questions;
 #[path = "store/safe.rs"]
 mod safe;
 #[path = "store/scan.rs"]
@@ -46,5 +48,7 @@ mod targets;
 mod update_deploys;
 #[path = "store/updates.rs"]
 mod updates;
+#[path = "store/users.rs"]
+mod users;
 #[path = "store/vault.rs"]
 mod vault;

@@ -14,6 +14,14 @@ pub enum Code {
     Usage = 2,
     /// The cluster or the database cannot be reached: the same command may work later.
     Unavailable = 3,
+    /// What was asked of a stage cannot be done; nothing has changed.
+    Refused = 4,
+    /// The deploy that was waited for has failed.
+    DeployFailed = 5,
+    /// The deploy that was waited for was stopped, or a newer one took its place.
+    Stopped = 6,
+    /// The deploy that was waited for has not ended in time.
+    TimedOut = 7,
 }
 
 /// Why a command did not do what it was asked.

@@ -60,6 +60,11 @@ impl Release {
         ReleaseId(hex::encode(hash.finalize()))
     }
 
+    /// What decides, by service.
+    pub fn digests(&self) -> BTreeMap<&str, &str> {
+        self.0.iter().map(|(service, image)| (service.as_str(), image.digest.as_str())).collect()
+    }
+
     /// What people read: `web 1.4.2, db 16`; digests stand in for missing tags.
     pub fn summary(&self) -> String {
         let parts: Vec<String> = self

@@ -1,5 +1,9 @@
 //! The audit log: append-only, each entry chained to the one before it by its hash.
 
+mod list;
+
+pub use list::{AuditCursor, AuditFilter, AuditPage, AuditPlace, AuditRecord};
+
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use serde_json::Value;
@@ -151,6 +155,11 @@ impl Store {
 
     /// Walks the whole chain and computes every hash anew. Entries that are appended meanwhile are not looked at.
     pub async fn audit_verify(&self) -> Result<AuditVerdict, StoreError> {
+        self.audit_verify_telling(|_, _| ()).await
+    }
+
+    /// [`Store::audit_verify`], which tells from time to time how many entries of how many are in order.
+    pub async fn audit_verify_telling(&self, mut tell: impl FnMut(i64, i64)) -> Result<AuditVerdict, StoreError> {
         let head = sqlx::query!("SELECT seq, hash FROM audit_head")
             .fetch_one(&self.pool)
             .await
@@ -166,6 +175,7 @@ impl Store {
             if page.is_empty() {
                 break;
             }
+            tell(entries, head.seq);
             for row in page {
                 if row.seq != entries + 1 {
                     return broken(entries, "it is missing");

@@ -6,12 +6,14 @@ mod create;
 mod history;
 mod load;
 mod prune;
+mod served;
 
 pub use adopt::Adopted;
 pub use advance::Advance;
 pub use create::{Creation, NewDeploy, Provenance};
 pub use history::{DeployDetail, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage, Place, time_in_states};
 pub use load::{GoodDeploy, TargetState};
+pub use served::{ImageRun, ServedFilter, ServedPage};
 
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;

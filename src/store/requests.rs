@@ -187,7 +187,8 @@ impl Store {
                    RETURNING id
                ), noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
-                   SELECT $14, $5, 'stage.' || $15, 'stage/' || place.namespace || '/' || place.name, $16
+                   SELECT $14, $5, 'stage.' || $15, 'stage/' || place.namespace || '/' || place.name,
+                          $16 || jsonb_build_object('target', place.id)
                    FROM made, place
                )
                SELECT EXISTS (SELECT FROM place) AS "found!", EXISTS (SELECT FROM made) AS "made!""#,

@@ -91,6 +91,7 @@ impl Store {
             "release": release,
             "summary": new.release.summary(),
             "cause": storable(&new.cause),
+            "after": new.release.digests(),
             "rollback_of": new.provenance.rollback_of,
             "retry_of": new.provenance.retry_of,
             "promoted_from": new.provenance.promoted_from,
@@ -156,7 +157,10 @@ impl Store {
             // The audit log is the last that is locked: whoever acknowledges updates locks those first too.
             r#", noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
-                   SELECT $13, $9, 'deploy.create', 'deploy/' || id, $17
+                   SELECT $13, $9, 'deploy.create', 'deploy/' || id, $17 || jsonb_build_object('before', (
+                       SELECT jsonb_object_agg(i.service, i.image ->> 'digest')
+                       FROM (SELECT images FROM deploys AS d WHERE d.target_id = created.target_id AND d.state = 'success'
+                             ORDER BY d.sequence DESC LIMIT 1) AS good, jsonb_each(good.images) AS i (service, image)))
                    FROM created WHERE (SELECT count(*) FROM put) >= 0
                )
                SELECT EXISTS (SELECT FROM created) AS "created!",

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{DeployRow, StoredDeploy, StoredTransition};
 use crate::{
-    domain::deploy::State,
+    domain::{deploy::State, image::Digest},
     store::{Store, StoreError, text::containing},
 };
 
@@ -25,7 +25,8 @@ pub struct HistoryFilter {
     pub since: Option<Timestamp>,
     /// Only in this state.
     pub state: Option<State>,
-    /// Only with an image whose `repository:tag@digest` contains this, in any case of letters.
+    /// Only with an image whose `repository:tag@digest` contains this, in any case of letters. One that ends with a whole
+    /// digest is looked up; for anything else the list is read until enough is found.
     pub image: Option<String>,
     /// The end of the page before.
     pub after: Option<HistoryCursor>,
@@ -143,7 +144,9 @@ macro_rules! page {
 impl Store {
     /// A page of history. Naming a project or stage that does not exist is an error.
     pub async fn history_list(&self, filter: &HistoryFilter) -> Result<HistoryPage, StoreError> {
-        let rows = if filter.stage.is_some() {
+        let mut rows = if let Some(digest) = filter.image.as_deref().and_then(whole_digest) {
+            self.rows_with(filter, &digest).await?
+        } else if filter.stage.is_some() {
             let targets = self.history_targets(filter).await?;
             page!(
                 filter,
@@ -154,6 +157,7 @@ impl Store {
             )
             .fetch_all(&self.pool)
             .await
+            .map_err(|error| self.fault(error))?
         } else if filter.project.is_some() || filter.namespace.is_some() {
             let projects = self.history_projects(filter).await?;
             page!(
@@ -165,10 +169,11 @@ impl Store {
             )
             .fetch_all(&self.pool)
             .await
+            .map_err(|error| self.fault(error))?
         } else {
-            page!(filter, "deploys AS d WHERE ", "").fetch_all(&self.pool).await
+            let page = page!(filter, "deploys AS d WHERE ", "").fetch_all(&self.pool).await;
+            page.map_err(|error| self.fault(error))?
         };
-        let mut rows = rows.map_err(|error| self.fault(error))?;
         let limit = usize::try_from(filter.limit.max(1)).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -245,7 +250,36 @@ impl Store {
             .map_err(|error| self.fault(error))
     }
 
-    async fn history_targets(&self, filter: &HistoryFilter) -> Result<Vec<Uuid>, StoreError> {
+    /// The rows of a page with this digest, found through its releases.
+    async fn rows_with(&self, filter: &HistoryFilter, digest: &Digest) -> Result<Vec<DeployRow>, StoreError> {
+        let targets = match filter.stage {
+            Some(_) => Some(self.history_targets(filter).await?),
+            None => None,
+        };
+        let projects = match (&filter.project, &filter.namespace) {
+            (None, None) => None,
+            _ => Some(self.history_projects(filter).await?),
+        };
+        page!(
+            filter,
+            "releases AS r
+             CROSS JOIN LATERAL (
+                 SELECT * FROM deploys AS d
+                 WHERE d.project_id = r.project_id AND d.release_id = r.id
+                     AND ($8::uuid[] IS NULL OR d.project_id = ANY ($8))
+                     AND ($9::uuid[] IS NULL OR d.target_id = ANY ($9)) AND ",
+            ") AS d WHERE image_digests(r.images) @> ARRAY[$7::text]
+             ORDER BY d.created_at DESC, d.id DESC LIMIT $6",
+            digest.to_string(),
+            projects.as_deref(),
+            targets.as_deref()
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+
+    pub(in crate::store) async fn history_targets(&self, filter: &HistoryFilter) -> Result<Vec<Uuid>, StoreError> {
         let targets = sqlx::query_scalar!(
             "SELECT s.id FROM stages AS s JOIN projects AS p ON p.id = s.project_id
              WHERE s.name = $1 AND ($2::text IS NULL OR p.name = $2) AND ($3::text IS NULL OR s.namespace = $3)",
@@ -262,7 +296,7 @@ impl Store {
         Ok(targets)
     }
 
-    async fn history_projects(&self, filter: &HistoryFilter) -> Result<Vec<Uuid>, StoreError> {
+    pub(in crate::store) async fn history_projects(&self, filter: &HistoryFilter) -> Result<Vec<Uuid>, StoreError> {
         let projects = sqlx::query_scalar!(
             "SELECT id FROM projects
              WHERE ($1::text IS NULL OR name = $1) AND ($2::text IS NULL OR namespace = $2)",
@@ -279,7 +313,7 @@ impl Store {
     }
 
     /// Rows with their names and steps, in the same order.
-    async fn entries_of(&self, rows: Vec<DeployRow>) -> Result<Vec<HistoryEntry>, StoreError> {
+    pub(super) async fn entries_of(&self, rows: Vec<DeployRow>) -> Result<Vec<HistoryEntry>, StoreError> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let targets: Vec<Uuid> = rows.iter().map(|row| row.target_id).collect();
         if ids.is_empty() {
@@ -316,6 +350,12 @@ impl Store {
             })
             .collect()
     }
+}
+
+/// The digest at the end of a text: `sha256:…`, `ghcr.io/acme/shop@sha256:…`.
+fn whole_digest(text: &str) -> Option<Digest> {
+    let text = text.to_ascii_lowercase();
+    text.get(text.rfind("sha256:")?..)?.parse().ok()
 }
 
 /// What was asked for, as people write it: `namespace/project/stage`, as far as given.
@@ -368,6 +408,17 @@ mod tests {
         assert_eq!(seconds(Some(at(77)), at(80)), [60, 5, 2]);
         assert_eq!(seconds(None, at(0)), [60, 5, 0], "a clock that went back");
         assert!(time_in_states(&[], None, at(0)).is_empty());
+    }
+
+    #[test]
+    fn a_whole_digest_is_found_at_the_end() {
+        let digest = Digest::of(b"x");
+        for text in [digest.to_string(), format!("ghcr.io/acme/shop@{digest}"), digest.to_string().to_uppercase()] {
+            assert_eq!(whole_digest(&text), Some(digest), "{text}");
+        }
+        for text in ["", "shop:1.4", "sha256:", "sha256:abc", &format!("{digest}0"), &format!("{digest} ä")] {
+            assert_eq!(whole_digest(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,13 @@
+DROP TABLE users;
+DROP INDEX audit_log_by_place;
+DROP INDEX audit_log_by_action;
+DROP INDEX audit_log_by_actor;
+DROP INDEX audit_log_by_time;
+DROP FUNCTION audit_place(jsonb);
+DROP VIEW dora_daily;
+DROP VIEW dora_changes;
+DROP INDEX deploys_ended;
+DROP INDEX deploys_by_release;
+CREATE INDEX deploys_by_release ON deploys (project_id, release_id);
+DROP INDEX releases_by_digest;
+DROP FUNCTION image_digests(jsonb);

@@ -1,0 +1,319 @@
+//! `stagekeeper promote|rollback|approve|abort|retry|hold|resume|veto|unveto STAGE`: asks something of a stage, tells what
+//! became of it, and with `--wait` how the deploy ends.
+
+mod wait;
+
+use std::{io::Write, str::FromStr, time::Duration};
+
+use clap::{Args, Subcommand};
+use jiff::{Span, Timestamp, ToSpan as _, tz::TimeZone};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{
+    Context, database,
+    failure::{Code, Failure},
+    output::{self, Format},
+    owner::person,
+};
+use crate::{
+    config::settings::DatabaseArgs,
+    domain::{
+        clock::{Ids as _, SystemIds},
+        request::{Action, Destination, Origin, RequestState, Via},
+    },
+    store::{Asked, NewRequest, Store, StoredRequest},
+};
+
+/// How long the operator gets to act on a request before the command goes on without it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What every one of these commands takes.
+#[derive(Args)]
+pub struct AskArgs {
+    /// The stage.
+    #[arg(value_name = "STAGE")]
+    stage: String,
+    /// Why: it stays in the history and the audit log.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Wait until the deploy has ended, telling how far it is. The exit code says how it ended.
+    #[arg(short, long)]
+    wait: bool,
+    /// The longest wait, such as `10m`.
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = span)]
+    timeout: Span,
+    /// Form of the output.
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    output: Format,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// What is asked.
+#[derive(Subcommand)]
+pub enum Ask {
+    /// Bring a release to a stage that the stages before it have proven.
+    Promote {
+        #[command(flatten)]
+        ask: AskArgs,
+        /// The release: its hash, or at least eight digits of it. Left out, the newest that may come.
+        #[arg(long, value_name = "HASH")]
+        release: Option<String>,
+        /// The stage that it comes from, where there are several.
+        #[arg(long, value_name = "STAGE")]
+        from: Option<String>,
+        /// Pass over soak, approvals and windows; needs --reason.
+        #[arg(long)]
+        emergency: bool,
+    },
+    /// Start again what a stage ran before, exactly as it was, and hold it.
+    Rollback {
+        #[command(flatten)]
+        ask: AskArgs,
+        /// `previous`, the id of a deploy, or `last-good-before TIME` as in `last-good-before=2026-01-31T12:00:00Z`.
+        #[arg(long, value_name = "WHERE", default_value = "previous")]
+        to: String,
+    },
+    /// Agree that a release comes to a stage.
+    Approve {
+        #[command(flatten)]
+        ask: AskArgs,
+        /// The release: its hash, or the beginning of it. Left out, the one that waits.
+        #[arg(long, value_name = "HASH")]
+        release: Option<String>,
+    },
+    /// Stop the deploy that runs, or else the one that waits.
+    Abort {
+        #[command(flatten)]
+        ask: AskArgs,
+        /// Only this deploy.
+        #[arg(long, value_name = "ID")]
+        deploy: Option<String>,
+    },
+    /// Try a failed deploy again, with what it was rendered from.
+    Retry {
+        #[command(flatten)]
+        ask: AskArgs,
+        /// Which one. Left out, the last that failed.
+        #[arg(long, value_name = "ID")]
+        deploy: Option<String>,
+    },
+    /// Let no policy bring anything to a stage; needs --reason.
+    Hold {
+        #[command(flatten)]
+        ask: AskArgs,
+        /// Whose hold it is; each owner has one. Left out, yours.
+        #[arg(long, value_name = "NAME")]
+        owner: Option<String>,
+        /// Until when: a time such as `2026-01-31T12:00:00Z`, or from now, such as `4h`.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+    /// End the holds of a stage: policies go on.
+    Resume {
+        #[command(flatten)]
+        ask: AskArgs,
+        /// Only the hold of this owner.
+        #[arg(long, value_name = "NAME")]
+        owner: Option<String>,
+    },
+    /// Keep a release from coming to a stage by itself; needs --reason.
+    Veto {
+        #[command(flatten)]
+        ask: AskArgs,
+        /// The release: its hash, or the beginning of it. Left out, the one that waits.
+        #[arg(long, value_name = "HASH")]
+        release: Option<String>,
+    },
+    /// Let a vetoed release come again.
+    Unveto {
+        #[command(flatten)]
+        ask: AskArgs,
+        /// The release: its hash, or the beginning of it.
+        #[arg(long, value_name = "HASH")]
+        release: String,
+    },
+}
+
+/// Asks, and tells what became of it.
+///
+/// # Errors
+/// There is no such stage, the request is refused, or the deploy did not end well; the exit code tells which.
+pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+    let arguments = asked.arguments();
+    let store = database::connect(&arguments.database).await?;
+    let action = asked.action(&store, now).await?;
+    if action.needs_reason() && arguments.reason.trim().is_empty() {
+        let word = action.word();
+        return Err(Failure::usage(
+            format!("{word} needs a reason"),
+            "say why with --reason TEXT: others will read it",
+        ));
+    }
+    let request = NewRequest {
+        id: SystemIds.next(),
+        namespace: context.namespace().await?,
+        stage: arguments.stage.clone(),
+        action,
+        actor: person(),
+        groups: Vec::new(),
+        reason: arguments.reason.clone(),
+        origin: Origin { via: Via::Cli, verified: false, source: None, request_id: None },
+        idempotency_key: None,
+        group: None,
+        at: now,
+    };
+    let id = match store.request_create(&request).await? {
+        Asked::Made(made) | Asked::Repeated(made) => made.id,
+        Asked::Reused => return Err(Failure::failed("the request's id was used before", "try again")),
+    };
+    let settled = store.request_settled(id, PATIENCE).await?;
+    tell(&settled, arguments.output, out)?;
+    match (settled.state, settled.deploy) {
+        (RequestState::Refused, _) => Err(Failure::Told(Code::Refused)),
+        (RequestState::Done, Some(deploy)) if arguments.wait => {
+            let limit = Duration::try_from(
+                arguments.timeout.to_duration(now.to_zoned(TimeZone::UTC).date()).unwrap_or_default(),
+            );
+            wait::until_ended(&store, deploy, limit.unwrap_or_default(), arguments.output, out).await
+        }
+        (RequestState::Done, _) => Ok(()),
+        (RequestState::Pending, _) => Err(Failure::unavailable(
+            format!("the operator has not acted on request {id} yet"),
+            "it stays asked; `stagekeeper doctor` says whether the operator runs",
+        )),
+    }
+}
+
+fn tell(request: &StoredRequest, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
+    let view = RequestView::from(request);
+    match format {
+        Format::Json => output::print_value(out, &view, false),
+        Format::Yaml => output::print_value(out, &view, true),
+        Format::Name => Ok(match request.deploy {
+            Some(deploy) => writeln!(out, "deploy/{deploy}")?,
+            None => writeln!(out, "request/{}", request.id)?,
+        }),
+        Format::Table | Format::Wide => {
+            let message = request.message.as_deref().unwrap_or("it waits for the operator");
+            Ok(writeln!(out, "{} of {}/{}: {}: {message}", view.action, view.namespace, view.stage, request.state)?)
+        }
+    }
+}
+
+/// A request as scripts see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestView {
+    id: Uuid,
+    namespace: String,
+    stage: String,
+    action: &'static str,
+    actor: String,
+    reason: String,
+    state: RequestState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deploy: Option<Uuid>,
+    at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_at: Option<Timestamp>,
+}
+
+impl From<&StoredRequest> for RequestView {
+    fn from(request: &StoredRequest) -> Self {
+        Self {
+            id: request.id,
+            namespace: request.namespace.clone(),
+            stage: request.stage.clone(),
+            action: request.action.word(),
+            actor: request.actor.to_string(),
+            reason: request.reason.clone(),
+            state: request.state,
+            message: request.message.clone(),
+            deploy: request.deploy,
+            at: request.at,
+            settled_at: request.settled_at,
+        }
+    }
+}
+
+impl Ask {
+    fn arguments(&self) -> &AskArgs {
+        match self {
+            Self::Promote { ask, .. }
+            | Self::Rollback { ask, .. }
+            | Self::Approve { ask, .. }
+            | Self::Abort { ask, .. }
+            | Self::Retry { ask, .. }
+            | Self::Hold { ask, .. }
+            | Self::Resume { ask, .. }
+            | Self::Veto { ask, .. }
+            | Self::Unveto { ask, .. } => ask,
+        }
+    }
+
+    async fn action(&self, store: &Store, now: Timestamp) -> Result<Action, Failure> {
+        Ok(match self {
+            Self::Promote { release, from, emergency, .. } => {
+                Action::Promote { release: release.clone(), from: from.clone(), emergency: *emergency }
+            }
+            Self::Rollback { to, .. } => Action::Rollback { to: destination(store, to).await? },
+            Self::Approve { release, .. } => Action::Approve { release: release.clone() },
+            Self::Abort { deploy, .. } => Action::Abort { deploy: deploy_of(store, deploy.as_deref()).await? },
+            Self::Retry { deploy, .. } => Action::Retry { deploy: deploy_of(store, deploy.as_deref()).await? },
+            Self::Hold { owner, until, .. } => {
+                let until = until.as_deref().map(|text| instant(text, now)).transpose()?;
+                Action::Hold { owner: owner.clone(), until }
+            }
+            Self::Resume { owner, .. } => Action::Resume { owner: owner.clone() },
+            Self::Veto { release, .. } => Action::Veto { release: release.clone() },
+            Self::Unveto { release, .. } => Action::Unveto { release: release.clone() },
+        })
+    }
+}
+
+async fn deploy_of(store: &Store, name: Option<&str>) -> Result<Option<Uuid>, Failure> {
+    match name {
+        Some(name) => database::deploy_named(store, name).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn destination(store: &Store, to: &str) -> Result<Destination, Failure> {
+    if to == "previous" {
+        return Ok(Destination::Previous);
+    }
+    match to.strip_prefix("last-good-before=") {
+        Some(text) => text.parse().map(Destination::LastGoodBefore).map_err(|error| {
+            Failure::usage(format!("--to: `{text}` is not a time: {error}"), "write it as 2026-01-31T12:00:00Z")
+        }),
+        None => database::deploy_named(store, to).await.map(Destination::Deploy),
+    }
+}
+
+/// A time, or a span from now.
+fn instant(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let wrong = || {
+        Failure::usage(
+            format!("--until: `{text}` is neither a time nor a span"),
+            "write it as 2026-01-31T12:00:00Z, or as 4h",
+        )
+    };
+    let span = Span::from_str(text).map_err(|_| wrong())?;
+    now.to_zoned(TimeZone::UTC).checked_add(span).map(|at| at.timestamp()).map_err(|_| wrong())
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    let span = Span::from_str(text).map_err(|_| "expected a span such as 10m or 1h30m".to_owned())?;
+    if span.is_negative() || span == 0.seconds().fieldwise() {
+        Err("expected more than nothing".into())
+    } else {
+        Ok(span)
+    }
+}
