@@ -22,8 +22,10 @@ use crate::{
 };
 
 static OF_STAGE: Parameter = Parameter::query("stage", Kind::Name, "Only about this stage.");
-static ACTOR: Parameter = Parameter::query("actor", Kind::Text, "Only by this actor: `user:jane`, `policy`, `controller`.");
-static ACTION: Parameter = Parameter::query("action", Kind::Text, "Only of this kind: `deploy.create`, `stage.rollback`.");
+static ACTOR: Parameter =
+    Parameter::query("actor", Kind::Text, "Only by this actor: `user:jane`, `policy`, `controller`.");
+static ACTION: Parameter =
+    Parameter::query("action", Kind::Text, "Only of this kind: `deploy.create`, `stage.rollback`.");
 static SINCE: Parameter = Parameter::query("since", Kind::Time, "Only at this time or later.");
 
 /// An entry of the audit log.

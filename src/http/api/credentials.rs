@@ -253,7 +253,10 @@ impl Body {
             }
             (None, Some(_)) => return Err(Problem::field("host", "expected beside `user`")),
             (None, None) => login::from_docker_config(&value::given(value, base64)?).map_err(|_| {
-                Problem::field("value", "expected a docker configuration with logins, or `host` beside a password or token")
+                Problem::field(
+                    "value",
+                    "expected a docker configuration with logins, or `host` beside a password or token",
+                )
             })?,
         };
         let hosts = logins.iter().map(|login| login.host.clone()).collect();

@@ -133,10 +133,7 @@ impl Problem {
     /// The same request is being done.
     pub fn being_done() -> Self {
         let detail = "the request with this Idempotency-Key is being done; ask again for its answer";
-        Self {
-            retry_after: Some(1),
-            ..Self::new(StatusCode::CONFLICT, "being-done", "Being done", detail)
-        }
+        Self { retry_after: Some(1), ..Self::new(StatusCode::CONFLICT, "being-done", "Being done", detail) }
     }
 
     /// What is to be changed is not what the caller has seen.

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::cluster::access::Attributes;
 
-static RELEASE: Parameter = Parameter::path("release", Kind::Text, "The release's content hash, or a beginning that only it has.");
+static RELEASE: Parameter =
+    Parameter::path("release", Kind::Text, "The release's content hash, or a beginning that only it has.");
 static WITH: Parameter =
     Parameter::query("with", Kind::Id, "The other deploy; the one before on the stage when left out.");
 

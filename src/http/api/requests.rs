@@ -138,7 +138,8 @@ impl Body {
             errors.push(FieldError::new("release", "expected a release's hash, or 8 to 64 digits of its beginning"));
         }
         for (field, text) in [("from", &from), ("owner", &owner)] {
-            if text.as_ref().is_some_and(|text| text.is_empty() || text.len() > 253 || text.contains(char::is_control)) {
+            if text.as_ref().is_some_and(|text| text.is_empty() || text.len() > 253 || text.contains(char::is_control))
+            {
                 errors.push(FieldError::new(field, "expected a name of 1 to 253 bytes"));
             }
         }
@@ -148,9 +149,7 @@ impl Body {
         }
         let mut needed = |field: &str| errors.push(FieldError::new(field, "it is missing: this action needs it"));
         let action = match word {
-            Word::Promote => {
-                Some(Action::Promote { release, from, emergency: emergency.unwrap_or_default() })
-            }
+            Word::Promote => Some(Action::Promote { release, from, emergency: emergency.unwrap_or_default() }),
             Word::Rollback => match to {
                 Some(to) => Some(Action::Rollback {
                     to: match to {

@@ -25,8 +25,7 @@ use crate::{
 };
 
 /// What is expected of a tag's name.
-const NAME: &str =
-    "expected 1 to 64 letters, digits, `-`, `_`, `.` and `/`, with a letter or digit at either end";
+const NAME: &str = "expected 1 to 64 letters, digits, `-`, `_`, `.` and `/`, with a letter or digit at either end";
 
 static TAG: Parameter = Parameter::path("tag", Kind::Text, "The tag's name, in any case of letters.");
 

@@ -28,7 +28,8 @@ static PENDING: Parameter = Parameter::query("pending", Kind::Flag, "Only pendin
 static TAG: Parameter = Parameter::query("tag", Kind::Text, "Only with this tag.");
 static IMAGE: Parameter =
     Parameter::query("image", Kind::Text, "Only of images that match this glob as a whole: `ghcr.io/acme/*`.");
-static HOST: Parameter = Parameter::query("host", Kind::Text, "Only where it runs: `NAMESPACE/STAGE`, or the name of a host.");
+static HOST: Parameter =
+    Parameter::query("host", Kind::Text, "Only where it runs: `NAMESPACE/STAGE`, or the name of a host.");
 static SEARCH: Parameter =
     Parameter::query("search", Kind::Text, "Only where image, tag, host, platform, provider or digest contain this.");
 

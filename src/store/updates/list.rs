@@ -96,7 +96,12 @@ impl UpdateFilter {
     /// Whether it leaves everything.
     pub fn is_empty(&self) -> bool {
         let Self { pending, tag, image, namespace, host, search, after: _, limit: _ } = self;
-        pending.is_none() && namespace.is_none() && tag.is_none() && image.is_none() && host.is_none() && search.is_none()
+        pending.is_none()
+            && namespace.is_none()
+            && tag.is_none()
+            && image.is_none()
+            && host.is_none()
+            && search.is_none()
     }
 
     fn rows(&self) -> i64 {
