@@ -66,11 +66,6 @@ impl Caller {
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
-
-    /// What tells callers apart.
-    pub(super) fn hash(&self) -> &Hash {
-        &self.hash
-    }
 }
 
 impl std::fmt::Debug for Caller {
