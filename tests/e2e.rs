@@ -17,6 +17,8 @@ mod visitors;
 
 #[path = "e2e/ahead.rs"]
 mod ahead;
+#[path = "e2e/asked.rs"]
+mod asked;
 #[path = "e2e/discovery.rs"]
 mod discovery;
 #[path = "e2e/evidence.rs"]

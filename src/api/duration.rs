@@ -82,14 +82,10 @@ fn parse(text: &str) -> Option<u64> {
 }
 
 impl fmt::Display for Duration {
-    /// Writes hours as the largest unit, unless the span is whole days: `730d`, but `36h`.
+    /// Writes hours as the largest unit: the schema's rules know no days.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.millis == 0 {
             return f.write_str("0s");
-        }
-        let (days, millis) = UNITS[0];
-        if self.millis.is_multiple_of(millis) && self.millis > millis {
-            return write!(f, "{}{days}", self.millis / millis);
         }
         let mut rest = self.millis;
         for (unit, millis) in &UNITS[1..] {
@@ -146,7 +142,7 @@ mod tests {
             ("24h", 86_400_000, "24h"),
             ("1d", 86_400_000, "24h"),
             ("36h", 129_600_000, "36h"),
-            ("730d", 730 * 86_400_000, "730d"),
+            ("730d", 730 * 86_400_000, "17520h"),
             ("1h1m1s1ms", 3_661_001, "1h1m1s1ms"),
         ];
         for (text, millis, shown) in cases {

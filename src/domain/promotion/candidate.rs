@@ -57,29 +57,29 @@ pub struct Coming {
 }
 
 /// The newest release above what runs and above what a hold went back from, that is proven, has soaked and is not vetoed.
-/// Newer is what was proven later for the first time; what runs is `current`. A stage that is held without a release that
-/// it went back from takes nothing. Whether the stage promotes by itself (`rules.auto`) is for the caller to ask.
+/// Newer is what was proven later for the first time; what runs is `current`. A hold without a release that the
+/// stage went back from lets nothing come. Whether the stage promotes by itself (`rules.auto`) is for the caller to ask.
 pub fn newest(
     candidates: &[Candidate],
     rules: &Rules,
     current: Option<&Mark>,
-    held: Option<&Hold>,
+    holds: &[Hold],
     now: Timestamp,
 ) -> Choice {
-    let held = held.filter(|hold| hold.is_active(now));
-    let mut choice = Choice { take: None, coming: None, wake: held.and_then(|hold| hold.until), reason: String::new() };
-    let from = held.and_then(|hold| hold.from.as_ref());
-    if let (Some(hold), None) = (held, from) {
-        choice.reason = holds(hold);
+    let holds: Vec<&Hold> = holds.iter().filter(|hold| hold.is_active(now)).collect();
+    let mut choice = Choice { take: None, coming: None, wake: None, reason: String::new() };
+    choice.wake = holds.iter().filter_map(|hold| hold.until).min();
+    if let Some(hold) = holds.iter().find(|hold| hold.from.is_none()) {
+        choice.reason = hold.to_string();
         return choice;
     }
+    let left = || holds.iter().filter_map(|hold| hold.from.as_ref()).chain(current);
     let placed = |mark: &Mark| {
         let known = candidates.iter().find(|candidate| candidate.release == mark.release);
         known.and_then(|candidate| proven_at(rules, &candidate.upstreams)).unwrap_or(mark.at)
     };
-    let bar = [current, from].into_iter().flatten().map(placed).max();
-    let stays =
-        |candidate: &Candidate| [current, from].into_iter().flatten().any(|mark| mark.release == candidate.release);
+    let bar = left().map(placed).max();
+    let stays = |candidate: &Candidate| left().any(|mark| mark.release == candidate.release);
     let mut newer: Vec<(Timestamp, &Candidate)> = candidates
         .iter()
         .filter(|candidate| !stays(candidate))
@@ -93,7 +93,7 @@ pub fn newest(
         match state(candidate, rules, now) {
             Ok(None) => {
                 let (release, summary) = (candidate.release.clone(), candidate.summary.clone());
-                choice.take = Some(Taken { release, summary, ends_hold: held.is_some() });
+                choice.take = Some(Taken { release, summary, ends_hold: !holds.is_empty() });
                 break;
             }
             Ok(Some(ready_at)) => {
@@ -106,7 +106,7 @@ pub fn newest(
             }
         }
     }
-    choice.reason = reason(&choice, rules, current, held, why_not);
+    choice.reason = reason(&choice, rules, current, &holds, why_not);
     choice
 }
 
@@ -130,21 +130,7 @@ fn state(candidate: &Candidate, rules: &Rules, now: Timestamp) -> Result<Option<
     }
 }
 
-fn holds(hold: &Hold) -> String {
-    let held = format!("held by {} since {}: {}", hold.actor, hold.since, hold.reason);
-    match &hold.from {
-        Some(from) => format!("{held}; only a release newer than {} ends it", from.summary),
-        None => held,
-    }
-}
-
-fn reason(
-    choice: &Choice,
-    rules: &Rules,
-    current: Option<&Mark>,
-    held: Option<&Hold>,
-    why_not: Option<String>,
-) -> String {
+fn reason(choice: &Choice, rules: &Rules, current: Option<&Mark>, holds: &[&Hold], why_not: Option<String>) -> String {
     let with = if rules.require == Require::Any { " or " } else { " and " };
     let from = rules.from.join(with);
     let mut parts = Vec::new();
@@ -163,10 +149,12 @@ fn reason(
         parts.push(format!("{} is ready at {} if it goes on serving", coming.summary, coming.ready_at));
     }
     parts.extend(why_not);
-    match (&choice.take, held) {
-        (Some(_), Some(hold)) => parts.push(format!("it ends the hold of {}", hold.actor)),
-        (None, Some(hold)) => parts.push(holds(hold)),
-        (_, None) => {}
+    for hold in holds {
+        let from = hold.from.as_ref().map_or("", |from| &from.summary);
+        parts.push(match choice.take {
+            Some(_) => format!("it ends the hold of {}", hold.owner),
+            None => format!("{hold}; only a release newer than {from} ends it"),
+        });
     }
     parts.join("; ")
 }

@@ -1,6 +1,6 @@
 //! What is known about a deploy that waits, gathered by whoever can look.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -20,8 +20,8 @@ pub struct Facts {
     pub explicit: bool,
     /// What is suspended, as in `stage production`.
     pub suspended: Option<String>,
-    /// What keeps policy away from the stage.
-    pub hold: Option<Hold>,
+    /// What keeps policy away from the stage: one for each owner.
+    pub holds: Vec<Hold>,
     /// Why the release is vetoed on the stage.
     pub veto: Option<String>,
     /// How the release fared on the stages that it comes from, by their names and in any order.
@@ -54,7 +54,9 @@ pub enum Kind {
 /// What keeps policy away from a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Who holds it.
+    /// Whose it is.
+    pub owner: String,
+    /// Who asked for it.
     pub actor: Actor,
     /// Why.
     pub reason: String,
@@ -70,6 +72,16 @@ impl Hold {
     /// Whether it holds at this instant.
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "held by {} since {}", self.owner, self.since)?;
+        if self.actor.to_string().strip_prefix("user:") != Some(&self.owner) {
+            write!(f, " ({} asked)", self.actor)?;
+        }
+        if self.reason.is_empty() { Ok(()) } else { write!(f, ": {}", self.reason) }
     }
 }
 
@@ -133,6 +145,8 @@ pub struct Approval {
     pub release: ReleaseId,
     /// Who.
     pub actor: Actor,
+    /// Whether it is certain that it was them: otherwise it does not count.
+    pub verified: bool,
     /// The groups they were in then.
     pub groups: Vec<String>,
     /// When.

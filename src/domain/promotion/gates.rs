@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    APPROVALS, Approval, Approvals, Facts, GROUP, Gate, HOLD, Kind, Opening, QUEUE, Rules, SOAK, SUSPENDED, UPSTREAM,
-    VETO, Verdict, WINDOW, opening,
+    APPROVALS, Approval, Approvals, Facts, GROUP, Gate, HOLD, Hold, Kind, Mark, Opening, QUEUE, Rules, SOAK, SUSPENDED,
+    UPSTREAM, VETO, Verdict, WINDOW, opening,
     upstream::{self, Word, proven_at},
 };
 use crate::domain::{actor::Actor, deploy::Queue};
@@ -36,35 +36,33 @@ fn suspended(facts: &Facts) -> Gate {
 }
 
 fn hold(facts: &Facts, rules: &Rules, now: Timestamp) -> Gate {
-    let Some(hold) = facts.hold.as_ref().filter(|hold| hold.is_active(now)) else {
+    let holds: Vec<&Hold> = facts.holds.iter().filter(|hold| hold.is_active(now)).collect();
+    if holds.is_empty() {
         return Gate::pass(HOLD, "nobody holds the stage");
-    };
-    let held = format!("held by {} since {}: {}", hold.actor, hold.since, hold.reason);
+    }
+    let told = |holds: &[&Hold]| holds.iter().map(|hold| hold.to_string()).collect::<Vec<_>>().join(", ");
     match facts.kind {
         Kind::Promotion if !facts.explicit => {}
-        Kind::Promotion => return Gate::pass(HOLD, format!("{held}; this deploy was asked for by name")),
-        kind => return Gate::pass(HOLD, format!("{held}; it does not stop {}", named(kind))),
+        Kind::Promotion => return Gate::pass(HOLD, format!("{}; this deploy was asked for by name", told(&holds))),
+        kind => return Gate::pass(HOLD, format!("{}; it does not stop {}", told(&holds), named(kind))),
     }
-    let newer = hold.from.as_ref().is_some_and(|from| {
-        from.release != facts.release && proven_at(rules, &facts.upstreams).is_some_and(|proven| proven > from.at)
-    });
-    let resume = format!("stagekeeper resume {}", facts.stage);
-    let ends = match (&hold.from, hold.until) {
-        (Some(from), _) if newer => {
-            return Gate::pass(
-                HOLD,
-                format!("{held}; it ends with this release, which is newer than {}", from.summary),
-            );
-        }
-        (Some(from), None) => format!("it ends with a release newer than {}, or with: {resume}", from.summary),
-        (Some(from), Some(until)) => {
-            format!("it ends with a release newer than {}, at {until}, or with: {resume}", from.summary)
-        }
-        (None, Some(until)) => format!("it ends at {until}, or with: {resume}"),
-        (None, None) => format!("it ends with: {resume}"),
-    };
-    let verdict = hold.until.map_or(Verdict::Needs, Verdict::WaitUntil);
-    Gate { blocker: Some(hold.actor.to_string()), ..Gate::closed(HOLD, verdict, held, ends) }
+    let proven = proven_at(rules, &facts.upstreams);
+    let newer = |from: &Mark| from.release != facts.release && proven.is_some_and(|proven| proven > from.at);
+    let left: Vec<&Hold> = holds.iter().copied().filter(|hold| !hold.from.as_ref().is_some_and(newer)).collect();
+    if left.is_empty() {
+        return Gate::pass(HOLD, format!("{}; this release is newer than what was left, and ends it", told(&holds)));
+    }
+    let mut ends = Vec::new();
+    ends.extend(
+        left.iter().filter_map(|hold| Some(format!("with a release newer than {}", hold.from.as_ref()?.summary))),
+    );
+    ends.extend(left.iter().filter_map(|hold| Some(format!("at {}", hold.until?))));
+    ends.push(format!("with: stagekeeper resume {}", facts.stage));
+    ends.dedup();
+    let until = left.iter().map(|hold| hold.until).reduce(|one, two| Some(one?.max(two?))).flatten();
+    let verdict = until.map_or(Verdict::Needs, Verdict::WaitUntil);
+    let gate = Gate::closed(HOLD, verdict, told(&left), format!("it ends {}", ends.join(", or ")));
+    Gate { blocker: left.first().map(|hold| hold.owner.clone()), ..gate }
 }
 
 fn veto(facts: &Facts) -> Gate {
@@ -129,9 +127,11 @@ fn agreed(facts: &Facts, wanted: &Approvals, now: Timestamp) -> Gate {
         approval.expires.map_or(by_rule, |expires| expires.min(by_rule))
     };
     let mut given: BTreeMap<String, &Approval> = BTreeMap::new();
-    let (mut requesters, mut expired) = (false, 0_usize);
+    let (mut requesters, mut expired, mut unverified) = (false, 0_usize, 0_usize);
     for approval in facts.approvals.iter().filter(|approval| approval.release == facts.release) {
-        if approval.actor == facts.requester && !wanted.allow_requester {
+        if !approval.verified {
+            unverified += 1;
+        } else if approval.actor == facts.requester && !wanted.allow_requester {
             requesters = true;
         } else if may(&approval) && now < ends(approval) {
             given.insert(approval.actor.to_string(), approval);
@@ -147,6 +147,9 @@ fn agreed(facts: &Facts, wanted: &Approvals, now: Timestamp) -> Gate {
     let mut message = format!("approved {by}: {} of {}", given.len(), wanted.required);
     if expired > 0 {
         message.push_str(&format!(", {expired} expired"));
+    }
+    if unverified > 0 {
+        message.push_str(&format!(", {unverified} of which it is not certain who gave it"));
     }
     if requesters {
         message.push_str(&format!(", and the approval of {}, who asked for it, does not count", facts.requester));
