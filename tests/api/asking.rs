@@ -97,7 +97,8 @@ async fn updates_of_another_namespace_cannot_be_named() {
 async fn whoever_waits_hears_of_the_end() {
     let lab = Lab::new().await;
     let path = lab.path("/stages/dev/requests?wait=30");
-    let waiting = lab.post(&lab.owner, &path, &json!({"action": "abort"}));
+    let abort = json!({"action": "abort"});
+    let waiting = lab.post(&lab.owner, &path, &abort);
     let settling = async {
         let store = lab.shop.store();
         let request = loop {

@@ -20,20 +20,14 @@ async fn a_value_is_in_no_answer() {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
         STANDARD.encode(CANARY)
     };
-    let said = [
-        put(
-            &lab,
-            "/projects/shop/credentials/ghcr",
-            &json!({"host": "ghcr.io", "user": "robot", "value": CANARY}),
-            None,
-        ),
-        put(&lab, "/projects/shop/credentials/hook", &json!({"kind": "webhook", "base64": encoded}), None),
-        put(&lab, "/projects/shop/secrets/API_KEY", &json!({"value": CANARY}), None),
-        put(&lab, "/projects/shop/secrets/API_KEY?service=web", &json!({"value": CANARY}), None),
-    ];
     let mut answers = Vec::new();
-    for said in said {
-        let answer = said.await;
+    for (path, body) in [
+        ("/projects/shop/credentials/ghcr", json!({"host": "ghcr.io", "user": "robot", "value": CANARY})),
+        ("/projects/shop/credentials/hook", json!({"kind": "webhook", "base64": encoded})),
+        ("/projects/shop/secrets/API_KEY", json!({"value": CANARY})),
+        ("/projects/shop/secrets/API_KEY?service=web", json!({"value": CANARY})),
+    ] {
+        let answer = put(&lab, path, &body, None).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         answers.push(answer);
     }
