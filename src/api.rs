@@ -41,7 +41,7 @@ pub use service::{FreeObject, Port, Scope, Service};
 pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};
 pub use status::{
     DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus,
-    ServiceStatus, StageStatus, Veto, WebhookStatus, bounded,
+    RequestStatus, ServiceStatus, StageStatus, Veto, WebhookStatus, bounded,
 };
 pub use volume::{Claim, EmptyDir, Volume, VolumeSource};
 pub use webhook::{Webhook, WebhookSource};

@@ -132,6 +132,9 @@ pub struct StageStatus {
     /// What keeps policies away from the stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldStatus>,
+    /// The request in the annotation `stagekeeper.dev/request` that was last taken up, and what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_request: Option<RequestStatus>,
     /// The value of the annotation `stagekeeper.dev/retry` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_retry: Option<String>,
@@ -232,6 +235,21 @@ pub struct Veto {
     pub reason: Option<String>,
 }
 
+/// A request that an annotation asked for.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestStatus {
+    /// The value of `stagekeeper.dev/request-nonce`.
+    #[serde(default)]
+    pub nonce: String,
+    /// `Pending`, `Done` or `Refused`.
+    #[serde(default)]
+    pub state: String,
+    /// What became of it, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 /// What one gate says of the latest deploy.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -294,6 +312,7 @@ impl Default for StageStatus {
             vetoed: Vec::new(),
             gates: Vec::new(),
             hold: None,
+            last_request: None,
             last_handled_retry: None,
         }
     }

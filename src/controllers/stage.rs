@@ -14,7 +14,8 @@ pub mod policy;
 pub mod promoted;
 pub mod promotion;
 pub mod recall;
-mod requests;
+pub mod rehearse;
+pub mod requests;
 pub mod sources;
 pub mod status;
 pub mod wanted;
@@ -80,8 +81,15 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
 /// A stage of a project that does not exist, and of which nothing is recorded: nothing is, until it does.
 async fn without_project(ctx: &Context, stage: &Stage, key: &StageKey) -> Result<Action, Error> {
     let decided = Decided::without_project(ctx, stage, key);
-    let situation =
-        Situation { stage, ledger: &Ledger::default(), decided: &decided, waiting: None, gates: &[], unready: false };
+    let situation = Situation {
+        stage,
+        ledger: &Ledger::default(),
+        decided: &decided,
+        waiting: None,
+        gates: &[],
+        request: None,
+        unready: false,
+    };
     tell(ctx, stage, None, &outcome::outcome(&situation)).await?;
     let now = ctx.clock.now();
     Ok(Action::requeue(decided.wake.map_or(RESYNC, |at| until(at, now))))
@@ -113,7 +121,7 @@ async fn pass(
         memory.compared = true;
     }
     let scene = Scene { ctx, stage, project, target: &target, rules: &rules };
-    let asked = match requests::act(&scene, &mut ledger).await {
+    let asked = match requests::act(&scene, &mut ledger, &mut memory.request).await {
         Ok(()) => requests::mend(&scene, &mut ledger).await,
         Err(error) => Err(error),
     };
@@ -219,6 +227,7 @@ async fn conclude(
         decided,
         waiting: driven.waiting.as_ref(),
         gates: &driven.gates,
+        request: memory.request.as_ref(),
         unready: memory.unready_since.is_some(),
     };
     if memory.written == stage.status {

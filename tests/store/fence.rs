@@ -10,13 +10,15 @@ use stagekeeper::{
         credential::CredentialKind,
         deploy::{Phase, State},
         image::Digest,
+        request::{Action, Origin, Via},
         secret::SecretId,
         update::{SeenUpdate, TagName},
     },
     store::{
-        Class, CredentialSlot, CredentialUse, DeclaredReceiver, DeliveryKey, DeliveryState, HookStart, ImageScan,
-        InstanceStatus, LogFilter, LogLevel, LogLine, NewCredential, NewDelivery, NewReceiver, NewSecret, NewStage,
-        RegistrySettings, SecretSlot, SecretUse, Settled, Store, StoreError, UpdateChoice, UpdateFilter,
+        Asked, Class, CredentialSlot, CredentialUse, DeclaredReceiver, DeliveryKey, DeliveryState, HookStart,
+        ImageScan, InstanceStatus, LogFilter, LogLevel, LogLine, NewCredential, NewDelivery, NewHold, NewReceiver,
+        NewRequest, NewSecret, NewStage, RegistrySettings, SecretSlot, SecretUse, Settled, Settlement, Store,
+        StoreError, UpdateChoice, UpdateFilter,
     },
 };
 use uuid::Uuid;
@@ -32,6 +34,7 @@ struct Scene {
     dev: Uuid,
     live: Uuid,
     work: Uuid,
+    idle: Uuid,
 }
 
 type Write = (&'static str, Box<dyn for<'a> Fn(&'a Scene, &'a Store) -> BoxFuture<'a, Result<String, StoreError>>>);
@@ -60,6 +63,35 @@ fn writes() -> Vec<Write> {
         State::Starting,
         "ImagesPulled"
     )));
+    write!("deploy_begin", |scene, store| async {
+        let begin = step(id(14), 1, State::Pending, State::Pulling, "Started");
+        store.deploy_begin(&begin, scene.idle, &[], &release("1.0.0").id(), |_| true).await
+    });
+    write!("request_refuse", |_scene, store| store.request_refuse(&settles(100), at(4)));
+    write!("request_approve", |_scene, store| store.request_approve(
+        &settles(101),
+        id(110),
+        &release("1.0.0").id(),
+        None,
+        at(4)
+    ));
+    write!("holds_lift", |scene, store| store.holds_lift(scene.live, &Actor::Policy, "resumed", at(4)));
+    write!("request_hold", |_scene, store| async {
+        let hold = NewHold {
+            id: id(111),
+            owner: "ada".into(),
+            actor: Actor::Policy,
+            reason: "fair".into(),
+            expires_at: None,
+            from: None,
+            settled_on: None,
+            declared: None,
+        };
+        store.request_hold(&settles(102), &hold, at(4)).await
+    });
+    write!("request_resume", |_scene, store| store.request_resume(&settles(103), None, at(4)));
+    write!("request_veto", |_scene, store| store.request_veto(&settles(104), id(112), &release("1.0.0").id(), at(4)));
+    write!("request_unveto", |_scene, store| store.request_unveto(&settles(105), &release("1.0.0").id(), at(4)));
     write!("hook_begin", |scene, store| store.hook_begin(scene.work, Phase::BeforeStart, "seed", at(4)));
     write!("hook_finish", |scene, store| store.hook_finish(
         scene.work,
@@ -179,6 +211,7 @@ fn delivery(number: u32, ignored: Option<&str>) -> NewDelivery {
 /// All updates, whatever they are.
 const ALL: UpdateChoice = UpdateChoice::Matching(UpdateFilter {
     pending: None,
+    namespace: None,
     tag: None,
     image: None,
     host: None,
@@ -246,6 +279,26 @@ fn new_secret(shop: &Shop, number: u32, name: &str) -> NewSecret {
     }
 }
 
+fn settles(number: u32) -> Settlement {
+    Settlement { request: id(number), message: "done".into() }
+}
+
+fn request(number: u32) -> NewRequest {
+    NewRequest {
+        id: id(number),
+        namespace: "acme".into(),
+        stage: "live".into(),
+        action: Action::Resume { owner: None },
+        actor: Actor::Policy,
+        groups: Vec::new(),
+        reason: String::new(),
+        origin: Origin { via: Via::Cli, verified: false, source: None, request_id: None },
+        idempotency_key: None,
+        group: None,
+        at: at(1),
+    }
+}
+
 fn secret_slot(number: u32, name: &str) -> SecretSlot {
     SecretSlot { secret: SecretId::for_all(name), id: id(number), version: 1, origin: "test".into() }
 }
@@ -263,7 +316,23 @@ impl Scene {
     async fn new() -> Self {
         let shop = Shop::new().await;
         let (dev, live) = (shop.stage(2, "dev").await, shop.stage(3, "live").await);
-        shop.stage(4, "idle").await;
+        let idle = shop.stage(4, "idle").await;
+        shop.pending(&new_deploy(shop.stage(5, "waiting").await, 1, 14)).await;
+        for number in 100..107 {
+            let asked = shop.request_create(&request(number)).await.unwrap();
+            assert!(matches!(asked, Asked::Made(_)), "{asked:?}");
+        }
+        let held = NewHold {
+            id: id(113),
+            owner: "joe".into(),
+            actor: Actor::Policy,
+            reason: "fair".into(),
+            expires_at: None,
+            from: None,
+            settled_on: None,
+            declared: None,
+        };
+        assert_eq!(shop.request_hold(&settles(106), &held, at(2)).await, Ok(true));
         let work = shop.pending(&new_deploy(dev, 1, 10)).await;
         shop.walk(work, &WAY[..1]).await;
         shop.success(&new_deploy(live, 1, 12)).await;
@@ -299,7 +368,7 @@ impl Scene {
         shop.credential_uses_append(std::slice::from_ref(&used)).await.unwrap();
         let CredentialUse { version, actor, purpose, at, .. } = used;
         shop.secret_uses_append(&[SecretUse { secret: id(85), version, actor, purpose, at }]).await.unwrap();
-        Self { shop, dev, live, work }
+        Self { shop, dev, live, work, idle }
     }
 
     /// All rows that the writes could touch, as text.
@@ -330,6 +399,9 @@ impl Scene {
             "image_updates",
             "update_tags",
             "tag_assignments",
+            "requests",
+            "holds",
+            "approvals",
         ];
         self.shop.rows(tables).await
     }

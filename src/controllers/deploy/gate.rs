@@ -2,15 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Target,
-    ledger::{Entry, Ledger},
-    record,
-};
+use super::{Target, ledger::Ledger, record};
 use crate::{
     controllers::{context::Context, error::Error},
     domain::{
-        deploy::{Queue, Transition, started},
+        deploy::{Deploy, Queue, Transition, started},
         promotion::{self, Emergency, Facts, Gate, Hold, Kind, Mark, Rules},
     },
     store::{self, Proof},
@@ -29,7 +25,15 @@ pub async fn begin(
     let Some(entry) = ledger.open.get(position) else {
         return Ok(None);
     };
-    let asked = Asked { target, ledger, entry, queue };
+    let asked = Asked {
+        stage: &target.key.name,
+        suspended: target.suspended.as_deref(),
+        ledger,
+        deploy: &entry.deploy,
+        request: entry.request.as_deref(),
+        emergency: entry.provenance.emergency,
+        queue,
+    };
     let mut said = Vec::new();
     let open = |found: &Proof| {
         said = promotion::gates(&asked.facts(found, now), rules, now);
@@ -45,24 +49,34 @@ pub async fn begin(
 }
 
 /// A deploy that waits, and everything around it that memory knows.
-struct Asked<'a> {
-    target: &'a Target<'a>,
-    ledger: &'a Ledger,
-    entry: &'a Entry,
-    queue: Queue,
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Name of the stage.
+    pub stage: &'a str,
+    /// What is suspended, if anything is.
+    pub suspended: Option<&'a str>,
+    /// The stage's deploys.
+    pub ledger: &'a Ledger,
+    /// The deploy.
+    pub deploy: &'a Deploy,
+    /// The explicit request behind it.
+    pub request: Option<&'a str>,
+    /// Soak, approvals and windows are passed over.
+    pub emergency: bool,
+    /// Whose turn it is.
+    pub queue: Queue,
 }
 
 impl Asked<'_> {
-    fn facts(&self, found: &Proof, now: Timestamp) -> Facts {
-        let Self { target, ledger, entry, queue } = self;
-        let deploy = &entry.deploy;
-        let emergency = entry.provenance.emergency;
+    /// With what was found out about its release.
+    pub fn facts(&self, found: &Proof, now: Timestamp) -> Facts {
+        let Self { stage, suspended, ledger, deploy, request, emergency, queue } = self;
         Facts {
-            stage: target.key.name.to_string(),
+            stage: (*stage).to_owned(),
             release: deploy.release.clone(),
-            kind: kind(ledger, entry),
-            explicit: entry.request.is_some(),
-            suspended: target.suspended.clone(),
+            kind: kind(ledger, deploy, *request),
+            explicit: request.is_some(),
+            suspended: suspended.map(Into::into),
             holds: holds(&ledger.holds, now),
             veto: ledger.vetoed.get(&deploy.release).map(|veto| veto.reason.clone()),
             upstreams: found.upstreams.clone(),
@@ -90,15 +104,15 @@ pub fn holds(holds: &[store::Hold], now: Timestamp) -> Vec<Hold> {
 }
 
 /// How a deploy came about.
-fn kind(ledger: &Ledger, entry: &Entry) -> Kind {
-    if entry.deploy.rollback_of.is_some() {
+fn kind(ledger: &Ledger, deploy: &Deploy, request: Option<&str>) -> Kind {
+    if deploy.rollback_of.is_some() {
         return Kind::Rollback;
     }
-    if entry.request.as_deref().is_some_and(|request| request.starts_with("pin:")) {
+    if request.is_some_and(|request| request.starts_with("pin:")) {
         return Kind::Pin;
     }
     match &ledger.good {
-        Some(good) if good.deploy.release == entry.deploy.release => Kind::Configuration,
+        Some(good) if good.deploy.release == deploy.release => Kind::Configuration,
         _ => Kind::Promotion,
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{checked::Checked, promoted::Proven, newer::Told};
+use super::{checked::Checked, newer::Told, promoted::Proven};
 use crate::{
-    api::{Stage, StageStatus},
+    api::{RequestStatus, Stage, StageStatus},
     controllers::deploy::{ledger::Ledger, prober::Prober},
 };
 
@@ -38,6 +38,8 @@ pub struct Memory {
     pub checked: Option<Checked>,
     /// What the update list was told.
     pub told: Told,
+    /// The request of an annotation, as far as this process knows it.
+    pub request: Option<RequestStatus>,
     /// What succeeded on the stages before.
     pub candidates: Option<Arc<Vec<Proven>>>,
 }
@@ -64,6 +66,7 @@ impl Memory {
             handled_retry: None,
             checked: None,
             told: Told::default(),
+            request: None,
             candidates: None,
         }
     }

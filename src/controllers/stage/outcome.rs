@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{
-        Stage, StageStatus,
+        RequestStatus, Stage, StageStatus,
         conditions::{self, Outcome},
     },
     cluster::index::StageChildren,
@@ -44,6 +44,8 @@ pub struct Situation<'a> {
     pub waiting: Option<&'a Waiting>,
     /// What the gates said of it.
     pub gates: &'a [Gate],
+    /// The request of an annotation.
+    pub request: Option<&'a RequestStatus>,
     /// The serving instance is not ready.
     pub unready: bool,
 }
@@ -155,6 +157,7 @@ pub fn status(
         handled_retry: decided.handled_retry.clone(),
         held: decided.held.as_ref(),
         gates: situation.gates,
+        request: situation.request,
     };
     let mut status = status::status(before, &facts, now);
     images_current(&mut status.conditions, decided, facts.generation, now);

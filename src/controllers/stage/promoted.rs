@@ -25,7 +25,7 @@ use crate::{
         promotion::{Candidate, Choice, Edges, Mark, Rules, cycle, newest, unknown},
         release::Release,
     },
-    store::Proof,
+    store::{Proof, Store},
 };
 
 /// How long a stage may be older than those that it takes releases from before their names count as wrong: all may be
@@ -142,7 +142,7 @@ async fn candidates(
     if let Some(known) = memory.candidates.clone().filter(|_| !news) {
         return Ok(known);
     }
-    match read(ctx, target, rules, ledger).await {
+    match read(&ctx.store, target.id, rules, ledger).await {
         Ok(found) => {
             let found = Arc::new(found);
             memory.candidates = Some(found.clone());
@@ -156,16 +156,11 @@ async fn candidates(
 }
 
 /// What succeeded upstream, as the database has it now.
-pub async fn read(
-    ctx: &Context,
-    target: &Target<'_>,
-    rules: &Rules,
-    ledger: &Ledger,
-) -> Result<Vec<Proven>, Error> {
+pub async fn read(store: &Store, target: Uuid, rules: &Rules, ledger: &Ledger) -> Result<Vec<Proven>, Error> {
     let runs = ledger.current_release().map(Release::id);
     let left = ledger.holds.iter().filter_map(|hold| hold.from.as_ref()).map(Release::id);
     let also: Vec<_> = left.chain(runs).collect();
-    let found = ctx.store.candidates_list(target.id, &rules.from, &also, RECENT).await?;
+    let found = store.candidates_list(target, &rules.from, &also, RECENT).await?;
     Ok(found.into_iter().filter_map(Proven::of).collect())
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, StageStatus, Veto, bounded,
+        DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, RequestStatus, StageStatus, Veto, bounded,
         conditions::{self, Outcome},
         status::MAX_HISTORY,
     },
@@ -47,6 +47,8 @@ pub struct Facts<'a> {
     pub held: Option<&'a Hold>,
     /// What the gates said of the latest deploy.
     pub gates: &'a [Gate],
+    /// The request of an annotation.
+    pub request: Option<&'a RequestStatus>,
 }
 
 /// The status that tells `facts`; equal to `before` when nothing changed.
@@ -86,6 +88,7 @@ pub fn status(before: &StageStatus, facts: &Facts<'_>, now: Timestamp) -> StageS
             .collect(),
         gates: facts.gates.iter().map(gate).collect(),
         hold: facts.held.map(hold),
+        last_request: facts.request.or(before.last_request.as_ref()).cloned(),
         last_handled_retry: facts.handled_retry.clone(),
     }
 }

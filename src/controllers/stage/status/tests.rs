@@ -18,6 +18,7 @@ fn told(ledger: &Ledger) -> StageStatus {
         handled_retry: None,
         held: None,
         gates: &[],
+        request: None,
     };
     status(&StageStatus::default(), &facts, at(100))
 }
