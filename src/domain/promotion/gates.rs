@@ -75,7 +75,7 @@ fn veto(facts: &Facts) -> Gate {
         _ if facts.explicit => Gate::pass(VETO, format!("{vetoed}; this deploy was asked for by name")),
         _ => {
             let opens = format!(
-                "it opens with: stagekeeper unveto {} {}; another release comes by itself",
+                "it opens with: stagekeeper unveto {} --release {}; another release comes by itself",
                 facts.stage,
                 facts.release.short()
             );
@@ -155,13 +155,16 @@ fn agreed(facts: &Facts, wanted: &Approvals, now: Timestamp) -> Gate {
         message.push_str(&format!(", and the approval of {}, who asked for it, does not count", facts.requester));
     }
     let missing = wanted.required - given.len();
-    let who = match (wanted.groups.as_slice(), wanted.allow_requester) {
-        ([], true) => "whoever may approve".to_owned(),
-        ([], false) => format!("others than {}", facts.requester),
-        (groups, true) => format!("members of {}", groups.join(" or ")),
-        (groups, false) => format!("members of {} other than {}", groups.join(" or "), facts.requester),
+    let who = match wanted.groups.as_slice() {
+        [] => "whoever may approve".to_owned(),
+        groups => format!("members of {}", groups.join(" or ")),
     };
-    let opens = format!("{missing} more of {who}: stagekeeper approve {}", facts.stage);
+    let who = match (&facts.requester, wanted.allow_requester) {
+        (Actor::User(_), false) => format!("{who} other than {}", facts.requester),
+        _ => who,
+    };
+    let opens =
+        format!("{missing} more of {who}: stagekeeper approve {} --release {}", facts.stage, facts.release.short());
     Gate::closed(APPROVALS, Verdict::Needs, message, opens)
 }
 
@@ -263,3 +266,6 @@ fn passed_over(gate: Gate, facts: &Facts) -> Gate {
         _ => gate,
     }
 }
+
+#[cfg(test)]
+mod tests;
