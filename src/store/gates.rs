@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
 use serde::Deserialize;
-use sqlx::types::Json;
+use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Advance, Store, StoreError};
 use crate::domain::{
     actor::Actor,
     promotion::{Approval, Candidate, Upstream},
@@ -33,7 +33,21 @@ pub struct Proof {
     pub veto: Option<String>,
 }
 
+/// How leaving `pending` went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// The row's new version.
+    Moved(i64),
+    /// A gate is closed: nothing has changed.
+    Waits,
+}
+
 impl Proof {
+    /// Of a release that nothing is known of.
+    pub fn none(release: ReleaseId) -> Self {
+        Self { release, images: None, deploy: None, upstreams: Vec::new(), approvals: Vec::new(), veto: None }
+    }
+
     /// What a choice is made from, if it ever succeeded on one of the stages.
     pub fn candidate(&self) -> Option<Candidate> {
         Some(Candidate {
@@ -133,9 +147,44 @@ impl Store {
         from: &[String],
         releases: &[ReleaseId],
     ) -> Result<Vec<Proof>, StoreError> {
+        self.proofs_on(&self.pool, target, from, releases).await
+    }
+
+    /// Takes a deploy out of `pending`, if `open` says so of what is known of its release in the same transaction.
+    ///
+    /// # Errors
+    /// Those of [`Store::deploy_advance`].
+    pub async fn deploy_begin(
+        &self,
+        advance: &Advance,
+        target: Uuid,
+        from: &[String],
+        release: &ReleaseId,
+        open: impl FnOnce(&Proof) -> bool + Send,
+    ) -> Result<Begun, StoreError> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+        let mut all = self.pool.begin_with(begin).await.map_err(|error| self.fault(error))?;
+        let mut found = self.proofs_on(&mut *all, target, from, std::slice::from_ref(release)).await?;
+        let proof = found.pop().unwrap_or_else(|| Proof::none(release.clone()));
+        if !open(&proof) {
+            all.rollback().await.map_err(|error| self.fault(error))?;
+            return Ok(Begun::Waits);
+        }
+        let version = self.deploy_advance_on(&mut *all, advance).await?;
+        all.commit().await.map_err(|error| self.fault(error))?;
+        Ok(Begun::Moved(version))
+    }
+
+    async fn proofs_on(
+        &self,
+        executor: impl PgExecutor<'_>,
+        target: Uuid,
+        from: &[String],
+        releases: &[ReleaseId],
+    ) -> Result<Vec<Proof>, StoreError> {
         let releases: Vec<String> = releases.iter().map(|release| release.0.clone()).collect();
         let rows = proofs!("SELECT DISTINCT unnest($3::text[])", target, from, &releases)
-            .fetch_all(&self.pool)
+            .fetch_all(executor)
             .await
             .map_err(|error| self.fault(error))?;
         Ok(proofs_of(rows))

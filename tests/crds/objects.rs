@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use stagekeeper::api::conditions::{Outcome, conditions};
 use stagekeeper::api::kstatus::{self, Progress};
 use stagekeeper::api::{
-    DeployStatus, HistoryEntry, HoldStatus, InstanceStatus, Project, ProjectStatus, ServiceStatus, Stage, StageStatus,
-    Veto, WebhookStatus,
+    DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, Project, ProjectStatus, ServiceStatus, Stage,
+    StageStatus, Veto, WebhookStatus,
 };
 
 use super::server;
@@ -137,6 +137,13 @@ pub async fn keep_every_field_of_their_status(client: &Client, namespace: &str) 
             reason: text("switched"),
         }],
         vetoed: vec![Veto { release: "r0".into(), deploy: text("d0"), reason: text("web answers 500") }],
+        gates: vec![GateStatus {
+            name: "soak".into(),
+            verdict: "Wait".into(),
+            until: Some(at()),
+            message: text("20m of 30m"),
+            opens: text("time"),
+        }],
         hold: Some(HoldStatus {
             owner: "user:ada".into(),
             actor: text("user:ada"),

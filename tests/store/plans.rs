@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::fixture::Shop;
 
 /// Tables that grow with the number of deploys, and with what they use.
-const LARGE: [&str; 18] = [
+const LARGE: [&str; 20] = [
     "deploys",
     "deploy_transitions",
     "deploy_logs",
@@ -27,6 +27,8 @@ const LARGE: [&str; 18] = [
     "image_updates",
     "tag_assignments",
     "users",
+    "approvals",
+    "api_replies",
 ];
 
 /// 50 projects with 10 stages each; 200 deploys a stage, all but the last finished.
@@ -119,6 +121,13 @@ INSERT INTO image_updates (image, host, platform, new_digest, provider, seen_by,
 INSERT INTO update_tags (name, created_by) SELECT 'tag-' || t, 'x' FROM generate_series(0, 999) AS t;
 INSERT INTO tag_assignments (tag_id, update_id, created_by)
     SELECT 1 + a % 1000, 1 + a, 'x' FROM generate_series(0, 19999) AS a;
+INSERT INTO approvals (id, target_id, release_id, actor, verified, reason, at)
+    SELECT md5('a' || a)::uuid, md5('t' || a % 500)::uuid, repeat(md5('r' || a), 2), 'user:x', true, 'x',
+           now() - a * interval '1 minute'
+    FROM generate_series(0, 19999) AS a;
+INSERT INTO api_replies (actor, key, request, status, reply, at)
+    SELECT 'user:u-' || r % 100, 'key-' || r, repeat('a', 32)::bytea, 200, '{}', now() - r * interval '1 minute'
+    FROM generate_series(0, 19999) AS r;
 SET session_replication_role = DEFAULT;
 ANALYZE";
 
