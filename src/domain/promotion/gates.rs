@@ -1,6 +1,6 @@
 //! The gates of one deploy that waits.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use jiff::Timestamp;
 
@@ -146,13 +146,13 @@ fn agreed(facts: &Facts, wanted: &Approvals, now: Timestamp) -> Gate {
     }
     let mut message = format!("approved {by}: {} of {}", given.len(), wanted.required);
     if expired > 0 {
-        message.push_str(&format!(", {expired} expired"));
+        let _ = write!(message, ", {expired} expired");
     }
     if unverified > 0 {
-        message.push_str(&format!(", {unverified} of which it is not certain who gave it"));
+        let _ = write!(message, ", {unverified} of which it is not certain who gave it");
     }
     if requesters {
-        message.push_str(&format!(", and the approval of {}, who asked for it, does not count", facts.requester));
+        let _ = write!(message, ", and the approval of {}, who asked for it, does not count", facts.requester);
     }
     let missing = wanted.required - given.len();
     let who = match wanted.groups.as_slice() {
@@ -182,7 +182,7 @@ fn window(facts: &Facts, rules: &Rules, now: Timestamp) -> Gate {
                 None => "no deny window is open".to_owned(),
             };
             if let Some(until) = until {
-                message.push_str(&format!(" until {until}"));
+                let _ = write!(message, " until {until}");
             }
             return Gate::pass(WINDOW, message);
         }
