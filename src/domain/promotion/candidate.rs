@@ -158,3 +158,6 @@ fn reason(choice: &Choice, rules: &Rules, current: Option<&Mark>, holds: &[&Hold
     }
     parts.join("; ")
 }
+
+#[cfg(test)]
+mod tests;

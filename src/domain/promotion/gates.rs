@@ -1,6 +1,6 @@
 //! The gates of one deploy that waits.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use jiff::Timestamp;
 
@@ -75,7 +75,7 @@ fn veto(facts: &Facts) -> Gate {
         _ if facts.explicit => Gate::pass(VETO, format!("{vetoed}; this deploy was asked for by name")),
         _ => {
             let opens = format!(
-                "it opens with: stagekeeper unveto {} {}; another release comes by itself",
+                "it opens with: stagekeeper unveto {} --release {}; another release comes by itself",
                 facts.stage,
                 facts.release.short()
             );
@@ -146,22 +146,25 @@ fn agreed(facts: &Facts, wanted: &Approvals, now: Timestamp) -> Gate {
     }
     let mut message = format!("approved {by}: {} of {}", given.len(), wanted.required);
     if expired > 0 {
-        message.push_str(&format!(", {expired} expired"));
+        let _ = write!(message, ", {expired} expired");
     }
     if unverified > 0 {
-        message.push_str(&format!(", {unverified} of which it is not certain who gave it"));
+        let _ = write!(message, ", {unverified} of which it is not certain who gave it");
     }
     if requesters {
-        message.push_str(&format!(", and the approval of {}, who asked for it, does not count", facts.requester));
+        let _ = write!(message, ", and the approval of {}, who asked for it, does not count", facts.requester);
     }
     let missing = wanted.required - given.len();
-    let who = match (wanted.groups.as_slice(), wanted.allow_requester) {
-        ([], true) => "whoever may approve".to_owned(),
-        ([], false) => format!("others than {}", facts.requester),
-        (groups, true) => format!("members of {}", groups.join(" or ")),
-        (groups, false) => format!("members of {} other than {}", groups.join(" or "), facts.requester),
+    let who = match wanted.groups.as_slice() {
+        [] => "whoever may approve".to_owned(),
+        groups => format!("members of {}", groups.join(" or ")),
     };
-    let opens = format!("{missing} more of {who}: stagekeeper approve {}", facts.stage);
+    let who = match (&facts.requester, wanted.allow_requester) {
+        (Actor::User(_), false) => format!("{who} other than {}", facts.requester),
+        _ => who,
+    };
+    let opens =
+        format!("{missing} more of {who}: stagekeeper approve {} --release {}", facts.stage, facts.release.short());
     Gate::closed(APPROVALS, Verdict::Needs, message, opens)
 }
 
@@ -179,7 +182,7 @@ fn window(facts: &Facts, rules: &Rules, now: Timestamp) -> Gate {
                 None => "no deny window is open".to_owned(),
             };
             if let Some(until) = until {
-                message.push_str(&format!(" until {until}"));
+                let _ = write!(message, " until {until}");
             }
             return Gate::pass(WINDOW, message);
         }
@@ -263,3 +266,6 @@ fn passed_over(gate: Gate, facts: &Facts) -> Gate {
         _ => gate,
     }
 }
+
+#[cfg(test)]
+mod tests;

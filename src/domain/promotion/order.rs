@@ -50,3 +50,29 @@ fn reached<'e>(stage: &'e str, edges: &'e Edges) -> BTreeMap<&'e str, Vec<&'e st
     }
     ways
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edges(all: &[(&str, &[&str])]) -> Edges {
+        let named = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        all.iter().map(|(stage, from)| ((*stage).to_owned(), named(from))).collect()
+    }
+
+    #[test]
+    fn ways_are_told_as_releases_move() {
+        let told = |way: Option<Vec<String>>| way.map(|way| way.join(" → "));
+        let line = edges(&[("dev", &[]), ("staging", &["dev"]), ("production", &["staging", "dev"])]);
+        assert_eq!((cycle("production", &line), unknown("production", &line)), (None, None));
+
+        let round = edges(&[("a", &["c"]), ("b", &["a"]), ("c", &["b"]), ("after", &["c"])]);
+        assert_eq!(told(cycle("a", &round)).as_deref(), Some("a → b → c → a"));
+        assert_eq!(told(cycle("after", &round)).as_deref(), Some("a → b → c → a"), "it comes after a circle");
+        assert_eq!(told(cycle("self", &edges(&[("self", &["self"])]))).as_deref(), Some("self → self"));
+
+        let hole = edges(&[("staging", &["qa"]), ("production", &["staging"])]);
+        assert_eq!(told(unknown("production", &hole)).as_deref(), Some("qa → staging → production"));
+        assert_eq!(told(unknown("staging", &hole)).as_deref(), Some("qa → staging"));
+    }
+}

@@ -148,7 +148,8 @@ pub(super) fn span(time: Duration) -> String {
     let mut text = String::new();
     for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
         if rest >= seconds {
-            text.push_str(&format!("{}{unit}", rest / seconds));
+            text += &(rest / seconds).to_string();
+            text += unit;
             rest %= seconds;
         }
     }

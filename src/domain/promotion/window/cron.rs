@@ -56,7 +56,7 @@ pub(super) fn parse(text: &str) -> Result<Pattern, String> {
     let pattern = Pattern {
         days: Days {
             months: (month != "*").then(|| u16::try_from(months).unwrap_or_default()),
-            month_days: (month_day != "*")
+            of_month: (month_day != "*")
                 .then(|| MonthDays { first: u32::try_from(month_days).unwrap_or_default(), last: 0 }),
             weekdays: (weekday != "*").then(|| Weekdays { each: weekdays, nth: Vec::new() }),
             either: !month_day.starts_with('*') && !weekday.starts_with('*'),

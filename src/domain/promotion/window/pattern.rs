@@ -34,10 +34,10 @@ pub(super) struct Days {
     /// Bit 1 is January; none means every month.
     pub months: Option<u16>,
     /// Which days of the month; none means every day.
-    pub month_days: Option<MonthDays>,
+    pub of_month: Option<MonthDays>,
     /// Which days of the week; none means every day.
     pub weekdays: Option<Weekdays>,
-    /// One of `month_days` and `weekdays` is enough.
+    /// One of `of_month` and `weekdays` is enough.
     pub either: bool,
 }
 
@@ -220,7 +220,7 @@ impl Days {
     fn hold(&self, day: Date) -> bool {
         let month = self.months.is_none_or(|months| months & (1 << day.month()) != 0);
         month
-            && match (&self.month_days, &self.weekdays) {
+            && match (&self.of_month, &self.weekdays) {
                 (None, None) => true,
                 (Some(month_days), None) => month_days.hold(day),
                 (None, Some(weekdays)) => weekdays.hold(day),

@@ -171,7 +171,7 @@ impl Parts {
 
     fn days(&self, freq: Freq, start: Option<DateTime>) -> Result<Days, String> {
         let mut days =
-            Days { months: self.months, month_days: self.month_days, weekdays: self.weekdays.clone(), either: false };
+            Days { months: self.months, of_month: self.month_days, weekdays: self.weekdays.clone(), either: false };
         let ordinals = self.weekdays.as_ref().is_some_and(|weekdays| !weekdays.nth.is_empty());
         let in_month = freq == Freq::Monthly || freq == Freq::Yearly && self.months.is_some();
         if ordinals && !in_month {
@@ -189,10 +189,10 @@ impl Parts {
                 days.weekdays = Some(Weekdays { each: 1 << weekday(start.date()), nth: Vec::new() });
             }
             (Freq::Weekly, None) => return Err(missing("FREQ=WEEKLY needs BYDAY")),
-            (Freq::Monthly, Some(start)) => days.month_days = Some(MonthDays { first: 1 << start.day(), last: 0 }),
+            (Freq::Monthly, Some(start)) => days.of_month = Some(MonthDays { first: 1 << start.day(), last: 0 }),
             (Freq::Monthly, None) => return Err(missing("FREQ=MONTHLY needs BYMONTHDAY or BYDAY")),
             (Freq::Yearly, Some(start)) => {
-                days.month_days = Some(MonthDays { first: 1 << start.day(), last: 0 });
+                days.of_month = Some(MonthDays { first: 1 << start.day(), last: 0 });
                 days.months = days.months.or(Some(1 << start.month()));
             }
             (Freq::Yearly, None) => return Err(missing("FREQ=YEARLY needs BYMONTH with BYMONTHDAY or BYDAY")),
