@@ -33,7 +33,8 @@ use self::{
     problem::{Problems, Reported},
     settings::{
         API_AUDIENCE, CONCURRENCY, DATABASE_URL, ENCRYPTION_KEYS, ENCRYPTION_KEYS_FILE, LEASE_IDENTITY, LEASE_NAME,
-        LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, POD_NAME, POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL,
+        LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, OIDC_CLIENT_ID, OIDC_GROUPS_CLAIM, OIDC_GROUPS_PREFIX,
+        OIDC_ISSUER, OIDC_USER_CLAIM, OIDC_USER_PREFIX, POD_NAME, POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL,
         SCAN_CONCURRENCY, WORKER_THREADS,
     },
 };
@@ -55,6 +56,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Which tokens the API takes: those for this audience.
     pub api_audience: String,
+    /// The issuer of ID tokens that the API takes besides, if there is one.
+    pub oidc: Option<OidcConfig>,
     /// Which namespaces are watched.
     pub namespaces: Namespaces,
     /// Reconciles that may run at once, for each controller.
@@ -67,6 +70,23 @@ pub struct Config {
     pub lease: Lease,
     /// How to reach the cluster.
     pub cluster: ClusterAccess,
+}
+
+/// An issuer of ID tokens that the API takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OidcConfig {
+    /// The issuer, exactly as its tokens name it.
+    pub issuer: String,
+    /// The audience of its tokens that are for us.
+    pub client_id: String,
+    /// The claim that has the user's name.
+    pub user_claim: String,
+    /// What stands before it.
+    pub user_prefix: String,
+    /// The claim that has the user's groups.
+    pub groups_claim: String,
+    /// What stands before each.
+    pub groups_prefix: String,
 }
 
 /// What is logged, and how.
@@ -139,6 +159,7 @@ impl Config {
         let port = problems.or_default(&PORT, "8080", parse::port);
         let public_url = problems.optional(&[&PUBLIC_URL], parse::public_url);
         let api_audience = problems.or_default(&API_AUDIENCE, "stagekeeper", parse::word);
+        let oidc = OidcConfig::read(&mut problems);
         let namespaces = problems.optional(&[&NAMESPACES], parse::namespaces);
         let concurrency = problems.or_default(&CONCURRENCY, "32", parse::up_to::<256>);
         let scan_concurrency = problems.or_default(&SCAN_CONCURRENCY, "8", parse::up_to::<64>);
@@ -153,6 +174,7 @@ impl Config {
                 log: log?,
                 public_url: public_url?,
                 api_audience: api_audience?,
+                oidc: oidc?,
                 namespaces: namespaces?.map_or(Namespaces::All, Namespaces::Only),
                 concurrency: concurrency?,
                 scan_concurrency: scan_concurrency?,
@@ -203,6 +225,26 @@ impl Log {
         let filter = problems.or_default(&LOG, "info", parse::filter);
         let format = problems.or_default(&LOG_FORMAT, "json", parse::log_format);
         Ok(Self { filter: filter?, format: format? })
+    }
+}
+
+impl OidcConfig {
+    fn read(problems: &mut Problems<'_>) -> Result<Option<Self>, Reported> {
+        let issuer = problems.optional(&[&OIDC_ISSUER], parse::issuer);
+        let user_claim = problems.or_default(&OIDC_USER_CLAIM, "sub", parse::word);
+        let user_prefix = problems.or_default(&OIDC_USER_PREFIX, "oidc:", parse::word);
+        let groups_claim = problems.or_default(&OIDC_GROUPS_CLAIM, "groups", parse::word);
+        let groups_prefix = problems.or_default(&OIDC_GROUPS_PREFIX, "oidc:", parse::word);
+        let Some(issuer) = issuer? else { return Ok(None) };
+        let client_id = problems.required(&[&OIDC_CLIENT_ID], parse::word);
+        Ok(Some(Self {
+            issuer,
+            client_id: client_id?,
+            user_claim: user_claim?,
+            user_prefix: user_prefix?,
+            groups_claim: groups_claim?,
+            groups_prefix: groups_prefix?,
+        }))
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod hooks;
+pub mod oidc;
 mod rate;
 mod serve;
 

@@ -93,6 +93,9 @@ pub enum SafeError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was to be written over is not what the caller has seen.
+    #[error("it was written by somebody else meanwhile")]
+    Changed,
     /// A value was not sealed.
     #[error("{what} {name} cannot be sealed: {error}")]
     Seal {
@@ -195,10 +198,26 @@ impl Safe {
     /// # Errors
     /// When it is too long, or the database is away.
     pub async fn put(&self, owner: &Owner<'_>, deposit: &Deposit<'_>) -> Result<Kept, SafeError> {
+        self.put_over(owner, deposit, None).await
+    }
+
+    /// The same, only over this `version` of the credential if one is named.
+    ///
+    /// # Errors
+    /// [`SafeError::Changed`] when it is another one, or there is none.
+    pub async fn put_over(
+        &self,
+        owner: &Owner<'_>,
+        deposit: &Deposit<'_>,
+        version: Option<i64>,
+    ) -> Result<Kept, SafeError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let known = self.store.credentials_sealed(owner.project, &[deposit.name]).await?.pop();
+            if version.is_some() && version != known.as_ref().map(|known| known.slot.version) {
+                return Err(SafeError::Changed);
+            }
             if let Some(known) = &known
                 && self.is_same(owner, deposit, known).await?
             {

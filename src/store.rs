@@ -5,6 +5,7 @@
 //! that nothing is ever half stored and a lost reply is answered by reading again. Text that comes from outside
 //! passes [`text::storable`] first.
 
+mod approvals;
 mod audit;
 mod connect;
 mod credentials;
@@ -24,6 +25,7 @@ mod projects;
 mod receivers;
 mod registries;
 mod releases;
+mod replies;
 mod requests;
 mod scans;
 mod sealed;
@@ -37,6 +39,7 @@ mod uses;
 mod vault;
 mod vetoes;
 
+pub use approvals::StoredApproval;
 pub use audit::{
     AuditBreak, AuditCursor, AuditEntry, AuditFilter, AuditPage, AuditPlace, AuditRecord, AuditVerdict, NewAuditEntry,
 };
@@ -50,7 +53,7 @@ pub use deploys::{
 pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
-pub use gates::{Begun, Crossing, GateFacts, Proven};
+pub use gates::{Begun, Proof};
 pub use holds::Hold;
 pub use hooks::{HookRun, HookStart};
 pub use inbox::{
@@ -62,6 +65,7 @@ pub use migrate::{MIGRATIONS, MigrationState, MigrationStatus, Migrations};
 pub use projects::Project;
 pub use receivers::{DeclaredReceiver, NewReceiver, Receiver, VaultReceiver};
 pub use registries::{RegistrySettings, StoredRegistry};
+pub use replies::ReplyClaim;
 pub use requests::{Asked, NewHold, NewRequest, Settlement, StoredRequest};
 pub use scans::ImageScan;
 pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, SecretUse};

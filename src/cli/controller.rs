@@ -18,11 +18,14 @@ use tracing::subscriber::set_global_default;
 
 use super::{Context, failure::Failure};
 use crate::{
-    cluster::{access::ClusterReviews, client::install_tls},
-    config::{Config, Log, LogFormat, settings::ControllerArgs},
+    cluster::{
+        access::{ClusterReviews, Reviews},
+        client::install_tls,
+    },
+    config::{Config, Log, LogFormat, OidcConfig, settings::ControllerArgs},
     controllers::{self, RunError},
     domain::clock::{SystemClock, SystemIds},
-    http::{self, api::Api, hooks::Hooks},
+    http::{self, api::Api, hooks::Hooks, oidc::Oidc},
     safe::Safe,
     store::Store,
     telemetry::{Telemetry, logs},
@@ -82,10 +85,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let api = Api::new(limits.body);
     let router = http::router(telemetry.clone(), hooks.clone(), api.clone());
     let port = tokio::spawn(http::serve(listener, router, limits, shutdown.clone()));
-    let audience = config.api_audience.clone();
+    let (audience, oidc) = (config.api_audience.clone(), config.oidc.clone());
     // Webhooks and the API are served as soon as there is a database to store in what they bring, whoever leads.
     let opened = |store: &Store, safe: Option<&Safe>, client: &Client| {
-        let reviews = Arc::new(ClusterReviews::new(client.clone(), audience));
+        let cluster = Arc::new(ClusterReviews::new(client.clone(), audience));
+        let reviews = reviews(oidc, cluster);
         hooks.open(store.clone(), safe.cloned(), Arc::new(SystemClock), Arc::new(SystemIds));
         api.open(store.clone(), safe.cloned(), reviews, Arc::new(SystemClock), Arc::new(SystemIds));
     };
@@ -97,6 +101,18 @@ async fn serve(config: Config) -> Result<(), Failure> {
     served.map_err(|error| Failure::failed(format!("the HTTP port failed: {error}"), ""))?;
     tracing::info!("stagekeeper has stopped");
     Ok(())
+}
+
+/// Who knows callers: the cluster, and the issuer if there is one.
+fn reviews(oidc: Option<OidcConfig>, cluster: Arc<dyn Reviews>) -> Arc<dyn Reviews> {
+    let Some(oidc) = oidc else { return cluster };
+    match Oidc::new(oidc, cluster.clone(), Arc::new(SystemClock)) {
+        Ok(oidc) => Arc::new(oidc),
+        Err(why) => {
+            tracing::error!(why, "ID tokens are not taken");
+            cluster
+        }
+    }
 }
 
 /// Listens on all addresses, of both families where the machine has both.

@@ -68,6 +68,15 @@ pub(super) fn public_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Without TLS only on this machine: whoever could change what the issuer says could be anybody.
+pub(super) fn issuer(text: &str) -> Result<String, String> {
+    let url = public_url(text)?;
+    if url.scheme() != "https" && !matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+        return Err("its scheme is not https".into());
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn namespaces(text: &str) -> Result<BTreeSet<String>, String> {
     let name = |part| namespace_name(part).map_err(|_| format!("`{part}` is not one"));
     text.split(',').map(str::trim).map(name).collect()

@@ -65,6 +65,27 @@ pub const API_AUDIENCE: Setting = setting(
     "api-audience",
     "the audience of the tokens that the API takes (default stagekeeper)",
 );
+/// An issuer of ID tokens.
+pub const OIDC_ISSUER: Setting = setting(
+    "STAGEKEEPER_OIDC_ISSUER",
+    "oidc-issuer",
+    "the https URL of an OpenID Connect issuer, exactly as its tokens name it, without credentials, query and fragment",
+);
+/// Our name at the issuer.
+pub const OIDC_CLIENT_ID: Setting =
+    setting("STAGEKEEPER_OIDC_CLIENT_ID", "oidc-client-id", "the audience of the issuer's tokens for Stagekeeper");
+/// The claim with the user's name.
+pub const OIDC_USER_CLAIM: Setting =
+    setting("STAGEKEEPER_OIDC_USER_CLAIM", "oidc-user-claim", "the claim with the user's name (default sub)");
+/// What stands before the user's name.
+pub const OIDC_USER_PREFIX: Setting =
+    setting("STAGEKEEPER_OIDC_USER_PREFIX", "oidc-user-prefix", "what stands before a user's name (default oidc:)");
+/// The claim with the user's groups.
+pub const OIDC_GROUPS_CLAIM: Setting =
+    setting("STAGEKEEPER_OIDC_GROUPS_CLAIM", "oidc-groups-claim", "the claim with the user's groups (default groups)");
+/// What stands before a group.
+pub const OIDC_GROUPS_PREFIX: Setting =
+    setting("STAGEKEEPER_OIDC_GROUPS_PREFIX", "oidc-groups-prefix", "what stands before a group (default oidc:)");
 /// Namespaces to watch.
 pub const NAMESPACES: Setting =
     setting("STAGEKEEPER_NAMESPACES", "namespaces", "names of namespaces separated by commas, or nothing for all");
@@ -100,7 +121,7 @@ pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name o
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
 /// Every setting that people give, in the order of the documentation.
-pub const DOCUMENTED: [Setting; 17] = [
+pub const DOCUMENTED: [Setting; 23] = [
     DATABASE_URL,
     ENCRYPTION_KEYS,
     ENCRYPTION_KEYS_FILE,
@@ -110,6 +131,12 @@ pub const DOCUMENTED: [Setting; 17] = [
     LOG_FORMAT,
     PUBLIC_URL,
     API_AUDIENCE,
+    OIDC_ISSUER,
+    OIDC_CLIENT_ID,
+    OIDC_USER_CLAIM,
+    OIDC_USER_PREFIX,
+    OIDC_GROUPS_CLAIM,
+    OIDC_GROUPS_PREFIX,
     CONCURRENCY,
     SCAN_CONCURRENCY,
     WORKER_THREADS,
@@ -214,6 +241,24 @@ pub struct ControllerArgs {
     /// Audience of the tokens that the API takes [default: stagekeeper].
     #[arg(long, env = API_AUDIENCE.name, value_name = "NAME")]
     pub api_audience: Option<String>,
+    /// Issuer of ID tokens that the API takes besides [default: none].
+    #[arg(long, env = OIDC_ISSUER.name, value_name = "URL")]
+    pub oidc_issuer: Option<String>,
+    /// Audience of the issuer's tokens for Stagekeeper.
+    #[arg(long, env = OIDC_CLIENT_ID.name, value_name = "NAME")]
+    pub oidc_client_id: Option<String>,
+    /// Claim with the user's name [default: sub].
+    #[arg(long, env = OIDC_USER_CLAIM.name, value_name = "NAME")]
+    pub oidc_user_claim: Option<String>,
+    /// What stands before a user's name [default: oidc:].
+    #[arg(long, env = OIDC_USER_PREFIX.name, value_name = "TEXT")]
+    pub oidc_user_prefix: Option<String>,
+    /// Claim with the user's groups [default: groups].
+    #[arg(long, env = OIDC_GROUPS_CLAIM.name, value_name = "NAME")]
+    pub oidc_groups_claim: Option<String>,
+    /// What stands before a group [default: oidc:].
+    #[arg(long, env = OIDC_GROUPS_PREFIX.name, value_name = "TEXT")]
+    pub oidc_groups_prefix: Option<String>,
     /// Namespaces to watch, separated by commas [default: all].
     #[arg(long, env = NAMESPACES.name, value_name = "NAMES")]
     pub namespaces: Option<String>,
@@ -249,6 +294,12 @@ impl ControllerArgs {
             .with(&LOG_FORMAT, self.log_format.clone())
             .with(&PUBLIC_URL, self.public_url.clone())
             .with(&API_AUDIENCE, self.api_audience.clone())
+            .with(&OIDC_ISSUER, self.oidc_issuer.clone())
+            .with(&OIDC_CLIENT_ID, self.oidc_client_id.clone())
+            .with(&OIDC_USER_CLAIM, self.oidc_user_claim.clone())
+            .with(&OIDC_USER_PREFIX, self.oidc_user_prefix.clone())
+            .with(&OIDC_GROUPS_CLAIM, self.oidc_groups_claim.clone())
+            .with(&OIDC_GROUPS_PREFIX, self.oidc_groups_prefix.clone())
             .with(&NAMESPACES, self.namespaces.clone())
             .with(&CONCURRENCY, self.concurrency.clone())
             .with(&SCAN_CONCURRENCY, self.scan_concurrency.clone())

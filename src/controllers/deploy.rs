@@ -59,6 +59,8 @@ pub struct Target<'a> {
     pub queue: QueuePolicy,
     /// What is suspended, if anything is.
     pub suspended: Option<String>,
+    /// Why nothing that waits may begin, whatever else is known: its rules cannot be read.
+    pub unreadable: Option<Waiting>,
     /// What is asked of releases that come from other stages.
     pub rules: Option<Arc<Rules>>,
     /// Versions of its project's registry credentials, by name.
@@ -152,6 +154,9 @@ async fn pass(
         Some(_) => deploy::queue(&entry.deploy, &open, target.queue, None, None),
         None => deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref(), held.as_ref()),
     };
+    if let Some(unreadable) = target.unreadable.clone().filter(|_| entry.deploy.rollback_of.is_none()) {
+        queue = Queue::Wait(unreadable);
+    }
     let mut said = Vec::new();
     if let (State::Pending, Some(rules)) = (entry.deploy.state, target.rules.clone())
         && !matches!(queue, Queue::SupersededBy(_))

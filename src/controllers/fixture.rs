@@ -151,6 +151,7 @@ pub fn target() -> Target<'static> {
         queue: QueuePolicy::Latest,
         suspended: None,
         rules: None,
+        unreadable: None,
         logins: Arc::default(),
     }
 }

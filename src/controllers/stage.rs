@@ -98,8 +98,10 @@ async fn pass(
     let mut ledger = recall::ledger(ctx, memory).await?;
     let mut target = target(ctx, stage, project, key, memory);
     let rules = promoted::checked(ctx, stage, key);
-    // What cannot be read lets nothing pass that it would have stopped.
-    target.rules = rules.clone().unwrap_or_else(|_| Some(Arc::default()));
+    match &rules {
+        Ok(rules) => target.rules.clone_from(rules),
+        Err(refusal) => target.unreadable = Some(refusal.waiting()),
+    }
     if !memory.compared {
         if let Some(why) = compare(ctx, stage, project, &target, &mut ledger, memory).await? {
             // Told without the ledger: the status may be all that is left of what the database lost.
@@ -338,6 +340,7 @@ fn target<'a>(
         queue: policy::queue(&stage.spec),
         suspended,
         rules: None,
+        unreadable: None,
         logins: ctx.vault.of(&key.namespace, &stage.spec.project).map(|held| held.logins.clone()).unwrap_or_default(),
     }
 }

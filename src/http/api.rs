@@ -5,12 +5,14 @@
 //! only the guard makes those, by asking the API server about the caller. Nothing is done with the operator's rights on behalf
 //! of anybody.
 
+mod audit;
 mod cache;
 mod credentials;
 mod cursor;
 mod deploys;
 mod diff;
 pub mod guard;
+mod holds;
 pub mod input;
 mod logs;
 pub mod openapi;
@@ -18,10 +20,14 @@ pub mod operation;
 pub mod problem;
 mod projects;
 mod releases;
+mod requests;
 mod secrets;
 mod serve;
 mod stages;
 pub mod table;
+mod tags;
+mod updates;
+mod value;
 mod views;
 
 use std::{
@@ -35,6 +41,8 @@ use axum::{
     response::IntoResponse as _,
     routing::get,
 };
+
+use tokio::sync::Semaphore;
 
 use self::{guard::Guard, problem::Problem, table::TABLE};
 use crate::{
@@ -72,7 +80,12 @@ pub struct Ground {
     pub clock: Arc<dyn Clock>,
     /// New identities.
     pub ids: Arc<dyn Ids>,
+    /// Those who wait for requests to be settled: each has a connection to the database.
+    waiters: Semaphore,
 }
+
+/// Waiters at once; others are answered without waiting.
+const WAITERS: usize = 16;
 
 impl Api {
     /// An API that answers that it is not there yet. A body may take as long as `patience`.
@@ -90,7 +103,7 @@ impl Api {
         ids: Arc<dyn Ids>,
     ) {
         let guard = Guard::new(reviews);
-        _ = self.0.ground.set(Arc::new(Ground { store, safe, guard, clock, ids }));
+        _ = self.0.ground.set(Arc::new(Ground { store, safe, guard, clock, ids, waiters: Semaphore::new(WAITERS) }));
     }
 
     fn ground(&self) -> Result<Arc<Ground>, Problem> {

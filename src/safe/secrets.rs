@@ -40,10 +40,27 @@ impl Safe {
     /// # Errors
     /// One is too long, or the database is away.
     pub async fn secrets_put(&self, owner: &Owner<'_>, deposits: &[SecretDeposit<'_>]) -> Result<Vec<Kept>, SafeError> {
+        self.secrets_put_over(owner, deposits, None).await
+    }
+
+    /// The same, only over this `version` of each secret if one is named.
+    ///
+    /// # Errors
+    /// [`SafeError::Changed`] when one has another version, or there is none.
+    pub async fn secrets_put_over(
+        &self,
+        owner: &Owner<'_>,
+        deposits: &[SecretDeposit<'_>],
+        version: Option<i64>,
+    ) -> Result<Vec<Kept>, SafeError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let known = self.secrets_known(owner, deposits).await?;
+            let seen = |known: &Known| version.is_none() || version == known.slot.as_ref().map(|slot| slot.version);
+            if !known.iter().all(seen) {
+                return Err(SafeError::Changed);
+            }
             let mut new = Vec::new();
             let mut kept = Vec::with_capacity(deposits.len());
             for (deposit, known) in deposits.iter().zip(&known) {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -53,6 +54,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 pub struct Store {
     pub(super) pool: PgPool,
     pub(super) fence: Option<Arc<Fence>>,
+    pub(super) noted: Option<Arc<Value>>,
     pub(super) lost: Lost,
 }
 
@@ -131,7 +133,7 @@ impl Store {
                 })
             })
             .connect_lazy_with(server);
-        Self { pool, fence: None, lost }
+        Self { pool, fence: None, noted: None, lost }
     }
 
     /// Whether the database answers and can write.
@@ -145,6 +147,18 @@ impl Store {
             return Err(StoreError::Unavailable(STANDBY.into()));
         }
         Ok(())
+    }
+
+    /// The same database, with these details in every entry of the audit log that updates, tags, credentials and secrets
+    /// make: how what is written was asked for.
+    #[must_use]
+    pub fn noting(&self, details: Value) -> Self {
+        Self { noted: Some(Arc::new(details)), ..self.clone() }
+    }
+
+    /// What is added to the details of an entry of the audit log.
+    pub(super) fn noted(&self) -> Value {
+        self.noted.as_deref().cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()))
     }
 
     /// Closes all connections, waiting for those in use.

@@ -223,7 +223,7 @@ impl Store {
              INSERT INTO audit_log (at, actor, action, subject, details)
              SELECT $15, $12, 'credential.put', 'credential/' || id,
                     jsonb_build_object('project', $2::uuid, 'name', $3::text, 'kind', $4::text, 'version', version,
-                                       'origin', $10::text, 'hosts', to_jsonb($9::text[]))
+                                       'origin', $10::text, 'hosts', to_jsonb($9::text[])) || $16
              FROM put",
             new.id,
             new.project,
@@ -239,7 +239,8 @@ impl Store {
             new.actor.to_string(),
             self.lease(),
             self.epoch(),
-            now.to_sqlx() as SqlTimestamp
+            now.to_sqlx() as SqlTimestamp,
+            self.noted()
         )
         .execute(&self.pool)
         .await
@@ -268,7 +269,7 @@ impl Store {
              )
              INSERT INTO audit_log (at, actor, action, subject, details)
              SELECT $7, $4, 'credential.origin', 'credential/' || id,
-                    jsonb_build_object('project', project_id, 'name', name, 'version', version, 'origin', $3::text)
+                    jsonb_build_object('project', project_id, 'name', name, 'version', version, 'origin', $3::text) || $8
              FROM put",
             slot.id,
             slot.version,
@@ -276,7 +277,8 @@ impl Store {
             actor.to_string(),
             self.lease(),
             self.epoch(),
-            now.to_sqlx() as SqlTimestamp
+            now.to_sqlx() as SqlTimestamp,
+            self.noted()
         )
         .execute(&self.pool)
         .await
@@ -300,14 +302,15 @@ impl Store {
              )
              INSERT INTO audit_log (at, actor, action, subject, details)
              SELECT $3, $4, 'credential.delete', 'credential/' || id,
-                    jsonb_build_object('project', $1::uuid, 'name', $2::text, 'version', version)
+                    jsonb_build_object('project', $1::uuid, 'name', $2::text, 'version', version) || $7
              FROM gone",
             project,
             name,
             now.to_sqlx() as SqlTimestamp,
             actor.to_string(),
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            self.noted()
         )
         .execute(&self.pool)
         .await

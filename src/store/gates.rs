@@ -1,57 +1,40 @@
-//! What the gates of a promoted stage base their answers on: how releases fared on the stages before it, and who agreed.
+//! What the gates of a promoted stage need to know: how releases fared on the stages before it, and who agreed to them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
-use sqlx::{PgConnection, types::Json};
+use serde::Deserialize;
+use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
 use super::{Advance, Store, StoreError};
 use crate::domain::{
+    actor::Actor,
     promotion::{Approval, Candidate, Upstream},
     release::{Release, ReleaseId},
 };
 
-/// How many of the last successes of each stage are looked at for candidates.
-const RECENT: i64 = 20;
-
-/// A stage that takes its releases from others.
-#[derive(Debug, Clone, Copy)]
-pub struct Crossing<'a> {
-    /// The stage's row.
-    pub target: Uuid,
-    /// Its project's row.
-    pub project: Uuid,
-    /// Its namespace.
-    pub namespace: &'a str,
-    /// Names of the stages that it takes them from.
-    pub from: &'a [String],
-}
-
-/// What is known of one release on its way to a stage.
+/// A release, as the stages before a target and people know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GateFacts {
-    /// How it fared on the stages before.
+pub struct Proof {
+    /// The release.
+    pub release: ReleaseId,
+    /// Its images with the tags under which it came, from where it succeeded last; none if it never did.
+    pub images: Option<Release>,
+    /// The deploy by which it succeeded last on one of these stages.
+    pub deploy: Option<Uuid>,
+    /// How it fared on each of them, in the order in which they were asked for. What is wrong with it there now is not
+    /// known here.
     pub upstreams: Vec<Upstream>,
-    /// Who agreed to it on this stage, also long ago.
+    /// Who agreed that it comes to the target, and has not taken that back. Whether it still counts is for the gates.
     pub approvals: Vec<Approval>,
-    /// Why it is vetoed on this stage.
+    /// Why it is vetoed on the target.
     pub veto: Option<String>,
 }
 
-/// A release that succeeded on a stage before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proven {
-    /// What choosing needs to know.
-    pub candidate: Candidate,
-    /// Its images.
-    pub release: Release,
-    /// The last deploy that succeeded with it there.
-    pub deploy: Uuid,
-}
-
 /// How leaving `pending` went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
     /// The row's new version.
     Moved(i64),
@@ -59,178 +42,223 @@ pub enum Begun {
     Waits,
 }
 
-struct FareRow {
-    stage: String,
-    there: bool,
+impl Proof {
+    /// Of a release that nothing is known of.
+    pub fn none(release: ReleaseId) -> Self {
+        Self { release, images: None, deploy: None, upstreams: Vec::new(), approvals: Vec::new(), veto: None }
+    }
+
+    /// What a choice is made from, if it ever succeeded on one of the stages.
+    pub fn candidate(&self) -> Option<Candidate> {
+        Some(Candidate {
+            release: self.release.clone(),
+            summary: self.images.as_ref()?.summary(),
+            upstreams: self.upstreams.clone(),
+            veto: self.veto.clone(),
+        })
+    }
+}
+
+/// One release on one stage.
+struct ProofRow {
     release_id: String,
+    stage: String,
+    known: bool,
     first: Option<SqlTimestamp>,
+    served_us: i64,
     serving_since: Option<SqlTimestamp>,
-    served: Option<f64>,
-    went_back_to: Option<Json<Release>>,
-    images: Option<Json<Release>>,
+    last_at: Option<SqlTimestamp>,
     deploy_id: Option<Uuid>,
+    images: Option<Json<Release>>,
+    back_to: Option<Json<Release>>,
     veto: Option<String>,
     veto_here: Option<String>,
+    approvals: Json<Vec<ApprovalRow>>,
+}
+
+#[derive(Deserialize)]
+struct ApprovalRow {
+    actor: Actor,
+    verified: bool,
+    groups: Vec<String>,
+    at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+/// The rows of releases (`wanted`) on the stages with the names `$2` of the project of target `$1`. A release serves on a
+/// stage from each success until the next success of any release there. It was gone back from if the release that came
+/// after it there had succeeded before it.
+macro_rules! proofs {
+    ($wanted:literal $(, $argument:expr)*) => {
+        ::sqlx::query_as!(
+            ProofRow,
+            r#"WITH upstream AS (
+                   SELECT asked.name, asked.place, s.id
+                   FROM unnest($2::text[]) WITH ORDINALITY AS asked (name, place)
+                   LEFT JOIN stages AS s ON s.name = asked.name AND s.deleted_at IS NULL
+                       AND s.project_id = (SELECT project_id FROM targets WHERE id = $1)
+               ), wanted (release_id) AS ("# + $wanted + r#")
+               SELECT w.release_id AS "release_id!", u.name AS "stage!", u.id IS NOT NULL AS "known!",
+                      p.first AS "first: SqlTimestamp",
+                      coalesce((extract(epoch FROM p.served) * 1000000)::bigint, 0) AS "served_us!",
+                      p.serving_since AS "serving_since: SqlTimestamp",
+                      l.finished_at AS "last_at?: SqlTimestamp", l.id AS "deploy_id?", l.images AS "images?: Json<Release>",
+                      CASE WHEN e.first < p.first THEN n.images END AS "back_to: Json<Release>",
+                      v.reason AS "veto?", h.reason AS "veto_here?",
+                      coalesce(
+                          (SELECT jsonb_agg(to_jsonb(a) ORDER BY a.at, a.id) FROM approvals AS a
+                           WHERE a.target_id = $1 AND a.release_id = w.release_id AND a.withdrawn_at IS NULL),
+                          '[]') AS "approvals!: Json<Vec<ApprovalRow>>"
+               FROM wanted AS w
+               CROSS JOIN upstream AS u
+               CROSS JOIN LATERAL (
+                   SELECT min(d.finished_at) AS first, max(d.sequence) AS last,
+                          sum(next.finished_at - d.finished_at) AS served,
+                          max(d.finished_at) FILTER (WHERE next.finished_at IS NULL) AS serving_since
+                   FROM deploys AS d
+                   LEFT JOIN LATERAL (
+                       SELECT after.finished_at FROM deploys AS after
+                       WHERE after.target_id = d.target_id AND after.state = 'success' AND after.sequence > d.sequence
+                       ORDER BY after.sequence LIMIT 1) AS next ON true
+                   WHERE d.target_id = u.id AND d.release_id = w.release_id AND d.state = 'success') AS p
+               LEFT JOIN deploys AS l ON l.target_id = u.id AND l.sequence = p.last
+               LEFT JOIN LATERAL (
+                   SELECT after.release_id, after.images FROM deploys AS after
+                   WHERE after.target_id = u.id AND after.state = 'success' AND after.sequence > p.last
+                   ORDER BY after.sequence LIMIT 1) AS n ON true
+               LEFT JOIN LATERAL (
+                   SELECT min(earlier.finished_at) AS first FROM deploys AS earlier
+                   WHERE earlier.target_id = u.id AND earlier.release_id = n.release_id AND earlier.state = 'success') AS e
+                   ON true
+               LEFT JOIN vetoes AS v ON v.target_id = u.id AND v.release_id = w.release_id AND v.lifted_at IS NULL
+               LEFT JOIN vetoes AS h ON h.target_id = $1 AND h.release_id = w.release_id AND h.lifted_at IS NULL
+               ORDER BY w.release_id, u.place"#
+            $(, $argument)*
+        )
+    };
 }
 
 impl Store {
-    /// What the gates of a stage have to know of a release.
-    pub async fn gate_facts(&self, crossing: Crossing<'_>, release: &ReleaseId) -> Result<GateFacts, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(|error| self.fault(error))?;
-        self.gate_facts_on(&mut connection, crossing, release).await
+    /// What is known of these releases, one proof for each in the order of their hashes: for the gates of a deploy that
+    /// waits. One query. Without names there is nothing to know, and the list is empty.
+    pub async fn proofs_list(
+        &self,
+        target: Uuid,
+        from: &[String],
+        releases: &[ReleaseId],
+    ) -> Result<Vec<Proof>, StoreError> {
+        self.proofs_on(&self.pool, target, from, releases).await
     }
 
-    /// Takes a deploy out of `pending` if `open` says so of what is known in the same transaction.
+    /// Takes a deploy out of `pending`, if `open` says so of what is known of its release in the same transaction.
     ///
     /// # Errors
     /// Those of [`Store::deploy_advance`].
     pub async fn deploy_begin(
         &self,
         advance: &Advance,
-        crossing: Crossing<'_>,
+        target: Uuid,
+        from: &[String],
         release: &ReleaseId,
-        open: impl FnOnce(&GateFacts) -> bool + Send,
+        open: impl FnOnce(&Proof) -> bool + Send,
     ) -> Result<Begun, StoreError> {
-        let mut view =
-            self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.map_err(|error| self.fault(error))?;
-        let facts = self.gate_facts_on(&mut view, crossing, release).await?;
-        if !open(&facts) {
-            view.rollback().await.map_err(|error| self.fault(error))?;
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+        let mut all = self.pool.begin_with(begin).await.map_err(|error| self.fault(error))?;
+        let mut found = self.proofs_on(&mut *all, target, from, std::slice::from_ref(release)).await?;
+        let proof = found.pop().unwrap_or_else(|| Proof::none(release.clone()));
+        if !open(&proof) {
+            all.rollback().await.map_err(|error| self.fault(error))?;
             return Ok(Begun::Waits);
         }
-        let version = self.deploy_advance_on(&mut *view, advance).await?;
-        view.commit().await.map_err(|error| self.fault(error))?;
+        let version = self.deploy_advance_on(&mut *all, advance).await?;
+        all.commit().await.map_err(|error| self.fault(error))?;
         Ok(Begun::Moved(version))
     }
 
-    async fn gate_facts_on(
+    async fn proofs_on(
         &self,
-        connection: &mut PgConnection,
-        crossing: Crossing<'_>,
-        release: &ReleaseId,
-    ) -> Result<GateFacts, StoreError> {
-        let fares = self.fares(&mut *connection, crossing, std::slice::from_ref(release), 0).await?;
-        let rows = sqlx::query!(
-            r#"SELECT release_id, actor, groups, verified, at AS "at: SqlTimestamp", expires_at AS "expires_at: SqlTimestamp"
-               FROM approvals WHERE target_id = $1 AND release_id = $2 AND withdrawn_at IS NULL ORDER BY at"#,
-            crossing.target,
-            release.0
+        executor: impl PgExecutor<'_>,
+        target: Uuid,
+        from: &[String],
+        releases: &[ReleaseId],
+    ) -> Result<Vec<Proof>, StoreError> {
+        let releases: Vec<String> = releases.iter().map(|release| release.0.clone()).collect();
+        let rows = proofs!("SELECT DISTINCT unnest($3::text[])", target, from, &releases)
+            .fetch_all(executor)
+            .await
+            .map_err(|error| self.fault(error))?;
+        Ok(proofs_of(rows))
+    }
+
+    /// The releases of the last successes on these stages, `limit` of each, and `also` what serves on the target and what a
+    /// hold left: for the choice of the newest. One query.
+    pub async fn candidates_list(
+        &self,
+        target: Uuid,
+        from: &[String],
+        also: &[ReleaseId],
+        limit: i64,
+    ) -> Result<Vec<Proof>, StoreError> {
+        let also: Vec<String> = also.iter().map(|release| release.0.clone()).collect();
+        let rows = proofs!(
+            "SELECT recent.release_id FROM upstream AS u
+             CROSS JOIN LATERAL (
+                 SELECT d.release_id FROM deploys AS d WHERE d.target_id = u.id AND d.state = 'success'
+                 ORDER BY d.sequence DESC LIMIT $4) AS recent
+             UNION SELECT unnest($3::text[])",
+            target,
+            from,
+            &also,
+            limit.max(1)
         )
-        .fetch_all(connection)
+        .fetch_all(&self.pool)
         .await
         .map_err(|error| self.fault(error))?;
-        let approvals = rows.into_iter().map(|row| {
-            Ok(Approval {
-                release: ReleaseId(row.release_id),
-                actor: row.actor.parse().map_err(|why| StoreError::corrupt("approval", &crossing.target, &why))?,
-                groups: row.groups,
-                verified: row.verified,
-                at: row.at.to_jiff(),
-                expires: row.expires_at.map(SqlTimestamp::to_jiff),
-            })
-        });
-        let veto = fares.iter().find_map(|row| row.veto_here.clone());
-        Ok(GateFacts {
-            approvals: approvals.collect::<Result<_, StoreError>>()?,
-            veto,
-            upstreams: fares.into_iter().map(|row| upstream(&row)).collect(),
-        })
-    }
-
-    /// The releases that succeeded last on the stages before.
-    pub async fn candidates(&self, crossing: Crossing<'_>) -> Result<Vec<Proven>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(|error| self.fault(error))?;
-        let fares = self.fares(&mut connection, crossing, &[], RECENT).await?;
-        let mut by_release: BTreeMap<String, Vec<FareRow>> = BTreeMap::new();
-        for row in fares {
-            by_release.entry(row.release_id.clone()).or_default().push(row);
-        }
-        let proven = by_release.into_iter().filter_map(|(release_id, rows)| {
-            let (release, deploy) =
-                rows.iter().find_map(|row| Some((row.images.as_ref()?.0.clone(), row.deploy_id?)))?;
-            let candidate = Candidate {
-                release: ReleaseId(release_id),
-                summary: release.summary(),
-                upstreams: rows.iter().map(upstream).collect(),
-                veto: rows.iter().find_map(|row| row.veto_here.clone()),
-            };
-            Some(Proven { candidate, release, deploy })
-        });
-        Ok(proven.collect())
-    }
-
-    /// How `releases`, and the last `recent` of each stage before, fared there: by release and stage. A release
-    /// serves from its success to the next one on the same stage.
-    async fn fares(
-        &self,
-        connection: &mut PgConnection,
-        crossing: Crossing<'_>,
-        releases: &[ReleaseId],
-        recent: i64,
-    ) -> Result<Vec<FareRow>, StoreError> {
-        let releases: Vec<&str> = releases.iter().map(|release| release.0.as_str()).collect();
-        sqlx::query_as!(
-            FareRow,
-            r#"WITH up AS (
-                   SELECT f.name, s.id
-                   FROM UNNEST($3::text[]) AS f (name)
-                   LEFT JOIN stages AS s ON s.project_id = $1 AND s.namespace = $2 AND s.name = f.name AND s.deleted_at IS NULL
-               ), pick AS (
-                   SELECT p.release_id FROM UNNEST($4::text[]) AS p (release_id)
-                   UNION
-                   SELECT last.release_id
-                   FROM up CROSS JOIN LATERAL (
-                       SELECT g.release_id FROM deploys AS g
-                       WHERE g.target_id = up.id AND g.state = 'success' ORDER BY g.sequence DESC LIMIT $5) AS last
-               )
-               SELECT up.name AS "stage!", up.id IS NOT NULL AS "there!", pick.release_id AS "release_id!",
-                      fare.first AS "first: _", fare.serving_since AS "serving_since: _", fare.served,
-                      back.images AS "went_back_to: _", last.images AS "images: _", last.id AS "deploy_id?",
-                      there.reason AS "veto?", here.reason AS "veto_here?"
-               FROM up CROSS JOIN pick
-               LEFT JOIN LATERAL (
-                   SELECT min(d.finished_at) AS first,
-                          max(d.finished_at) FILTER (WHERE n.finished_at IS NULL) AS serving_since,
-                          sum(extract(epoch FROM n.finished_at - d.finished_at))::float8 AS served
-                   FROM deploys AS d LEFT JOIN LATERAL (
-                       SELECT after.finished_at FROM deploys AS after
-                       WHERE after.target_id = d.target_id AND after.state = 'success' AND after.sequence > d.sequence
-                       ORDER BY after.sequence LIMIT 1) AS n ON true
-                   WHERE d.target_id = up.id AND d.release_id = pick.release_id AND d.state = 'success') AS fare ON true
-               LEFT JOIN LATERAL (
-                   SELECT d.id, d.images, d.sequence FROM deploys AS d
-                   WHERE d.target_id = up.id AND d.release_id = pick.release_id AND d.state = 'success'
-                   ORDER BY d.finished_at DESC LIMIT 1) AS last ON true
-               LEFT JOIN LATERAL (
-                   SELECT after.images, after.rollback_of FROM deploys AS after
-                   WHERE after.target_id = up.id AND after.state = 'success' AND after.sequence > last.sequence
-                   ORDER BY after.sequence LIMIT 1) AS back ON back.rollback_of IS NOT NULL
-               LEFT JOIN vetoes AS there ON there.target_id = up.id AND there.release_id = pick.release_id
-                   AND there.lifted_at IS NULL
-               LEFT JOIN vetoes AS here ON here.target_id = $6 AND here.release_id = pick.release_id AND here.lifted_at IS NULL
-               ORDER BY pick.release_id, up.name"#,
-            crossing.project,
-            crossing.namespace,
-            crossing.from,
-            &releases[..] as _,
-            recent,
-            crossing.target
-        )
-        .fetch_all(connection)
-        .await
-        .map_err(|error| self.fault(error))
+        Ok(proofs_of(rows))
     }
 }
 
-fn upstream(row: &FareRow) -> Upstream {
-    Upstream {
-        name: row.stage.clone(),
-        exists: row.there,
-        first: row.first.map(SqlTimestamp::to_jiff),
-        served: row.served.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default(),
-        serving_since: row.serving_since.map(SqlTimestamp::to_jiff),
-        unready: None,
-        veto: row.veto.clone(),
-        went_back_to: row.went_back_to.as_ref().map(|release| release.0.summary()),
+/// Rows of one release after the other become its proof.
+fn proofs_of(rows: Vec<ProofRow>) -> Vec<Proof> {
+    let mut proofs: Vec<(Proof, Option<Timestamp>)> = Vec::new();
+    for row in rows {
+        if proofs.last().is_none_or(|(last, _)| last.release.0 != row.release_id) {
+            let release = ReleaseId(row.release_id.clone());
+            let approvals = row.approvals.0.into_iter().map(|approval| approval.of(&release)).collect();
+            let veto = row.veto_here.clone();
+            let proof = Proof { release, images: None, deploy: None, upstreams: Vec::new(), approvals, veto };
+            proofs.push((proof, None));
+        }
+        let Some((proof, last)) = proofs.last_mut() else { continue };
+        let last_at = row.last_at.map(SqlTimestamp::to_jiff);
+        if last_at > *last {
+            *last = last_at;
+            proof.images = row.images.map(|images| images.0);
+            proof.deploy = row.deploy_id;
+        }
+        proof.upstreams.push(Upstream {
+            name: row.stage,
+            exists: row.known,
+            first: row.first.map(SqlTimestamp::to_jiff),
+            served: Duration::from_micros(row.served_us.try_into().unwrap_or_default()),
+            serving_since: row.serving_since.map(SqlTimestamp::to_jiff),
+            unready: None,
+            veto: row.veto,
+            went_back_to: row.back_to.map(|release| release.0.summary()),
+        });
+    }
+    proofs.into_iter().map(|(proof, _)| proof).collect()
+}
+
+impl ApprovalRow {
+    fn of(self, release: &ReleaseId) -> Approval {
+        Approval {
+            release: release.clone(),
+            actor: self.actor,
+            verified: self.verified,
+            groups: self.groups,
+            at: self.at,
+            expires: self.expires_at,
+        }
     }
 }

@@ -22,19 +22,6 @@ impl Store {
         Ok(())
     }
 
-    /// A release of a project.
-    pub async fn release_get(&self, project_id: Uuid, id: &str) -> Result<Option<Release>, StoreError> {
-        let images = sqlx::query_scalar!(
-            r#"SELECT images AS "images: Json<Release>" FROM releases WHERE project_id = $1 AND id = $2"#,
-            project_id,
-            id
-        )
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))?;
-        Ok(images.map(|images| images.0))
-    }
-
     /// The releases of a project whose hash begins with `prefix`, at most ten.
     pub async fn releases_find(&self, project: Uuid, prefix: &str) -> Result<Vec<(ReleaseId, Release)>, StoreError> {
         let hexadecimal = |letter: char| matches!(letter, '0'..='9' | 'a'..='f');

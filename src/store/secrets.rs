@@ -252,7 +252,7 @@ impl Store {
              INSERT INTO audit_log (at, actor, action, subject, details)
              SELECT $14, actor, 'secret.put', 'secret/' || id,
                     jsonb_build_object('project', project_id, 'service', service, 'name', name, 'version', version,
-                                       'origin', origin)
+                                       'origin', origin) || $15
              FROM new JOIN put USING (id)",
             &new.iter().map(|one| one.id).collect::<Vec<_>>(),
             &new.iter().map(|one| one.project).collect::<Vec<_>>(),
@@ -267,7 +267,8 @@ impl Store {
             &new.iter().map(|one| one.actor.to_string()).collect::<Vec<_>>(),
             self.lease(),
             self.epoch(),
-            now.to_sqlx() as SqlTimestamp
+            now.to_sqlx() as SqlTimestamp,
+            self.noted()
         )
         .execute(&mut *all)
         .await
@@ -311,7 +312,7 @@ impl Store {
              INSERT INTO audit_log (at, actor, action, subject, details)
              SELECT $8, $5, 'secret.origin', 'secret/' || id,
                     jsonb_build_object('project', $1::uuid, 'service', service, 'name', name, 'version', version,
-                                       'origin', origin)
+                                       'origin', origin) || $9
              FROM put",
             project,
             &ids,
@@ -320,7 +321,8 @@ impl Store {
             actor.to_string(),
             self.lease(),
             self.epoch(),
-            now.to_sqlx() as SqlTimestamp
+            now.to_sqlx() as SqlTimestamp,
+            self.noted()
         )
         .execute(&self.pool)
         .await
@@ -348,7 +350,7 @@ impl Store {
              )
              INSERT INTO audit_log (at, actor, action, subject, details)
              SELECT $4, $5, 'secret.delete', 'secret/' || id,
-                    jsonb_build_object('project', $1::uuid, 'service', $2::text, 'name', $3::text, 'version', version)
+                    jsonb_build_object('project', $1::uuid, 'service', $2::text, 'name', $3::text, 'version', version) || $8
              FROM gone",
             project,
             service(secret),
@@ -356,7 +358,8 @@ impl Store {
             now.to_sqlx() as SqlTimestamp,
             actor.to_string(),
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            self.noted()
         )
         .execute(&self.pool)
         .await

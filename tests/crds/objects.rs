@@ -41,9 +41,18 @@ pub async fn are_born_with_defaults_and_unobserved(client: &Client, namespace: &
     });
     born(client, namespace, "Project", project, &wanted).await;
 
-    let stage = json!({"project": "shop", "timeouts": {"pull": "9m"}});
+    let stage = json!({"project": "shop", "timeouts": {"pull": "9m"}, "promotion": {
+        "from": ["staging"],
+        "approvals": {"required": 2},
+        "windows": [{"action": "deny", "schedule": "0 9 * * *", "duration": "1h"}],
+    }});
     let wanted = json!({
         "project": "shop",
+        "promotion": {
+            "from": ["staging"], "require": "all", "auto": false, "soak": "0s",
+            "approvals": {"required": 2, "expires": "72h", "allowRequester": false},
+            "windows": [{"action": "deny", "schedule": "0 9 * * *", "duration": "1h", "timeZone": "UTC"}],
+        },
         "queue": "latest",
         "strategy": {"type": "BlueGreen"},
         "maxInstances": 1,

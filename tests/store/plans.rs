@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::fixture::Shop;
 
 /// Tables that grow with the number of deploys, and with what they use.
-const LARGE: [&str; 17] = [
+const LARGE: [&str; 20] = [
     "deploys",
     "deploy_transitions",
     "deploy_logs",
@@ -16,6 +16,7 @@ const LARGE: [&str; 17] = [
     "hook_runs",
     "instances",
     "vetoes",
+    "approvals",
     "releases",
     "snapshots",
     "credential_uses",
@@ -26,6 +27,8 @@ const LARGE: [&str; 17] = [
     "image_updates",
     "tag_assignments",
     "users",
+    "approvals",
+    "api_replies",
 ];
 
 /// 50 projects with 10 stages each; 200 deploys a stage, all but the last finished.
@@ -64,6 +67,9 @@ INSERT INTO vetoes (id, target_id, release_id, deploy_id, reason, actor, at, lif
     SELECT lpad(to_hex(d), 32, '0')::uuid, md5('t' || d % 500)::uuid, repeat(md5('r' || d % 20000), 2), lpad(to_hex(d), 32, '0')::uuid, 'x',
            'policy', now(), CASE WHEN d < 19000 THEN now() END, CASE WHEN d < 19000 THEN 'policy' END
     FROM generate_series(0, 19999) AS d;
+INSERT INTO approvals (id, target_id, release_id, actor, verified, reason, at)
+    SELECT lpad(to_hex(a), 32, '0')::uuid, md5('t' || a % 500)::uuid, repeat(md5('r' || a % 20000), 2), 'user:jane', true, 'x',
+           now() FROM generate_series(0, 19999) AS a;
 INSERT INTO hook_runs (deploy_id, phase, name, started_at)
     SELECT lpad(to_hex(d), 32, '0')::uuid, 'verify', 'smoke', now() FROM generate_series(0, 19999) AS d;
 INSERT INTO deploy_logs (deploy_id, at, source, seq, level, line)
@@ -115,6 +121,13 @@ INSERT INTO image_updates (image, host, platform, new_digest, provider, seen_by,
 INSERT INTO update_tags (name, created_by) SELECT 'tag-' || t, 'x' FROM generate_series(0, 999) AS t;
 INSERT INTO tag_assignments (tag_id, update_id, created_by)
     SELECT 1 + a % 1000, 1 + a, 'x' FROM generate_series(0, 19999) AS a;
+INSERT INTO approvals (id, target_id, release_id, actor, verified, reason, at)
+    SELECT md5('a' || a)::uuid, md5('t' || a % 500)::uuid, repeat(md5('r' || a), 2), 'user:x', true, 'x',
+           now() - a * interval '1 minute'
+    FROM generate_series(0, 19999) AS a;
+INSERT INTO api_replies (actor, key, request, status, reply, at)
+    SELECT 'user:u-' || r % 100, 'key-' || r, repeat('a', 32)::bytea, 200, '{}', now() - r * interval '1 minute'
+    FROM generate_series(0, 19999) AS r;
 SET session_replication_role = DEFAULT;
 ANALYZE";
 
@@ -165,7 +178,9 @@ fn read_whole(plan: &Value, found: &mut BTreeSet<String>) {
 }
 
 /// Words of queries, and the index that must answer them.
-const ANSWERED_BY: [(&str, &str); 7] = [
+const ANSWERED_BY: [(&str, &str); 9] = [
+    ("WITH upstream AS", "deploys_proven"),
+    ("WITH upstream AS (", "approvals_one_active"),
     ("image_digests(", "releases_by_digest"),
     ("dora_changes", "deploys_ended"),
     ("d.state = 'success' AND d.finished_at <= $1", "deploys_ended"),

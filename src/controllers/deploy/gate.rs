@@ -13,15 +13,8 @@ use crate::{
         deploy::{Queue, Transition, started},
         promotion::{self, Emergency, Facts, Gate, Hold, Kind, Mark, Rules},
     },
-    store::{self, Crossing, GateFacts},
+    store::{self, Proof},
 };
-
-impl Target<'_> {
-    /// The stage as what crosses over to it sees it.
-    pub fn crossing<'a>(&'a self, rules: &'a Rules) -> Crossing<'a> {
-        Crossing { target: self.id, project: self.project, namespace: &self.key.namespace, from: &rules.from }
-    }
-}
 
 /// Takes the deploy at `position` out of pending if every gate is open. Returns what the gates said if one is not.
 pub async fn begin(
@@ -38,12 +31,12 @@ pub async fn begin(
     };
     let asked = Asked { target, ledger, entry, queue };
     let mut said = Vec::new();
-    let open = |found: &GateFacts| {
+    let open = |found: &Proof| {
         said = promotion::gates(&asked.facts(found, now), rules, now);
         said.iter().all(Gate::is_open)
     };
     let step: Transition = started(&entry.deploy);
-    let moved = record::begin(ctx, ledger, position, &step, target.crossing(rules), open, now).await?;
+    let moved = record::begin(ctx, ledger, position, &step, (target.id, &rules.from), open, now).await?;
     let Some(moved) = moved else {
         return Ok(Some(said));
     };
@@ -60,7 +53,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn facts(&self, found: &GateFacts, now: Timestamp) -> Facts {
+    fn facts(&self, found: &Proof, now: Timestamp) -> Facts {
         let Self { target, ledger, entry, queue } = self;
         let deploy = &entry.deploy;
         let emergency = entry.provenance.emergency;

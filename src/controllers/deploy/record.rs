@@ -19,8 +19,8 @@ use crate::{
     },
     render::{Snapshot, snapshot::VolumeSource},
     store::{
-        self, Advance, Creation, Crossing, GateFacts, Hold, InstanceChange, InstanceStatus, NewDeploy, NewHold,
-        NewVeto, Provenance, Settlement, StoreError,
+        self, Advance, Creation, Hold, InstanceChange, InstanceStatus, NewDeploy, NewHold,
+        NewVeto, Proof, Provenance, Settlement, StoreError,
     },
 };
 
@@ -208,8 +208,8 @@ pub async fn begin(
     ledger: &Ledger,
     position: usize,
     step: &Transition,
-    crossing: Crossing<'_>,
-    open: impl FnOnce(&GateFacts) -> bool + Send,
+    (target, from): (Uuid, &[String]),
+    open: impl FnOnce(&Proof) -> bool + Send,
     now: Timestamp,
 ) -> Result<Option<Begun>, Error> {
     let Some(entry) = ledger.open.get(position) else {
@@ -219,7 +219,7 @@ pub async fn begin(
     let consequences = consequences(ctx, ledger, entry, taken, false);
     let change = change(ctx, entry, taken, None, &Moved::default(), &consequences, now);
     let release = entry.deploy.release.clone();
-    Ok(match ctx.store.deploy_begin(&change, crossing, &release, open).await? {
+    Ok(match ctx.store.deploy_begin(&change, target, from, &release, open).await? {
         store::Begun::Moved(version) => Some(Begun { version, consequences }),
         store::Begun::Waits => None,
     })

@@ -29,6 +29,7 @@ use crate::{
     },
     domain::{
         actor::Actor,
+        deploy::Waiting,
         plan::{self, Wanted},
         promotion::Rules,
         release::Release,
@@ -86,6 +87,13 @@ pub struct Refusal {
     pub message: String,
     /// It may be a matter of moments.
     pub passing: bool,
+}
+
+impl Refusal {
+    /// What a deploy waits for meanwhile.
+    pub fn waiting(&self) -> Waiting {
+        Waiting { reason: self.reason.into(), message: self.message.clone(), blocker: None, until: None }
+    }
 }
 
 impl Decided {

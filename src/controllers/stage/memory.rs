@@ -5,11 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{checked::Checked, newer::Told};
+use super::{checked::Checked, promoted::Proven, newer::Told};
 use crate::{
     api::{Stage, StageStatus},
     controllers::deploy::{ledger::Ledger, prober::Prober},
-    store::Proven,
 };
 
 /// What is remembered of one stage.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
+use uuid::Uuid;
 
 use super::{
     decide::Refusal,
@@ -24,12 +25,32 @@ use crate::{
         promotion::{Candidate, Choice, Edges, Mark, Rules, cycle, newest, unknown},
         release::Release,
     },
-    store::Proven,
+    store::Proof,
 };
 
 /// How long a stage may be older than those that it takes releases from before their names count as wrong: all may be
 /// applied together.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How many of the last successes of each stage are looked at.
+const RECENT: i64 = 20;
+
+/// A release that succeeded on a stage before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// What choosing needs to know.
+    pub candidate: Candidate,
+    /// Its images.
+    pub release: Release,
+    /// The last deploy that succeeded with it there.
+    pub deploy: Uuid,
+}
+
+impl Proven {
+    fn of(proof: Proof) -> Option<Self> {
+        Some(Self { candidate: proof.candidate()?, release: proof.images?, deploy: proof.deploy? })
+    }
+}
 
 /// What is promoted to a stage, and how.
 #[derive(Debug)]
@@ -103,7 +124,7 @@ pub async fn lane(
     ledger: &Ledger,
     memory: &mut Memory,
 ) -> Result<Lane, Error> {
-    let candidates = candidates(ctx, target, &rules, memory).await?;
+    let candidates = candidates(ctx, target, &rules, ledger, memory).await?;
     let now = ctx.clock.now();
     let choice =
         newest(&here(&candidates, ledger), &rules, current(ledger).as_ref(), &gate::holds(&ledger.holds, now), now);
@@ -114,13 +135,14 @@ async fn candidates(
     ctx: &Context,
     target: &Target<'_>,
     rules: &Rules,
+    ledger: &Ledger,
     memory: &mut Memory,
 ) -> Result<Arc<Vec<Proven>>, Error> {
     let news = ctx.lanes.take_news(&target.key);
     if let Some(known) = memory.candidates.clone().filter(|_| !news) {
         return Ok(known);
     }
-    match ctx.store.candidates(target.crossing(rules)).await {
+    match read(ctx, target, rules, ledger).await {
         Ok(found) => {
             let found = Arc::new(found);
             memory.candidates = Some(found.clone());
@@ -128,9 +150,23 @@ async fn candidates(
         }
         Err(error) => {
             ctx.lanes.news_again(&target.key);
-            Err(error.into())
+            Err(error)
         }
     }
+}
+
+/// What succeeded upstream, as the database has it now.
+pub async fn read(
+    ctx: &Context,
+    target: &Target<'_>,
+    rules: &Rules,
+    ledger: &Ledger,
+) -> Result<Vec<Proven>, Error> {
+    let runs = ledger.current_release().map(Release::id);
+    let left = ledger.holds.iter().filter_map(|hold| hold.from.as_ref()).map(Release::id);
+    let also: Vec<_> = left.chain(runs).collect();
+    let found = ctx.store.candidates_list(target.id, &rules.from, &also, RECENT).await?;
+    Ok(found.into_iter().filter_map(Proven::of).collect())
 }
 
 /// The candidates with the vetoes that memory knows of.

@@ -410,7 +410,7 @@ impl Scene<'_> {
             let names = rules.from.join(", ");
             return Ok(Outcome::Refused(format!("releases come here from {names}, not from {from}")));
         }
-        let proven = ctx.store.candidates(target.crossing(rules)).await?;
+        let proven = promoted::read(ctx, target, rules, ledger).await?;
         let all = promoted::here(&proven, ledger);
         let at_once = Rules { soak: std::time::Duration::ZERO, ..(**rules).clone() };
         let at_once = match from {

@@ -66,11 +66,6 @@ impl Caller {
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
-
-    /// What tells callers apart.
-    pub(super) fn hash(&self) -> &Hash {
-        &self.hash
-    }
 }
 
 impl std::fmt::Debug for Caller {
@@ -119,6 +114,9 @@ impl From<Unanswered> for Denied {
     }
 }
 
+/// A caller is written down as seen once in so long at the most.
+const SEEN: Duration = Duration::from_mins(10);
+
 /// Knows callers and their rights, by asking and by remembering for a moment.
 pub struct Guard {
     reviews: Arc<dyn Reviews>,
@@ -126,6 +124,7 @@ pub struct Guard {
     rights: Cache<(Hash, Attributes), Result<bool, Unanswered>>,
     strangers: Mutex<Option<Strangers>>,
     callers: Mutex<HashMap<Hash, Bucket>>,
+    seen: Cache<Hash, ()>,
 }
 
 struct Strangers {
@@ -143,6 +142,7 @@ impl Guard {
             rights: Cache::new(REMEMBERED),
             strangers: Mutex::default(),
             callers: Mutex::default(),
+            seen: Cache::new(REMEMBERED),
         }
     }
 
@@ -183,6 +183,11 @@ impl Guard {
         }
         let bucket = callers.entry(caller.hash).or_insert_with(|| Bucket::full(CALLER, now));
         bucket.take(CALLER, now).map_err(Denied::Flooded)
+    }
+
+    /// Lets `write` down that a caller was seen, unless that was done a moment ago.
+    pub(super) async fn seen(&self, caller: &Caller, write: impl AsyncFnOnce()) {
+        self.seen.get(&caller.hash, |()| SEEN, write).await;
     }
 
     /// The command, if its caller may give it.

@@ -140,7 +140,6 @@ fn is_name(text: &str) -> bool {
 #[derive(Debug, Default)]
 pub struct Input {
     values: BTreeMap<&'static str, String>,
-    headers: HeaderMap,
 }
 
 impl Input {
@@ -154,7 +153,7 @@ impl Input {
         query: &str,
         headers: &HeaderMap,
     ) -> Result<Self, Problem> {
-        let mut input = Self { values: BTreeMap::new(), headers: headers.clone() };
+        let mut input = Self::default();
         let mut errors = Vec::new();
         let mut put = |place: Place, name: &str, text: &str| {
             let found = declared.iter().find(|one| one.place == place && one.name == name);
@@ -223,11 +222,6 @@ impl Input {
     /// An instant, if it was given.
     pub fn time(&self, name: &str) -> Option<Timestamp> {
         self.get(name).and_then(|text| text.parse().ok())
-    }
-
-    /// All headers.
-    pub(super) fn headers(&self) -> &HeaderMap {
-        &self.headers
     }
 }
 

@@ -6,13 +6,18 @@ use std::time::Duration;
 use axum::{body::Body, http::StatusCode, routing::MethodFilter};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Ground,
     guard::{Authorized, Command},
-    input::{self, Input, Parameter},
+    input::{self, Input, Kind, Parameter},
     problem::Problem,
+};
+use crate::{
+    domain::{actor::Actor, request::Via},
+    safe::Safe,
+    store::Store,
 };
 
 /// How long an operation may take that does not say otherwise.
@@ -78,6 +83,8 @@ pub struct Spec {
     pub example: Option<fn() -> Value>,
     /// How long it may take to begin its answer.
     pub patience: Duration,
+    /// Whether it sees to its idempotency key itself.
+    pub keeps_its_key: bool,
 }
 
 impl Spec {
@@ -100,6 +107,7 @@ impl Spec {
             streams: false,
             example: None,
             patience: PATIENCE,
+            keeps_its_key: false,
         }
     }
 }
@@ -136,6 +144,46 @@ pub struct Call<'a> {
     /// The request, as the audit log calls it.
     pub request_id: &'a str,
 }
+
+impl Call<'_> {
+    /// The store that notes in the audit log how what it writes was asked for.
+    pub(super) fn store<C>(&self, authorized: &Authorized<C>) -> Store {
+        let source = authorized.caller().address().map(|address| address.to_string());
+        let noted = json!({"via": Via::Api.word(), "verified": true, "source": source, "requestId": self.request_id});
+        self.ground.store.noting(noted)
+    }
+
+    /// The safe over that store.
+    ///
+    /// # Errors
+    /// There are no keys to it.
+    pub(super) fn safe<C>(&self, authorized: &Authorized<C>) -> Result<Safe, Problem> {
+        let safe = self.ground.safe.as_ref().map(|safe| safe.over(self.store(authorized)));
+        safe.ok_or_else(|| Problem::unavailable("this operator has no encryption keys to seal values with"))
+    }
+}
+
+/// Who a caller is to the store.
+pub(super) fn actor<C>(authorized: &Authorized<C>) -> Actor {
+    Actor::User(authorized.caller().person().user.clone())
+}
+
+/// The version that `If-Match` names, if it is there.
+///
+/// # Errors
+/// It is not what an `ETag` was.
+pub(super) fn expected(input: &Input) -> Result<Option<i64>, Problem> {
+    let Some(text) = input.get(IF_MATCH.name) else { return Ok(None) };
+    let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
+    version.map(Some).ok_or_else(|| Problem::field("header.if-match", "expected the `ETag` of an answer"))
+}
+
+/// Only if it is still what the caller has seen.
+pub(super) static IF_MATCH: Parameter = Parameter::header(
+    "if-match",
+    Kind::Text,
+    "The `ETag` of what the caller has seen: it is changed only if it is still that.",
+);
 
 /// The body of a request.
 pub trait Content: Sized + Send {

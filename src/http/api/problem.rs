@@ -130,6 +130,12 @@ impl Problem {
         )
     }
 
+    /// The same request is being done.
+    pub fn being_done() -> Self {
+        let detail = "the request with this Idempotency-Key is being done; ask again for its answer";
+        Self { retry_after: Some(1), ..Self::new(StatusCode::CONFLICT, "being-done", "Being done", detail) }
+    }
+
     /// What is to be changed is not what the caller has seen.
     pub fn changed() -> Self {
         Self::new(
@@ -211,6 +217,7 @@ impl From<SafeError> for Problem {
     fn from(error: SafeError) -> Self {
         match error {
             SafeError::Store(error) => error.into(),
+            SafeError::Changed => Self::changed(),
             error => {
                 tracing::error!(%error, "a request of the API failed");
                 Self::failed()

@@ -11,7 +11,7 @@ use super::{
     operation::{Call, Operation, Reply, Spec},
     problem::Problem,
 };
-use crate::{cluster::access::Attributes, store};
+use crate::{cluster::access::Attributes, safe::Owner, store};
 
 /// The namespace.
 pub(super) static NAMESPACE: Parameter = Parameter::path("namespace", Kind::Name, "The namespace.");
@@ -29,6 +29,11 @@ pub(super) fn on_project(namespace: &str, name: Option<&str>, verb: &'static str
 /// There is none.
 pub(super) async fn known(ground: &Ground, namespace: &str, name: &str) -> Result<store::Project, Problem> {
     ground.store.project_get(namespace, name).await?.ok_or_else(Problem::denied)
+}
+
+/// The project as the safe asks for it.
+pub(super) fn owner(project: &store::Project) -> Owner<'_> {
+    Owner { project: project.id, namespace: &project.namespace, name: &project.name }
 }
 
 /// A project.

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::cluster::access::Attributes;
 
-static RELEASE: Parameter = Parameter::path("release", Kind::Text, "The release's content hash.");
+static RELEASE: Parameter =
+    Parameter::path("release", Kind::Text, "The release's content hash, or a beginning that only it has.");
 static WITH: Parameter =
     Parameter::query("with", Kind::Id, "The other deploy; the one before on the stage when left out.");
 
@@ -68,8 +69,10 @@ impl Operation for Get {
     async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Release>, Problem> {
         let Self { namespace, project, release } = authorized.command();
         let project = known(call.ground, namespace, project).await?;
-        let found = call.ground.store.release_get(project.id, release).await?.ok_or_else(Problem::denied)?;
-        Ok(Reply::of(Release { id: found.id().to_string(), summary: found.summary(), images: images(&found) }))
+        let found = call.ground.store.releases_find(project.id, release).await?;
+        // A beginning that several have names none of them.
+        let [(id, found)] = found.as_slice() else { return Err(Problem::denied()) };
+        Ok(Reply::of(Release { id: id.to_string(), summary: found.summary(), images: images(found) }))
     }
 }
 

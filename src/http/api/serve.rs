@@ -11,16 +11,19 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
 use std::{sync::Arc, time::Duration};
+use zeroize::Zeroizing;
 
 use super::{
     Api, Ground, MAX_BODY,
-    guard::{Caller, Denied},
+    guard::{Authorized, Caller, Denied},
     input::Input,
-    operation::{Call, Content as _, Operation, Reply},
+    operation::{Call, Content as _, Operation, Reply, actor},
     problem::Problem,
+    requests::KEY,
 };
-use crate::http::Peer;
+use crate::{http::Peer, store::ReplyClaim};
 
 /// How a request is called, by its caller or by us.
 const REQUEST_ID: &str = "x-request-id";
@@ -71,13 +74,72 @@ async fn answer<O: Operation>(
     let bytes = tokio::time::timeout(patience, whole(&parts, body)).await;
     let bytes = bytes.map_err(|_| Problem::slow(StatusCode::REQUEST_TIMEOUT))??;
     let content = O::Content::parse(&bytes)?;
+    let key = input.get(KEY.name).filter(|_| !O::SPEC.keeps_its_key).map(str::to_owned);
+    let asked = [O::SPEC.id.as_bytes(), parts.uri.to_string().as_bytes(), &bytes].map(Sha256::digest).concat();
     let answered = async {
         let command = O::read(input, content, ground).await?;
         let authorized = ground.guard.authorize(&caller, command).await?;
-        O::run(authorized, &Call { ground, request_id }).await
+        seen(ground, &caller).await;
+        let call = Call { ground, request_id };
+        match &key {
+            None => written::<O>(O::run(authorized, &call).await?),
+            Some(key) => once::<O>(key, &asked, authorized, &call).await,
+        }
     };
-    let reply = tokio::time::timeout(O::SPEC.patience, answered).await;
-    written::<O>(reply.map_err(|_| Problem::slow(StatusCode::GATEWAY_TIMEOUT))??)
+    let response = tokio::time::timeout(O::SPEC.patience, answered).await;
+    response.map_err(|_| Problem::slow(StatusCode::GATEWAY_TIMEOUT))?
+}
+
+/// Writes down that somebody was there. Not worth refusing anything.
+async fn seen(ground: &Ground, caller: &Caller) {
+    let person = caller.person();
+    let write = async || {
+        let groups: Vec<String> = person.groups.iter().cloned().collect();
+        if let Err(error) = ground.store.user_seen(&person.user, &groups, ground.clock.now()).await {
+            tracing::warn!(%error, "it could not be written down that somebody was there");
+        }
+    };
+    ground.guard.seen(caller, write).await;
+}
+
+/// Does what carries a key, unless it was done before: then its answer is given again. What fails may be tried again.
+async fn once<O: Operation>(
+    key: &str,
+    asked: &[u8],
+    authorized: Authorized<O>,
+    call: &Call<'_>,
+) -> Result<Response, Problem> {
+    let store = &call.ground.store;
+    let who = actor(&authorized);
+    match store.reply_claim(&who, key, &Sha256::digest(asked).into(), call.ground.clock.now()).await? {
+        ReplyClaim::New => {}
+        ReplyClaim::Done { status, reply } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+            return Ok(if status == StatusCode::NO_CONTENT {
+                status.into_response()
+            } else {
+                (status, [(CONTENT_TYPE, "application/json")], reply.to_string()).into_response()
+            });
+        }
+        ReplyClaim::BeingDone => return Err(Problem::being_done()),
+        ReplyClaim::Reused => return Err(Problem::key_reused()),
+    }
+    let reply = match O::run(authorized, call).await {
+        Ok(reply) => reply,
+        Err(problem) => {
+            store.reply_drop(&who, key).await?;
+            return Err(problem);
+        }
+    };
+    if let Reply::Object { body, status, .. } = &reply {
+        let status = status.unwrap_or(O::SPEC.status).as_u16();
+        // It is done: an answer that cannot be kept is one that cannot be given twice.
+        let kept = serde_json::to_value(body).unwrap_or_default();
+        if let Err(error) = store.reply_put(&who, key, status, &kept).await {
+            tracing::warn!(%error, "an answer could not be kept for its key");
+        }
+    }
+    written::<O>(reply)
 }
 
 impl From<Denied> for Problem {
@@ -131,12 +193,13 @@ async fn read_input(
 }
 
 /// The body, if there is one to read and it is short enough.
-async fn whole(parts: &Parts, body: Body) -> Result<Vec<u8>, Problem> {
+async fn whole(parts: &Parts, body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > MAX_BODY) {
         return Err(Problem::too_large(MAX_BODY));
     }
-    let mut read = Vec::with_capacity(length.unwrap_or_default());
+    // There may be the value of a secret in it: it does not grow, and is overwritten when it is dropped.
+    let mut read = Zeroizing::new(Vec::with_capacity(length.unwrap_or(MAX_BODY)));
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         let piece: Bytes = piece.map_err(|_| Problem::field("body", "it ended too early"))?;

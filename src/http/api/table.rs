@@ -8,7 +8,7 @@ use super::{
     operation::{Content as _, Operation, Spec},
     serve::serve,
 };
-use super::{credentials, deploys, logs, projects, releases, secrets, stages};
+use super::{audit, credentials, deploys, holds, logs, projects, releases, requests, secrets, stages, tags, updates};
 
 /// An entry.
 pub struct Endpoint {
@@ -38,9 +38,34 @@ pub static TABLE: &[Endpoint] = &[
     endpoint::<logs::Read>(),
     endpoint::<releases::Get>(),
     endpoint::<releases::Diff>(),
+    endpoint::<requests::Ask>(),
+    endpoint::<requests::List>(),
+    endpoint::<requests::Get>(),
+    endpoint::<holds::List>(),
+    endpoint::<holds::Approvals>(),
+    endpoint::<audit::List>(),
+    endpoint::<updates::List<true>>(),
+    endpoint::<updates::Acknowledge<true, true>>(),
+    endpoint::<updates::Acknowledge<true, false>>(),
+    endpoint::<tags::Assign<true, true>>(),
+    endpoint::<tags::Assign<true, false>>(),
+    endpoint::<updates::List<false>>(),
+    endpoint::<updates::Acknowledge<false, true>>(),
+    endpoint::<updates::Acknowledge<false, false>>(),
+    endpoint::<tags::List>(),
+    endpoint::<tags::Put>(),
+    endpoint::<tags::Rename>(),
+    endpoint::<tags::Delete>(),
+    endpoint::<tags::Assign<false, true>>(),
+    endpoint::<tags::Assign<false, false>>(),
     endpoint::<credentials::List>(),
     endpoint::<credentials::Get>(),
+    endpoint::<credentials::Put>(),
+    endpoint::<credentials::Delete>(),
     endpoint::<secrets::List>(),
+    endpoint::<secrets::Get>(),
+    endpoint::<secrets::Put>(),
+    endpoint::<secrets::Delete>(),
 ];
 
 impl Endpoint {

@@ -78,6 +78,20 @@ pub struct Deploy {
     /// The deploy that it undoes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_of: Option<Uuid>,
+    /// The failed deploy that it tries again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<Uuid>,
+    /// The deploy of the stage before that proved its release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promoted_from: Option<Uuid>,
+    /// The newer deploy that took its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<Uuid>,
+    /// The group action that it is part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Uuid>,
+    /// Whether soak, approvals and windows were passed over.
+    pub emergency: bool,
     /// Seconds in `pending`.
     pub waited_seconds: f64,
     /// Seconds in all other states.
@@ -157,6 +171,11 @@ impl Deploy {
             images: images(&entry.stored.release),
             instance: deploy.instance.clone(),
             rollback_of: deploy.rollback_of,
+            retry_of: entry.stored.retry_of,
+            promoted_from: entry.stored.promoted_from,
+            superseded_by: entry.stored.superseded_by,
+            group: entry.stored.group,
+            emergency: entry.stored.emergency,
             waited_seconds: waited.as_secs_f64(),
             worked_seconds: entry.working_time(now).as_secs_f64(),
         }

@@ -54,7 +54,7 @@ impl Store {
                    INSERT INTO audit_log (at, actor, action, subject, details)
                    SELECT $4, $3, 'update.acknowledge', 'update/' || id,
                           jsonb_build_object('image', image, 'host', host, 'platform', platform, 'tag', tag,
-                                             'digest', new_digest)
+                                             'digest', new_digest) || $7
                    FROM done WHERE (SELECT count(*) FROM done) > 0
                )
                SELECT count(*) AS "done!" FROM done"#,
@@ -63,7 +63,8 @@ impl Store {
             actor.to_string(),
             now.to_sqlx() as SqlTimestamp,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            self.noted()
         )
         .fetch_one(&self.pool)
         .await
@@ -93,7 +94,7 @@ impl Store {
                    INSERT INTO audit_log (at, actor, action, subject, details)
                    SELECT $4, $3, 'update.unacknowledge', 'update/' || id,
                           jsonb_build_object('image', image, 'host', host, 'platform', platform, 'tag', tag,
-                                             'digest', new_digest)
+                                             'digest', new_digest) || $7
                    FROM done WHERE (SELECT count(*) FROM done) > 0
                )
                SELECT count(*) AS "done!" FROM done"#,
@@ -102,7 +103,8 @@ impl Store {
             actor.to_string(),
             now.to_sqlx() as SqlTimestamp,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            self.noted()
         )
         .fetch_one(&self.pool)
         .await

@@ -21,6 +21,8 @@ pub struct UpdateFilter {
     pub tag: Option<String>,
     /// Only of images that match this glob as a whole: `ghcr.io/acme/*`.
     pub image: Option<String>,
+    /// Only of the stages of this namespace.
+    pub namespace: Option<String>,
     /// Only on this host, or this `NAMESPACE/STAGE`.
     pub host: Option<String>,
     /// Only where image, tag, host, platform, provider or new digest contain this, in any case of letters.
@@ -49,7 +51,7 @@ pub struct UpdatePage {
     pub next: Option<UpdateCursor>,
 }
 
-/// The rows of a page from `$from`. `$7` is their number, further arguments begin at `$8`. Each list reads its own index
+/// The rows of a page from `$from`. `$7` is their number, `$8` the namespace, further arguments begin at `$9`. Each list reads its own index
 /// backwards from the cursor.
 macro_rules! page {
     ($filter:expr, $from:literal $(, $argument:expr)*) => {
@@ -67,6 +69,7 @@ macro_rules! page {
                    AND ($3::bool IS NULL OR u.pending = $3)
                    AND ($4::text IS NULL OR u.image LIKE $4)
                    AND ($5::text IS NULL OR u.host = $5)
+                   AND ($8::text IS NULL OR split_part(u.host, '/', 1) = $8 AND position('/' IN u.host) > 0)
                    AND ($6::text IS NULL OR concat_ws(' ', u.image || coalesce(':' || u.tag, ''), u.host, u.platform,
                                                       u.provider, u.new_digest) ILIKE $6)
                ORDER BY u.first_seen_at DESC, u.id DESC LIMIT $7",
@@ -77,7 +80,8 @@ macro_rules! page {
             $filter.host,
             $filter.search.as_deref().map(containing),
             // One more than asked for tells whether there is a next page.
-            $filter.rows() + 1
+            $filter.rows() + 1,
+            $filter.namespace
             $(, $argument)*
         )
     };
@@ -91,8 +95,13 @@ impl UpdateFilter {
 
     /// Whether it leaves everything.
     pub fn is_empty(&self) -> bool {
-        let Self { pending, tag, image, host, search, after: _, limit: _ } = self;
-        pending.is_none() && tag.is_none() && image.is_none() && host.is_none() && search.is_none()
+        let Self { pending, tag, image, namespace, host, search, after: _, limit: _ } = self;
+        pending.is_none()
+            && namespace.is_none()
+            && tag.is_none()
+            && image.is_none()
+            && host.is_none()
+            && search.is_none()
     }
 
     fn rows(&self) -> i64 {
@@ -107,14 +116,22 @@ impl Store {
             let tag = self.update_tag_id(tag).await?;
             page!(
                 filter,
-                "(SELECT a.update_id FROM tag_assignments AS a WHERE a.tag_id = $8) AS a
+                "(SELECT a.update_id FROM tag_assignments AS a WHERE a.tag_id = $9) AS a
                  JOIN image_updates AS u ON u.id = a.update_id WHERE true",
                 tag
             )
             .fetch_all(&self.pool)
             .await
         } else if let Some(host) = &filter.host {
-            page!(filter, "image_updates AS u WHERE u.host = $8", host).fetch_all(&self.pool).await
+            page!(filter, "image_updates AS u WHERE u.host = $9", host).fetch_all(&self.pool).await
+        } else if let Some(namespace) = &filter.namespace {
+            page!(
+                filter,
+                "image_updates AS u WHERE split_part(u.host, '/', 1) = $9 AND position('/' IN u.host) > 0",
+                namespace
+            )
+            .fetch_all(&self.pool)
+            .await
         } else if filter.pending == Some(true) {
             page!(filter, "image_updates AS u WHERE u.pending").fetch_all(&self.pool).await
         } else {
@@ -128,6 +145,20 @@ impl Store {
         let last = updates.last().filter(|_| more);
         let next = last.map(|update| UpdateCursor { first_seen_at: update.first_seen_at, id: update.id });
         Ok(UpdatePage { updates, next })
+    }
+
+    /// Which of these updates are not those of a stage of the namespace, be it that they are not there.
+    pub async fn updates_outside(&self, namespace: &str, ids: &[i64]) -> Result<Vec<i64>, StoreError> {
+        let inside = sqlx::query_scalar!(
+            "SELECT id FROM image_updates
+             WHERE id = ANY ($1) AND split_part(host, '/', 1) = $2 AND position('/' IN host) > 0",
+            ids,
+            namespace
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        Ok(ids.iter().copied().filter(|id| !inside.contains(id)).collect())
     }
 
     /// How many updates are pending.

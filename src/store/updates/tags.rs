@@ -63,14 +63,15 @@ impl Store {
                    ON CONFLICT (lower(name)) DO NOTHING RETURNING id
                ), noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
-                   SELECT $3, $2, 'update_tag.create', 'update_tag/' || id, jsonb_build_object('name', $1::text) FROM made
+                   SELECT $3, $2, 'update_tag.create', 'update_tag/' || id, jsonb_build_object('name', $1::text) || $6 FROM made
                )
                SELECT id FROM made"#,
             name.as_str(),
             actor.to_string(),
             now.to_sqlx() as SqlTimestamp,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            self.noted()
         )
         .fetch_optional(&self.pool)
         .await
@@ -95,7 +96,7 @@ impl Store {
                ), noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
                    SELECT $4, $3, 'update_tag.rename', 'update_tag/' || id,
-                          jsonb_build_object('from', before, 'to', $2::text)
+                          jsonb_build_object('from', before, 'to', $2::text) || $7
                    FROM renamed
                )
                SELECT id FROM renamed"#,
@@ -104,7 +105,8 @@ impl Store {
             actor.to_string(),
             now.to_sqlx() as SqlTimestamp,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            self.noted()
         )
         .fetch_optional(&self.pool)
         .await
@@ -127,7 +129,7 @@ impl Store {
                ), noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
                    SELECT $3, $2, 'update_tag.delete', 'update_tag/' || id,
-                          jsonb_build_object('name', name, 'updates', updates)
+                          jsonb_build_object('name', name, 'updates', updates) || $6
                    FROM gone
                )
                SELECT updates AS "updates!" FROM gone"#,
@@ -135,7 +137,8 @@ impl Store {
             actor.to_string(),
             now.to_sqlx() as SqlTimestamp,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            self.noted()
         )
         .fetch_optional(&self.pool)
         .await
@@ -186,7 +189,7 @@ impl Store {
                ), noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
                    SELECT $4, $3, 'update_tag.assign', 'update_tag/' || $1::bigint,
-                          jsonb_build_object('updates', jsonb_agg(update_id ORDER BY update_id))
+                          jsonb_build_object('updates', jsonb_agg(update_id ORDER BY update_id)) || $7
                    FROM done HAVING count(*) > 0
                )
                SELECT count(*) AS "done!" FROM done"#,
@@ -195,7 +198,8 @@ impl Store {
             actor.to_string(),
             now.to_sqlx() as SqlTimestamp,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            self.noted()
         )
         .fetch_one(&self.pool)
         .await
@@ -219,7 +223,7 @@ impl Store {
                ), noted AS (
                    INSERT INTO audit_log (at, actor, action, subject, details)
                    SELECT $4, $3, 'update_tag.unassign', 'update_tag/' || $1::bigint,
-                          jsonb_build_object('updates', jsonb_agg(update_id ORDER BY update_id))
+                          jsonb_build_object('updates', jsonb_agg(update_id ORDER BY update_id)) || $7
                    FROM done HAVING count(*) > 0
                )
                SELECT count(*) AS "done!" FROM done"#,
@@ -228,7 +232,8 @@ impl Store {
             actor.to_string(),
             now.to_sqlx() as SqlTimestamp,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            self.noted()
         )
         .fetch_one(&self.pool)
         .await
