@@ -178,6 +178,7 @@ fn delivery(number: u32, ignored: Option<&str>) -> NewDelivery {
 
 /// All updates, whatever they are.
 const ALL: UpdateChoice = UpdateChoice::Matching(UpdateFilter {
+    namespace: None,
     pending: None,
     tag: None,
     image: None,
