@@ -39,7 +39,7 @@ async fn settle(world: &World, project: &Project) -> usize {
 }
 
 async fn bound(world: &World) -> Vec<RoleBinding> {
-    world.api::<RoleBinding>().list(&Default::default()).await.unwrap().items
+    world.api::<RoleBinding>().list(&kube::api::ListParams::default()).await.unwrap().items
 }
 
 /// Asks until the authorizer, which follows its watch, says so.

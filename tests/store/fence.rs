@@ -210,6 +210,7 @@ fn delivery(number: u32, ignored: Option<&str>) -> NewDelivery {
 
 /// All updates, whatever they are.
 const ALL: UpdateChoice = UpdateChoice::Matching(UpdateFilter {
+    namespace: None,
     pending: None,
     namespace: None,
     tag: None,

@@ -47,7 +47,7 @@ pub async fn keep(ctx: &Context, project: &Project) -> Result<Standing, Error> {
     match ctx.writer.settle_bindings(&namespace, &name, &wanted).await.map_err(Error::from) {
         Ok(0) => {}
         Ok(changed) => {
-            tracing::info!(namespace, project = name, changed, "role bindings were brought to what spec.access says")
+            tracing::info!(namespace, project = name, changed, "role bindings were brought to what spec.access says");
         }
         Err(error) => {
             let refused = error.refusal().ok_or(error)?;
