@@ -5,6 +5,7 @@
 //! with a sentence; what needs another object (an unknown project, an override of an unknown service) is the
 //! controllers' to judge.
 
+pub mod access;
 pub mod conditions;
 mod crd;
 pub mod credential;
@@ -25,6 +26,7 @@ pub mod status;
 pub mod volume;
 pub mod webhook;
 
+pub use access::{Access, Role, ServiceAccountRef};
 pub use crd::{crds, to_yaml};
 pub use credential::{CredentialDeclaration, CredentialType};
 pub use duration::Duration;
@@ -38,8 +40,8 @@ pub use secret::{SecretDeclaration, SecretForm, SecretRef};
 pub use service::{FreeObject, Port, Scope, Service};
 pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};
 pub use status::{
-    DeployStatus, HistoryEntry, HoldStatus, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus, ServiceStatus,
-    StageStatus, Veto, WebhookStatus, bounded,
+    DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus,
+    ServiceStatus, StageStatus, Veto, WebhookStatus, bounded,
 };
 pub use volume::{Claim, EmptyDir, Volume, VolumeSource};
 pub use webhook::{Webhook, WebhookSource};

@@ -4,6 +4,7 @@
 //! turns that into words on standard error and an exit code.
 
 mod ask;
+mod audit;
 mod cluster;
 mod completions;
 mod controller;
@@ -25,7 +26,9 @@ mod place;
 mod registry;
 mod secret;
 mod spans;
+mod stats;
 mod updates;
+mod users;
 mod value;
 mod webhook;
 mod why;
@@ -75,6 +78,8 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// List what was deployed, newest first: when, why and by whom.
     History(history::HistoryArgs),
+    /// Tell how well delivery goes: deploy frequency, lead time, change failure rate, time to restore (DORA).
+    Stats(stats::StatsArgs),
     /// Show one thing closely.
     Get(get::GetArgs),
     /// Print what was seen while a deploy ran.
@@ -83,6 +88,10 @@ enum Command {
     Why(why::WhyArgs),
     /// List what is newer than what runs, acknowledge it, group it by tags.
     Updates(updates::UpdatesArgs),
+    /// List who did what, and check that the record is as it was written.
+    Audit(audit::AuditArgs),
+    /// List who was seen.
+    Users(users::UsersArgs),
     /// Explain which images are chosen and why, list what is watched, accept a listing that shrank.
     Images(images::ImagesArgs),
     #[command(flatten)]
@@ -155,6 +164,9 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Controller(arguments) => controller::start(&context, &arguments),
         Command::Migrate(arguments) => in_runtime(migrate::migrate(&arguments, out)),
         Command::History(arguments) => in_runtime(history::list(&context, &arguments, now, out)),
+        Command::Stats(arguments) => in_runtime(stats::print(&context, &arguments, now, out)),
+        Command::Audit(arguments) => in_runtime(audit::audit(&context, &arguments, now, out)),
+        Command::Users(arguments) => in_runtime(users::users(&arguments, now, out)),
         Command::Get(arguments) => in_runtime(get::get(&arguments, now, out)),
         Command::Logs(arguments) => in_runtime(logs::print(&arguments, out)),
         Command::Why(arguments) => in_runtime(why::tell(&context, &arguments, now, out)),

@@ -6,10 +6,12 @@
 
 pub mod access;
 pub mod apply;
+mod bindings;
 pub mod client;
 pub mod error;
 pub mod events;
 pub mod evidence;
+mod guard;
 pub mod index;
 pub mod lease;
 pub mod originals;

@@ -9,6 +9,7 @@ pub mod error;
 #[cfg(test)]
 mod fixture;
 pub mod images;
+pub mod lanes;
 pub mod project;
 mod run;
 pub mod scan;

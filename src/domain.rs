@@ -1,6 +1,7 @@
 //! The pure core: no I/O, no clock, no randomness, no Kubernetes.
 
 pub mod actor;
+pub mod annotation;
 pub mod clock;
 pub mod credential;
 pub mod deploy;

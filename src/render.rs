@@ -8,6 +8,7 @@
 //! then pull secrets; then claims, files, secrets and workloads, wave after wave. An object whose [`rendered`] mark is that of the one in the
 //! cluster needs no write.
 
+mod access;
 mod check;
 pub mod discovery;
 pub mod gateway;
@@ -41,6 +42,7 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, PersistentVolumeClaim, Service},
 };
 
+pub use access::bindings;
 pub use gateway::HttpRoute;
 pub use hook::{HookManifests, hook};
 pub use meta::{Context, RENDERED, rendered};

@@ -14,6 +14,7 @@ mod dora;
 mod encryption_keys;
 mod epochs;
 mod error;
+mod gates;
 mod holds;
 mod hooks;
 mod inbox;
@@ -47,11 +48,12 @@ pub use credentials::{Credential, CredentialSlot, CredentialUse, NewCredential, 
 pub use deploys::{
     Adopted, Advance, Creation, DeployDetail, GoodDeploy, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage,
     ImageRun, NewDeploy, Place, Provenance, ServedFilter, ServedPage, StoredDeploy, StoredTransition, TargetState,
-    time_in_states,
+    time_in_states, whole_digest,
 };
 pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
+pub use gates::{Begun, Proof};
 pub use holds::Hold;
 pub use hooks::{HookRun, HookStart};
 pub use inbox::{

@@ -4,6 +4,8 @@
 #[path = "support/postgres.rs"]
 mod postgres;
 
+#[path = "cli/access.rs"]
+mod access;
 #[path = "cli/binary.rs"]
 mod binary;
 #[path = "cli/cluster.rs"]
@@ -24,6 +26,8 @@ mod images;
 mod logs;
 #[path = "cli/migrate.rs"]
 mod migrate;
+#[path = "cli/questions.rs"]
+mod questions;
 #[path = "cli/registries.rs"]
 mod registries;
 #[path = "cli/secrets.rs"]

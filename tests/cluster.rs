@@ -4,12 +4,15 @@
 
 mod cluster {
     pub mod line;
+    pub mod policies;
     pub mod server;
 
+    mod access;
     mod applying;
     mod electing;
     mod indexing;
     mod originals;
     mod refusing;
+    mod requests;
     mod telling;
 }

@@ -49,6 +49,8 @@ mod ownership;
 mod private;
 #[path = "e2e/private_registry.rs"]
 mod private_registry;
+#[path = "e2e/promotion.rs"]
+mod promotion;
 #[path = "e2e/pulled.rs"]
 mod pulled;
 #[path = "e2e/quiet.rs"]

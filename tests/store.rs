@@ -16,6 +16,8 @@ mod deploys;
 mod fence;
 #[path = "store/fixture.rs"]
 mod fixture;
+#[path = "store/gates.rs"]
+mod gates;
 #[path = "store/history.rs"]
 mod history;
 #[path = "store/instances.rs"]

@@ -44,12 +44,28 @@ pub const PART_OF: &str = "app.kubernetes.io/part-of";
 /// The usual label that names one part of an application; its value is the service's name.
 pub const NAME: &str = "app.kubernetes.io/name";
 
+/// Label of a `RoleBinding`: the role of `spec.access` that it is for.
+pub const ACCESS: &str = "stagekeeper.dev/access";
+
 /// Annotation: hash of the manifest that was last applied; while it is what would be applied again, nothing is.
 pub const RENDERED: &str = "stagekeeper.dev/rendered";
 
 /// Annotation on a Stage: asks to try the failed or vetoed release once more. Any new value is one request;
 /// it is echoed in `status.lastHandledRetry` when it has been acted on.
 pub const RETRY: &str = "stagekeeper.dev/retry";
+
+/// Annotation on a Stage: asks for one action, by its word, such as `rollback`.
+pub const REQUEST: &str = "stagekeeper.dev/request";
+/// Annotation on a Stage: tells the request from the one before; acted on once, and echoed when it was.
+pub const REQUEST_NONCE: &str = "stagekeeper.dev/request-nonce";
+/// Annotation on a Stage: why it is asked.
+pub const REQUEST_REASON: &str = "stagekeeper.dev/request-reason";
+/// Annotation on a Stage: the fields of the action, as a JSON object.
+pub const REQUEST_ARGUMENTS: &str = "stagekeeper.dev/request-arguments";
+/// Annotation on a Stage: who asks, written by the cluster's admission.
+pub const REQUEST_USER: &str = "stagekeeper.dev/request-user";
+/// Annotation on a Stage: the groups of who asks, one a line, written by the cluster's admission.
+pub const REQUEST_GROUPS: &str = "stagekeeper.dev/request-groups";
 
 #[cfg(test)]
 mod tests {
@@ -63,7 +79,25 @@ mod tests {
     #[test]
     fn our_keys_carry_our_prefix_and_fit_the_limits_of_a_label_key() {
         let keys = [
-            FINALIZER, PROJECT, STAGE, SERVICE, INSTANCE, RELEASE, DEPLOY, SNAPSHOT, SCOPE, HOOK, HOOK_NAME, RETRY,
+            FINALIZER,
+            PROJECT,
+            STAGE,
+            SERVICE,
+            INSTANCE,
+            RELEASE,
+            DEPLOY,
+            SNAPSHOT,
+            SCOPE,
+            HOOK,
+            HOOK_NAME,
+            ACCESS,
+            RETRY,
+            REQUEST,
+            REQUEST_NONCE,
+            REQUEST_REASON,
+            REQUEST_ARGUMENTS,
+            REQUEST_USER,
+            REQUEST_GROUPS,
             RENDERED,
         ];
         for key in keys {

@@ -3,6 +3,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::access::Access;
 use super::credential::CredentialDeclaration;
 use super::rules;
 use super::secret::SecretDeclaration;
@@ -67,6 +68,12 @@ pub struct ProjectSpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub webhooks: Vec<Webhook>,
+    /// Who may do what: roles for users, groups and service accounts, in the whole namespace. What was given here is taken
+    /// away again when it is removed here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub access: Vec<Access>,
 }
 
 impl ProjectSpec {

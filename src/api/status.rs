@@ -125,6 +125,10 @@ pub struct StageStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["release".into()]))]
     pub vetoed: Vec<Veto>,
+    /// What stands between the latest deploy and its start, gate by gate, while it waits for one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub gates: Vec<GateStatus>,
     /// What keeps policies away from the stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldStatus>,
@@ -228,6 +232,26 @@ pub struct Veto {
     pub reason: Option<String>,
 }
 
+/// What one gate says of the latest deploy.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GateStatus {
+    /// `suspended`, `hold`, `veto`, `upstream`, `soak`, `approvals`, `window`, `group` or `queue`.
+    pub name: String,
+    /// `Pass`, `Wait`, `Needs` or `Refuse`.
+    #[serde(default)]
+    pub verdict: String,
+    /// When it opens by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// Why, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What would open it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens: Option<String>,
+}
+
 /// What keeps policies away from a stage.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -268,6 +292,7 @@ impl Default for StageStatus {
             instances: Vec::new(),
             history: Vec::new(),
             vetoed: Vec::new(),
+            gates: Vec::new(),
             hold: None,
             last_handled_retry: None,
         }

@@ -1,4 +1,8 @@
-//! `stagekeeper history [PROJECT[/STAGE]]`: what was deployed, when, why and by whom.
+//! `stagekeeper history [PROJECT[/STAGE]]`: what was deployed, when, why and by whom; what ran at an instant; which stages
+//! ever ran an image.
+
+mod at;
+mod stages;
 
 use std::io::{self, Write};
 
@@ -16,9 +20,15 @@ use super::{
 };
 use crate::{
     config::settings::DatabaseArgs,
-    domain::deploy::State,
-    store::{HistoryFilter, HistoryPage},
+    domain::{deploy::State, image::Digest},
+    store::{HistoryFilter, HistoryPage, ServedFilter, whole_digest},
 };
+
+/// Deploys that are listed when nobody says how many.
+const LISTED: u16 = 20;
+
+/// Stages that are listed when nobody says how many.
+const STAGES: u16 = 1_000;
 
 /// Longest explanation in a table that is not wide, in characters.
 const EXPLAINED: usize = 80;
@@ -38,12 +48,18 @@ pub struct HistoryArgs {
     /// Only deploys in this state: pending, …, success, failed, `rolled_back`, superseded, aborted.
     #[arg(long, value_name = "STATE")]
     state: Option<State>,
-    /// Only deploys with an image whose repository:tag@digest contains this.
+    /// Only deploys with an image whose repository:tag@digest contains this. A whole digest is found at once.
     #[arg(long, value_name = "TEXT")]
     image: Option<String>,
-    /// How many at most, the newest ones.
-    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    limit: u16,
+    /// The stages that ever ran the image of --image, which is a whole digest: since when, until when, how often.
+    #[arg(long, requires = "image", conflicts_with_all = ["since", "state", "limit"])]
+    stages: bool,
+    /// What each stage ran at this time: 90m (ago), 7d, or 2026-11-21T08:00:00Z.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["since", "state", "stages"])]
+    at: Option<String>,
+    /// How many at most, the newest ones [default: 20; with --at 1000 stages].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    limit: Option<u16>,
     /// Form of the output.
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     output: Format,
@@ -61,13 +77,16 @@ pub async fn list(
     now: Timestamp,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let since = arguments.since.as_deref();
-    let since = since
-        .map(|text| spans::since(text, now))
-        .transpose()
-        .map_err(|what| Failure::usage(format!("--since: {what}"), ""))?;
+    let instant = |flag: &str, text: &Option<String>| {
+        let instant = text.as_deref().map(|text| spans::since(text, now)).transpose();
+        instant.map_err(|what| Failure::usage(format!("{flag}: {what}"), ""))
+    };
+    let since = instant("--since", &arguments.since)?;
+    let at = instant("--at", &arguments.at)?;
+    let digest = arguments.stages.then(|| digest(arguments)).transpose()?;
     let namespace = if arguments.all_namespaces { None } else { Some(context.namespace().await?) };
     let path = arguments.path.as_ref();
+    let limit = arguments.limit.unwrap_or(LISTED);
     let filter = HistoryFilter {
         namespace,
         project: path.map(|path| path.project.clone()),
@@ -76,9 +95,18 @@ pub async fn list(
         state: arguments.state,
         image: arguments.image.clone(),
         after: None,
-        limit: arguments.limit.into(),
+        limit: limit.into(),
     };
     let store = database::connect(&arguments.database).await?;
+    if let Some(digest) = digest {
+        return stages::print(&store, &digest, &filter, arguments.output, out).await;
+    }
+    if let Some(at) = at {
+        let HistoryFilter { namespace, project, stage, image, .. } = filter;
+        let limit = arguments.limit.unwrap_or(STAGES).into();
+        let filter = ServedFilter { at, namespace, project, stage, image, after: None, limit };
+        return at::print(&store, &filter, arguments.output, now, out).await;
+    }
     let HistoryPage { entries, next } = store.history_list(&filter).await?;
     let deploys: Vec<DeployView> = entries.iter().map(|entry| DeployView::new(entry, now)).collect();
     print(&deploys, &filter, arguments.output, now, out)?;
@@ -86,13 +114,23 @@ pub async fn list(
         let note = if deploys.is_empty() {
             Some("no deploys found".to_owned())
         } else {
-            next.map(|_| format!("there are older ones: raise --limit (now {})", arguments.limit))
+            next.map(|_| format!("there are older ones: raise --limit (now {limit})"))
         };
         if let Some(note) = note {
             writeln!(io::stderr(), "{note}")?;
         }
     }
     Ok(())
+}
+
+/// The digest whose stages are asked for.
+fn digest(arguments: &HistoryArgs) -> Result<Digest, Failure> {
+    whole_digest(arguments.image.as_deref().unwrap_or_default()).ok_or_else(|| {
+        Failure::usage(
+            "--stages needs a whole digest in --image: sha256: and 64 hexadecimal digits",
+            "`stagekeeper get deploy ID` and `stagekeeper history -o json` tell the digests of a deploy",
+        )
+    })
 }
 
 #[derive(Serialize)]
@@ -181,7 +219,8 @@ pub fn seconds(seconds: f64) -> String {
     SignedDuration::try_from_secs_f64(seconds).map_or_else(|_| String::new(), spans::short)
 }
 
-fn explained(text: &str) -> String {
+/// A text, cut to what a table has room for.
+pub fn explained(text: &str) -> String {
     if text.chars().count() <= EXPLAINED {
         return text.to_owned();
     }

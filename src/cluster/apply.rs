@@ -135,6 +135,10 @@ impl Writer {
         read(&target, &text)
     }
 
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
     async fn patch<K>(&self, target: &Target, object: &K, kind: Option<Kind>, force: bool) -> Result<String, ApiError>
     where
         K: Resource<DynamicType = ()> + Serialize + Debug,
@@ -162,7 +166,8 @@ impl Writer {
             Err(err) => return Err(err),
         };
         let ours = object.meta().labels.clone().unwrap_or_default();
-        let marks = [labels::MANAGED_BY, labels::STAGE];
+        let whose = if ours.contains_key(labels::STAGE) { labels::STAGE } else { labels::PROJECT };
+        let marks = [labels::MANAGED_BY, whose];
         let same = marks.iter().all(|mark| found.contains_key(*mark) && found.get(*mark) == ours.get(*mark));
         if same { Ok(()) } else { Err(ApiError::taken(target)) }
     }

@@ -14,6 +14,7 @@ use super::{
     asked::Asked,
     backoff::Backoff,
     images::ImageBook,
+    lanes::Lanes,
     stage::memory::Memory,
     trigger::Triggers,
     vault::{ProjectName, Vault},
@@ -71,6 +72,8 @@ pub struct Context {
     pub trigger: Triggers,
     /// This term.
     pub term: Term,
+    /// Which stages take their releases from which.
+    pub lanes: Arc<Lanes>,
     /// What people ask of stages.
     pub asked: Arc<Asked>,
     /// What is remembered of each stage between passes.

@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod evidence;
 pub mod files;
+pub mod gate;
 pub mod hooks;
 pub mod ledger;
 pub mod observe;
@@ -34,6 +35,7 @@ use crate::{
     api,
     cluster::index::StageKey,
     domain::deploy::{self, Effect, Health, Policy, Queue, QueuePolicy, State, Step, Waiting},
+    domain::promotion::{self, Gate, Rules},
     render::{Manifests, Snapshot},
     store::Hold,
 };
@@ -57,6 +59,10 @@ pub struct Target<'a> {
     pub queue: QueuePolicy,
     /// What is suspended, if anything is.
     pub suspended: Option<String>,
+    /// Why nothing that waits may begin, whatever else is known: its rules cannot be read.
+    pub unreadable: Option<Waiting>,
+    /// What is asked of releases that come from other stages.
+    pub rules: Option<Arc<Rules>>,
     /// Versions of its project's registry credentials, by name.
     pub logins: Arc<BTreeMap<String, i64>>,
 }
@@ -66,6 +72,8 @@ pub struct Target<'a> {
 pub struct Driven {
     /// What the newest open deploy waits for.
     pub waiting: Option<Waiting>,
+    /// What the gates said of it, if it waits for one.
+    pub gates: Vec<Gate>,
     /// When to look again.
     pub wake: Option<Timestamp>,
 }
@@ -141,16 +149,35 @@ async fn pass(
         .map_or_else(Health::default, |prober| prober.health(policy.success_threshold, policy.failure_threshold));
     let held = ledger.held(now).map(waits_for);
     let open: Vec<_> = ledger.open.iter().map(|entry| entry.deploy.clone()).collect();
-    let scene = Scene {
-        entry,
-        planned: &planned,
-        good: good.as_deref(),
-        ledger,
-        children: &children,
-        queue: deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref(), held.as_ref()),
-        target,
-        health,
+    let mut queue = match &target.rules {
+        // Who is suspended or held is told by gates of their own.
+        Some(_) => deploy::queue(&entry.deploy, &open, target.queue, None, None),
+        None => deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref(), held.as_ref()),
     };
+    if let Some(unreadable) = target.unreadable.clone().filter(|_| entry.deploy.rollback_of.is_none()) {
+        queue = Queue::Wait(unreadable);
+    }
+    let mut said = Vec::new();
+    if let (State::Pending, Some(rules)) = (entry.deploy.state, target.rules.clone())
+        && !matches!(queue, Queue::SupersededBy(_))
+    {
+        match gate::begin(ctx, target, ledger, position, &rules, queue.clone(), now).await? {
+            None => return Ok(true),
+            Some(gates) => {
+                let standing = promotion::verdict(&gates);
+                if let Some(waiting) = standing.waiting {
+                    queue = Queue::Wait(waiting);
+                }
+                if let Some(wake) = standing.wake {
+                    driven.wake_at(wake);
+                }
+                said = gates;
+            }
+        }
+    }
+    let entry = &ledger.open[position];
+    let scene =
+        Scene { entry, planned: &planned, good: good.as_deref(), ledger, children: &children, queue, target, health };
     let seen = observe::observe(&scene);
     let (mut taken, mut decision) = deploy::follow(&entry.deploy, &seen, &policy, now);
     for transition in &mut taken {
@@ -183,6 +210,7 @@ async fn pass(
             driven.wake_at(wake);
         }
         driven.waiting = decision.waiting;
+        driven.gates = said;
     }
     Ok(changed)
 }

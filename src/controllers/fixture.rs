@@ -150,6 +150,8 @@ pub fn target() -> Target<'static> {
         route: None,
         queue: QueuePolicy::Latest,
         suspended: None,
+        rules: None,
+        unreadable: None,
         logins: Arc::default(),
     }
 }

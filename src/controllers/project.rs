@@ -1,5 +1,6 @@
 //! The Project controller: whether its declarations can be used and its images are known, and what its stages are told.
 
+mod access;
 mod credentials;
 mod original;
 pub mod verdict;
@@ -51,15 +52,16 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     tell_stages(&ctx, &namespace, &name);
     let verdict = credentials::keep(&ctx, &project).await?;
     let webhooks = webhooks::keep(&ctx, &project).await?;
+    let access = access::keep(&ctx, &project).await?;
     let Judgement { outcome, services, asking } = judge(&project, &ctx);
-    let outcome = verdict.over(outcome);
+    let outcome = access.over(verdict.over(outcome));
     let now = ctx.clock.now();
     let before = project.status.clone().unwrap_or_default();
     let generation = project.metadata.generation.unwrap_or_default();
     let after = ProjectStatus {
         observed_generation: generation,
-        conditions: verdict.among(
-            conditions::conditions(&before.conditions, &outcome, generation, now),
+        conditions: access.among(
+            verdict.among(conditions::conditions(&before.conditions, &outcome, generation, now), generation, now),
             generation,
             now,
         ),
@@ -73,7 +75,7 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
         ctx.writer.apply_status(&*project, &after).await?;
     }
     ctx.backoff.reset(&key(&project));
-    let wake = [verdict.wake, webhooks.wake].into_iter().flatten().min();
+    let wake = [verdict.wake, webhooks.wake, access.wake].into_iter().flatten().min();
     let wake = wake.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
     Ok(Action::requeue(wake.map_or(RESYNC, |wake| wake.clamp(Duration::from_secs(1), RESYNC))))
 }

@@ -20,6 +20,7 @@ use crate::{
     telemetry::{Part, Telemetry},
 };
 
+mod dora;
 mod hooks;
 mod house;
 mod keys;

@@ -1,6 +1,7 @@
 //! The Stage controller: what should run, the deploys that make it run, what holds in between, and the status.
 
 pub mod adopt;
+pub mod annotated;
 pub mod changed;
 pub mod checked;
 pub mod decide;
@@ -10,6 +11,7 @@ pub mod memory;
 pub mod newer;
 pub mod outcome;
 pub mod policy;
+pub mod promoted;
 pub mod promotion;
 pub mod recall;
 mod requests;
@@ -78,7 +80,8 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
 /// A stage of a project that does not exist, and of which nothing is recorded: nothing is, until it does.
 async fn without_project(ctx: &Context, stage: &Stage, key: &StageKey) -> Result<Action, Error> {
     let decided = Decided::without_project(ctx, stage, key);
-    let situation = Situation { stage, ledger: &Ledger::default(), decided: &decided, waiting: None, unready: false };
+    let situation =
+        Situation { stage, ledger: &Ledger::default(), decided: &decided, waiting: None, gates: &[], unready: false };
     tell(ctx, stage, None, &outcome::outcome(&situation)).await?;
     let now = ctx.clock.now();
     Ok(Action::requeue(decided.wake.map_or(RESYNC, |at| until(at, now))))
@@ -93,7 +96,12 @@ async fn pass(
     memory: &mut Memory,
 ) -> Result<Action, Error> {
     let mut ledger = recall::ledger(ctx, memory).await?;
-    let target = target(ctx, stage, project, key, memory);
+    let mut target = target(ctx, stage, project, key, memory);
+    let rules = promoted::checked(ctx, stage, key);
+    match &rules {
+        Ok(rules) => target.rules.clone_from(rules),
+        Err(refusal) => target.unreadable = Some(refusal.waiting()),
+    }
     if !memory.compared {
         if let Some(why) = compare(ctx, stage, project, &target, &mut ledger, memory).await? {
             // Told without the ledger: the status may be all that is left of what the database lost.
@@ -104,7 +112,7 @@ async fn pass(
         }
         memory.compared = true;
     }
-    let scene = Scene { ctx, stage, project, target: &target };
+    let scene = Scene { ctx, stage, project, target: &target, rules: &rules };
     let asked = match requests::act(&scene, &mut ledger).await {
         Ok(()) => requests::mend(&scene, &mut ledger).await,
         Err(error) => Err(error),
@@ -118,7 +126,7 @@ async fn pass(
     let decided = match project {
         Some(project) => {
             let retry = memory.handled_retry(stage);
-            decide::decide(ctx, stage, project, &target, &mut ledger, retry, memory).await
+            decide::decide(ctx, stage, project, &target, &mut ledger, retry, rules, memory).await
         }
         None => Ok(Decided::without_project(ctx, stage, key)),
     };
@@ -205,8 +213,14 @@ async fn conclude(
     if let Some(wake) = decided.wake {
         driven.wake_at(wake);
     }
-    let situation =
-        Situation { stage, ledger, decided, waiting: driven.waiting.as_ref(), unready: memory.unready_since.is_some() };
+    let situation = Situation {
+        stage,
+        ledger,
+        decided,
+        waiting: driven.waiting.as_ref(),
+        gates: &driven.gates,
+        unready: memory.unready_since.is_some(),
+    };
     if memory.written == stage.status {
         // The watch has caught up: one copy is enough.
         memory.written = None;
@@ -325,6 +339,8 @@ fn target<'a>(
         route: stage.spec.route.as_ref(),
         queue: policy::queue(&stage.spec),
         suspended,
+        rules: None,
+        unreadable: None,
         logins: ctx.vault.of(&key.namespace, &stage.spec.project).map(|held| held.logins.clone()).unwrap_or_default(),
     }
 }

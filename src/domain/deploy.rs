@@ -13,7 +13,7 @@ mod state;
 pub mod table;
 pub mod watch;
 
-pub use next::{Decision, Effect, Step, Transition, follow, next, overtaken, stopped};
+pub use next::{Decision, Effect, Step, Transition, follow, next, overtaken, started, stopped};
 pub use observation::{Health, Hooks, LastGood, Observation, Phase, Problem, Queue, Route, Shared, Waiting, Workloads};
 pub use policy::{HookBudget, Policy, QueuePolicy, Strategy};
 pub use queue::queue;

@@ -60,6 +60,11 @@ pub fn instance_service(stage: &str, service: &str, instance: &str) -> String {
     tagged(&format!("{stage}-{service}"), &format!("{stage}/{service}/{instance}"))
 }
 
+/// Binding of one of a project's roles.
+pub fn binding(project: &str, role: &str) -> String {
+    tagged(&format!("{project}-{role}"), &format!("access/{project}/{role}"))
+}
+
 /// Claim that outlives instances.
 pub fn shared_claim(stage: &str, service: &str, volume: &str) -> String {
     tagged(&format!("{stage}-{service}-{volume}"), &format!("shared/{stage}/{service}/{volume}"))

@@ -11,7 +11,9 @@ mod served;
 pub use adopt::Adopted;
 pub use advance::Advance;
 pub use create::{Creation, NewDeploy, Provenance};
-pub use history::{DeployDetail, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage, Place, time_in_states};
+pub use history::{
+    DeployDetail, HistoryCursor, HistoryEntry, HistoryFilter, HistoryPage, Place, time_in_states, whole_digest,
+};
 pub use load::{GoodDeploy, TargetState};
 pub use served::{ImageRun, ServedFilter, ServedPage};
 

@@ -2,10 +2,12 @@
 //!
 //! Every label value is a `&'static str` or a number from a fixed set: names of objects, deploys and
 //! error texts cannot become series. The exceptions are credentials with an end and the keys that seal: people make them
-//! one by one, and an alert has to name the one that it is about.
+//! one by one, and an alert has to name the one that it is about; and DORA's numbers, which say nothing without the stage
+//! and are told of no more than five hundred.
 
 mod controller;
 mod credentials;
+mod dora;
 mod labels;
 
 use std::{fmt, time::Duration};
@@ -22,11 +24,15 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-pub use self::controller::{ActiveWorker, ControllerMetrics, ReconcileResult};
 use self::{
     controller::ControllerFamilies,
     credentials::{ByKey, Expiries, Replaceable},
+    dora::DoraGauges,
     labels::{NameLabel, OutcomeLabel, RestLabels, ResultLabel, SourceOutcomeLabels, SourceResultLabels, StateLabel},
+};
+pub use self::{
+    controller::{ActiveWorker, ControllerMetrics, ReconcileResult},
+    dora::StageDora,
 };
 
 /// The content type of [`Metrics::render`].
@@ -68,6 +74,7 @@ pub struct Metrics {
     store_up: Gauge,
     credential_expiries: Replaceable<Expiries>,
     credentials_by_key: Replaceable<ByKey>,
+    dora: DoraGauges,
 }
 
 impl Default for Metrics {
@@ -130,6 +137,7 @@ impl Default for Metrics {
             store_up: add(r, "stagekeeper_store_up", "Whether Postgres answers", Gauge::default()),
             credential_expiries: Replaceable::register(r),
             credentials_by_key: Replaceable::register(r),
+            dora: DoraGauges::register(r),
             registry,
         }
     }
@@ -218,6 +226,11 @@ impl Metrics {
     /// Reports how many sealed values each key is needed for: all keys, in place of those before.
     pub fn set_credentials_by_key(&self, all: Vec<(String, i64)>) {
         self.credentials_by_key.set(all);
+    }
+
+    /// Reports DORA's numbers: of all stages that are told, in place of those before.
+    pub fn set_dora(&self, all: &[StageDora]) {
+        self.dora.set(all);
     }
 
     /// All metrics as `OpenMetrics` text.

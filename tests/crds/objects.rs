@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use stagekeeper::api::conditions::{Outcome, conditions};
 use stagekeeper::api::kstatus::{self, Progress};
 use stagekeeper::api::{
-    DeployStatus, HistoryEntry, HoldStatus, InstanceStatus, Project, ProjectStatus, ServiceStatus, Stage, StageStatus,
-    Veto, WebhookStatus,
+    DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, Project, ProjectStatus, ServiceStatus, Stage,
+    StageStatus, Veto, WebhookStatus,
 };
 
 use super::server;
@@ -41,9 +41,18 @@ pub async fn are_born_with_defaults_and_unobserved(client: &Client, namespace: &
     });
     born(client, namespace, "Project", project, &wanted).await;
 
-    let stage = json!({"project": "shop", "timeouts": {"pull": "9m"}});
+    let stage = json!({"project": "shop", "timeouts": {"pull": "9m"}, "promotion": {
+        "from": ["staging"],
+        "approvals": {"required": 2},
+        "windows": [{"action": "deny", "schedule": "0 9 * * *", "duration": "1h"}],
+    }});
     let wanted = json!({
         "project": "shop",
+        "promotion": {
+            "from": ["staging"], "require": "all", "auto": false, "soak": "0s",
+            "approvals": {"required": 2, "expires": "72h", "allowRequester": false},
+            "windows": [{"action": "deny", "schedule": "0 9 * * *", "duration": "1h", "timeZone": "UTC"}],
+        },
         "queue": "latest",
         "strategy": {"type": "BlueGreen"},
         "maxInstances": 1,
@@ -128,6 +137,13 @@ pub async fn keep_every_field_of_their_status(client: &Client, namespace: &str) 
             reason: text("switched"),
         }],
         vetoed: vec![Veto { release: "r0".into(), deploy: text("d0"), reason: text("web answers 500") }],
+        gates: vec![GateStatus {
+            name: "soak".into(),
+            verdict: "Wait".into(),
+            until: Some(at()),
+            message: text("20m of 30m"),
+            opens: text("time"),
+        }],
         hold: Some(HoldStatus {
             owner: "user:ada".into(),
             actor: text("user:ada"),

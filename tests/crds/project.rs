@@ -32,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         place_cases(),
         credential_cases(),
         webhook_cases(),
+        access_cases(),
     ];
     let mut cases: Vec<_> = services.into_iter().flatten().collect();
     let name = |name, object| Case { object, ..bad(name, service(""), "<nil>", "metadata.name of a Project must be") };
@@ -49,6 +50,26 @@ pub fn cases() -> Vec<Case> {
         ),
     ]);
     cases
+}
+
+#[rustfmt::skip] // a case a line
+fn access_cases() -> Vec<Case> {
+    const ONE: &str = "exactly one of user, group and serviceAccount";
+    let of = |fields: &str| format!("{}\naccess: [{{{fields}}}]", service(""));
+    vec![
+        good("a user with a role", of("role: owner, user: jane@acme.test")),
+        good("a group with a role", of("role: admin, group: 'oidc:shop-admins'")),
+        good("a service account of this namespace", of("role: member, serviceAccount: {name: ci}")),
+        good("a service account of another namespace", of("role: viewer, serviceAccount: {name: ci, namespace: pipelines}")),
+        bad("a role for nobody", of("role: admin"), "spec.access[0]", ONE),
+        bad("a role for two", of("role: admin, user: jane, group: admins"), "spec.access[0]", ONE),
+        bad("a user without a role", of("user: jane"), "spec.access[0].role", "Required value"),
+        bad("an unknown role", of("role: root, user: jane"), "spec.access[0].role", "supported values"),
+        bad("an empty user", of("role: admin, user: ''"), "spec.access[0].user", "at least 1 chars"),
+        bad("whoever does not log in", of("role: viewer, group: 'system:unauthenticated'"), "spec.access[0]", "without saying who they are"),
+        bad("nobody in particular", of("role: viewer, user: 'system:anonymous'"), "spec.access[0]", "without saying who they are"),
+        bad("an account of no name", of("role: viewer, serviceAccount: {name: 'a/b'}"), "spec.access[0].serviceAccount.name", "must be the name of an object"),
+    ]
 }
 
 #[rustfmt::skip] // a case a line

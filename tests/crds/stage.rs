@@ -8,7 +8,7 @@ fn stage(fields: &str) -> String {
 }
 
 pub fn cases() -> Vec<Case> {
-    [base_cases(), route_cases(), hook_cases()].into_iter().flatten().collect()
+    [base_cases(), promotion_cases(), route_cases(), hook_cases()].into_iter().flatten().collect()
 }
 
 #[rustfmt::skip] // a case a line
@@ -50,6 +50,49 @@ fn base_cases() -> Vec<Case> {
         good("nothing kept, nothing watched", stage("rollback: {keepPrevious: 0s, watch: 0s}")),
         bad("kept for ever", stage("rollback: {keepPrevious: 10000h}"), "spec.rollback.keepPrevious", WINDOW),
         bad("a time that no number holds", stage("rollback: {watch: 99999999999999999999h}"), "spec.rollback.watch", ""),
+    ]
+}
+
+#[rustfmt::skip] // a case a line
+fn promotion_cases() -> Vec<Case> {
+    const BOTH: &str = "promotion and services both say which images run";
+    const NAMES: &str = "from must be names of stages of the same project";
+    let promotion = |fields: &str| stage(&format!("promotion: {{from: [staging], {fields}}}"));
+    let from = |names: &str| stage(&format!("promotion: {{from: {names}}}"));
+    let windows = |fields: &str| promotion(&format!("windows: [{{action: allow, duration: 8h, {fields}}}]"));
+    let beside = |fields: &str| format!("{}\nservices: {{web: {{{fields}}}}}", from("[staging]"));
+    let many = |number: usize| (0..number).map(|n| format!("s{n}")).collect::<Vec<_>>().join(", ");
+    vec![
+        good("from one stage", from("[staging]")),
+        good("all of it", promotion("require: any, auto: true, soak: 30m, approvals: {required: 2, groups: [release], expires: 24h, allowRequester: true}, windows: [{name: office, action: allow, schedule: '0 9 * * MON-FRI', timeZone: Europe/Berlin, duration: 8h}, {action: deny, recurrence: 'FREQ=YEARLY;BYMONTH=12;BYMONTHDAY=20', duration: 336h}]")),
+        bad("from nothing", stage("promotion: {auto: true}"), "spec.promotion.from", "Required value"),
+        bad("from an empty list", from("[]"), "spec.promotion.from", "should have at least 1 items"),
+        bad("from too many", from(&format!("[{}]", many(9))), "spec.promotion.from", "must have at most 8 items"),
+        bad("from one twice", from("[staging, staging]"), "spec.promotion.from[1]", "Duplicate value"),
+        bad("from itself", from("[staging, shop]"), "<nil>", "promotion.from names this Stage itself"),
+        bad("from a stage of another namespace", from("[other/staging]"), "spec.promotion.from", NAMES),
+        bad("from no name", from("['']"), "spec.promotion.from[0]", "should be at least 1 chars long"),
+        bad("unknown require", promotion("require: most"), "spec.promotion.require", "supported values: \"all\", \"any\""),
+        good("the longest soak", promotion("soak: 2160h")),
+        bad("a soak that never ends", promotion("soak: 2161h"), "spec.promotion.soak", "between 0s and 2160h"),
+        bad("a soak in days", promotion("soak: 3d"), "spec.promotion.soak", "between 0s and 2160h"),
+        bad("no approvals at all", promotion("approvals: {required: 0}"), "spec.promotion.approvals.required", "greater than or equal to 1"),
+        bad("more approvals than people", promotion("approvals: {required: 21}"), "spec.promotion.approvals.required", "less than or equal to 20"),
+        bad("approvals that expire at once", promotion("approvals: {required: 1, expires: 1s}"), "spec.promotion.approvals.expires", "between 1m and 8760h"),
+        bad("one group twice", promotion("approvals: {required: 1, groups: [a, a]}"), "spec.promotion.approvals.groups[1]", "Duplicate value"),
+        good("a window of a schedule", windows("schedule: '0 9 * * MON-FRI'")),
+        good("a window of a rule", windows("recurrence: 'FREQ=DAILY'")),
+        bad("a window of neither", windows("name: a"), "spec.promotion.windows[0]", "exactly one of schedule (cron) and recurrence"),
+        bad("a window of both", windows("schedule: '0 9 * * *', recurrence: 'FREQ=DAILY'"), "spec.promotion.windows[0]", "exactly one of schedule (cron) and recurrence"),
+        bad("a window without an action", promotion("windows: [{schedule: '0 9 * * *', duration: 8h}]"), "spec.promotion.windows[0].action", "Required value"),
+        bad("a window without an end", promotion("windows: [{schedule: '0 9 * * *', action: deny}]"), "spec.promotion.windows[0].duration", "Required value"),
+        bad("a window of no time", promotion("windows: [{schedule: '0 9 * * *', action: deny, duration: 0s}]"), "spec.promotion.windows[0].duration", "between 1m and 744h"),
+        bad("a window of a quarter", promotion("windows: [{schedule: '0 9 * * *', action: deny, duration: 2160h}]"), "spec.promotion.windows[0].duration", "between 1m and 744h"),
+        bad("promotion beside a policy", beside("policy: {semver: '*'}"), "spec", BOTH),
+        bad("promotion beside a tag", beside("tag: '1'"), "spec", BOTH),
+        bad("promotion beside a digest", beside(&format!("digest: 'sha256:{}'", "0".repeat(64))), "spec", BOTH),
+        good("promotion beside the rest", beside("replicas: 4")),
+        good("promotion beside a pin", format!("{}\npin: {{web: '1'}}", from("[staging]"))),
     ]
 }
 

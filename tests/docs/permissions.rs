@@ -36,11 +36,17 @@ pub fn table() -> String {
         };
         let group = if grant.group.is_empty() { "core" } else { grant.group };
         text.extend([
-            format!("| {place} | {group} | `{}` | {} |", grant.resource, grant.verbs.join(", ")),
+            format!("| {place} | {group} | `{}`{} | {} |", grant.resource, only(grant.names), grant.verbs.join(", ")),
             "\n".to_owned(),
         ]);
     }
     text
+}
+
+/// The only objects that a grant is for.
+fn only(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    if quoted.is_empty() { String::new() } else { format!(" {}", quoted.join(", ")) }
 }
 
 fn documents() -> Vec<Value> {
@@ -50,15 +56,16 @@ fn documents() -> Vec<Value> {
         .collect()
 }
 
-/// Rules by group and resource.
-type Rules = BTreeMap<(String, String), BTreeSet<String>>;
+/// Rules by group, resource and names.
+type Rules = BTreeMap<(String, String, BTreeSet<String>), BTreeSet<String>>;
 
 fn rules(listed: Option<Vec<PolicyRule>>) -> Rules {
     let mut found = Rules::new();
     for rule in listed.unwrap_or_default() {
         for group in rule.api_groups.iter().flatten() {
             for resource in rule.resources.iter().flatten() {
-                let verbs = found.entry((group.clone(), resource.clone())).or_default();
+                let names = rule.resource_names.iter().flatten().cloned().collect();
+                let verbs = found.entry((group.clone(), resource.clone(), names)).or_default();
                 verbs.extend(rule.verbs.iter().cloned());
             }
         }
@@ -85,7 +92,8 @@ pub fn rules_are_grants() {
             .filter(|grant| grant.place == place)
             .map(|grant| {
                 let verbs = grant.verbs.iter().map(|verb| (*verb).to_owned()).collect();
-                ((grant.group.to_owned(), grant.resource.to_owned()), verbs)
+                let names = grant.names.iter().map(|name| (*name).to_owned()).collect();
+                ((grant.group.to_owned(), grant.resource.to_owned(), names), verbs)
             })
             .collect();
         assert_eq!(written, needed, "{RULES}, {place:?}");

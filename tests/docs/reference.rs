@@ -7,7 +7,10 @@ use stagekeeper::{
     cli,
     config::settings::DOCUMENTED,
     domain::deploy::State,
-    telemetry::{Metrics, metrics::ReconcileResult},
+    telemetry::{
+        Metrics,
+        metrics::{ReconcileResult, StageDora},
+    },
 };
 
 use super::markdown::{root, sources_without};
@@ -180,6 +183,18 @@ pub fn metrics() -> String {
     metrics.store_up(true);
     metrics.set_credential_expiries(vec![("acme".into(), "shop".into(), "ghcr".into(), 0)]);
     metrics.set_credentials_by_key(vec![("2026".into(), 0)]);
+    let (namespace, project, stage) = ("acme".into(), "shop".into(), "prod".into());
+    let (changes, succeeded, failed, lead_seconds, restore_seconds) = (2, 1, 1, Some(60.0), Some(60.0));
+    metrics.set_dora(&[StageDora {
+        namespace,
+        project,
+        stage,
+        changes,
+        succeeded,
+        failed,
+        lead_seconds,
+        restore_seconds,
+    }]);
     let printed = metrics.render().expect("metrics");
 
     let mut text = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");

@@ -122,6 +122,7 @@ async fn a_rollback_by_hand_holds_whatever_is_applied_again() {
     let operator = Operator::start(&env).await;
     env.push("web", "1.0.0", &[]).await;
     let manifests = project("shop", "web") + &stage("live", "shop", "  rollback: {keepPrevious: 10m}");
+    env.apply(&manifests).await;
     let healer = Healer::start(&env, &manifests);
     let first = env.until_serving("live", "web 1.0.0").await;
     env.push("web", "1.1.0", &[]).await;

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::fixture::Shop;
 
 /// Tables that grow with the number of deploys, and with what they use.
-const LARGE: [&str; 19] = [
+const LARGE: [&str; 20] = [
     "deploys",
     "deploy_transitions",
     "deploy_logs",
@@ -16,6 +16,7 @@ const LARGE: [&str; 19] = [
     "hook_runs",
     "instances",
     "vetoes",
+    "approvals",
     "releases",
     "snapshots",
     "credential_uses",
@@ -66,6 +67,9 @@ INSERT INTO vetoes (id, target_id, release_id, deploy_id, reason, actor, at, lif
     SELECT lpad(to_hex(d), 32, '0')::uuid, md5('t' || d % 500)::uuid, repeat(md5('r' || d % 20000), 2), lpad(to_hex(d), 32, '0')::uuid, 'x',
            'policy', now(), CASE WHEN d < 19000 THEN now() END, CASE WHEN d < 19000 THEN 'policy' END
     FROM generate_series(0, 19999) AS d;
+INSERT INTO approvals (id, target_id, release_id, actor, verified, reason, at)
+    SELECT lpad(to_hex(a), 32, '0')::uuid, md5('t' || a % 500)::uuid, repeat(md5('r' || a % 20000), 2), 'user:jane', true, 'x',
+           now() FROM generate_series(0, 19999) AS a;
 INSERT INTO hook_runs (deploy_id, phase, name, started_at)
     SELECT lpad(to_hex(d), 32, '0')::uuid, 'verify', 'smoke', now() FROM generate_series(0, 19999) AS d;
 INSERT INTO deploy_logs (deploy_id, at, source, seq, level, line)
@@ -174,7 +178,9 @@ fn read_whole(plan: &Value, found: &mut BTreeSet<String>) {
 }
 
 /// Words of queries, and the index that must answer them.
-const ANSWERED_BY: [(&str, &str); 7] = [
+const ANSWERED_BY: [(&str, &str); 9] = [
+    ("WITH upstream AS", "deploys_proven"),
+    ("WITH upstream AS (", "approvals_one_active"),
     ("image_digests(", "releases_by_digest"),
     ("dora_changes", "deploys_ended"),
     ("d.state = 'success' AND d.finished_at <= $1", "deploys_ended"),

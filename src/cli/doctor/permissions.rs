@@ -5,7 +5,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::{Api, Client, api::PostParams};
 
 use super::{Place, report::Report};
-use crate::cluster::error::chain;
+use crate::{api::Role, cluster::error::chain};
 
 const CHECK: &str = "permission";
 /// Questions at once.
@@ -20,6 +20,8 @@ pub struct Grant {
     pub resource: &'static str,
     /// The verbs.
     pub verbs: &'static [&'static str],
+    /// The only objects that it is for; none: all of them.
+    pub names: &'static [&'static str],
     /// Where.
     pub place: Where,
 }
@@ -36,11 +38,11 @@ pub enum Where {
 }
 
 const fn watched(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Grant {
-    Grant { group, resource, verbs, place: Where::Watched }
+    Grant { group, resource, verbs, names: &[], place: Where::Watched }
 }
 
 const fn cluster(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Grant {
-    Grant { group, resource, verbs, place: Where::Cluster }
+    Grant { group, resource, verbs, names: &[], place: Where::Cluster }
 }
 
 /// What is done to objects that the operator makes and watches: server-side apply needs `create` and `patch`, and `get`
@@ -66,6 +68,20 @@ pub const GRANTS: &[Grant] = &[
     watched("", "secrets", OWNED),
     watched("", "configmaps", STORED),
     watched("", "persistentvolumeclaims", STORED),
+    // What `spec.access` of Projects gives: these roles and no others.
+    watched("rbac.authorization.k8s.io", "rolebindings", &["get", "list", "create", "patch", "delete"]),
+    Grant {
+        group: "rbac.authorization.k8s.io",
+        resource: "clusterroles",
+        verbs: &["bind"],
+        names: &[
+            Role::Owner.cluster_role(),
+            Role::Admin.cluster_role(),
+            Role::Member.cluster_role(),
+            Role::Viewer.cluster_role(),
+        ],
+        place: Where::Watched,
+    },
     watched("", "pods", &["list", "watch"]),
     watched("", "pods/log", &["get"]),
     watched("", "events", &["list"]),
@@ -74,6 +90,7 @@ pub const GRANTS: &[Grant] = &[
         group: "coordination.k8s.io",
         resource: "leases",
         verbs: &["get", "create", "update"],
+        names: &[],
         place: Where::Lease,
     },
     // Who calls the API, and what they may do: asked about them, never done for them.
@@ -101,7 +118,7 @@ impl Grant {
         }
     }
 
-    fn review(&self, verb: &str, namespace: Option<&str>) -> SelfSubjectAccessReview {
+    fn review(&self, verb: &str, name: Option<&str>, namespace: Option<&str>) -> SelfSubjectAccessReview {
         let (kind, subresource) = self.parts();
         SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
@@ -110,6 +127,7 @@ impl Grant {
                     resource: Some(kind.into()),
                     subresource: subresource.map(Into::into),
                     verb: Some(verb.into()),
+                    name: name.map(Into::into),
                     namespace: namespace.map(Into::into),
                     ..ResourceAttributes::default()
                 }),
@@ -146,10 +164,14 @@ pub(super) async fn check(report: &mut Report, client: &Client, place: &Place) {
 async fn missing(client: &Client, grant: &Grant, namespace: Option<&str>) -> kube::Result<Vec<&'static str>> {
     let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
     let mut missing = Vec::new();
+    let names: Vec<Option<&str>> =
+        if grant.names.is_empty() { vec![None] } else { grant.names.iter().copied().map(Some).collect() };
     for verb in grant.verbs {
-        let answer = reviews.create(&PostParams::default(), &grant.review(verb, namespace)).await?;
-        if !answer.status.is_some_and(|status| status.allowed) {
-            missing.push(*verb);
+        for name in &names {
+            let answer = reviews.create(&PostParams::default(), &grant.review(verb, *name, namespace)).await?;
+            if !answer.status.is_some_and(|status| status.allowed) && !missing.contains(verb) {
+                missing.push(*verb);
+            }
         }
     }
     Ok(missing)

@@ -19,8 +19,8 @@ use crate::{
     },
     render::{Snapshot, snapshot::VolumeSource},
     store::{
-        Advance, Creation, Hold, InstanceChange, InstanceStatus, NewDeploy, NewHold, NewVeto, Provenance, Settlement,
-        StoreError,
+        self, Advance, Creation, Hold, InstanceChange, InstanceStatus, NewDeploy, NewHold,
+        NewVeto, Proof, Provenance, Settlement, StoreError,
     },
 };
 
@@ -183,36 +183,114 @@ pub async fn advance(
     let Some(entry) = ledger.open.get(position) else {
         return Ok(());
     };
-    let before = entry.deploy.clone();
+    let before = &entry.deploy;
     let to = taken.last().map_or(before.state, |transition| transition.to);
     let closes = close.is_some() || to.is_terminal();
-    let actor = moved.actor.clone().unwrap_or(Actor::Controller);
     let consequences = consequences(ctx, ledger, entry, taken, closes);
-    let change = || Advance {
-        id: before.id,
-        version: before.version,
-        epoch: ctx.term.epoch,
-        steps: taken.to_vec(),
-        close: close.clone(),
-        evidence: false,
-        at: now,
-        actor,
-        instances: consequences.instances.iter().map(|(change, _)| change.clone()).collect(),
-        veto: consequences.veto.clone(),
-        superseded_by: moved.superseded_by,
-        settles: moved.settles.clone(),
-    };
     let version = match &close {
         Some(why) if taken.is_empty() => {
             ctx.store.deploy_close(before.id, before.version, ctx.term.epoch, why, now).await?
         }
-        _ => ctx.store.deploy_advance(&change()).await?,
+        _ => {
+            let change = change(ctx, entry, taken, close.clone(), moved, &consequences, now);
+            ctx.store.deploy_advance(&change).await?
+        }
     };
+    take_over(ctx, target, ledger, position, version, taken, close.as_deref(), consequences, now);
+    Ok(())
+}
+
+/// Stores that a deploy leaves pending, if `open` says so of what is known in the same transaction. Returns the row's new
+/// version, and what [`begun`] takes over.
+#[expect(clippy::too_many_arguments, reason = "what a transition takes, and what lets it happen")]
+pub async fn begin(
+    ctx: &Context,
+    ledger: &Ledger,
+    position: usize,
+    step: &Transition,
+    (target, from): (Uuid, &[String]),
+    open: impl FnOnce(&Proof) -> bool + Send,
+    now: Timestamp,
+) -> Result<Option<Begun>, Error> {
+    let Some(entry) = ledger.open.get(position) else {
+        return Ok(None);
+    };
+    let taken = std::slice::from_ref(step);
+    let consequences = consequences(ctx, ledger, entry, taken, false);
+    let change = change(ctx, entry, taken, None, &Moved::default(), &consequences, now);
+    let release = entry.deploy.release.clone();
+    Ok(match ctx.store.deploy_begin(&change, target, from, &release, open).await? {
+        store::Begun::Moved(version) => Some(Begun { version, consequences }),
+        store::Begun::Waits => None,
+    })
+}
+
+/// A deploy that has left pending, in the database.
+pub struct Begun {
+    version: i64,
+    consequences: Consequences,
+}
+
+/// Takes over that the deploy at `position` has left pending.
+pub fn begun(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    position: usize,
+    begun: Begun,
+    step: &Transition,
+    now: Timestamp,
+) {
+    let Begun { version, consequences } = begun;
+    take_over(ctx, target, ledger, position, version, std::slice::from_ref(step), None, consequences, now);
+}
+
+fn change(
+    ctx: &Context,
+    entry: &Entry,
+    taken: &[Transition],
+    close: Option<String>,
+    moved: &Moved,
+    consequences: &Consequences,
+    now: Timestamp,
+) -> Advance {
+    Advance {
+        id: entry.deploy.id,
+        version: entry.deploy.version,
+        epoch: ctx.term.epoch,
+        steps: taken.to_vec(),
+        close,
+        evidence: false,
+        at: now,
+        actor: moved.actor.clone().unwrap_or(Actor::Controller),
+        instances: consequences.instances.iter().map(|(change, _)| change.clone()).collect(),
+        veto: consequences.veto.clone(),
+        superseded_by: moved.superseded_by,
+        settles: moved.settles.clone(),
+    }
+}
+
+/// What the database has taken is told, and is so in memory.
+#[expect(clippy::too_many_arguments, reason = "all that was written")]
+fn take_over(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    position: usize,
+    version: i64,
+    taken: &[Transition],
+    close: Option<&str>,
+    consequences: Consequences,
+    now: Timestamp,
+) {
+    let entry = &mut ledger.open[position];
+    let before = entry.deploy.clone();
+    let to = taken.last().map_or(before.state, |transition| transition.to);
+    let closes = close.is_some() || to.is_terminal();
     let reason = taken.last().map(|transition| (transition.reason, transition.message.as_str()));
-    tell(ctx, target, &before, to, reason, close.as_deref(), now);
+    tell(ctx, target, &before, to, reason, close, now);
 
     let storage = has_storage(&entry.snapshot);
-    let entry = &mut ledger.open[position];
     let deploy = &mut entry.deploy;
     deploy.version = version;
     deploy.state = to;
@@ -233,6 +311,7 @@ pub async fn advance(
             ledger.instances.insert(change.name, row);
         }
     }
+    let vetoed = consequences.veto.is_some();
     if let Some(veto) = consequences.veto {
         ledger.vetoed.insert(release.clone(), Veto { deploy: Some(before.id), reason: veto.reason });
     }
@@ -244,7 +323,9 @@ pub async fn advance(
             ledger.good = Some(closed);
         }
     }
-    Ok(())
+    if to == State::Success || vetoed {
+        ctx.lanes.tell(&target.key);
+    }
 }
 
 /// Whether instances of this snapshot have claims or files of their own.
@@ -319,6 +400,7 @@ pub async fn roll_back(
     let snapshot = read_snapshot(&hash, &previous.snapshot)?;
     let wanted = Wanted { release: snapshot.release.id(), snapshot: hash, request: None };
     let cause = format!("rollback of {}: {}", bad.release().summary(), collapse.0);
+    ctx.lanes.tell(&target.key);
     let undone = Undone { snapshot: bad.deploy.snapshot.clone(), request: bad.request.clone(), why: None };
     let veto = NewVeto { id: ctx.ids.next(), reason: collapse.0.clone() };
     let provenance = Provenance { rollback_of: Some(bad.deploy.id), ..Provenance::default() };

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Process, RunError,
+    dora::tell_dora,
     hooks::Reader,
     house::keep_house,
     requests::Taker,
@@ -25,6 +26,7 @@ use crate::{
         backoff::{self, Backoff},
         context::{Context, Memories, Term},
         images::{ImageBook, Subscriber},
+        lanes::Lanes,
         scan,
         stage::{memory::Memory, recall},
         trigger::{Trigger, Triggers},
@@ -64,10 +66,12 @@ pub(super) async fn lead(
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
+    tasks.spawn(tell_dora(store.clone(), process.clock.clone(), process.telemetry.clone(), stop.clone()));
     let (triggers, queues) = queues(process);
     let (images, registries) = scan_images(process, &triggers, scans, (&store, handle), &mut tasks, &stop)?;
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
     let asked = Arc::new(Asked::new(vault.requests.clone()));
+    let lanes = Arc::new(Lanes::new(triggers.clone()));
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
     let mut readers = Vec::new();
@@ -93,6 +97,7 @@ pub(super) async fn lead(
             backoff: Backoff::default(),
             trigger: triggers.clone(),
             term: Term { epoch, leader: handle.clone() },
+            lanes: lanes.clone(),
             asked: asked.clone(),
             memories: memories.clone(),
             public_url: process.config.public_url.as_ref().map(|url| url.as_str().into()),

@@ -1,6 +1,6 @@
 //! Whether a stage needs a new deploy, and the row that asks for one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -11,6 +11,7 @@ use super::{
     hold::{self, Kept, Settled},
     memory::Memory,
     newer::{Newer, Place},
+    promoted::{self, Lane},
     sources::{self, Source},
     wanted::{self, Missing},
 };
@@ -28,12 +29,14 @@ use crate::{
     },
     domain::{
         actor::Actor,
+        deploy::Waiting,
         plan::{self, Wanted},
+        promotion::Rules,
         release::Release,
         secret::SecretVersions,
     },
     render::{self, Identity, Snapshot},
-    store::Hold,
+    store::{Hold, Provenance},
 };
 
 /// How long a stage may be older than its project before the name counts as wrong: both may be applied together.
@@ -86,6 +89,13 @@ pub struct Refusal {
     pub passing: bool,
 }
 
+impl Refusal {
+    /// What a deploy waits for meanwhile.
+    pub fn waiting(&self) -> Waiting {
+        Waiting { reason: self.reason.into(), message: self.message.clone(), blocker: None, until: None }
+    }
+}
+
 impl Decided {
     /// The project does not exist, or is not seen yet.
     pub fn without_project(ctx: &Context, stage: &Stage, key: &StageKey) -> Self {
@@ -109,6 +119,7 @@ pub async fn decide(
     target: &Target<'_>,
     ledger: &mut Ledger,
     handled_retry: Option<String>,
+    rules: Result<Option<Arc<Rules>>, Refusal>,
     memory: &mut Memory,
 ) -> Result<Decided, Error> {
     let subscriber = (target.key.namespace.to_string(), target.key.name.to_string());
@@ -117,35 +128,56 @@ pub async fn decide(
     let secrets = held.as_ref().map(|held| held.versions.clone()).unwrap_or_default();
     let declared = Declared::of(stage, project, &secrets);
     let before = memory.checked.take().filter(|before| before.of == declared);
-    let sources = match usable(stage, project, &target.key, before.is_some()) {
-        Ok(sources) => sources,
-        Err(message) => {
+    let usable = usable(stage, project, &target.key, before.is_some());
+    let unusable = |message| Refusal { reason: "InvalidSpec", message, passing: false };
+    let (sources, rules) = match usable.map_err(unusable).and_then(|sources| Ok((sources, rules?))) {
+        Ok(both) => both,
+        Err(refusal) => {
             ctx.images.subscribe(&subscriber, &BTreeMap::new());
-            decided.refused = Some(Refusal { reason: "InvalidSpec", message, passing: false });
+            decided.wake = refusal.passing.then(|| ctx.clock.now().saturating_add(PROJECT_GRACE).unwrap_or_default());
+            decided.refused = Some(refusal);
             return Ok(decided);
         }
     };
     let known = |question: &_| ctx.images.known(question);
-    let mut resolution = wanted::resolve(&sources, ledger.current_release(), known);
+    let runs = ledger.current_release().cloned();
+    let lane = match rules {
+        Some(rules) => Some(promoted::lane(ctx, target, rules, ledger, memory).await?),
+        None => None,
+    };
+    let mut resolution = match &lane {
+        Some(lane) => {
+            let own: Vec<Source> = lane.own(&sources, runs.as_ref()).into_iter().cloned().collect();
+            lane.resolution(&sources, runs.as_ref(), wanted::resolve(&own, runs.as_ref(), known))
+        }
+        None => wanted::resolve(&sources, runs.as_ref(), known),
+    };
     let retry = stage.annotations().get(labels::RETRY).filter(|value| decided.handled_retry.as_ref() != Some(*value));
     let (holds, now) = (ledger.holds.clone(), ctx.clock.now());
     let holds: Vec<&Hold> = hold::active(&holds, now).collect();
-    decided.wake = holds.iter().filter_map(|hold| hold.expires_at).min();
-    let beyond = holds.iter().find_map(|hold| hold.from.as_ref()).map(|left| {
+    let ready = lane.as_ref().filter(|lane| lane.rules.auto).and_then(|lane| lane.choice.wake);
+    decided.wake = holds.iter().filter_map(|hold| hold.expires_at).chain(ready).min();
+    let left = holds.iter().find_map(|hold| hold.from.as_ref()).filter(|_| lane.is_none());
+    let mut beyond = left.map(|left| {
         let beyond = wanted::resolve(&sources, Some(left), known);
         for (question, wish) in &beyond.questions {
             resolution.ask(question.clone(), wish.clone());
         }
         beyond
     });
-    let (names, serves) = (identity(stage, &target.key), ledger.good.as_ref().map(|good| good.release()));
-    let place = Place { identity: &names, project: &project.spec, stage: &stage.spec, serves, now: ctx.clock.now() };
-    decided.newer = place.newer(&sources, &mut resolution, &memory.told, known);
+    if lane.as_ref().is_some_and(|lane| lane.taken().is_some()) {
+        // What comes from another stage in spite of a hold is newer than what was left.
+        beyond = Some(resolution.clone());
+    }
+    if lane.is_none() {
+        let (names, serves) = (identity(stage, &target.key), ledger.good.as_ref().map(|good| good.release()));
+        let place = Place { identity: &names, project: &project.spec, stage: &stage.spec, serves, now };
+        decided.newer = place.newer(&sources, &mut resolution, &memory.told, known);
+    }
     ctx.images.subscribe(&subscriber, &resolution.questions);
     decided.stale = std::mem::take(&mut resolution.stale);
     decided.missing = resolution.missing.clone();
     decided.asking = resolution.asking;
-    let runs = ledger.current_release().cloned();
     let kept = hold::keep(&holds, &sources, &resolution, beyond.as_ref(), runs.as_ref(), retry.is_some());
     let (lifts, settled) = match kept {
         Kept::Free => (None, Settled::Never),
@@ -198,11 +230,16 @@ pub async fn decide(
     decided.serves = ledger.good.as_ref().is_some_and(|good| good.deploy.snapshot == wanted.snapshot);
     let vetoed = ledger.vetoed_ids();
     if plan::needs_deploy(&wanted, ledger.known(&vetoed)) {
+        let taken = lane.as_ref().and_then(Lane::taken).filter(|taken| taken.release == snapshot.release);
         let cause = match retry {
             Some(value) => format!("retry {value} was asked for"),
             None => changed::cause(ledger.good.as_ref().map(|good| &*good.snapshot), &snapshot, &sources),
         };
-        let followed = retry.is_none() && is_followed(&sources, ledger, &snapshot.release);
+        let cause = match (taken, &lane, retry) {
+            (Some(_), Some(lane), None) => format!("promoted from {}: {cause}", lane.rules.from.join(", ")),
+            _ => cause,
+        };
+        let followed = retry.is_none() && (taken.is_some() || is_followed(&sources, ledger, &snapshot.release));
         let actor = match (followed, retry, held.as_ref()) {
             (true, ..) => Actor::Policy,
             (false, None, Some(held)) => {
@@ -212,8 +249,10 @@ pub async fn decide(
             _ => editor(stage),
         };
         let updates = decided.newer.iter().map(|newer| newer.update.clone()).collect();
+        let promoted_from = taken.map(|taken| taken.deploy);
+        let provenance = Provenance { promoted_from, ..Provenance::default() };
         let order = Order::new(snapshot, wanted, actor, cause);
-        record::create(ctx, target, ledger, Order { updates, lifts, ..order }).await?;
+        record::create(ctx, target, ledger, Order { updates, lifts, provenance, ..order }).await?;
         memory.told.add(std::mem::take(&mut decided.newer));
     } else if let Some(why) = lifts {
         ctx.store.holds_lift(target.id, &editor(stage), &why, now).await?;
@@ -293,9 +332,20 @@ pub(super) fn hash_with(
     key: &StageKey,
     release: &Release,
 ) -> Option<String> {
+    with(ctx, stage, project, key, release).ok().map(|(_, hash)| hash)
+}
+
+/// The snapshot that today's declarations make of a release.
+pub(super) fn with(
+    ctx: &Context,
+    stage: &Stage,
+    project: &Project,
+    key: &StageKey,
+    release: &Release,
+) -> Result<(Snapshot, String), Error> {
     let held = ctx.vault.of(&key.namespace, &stage.spec.project);
     let secrets = held.map(|held| held.versions.clone()).unwrap_or_default();
-    build(stage, project, key, release.clone(), &secrets).ok().map(|(_, hash)| hash)
+    build(stage, project, key, release.clone(), &secrets)
 }
 
 /// The sources of the images. `known_good`: the declarations were found to have no problems.

@@ -1,9 +1,11 @@
 //! What the leader remembers of a stage between passes: a ledger that the database confirms, and what may be lost.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{checked::Checked, newer::Told};
+use super::{checked::Checked, promoted::Proven, newer::Told};
 use crate::{
     api::{Stage, StageStatus},
     controllers::deploy::{ledger::Ledger, prober::Prober},
@@ -36,6 +38,8 @@ pub struct Memory {
     pub checked: Option<Checked>,
     /// What the update list was told.
     pub told: Told,
+    /// What succeeded on the stages before.
+    pub candidates: Option<Arc<Vec<Proven>>>,
 }
 
 impl Memory {
@@ -60,6 +64,7 @@ impl Memory {
             handled_retry: None,
             checked: None,
             told: Told::default(),
+            candidates: None,
         }
     }
 }

@@ -18,7 +18,10 @@ use crate::{
         deploy::ledger::Ledger,
         error::{Class, Error},
     },
-    domain::deploy::{State, Waiting},
+    domain::{
+        deploy::{State, Waiting},
+        promotion::Gate,
+    },
     render,
 };
 
@@ -39,6 +42,8 @@ pub struct Situation<'a> {
     pub decided: &'a Decided,
     /// What the newest open deploy waits for.
     pub waiting: Option<&'a Waiting>,
+    /// What the gates said of it.
+    pub gates: &'a [Gate],
     /// The serving instance is not ready.
     pub unready: bool,
 }
@@ -149,6 +154,7 @@ pub fn status(
         url: ledger.good.as_ref().and_then(|good| render::stage_url(&good.snapshot, route)),
         handled_retry: decided.handled_retry.clone(),
         held: decided.held.as_ref(),
+        gates: situation.gates,
     };
     let mut status = status::status(before, &facts, now);
     images_current(&mut status.conditions, decided, facts.generation, now);

@@ -36,6 +36,7 @@ pub async fn open(ctx: &Context, stage: &Stage, project: &Project, key: &StageKe
     let target = ctx.store.stage_upsert(&new).await?;
     let mut memory = read(ctx, target).await?;
     forget_what_went(&mut memory, stage, ctx, key);
+    ctx.lanes.tell(key);
     Ok(memory)
 }
 

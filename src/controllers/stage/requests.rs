@@ -1,9 +1,11 @@
 //! What people asked of a stage: each request is acted on once, and settled together with its effect.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::hold;
+use super::{decide::Refusal, hold, promoted};
 use crate::{
     api::{Project, Stage},
     controllers::{
@@ -20,6 +22,7 @@ use crate::{
         actor::Actor,
         deploy::{State, stopped},
         plan::Wanted,
+        promotion::{Rules, newest},
         release::{Release, ReleaseId},
         request::{Action, Destination},
     },
@@ -41,6 +44,7 @@ pub(super) struct Scene<'a> {
     pub(super) stage: &'a Stage,
     pub(super) project: Option<&'a Project>,
     pub(super) target: &'a Target<'a>,
+    pub(super) rules: &'a Result<Option<Arc<Rules>>, Refusal>,
 }
 
 /// Acts on everything that was asked of the stage, in the order in which it was asked.
@@ -87,9 +91,10 @@ impl Scene<'_> {
             Action::Resume { owner } => self.resume(ledger, request, owner.as_deref()).await,
             Action::Veto { release } => self.veto(ledger, request, release.as_deref()).await,
             Action::Unveto { release } => self.unveto(ledger, request, release).await,
-            Action::Promote { .. } | Action::Approve { .. } => {
-                Ok(Outcome::Refused("spec.promotion is not set: nothing is promoted to this stage".into()))
+            Action::Promote { release, from, emergency } => {
+                self.promote(ledger, request, release.as_deref(), from.as_deref(), *emergency).await
             }
+            Action::Approve { release } => self.approve(ledger, request, release.as_deref()).await,
         }
     }
 
@@ -338,6 +343,7 @@ impl Scene<'_> {
         if self.ctx.store.request_veto(&settlement, self.ctx.ids.next(), &release, now).await? {
             let reason = because(&format!("{} forbade it", request.actor), &request.reason);
             ledger.vetoed.entry(release.clone()).or_insert(Veto { deploy: None, reason: reason.clone() });
+            self.ctx.lanes.tell(&self.target.key);
             self.stop_waiting(ledger, &release, &request.actor, &reason).await?;
         }
         Ok(Outcome::Settled)
@@ -374,8 +380,160 @@ impl Scene<'_> {
         let settlement = Settlement { request: request.id, message };
         if self.ctx.store.request_unveto(&settlement, &release, self.ctx.clock.now()).await? {
             ledger.vetoed.remove(&release);
+            self.ctx.lanes.tell(&self.target.key);
         }
         Ok(Outcome::Settled)
+    }
+
+    /// Brings a release here that stages before this one have proven, or will.
+    async fn promote(
+        &self,
+        ledger: &mut Ledger,
+        request: &StoredRequest,
+        release: Option<&str>,
+        from: Option<&str>,
+        emergency: bool,
+    ) -> Result<Outcome, Error> {
+        let (ctx, target, now) = (self.ctx, self.target, self.ctx.clock.now());
+        let (rules, project) = match (&self.rules, self.project) {
+            (Ok(Some(rules)), Some(project)) => (rules, project),
+            (Ok(None), _) => {
+                return Ok(Outcome::Refused("spec.promotion is not set: nothing is promoted to this stage".into()));
+            }
+            (Err(refusal), _) => return Ok(Outcome::Refused(refusal.message.clone())),
+            (_, None) => return Ok(Outcome::Refused("its Project does not exist".into())),
+        };
+        if emergency && request.reason.trim().is_empty() {
+            return Ok(Outcome::Refused("an emergency needs a reason".into()));
+        }
+        if let Some(from) = from.filter(|from| !rules.from.iter().any(|name| name == from)) {
+            let names = rules.from.join(", ");
+            return Ok(Outcome::Refused(format!("releases come here from {names}, not from {from}")));
+        }
+        let proven = promoted::read(ctx, target, rules, ledger).await?;
+        let all = promoted::here(&proven, ledger);
+        let at_once = Rules { soak: std::time::Duration::ZERO, ..(**rules).clone() };
+        let at_once = match from {
+            Some(from) => Rules { from: vec![from.to_owned()], ..at_once },
+            None => at_once,
+        };
+        let (release, promoted_from) = match release {
+            Some(prefix) => match self.whole_release(prefix).await? {
+                Ok(found) => {
+                    let deploy = proven.iter().find(|one| one.release == found).map(|one| one.deploy);
+                    (found, deploy)
+                }
+                Err(why) => return Ok(Outcome::Refused(why)),
+            },
+            None => {
+                let choice = newest(&all, &at_once, promoted::current(ledger).as_ref(), &[], now);
+                let taken =
+                    choice.take.and_then(|take| proven.iter().find(|one| one.candidate.release == take.release));
+                match taken {
+                    Some(taken) => (taken.release.clone(), Some(taken.deploy)),
+                    None => return Ok(Outcome::Refused(choice.reason)),
+                }
+            }
+        };
+        let summary = release.summary();
+        let pinned: Vec<&str> = self.stage.spec.pin.keys().map(String::as_str).collect();
+        if !pinned.is_empty() {
+            let names = pinned.join(", ");
+            return Ok(Outcome::Refused(format!("spec.pin fixes {names} here: take the pin out to promote a release")));
+        }
+        let (snapshot, hash) = match decide::with(ctx, self.stage, project, &target.key, &release) {
+            Ok(built) => built,
+            Err(error) => return Ok(Outcome::Refused(format!("{summary}: {error}"))),
+        };
+        if ledger.open.is_empty() && ledger.good.as_ref().is_some_and(|good| good.deploy.snapshot == hash) {
+            return Ok(Outcome::Refused(format!("{summary} serves already")));
+        }
+        // Somebody who asks for what is not the newest wants it to stay.
+        let next = newest(&all, rules, None, &[], now).take.filter(|_| rules.auto);
+        let left = next.filter(|next| next.release != release.id());
+        let left = left.and_then(|next| proven.iter().find(|one| one.candidate.release == next.release));
+        let hold = left.map(|left| NewHold {
+            id: ctx.ids.next(),
+            owner: request.actor.to_string(),
+            actor: request.actor.clone(),
+            reason: because(&format!("promotion of {summary}, which is not the newest"), &request.reason),
+            expires_at: None,
+            from: Some(left.release.clone()),
+            settled_on: Some(hash.clone()),
+            declared: decide::declared(self.stage, project, &target.key),
+        });
+        let by_hand = hold::active(&ledger.holds, now).any(|hold| hold.from.is_none() && hold.settled_on.is_none());
+        let lifts = (hold.is_none() && !by_hand && !ledger.holds.is_empty()).then(|| format!("{summary} was promoted"));
+        let provenance = Provenance { promoted_from, emergency, group: request.group, ..Provenance::default() };
+        let word = if emergency { "emergency promotion" } else { "promotion" };
+        let cause = because(
+            &format!("{word} of {summary} from {}", from.map_or_else(|| rules.from.join(", "), Into::into)),
+            &request.reason,
+        );
+        let order = Order {
+            provenance,
+            settles: Some(Settlement { request: request.id, message: format!("{summary} is asked for") }),
+            hold,
+            lifts,
+            ..Order::new(snapshot, self.asked(&release, hash, request), request.actor.clone(), cause)
+        };
+        record::create(ctx, target, ledger, order).await?;
+        Ok(Outcome::Settled)
+    }
+
+    /// Somebody agrees to a release.
+    async fn approve(&self, ledger: &Ledger, request: &StoredRequest, release: Option<&str>) -> Result<Outcome, Error> {
+        let wanted = match &self.rules {
+            Ok(rules) => rules.as_ref().and_then(|rules| rules.approvals.as_ref()),
+            Err(refusal) => return Ok(Outcome::Refused(refusal.message.clone())),
+        };
+        let Some(wanted) = wanted else {
+            return Ok(Outcome::Refused("spec.promotion.approvals is not set: no approval is asked for here".into()));
+        };
+        if !request.origin.verified {
+            let why = "an approval counts only if it is certain who gave it: give it over the API, as yourself";
+            return Ok(Outcome::Refused(why.into()));
+        }
+        if !wanted.groups.is_empty() && !request.groups.iter().any(|group| wanted.groups.contains(group)) {
+            let names = wanted.groups.join(", ");
+            return Ok(Outcome::Refused(format!(
+                "{} is in none of the groups that may approve: {names}",
+                request.actor
+            )));
+        }
+        let waits = || ledger.open.iter().rfind(|entry| entry.deploy.state == State::Pending);
+        let release = match release {
+            Some(prefix) => match self.release(prefix).await? {
+                Ok(release) => release,
+                Err(why) => return Ok(Outcome::Refused(why)),
+            },
+            None => match waits() {
+                Some(entry) => entry.deploy.release.clone(),
+                None => return Ok(Outcome::Refused("nothing waits here: name the release".into())),
+            },
+        };
+        let own = waits().is_some_and(|entry| entry.deploy.release == release && entry.deploy.actor == request.actor);
+        if own && !wanted.allow_requester {
+            let why =
+                "whoever asked for a deploy cannot approve it; spec.promotion.approvals.allowRequester would let them";
+            return Ok(Outcome::Refused(why.into()));
+        }
+        let now = self.ctx.clock.now();
+        let expires = now.saturating_add(wanted.expires).ok();
+        let message = format!("{} agrees to release {}", request.actor, release.short());
+        let settlement = Settlement { request: request.id, message };
+        self.ctx.store.request_approve(&settlement, self.ctx.ids.next(), &release, expires, now).await?;
+        Ok(Outcome::Settled)
+    }
+
+    /// The images of the release that this is the hash of, or the beginning of it.
+    async fn whole_release(&self, prefix: &str) -> Result<Result<Release, String>, Error> {
+        let mut found = self.ctx.store.releases_find(self.target.project, prefix).await?;
+        Ok(match found.len() {
+            0 => Err(format!("no release of this project begins with {prefix}")),
+            1 => Ok(found.remove(0).1),
+            several => Err(format!("{several} releases begin with {prefix}: give more of it")),
+        })
     }
 
     /// The release of the project that this is the hash of, or the beginning of it.

@@ -7,12 +7,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        DeployStatus, HistoryEntry, HoldStatus, InstanceStatus, StageStatus, Veto, bounded,
+        DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, StageStatus, Veto, bounded,
         conditions::{self, Outcome},
         status::MAX_HISTORY,
     },
     controllers::deploy::ledger::Ledger,
-    domain::deploy::{Deploy, State, Waiting},
+    domain::{
+        deploy::{Deploy, State, Waiting},
+        promotion::{Gate, Verdict},
+    },
     store::Hold,
 };
 
@@ -42,6 +45,8 @@ pub struct Facts<'a> {
     pub handled_retry: Option<String>,
     /// What keeps policies away.
     pub held: Option<&'a Hold>,
+    /// What the gates said of the latest deploy.
+    pub gates: &'a [Gate],
 }
 
 /// The status that tells `facts`; equal to `before` when nothing changed.
@@ -79,8 +84,25 @@ pub fn status(before: &StageStatus, facts: &Facts<'_>, now: Timestamp) -> StageS
                 reason: Some(bounded(veto.reason.clone())),
             })
             .collect(),
+        gates: facts.gates.iter().map(gate).collect(),
         hold: facts.held.map(hold),
         last_handled_retry: facts.handled_retry.clone(),
+    }
+}
+
+fn gate(gate: &Gate) -> GateStatus {
+    let (verdict, until) = match gate.verdict {
+        Verdict::Pass => ("Pass", None),
+        Verdict::WaitUntil(until) => ("Wait", Some(Time(until))),
+        Verdict::Needs => ("Needs", None),
+        Verdict::Refuse => ("Refuse", None),
+    };
+    GateStatus {
+        name: gate.name.into(),
+        verdict: verdict.into(),
+        until,
+        message: (!gate.message.is_empty()).then(|| bounded(gate.message.clone())),
+        opens: (!gate.opens.is_empty()).then(|| bounded(gate.opens.clone())),
     }
 }
 

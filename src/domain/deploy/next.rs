@@ -270,6 +270,12 @@ pub fn overtaken(deploy: &Deploy, by: Uuid) -> (Vec<Transition>, Option<String>)
     (vec![Transition { from: deploy.state, to, reason, message }], None)
 }
 
+/// The step of a deploy whose gates are open.
+pub fn started(deploy: &Deploy) -> Transition {
+    let Edge { to, reason, .. } = table::STARTED;
+    Transition { from: deploy.state, to, reason, message: deploy.cause.clone() }
+}
+
 /// The step of a deploy that somebody stops, and why.
 pub fn stopped(deploy: &Deploy, why: String) -> Transition {
     let Edge { to, reason, .. } = table::ABORTED;

@@ -97,7 +97,7 @@ fn soak_of(upstream: &Upstream, soak: Duration, now: Timestamp) -> Word {
         let opens = format!("it opens when it has served {whole} on {name}");
         return Word::new(Verdict::Needs, format!("it has not served on {name}"), opens);
     }
-    let serving = upstream.serving_since.map(|since| since.min(now));
+    let serving = upstream.serving_since;
     let served = upstream.served.saturating_add(
         serving.map_or(Duration::ZERO, |since| now.duration_since(since).max(SignedDuration::ZERO).unsigned_abs()),
     );

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::{
@@ -68,6 +69,15 @@ impl Store {
     /// Errors: somebody else moved the deploy, or another deploy of the target is past pending (both conflicts: observe
     /// again); a newer leader wrote it; it does not exist.
     pub async fn deploy_advance(&self, advance: &Advance) -> Result<i64, StoreError> {
+        self.deploy_advance_on(&self.pool, advance).await
+    }
+
+    /// [`Store::deploy_advance`] within a transaction.
+    pub(in crate::store) async fn deploy_advance_on(
+        &self,
+        executor: impl PgExecutor<'_>,
+        advance: &Advance,
+    ) -> Result<i64, StoreError> {
         let (Some(first), Some(last)) = (advance.steps.first(), advance.steps.last()) else {
             return Err(StoreError::Other(format!("deploy {}: an advance without a step", advance.id)));
         };
@@ -81,7 +91,7 @@ impl Store {
                 advance.id, after.from, before.to
             )));
         }
-        self.deploy_write(&Write {
+        let write = Write {
             id: advance.id,
             from: first.from,
             to: last.to,
@@ -96,8 +106,8 @@ impl Store {
             veto: advance.veto.as_ref(),
             superseded_by: advance.superseded_by,
             settles: advance.settles.as_ref(),
-        })
-        .await
+        };
+        self.deploy_write(executor, &write).await
     }
 
     /// Ends a failed deploy that is not rolled back: it stays failed, and `why` is added to its message.
@@ -109,7 +119,7 @@ impl Store {
         why: &str,
         at: Timestamp,
     ) -> Result<i64, StoreError> {
-        self.deploy_write(&Write { close: Some(why), ..Write::on_failed(id, version, epoch, at) }).await
+        self.deploy_write(&self.pool, &Write { close: Some(why), ..Write::on_failed(id, version, epoch, at) }).await
     }
 
     /// Records that the evidence of a failed deploy is in the log.
@@ -120,10 +130,10 @@ impl Store {
         epoch: i64,
         at: Timestamp,
     ) -> Result<i64, StoreError> {
-        self.deploy_write(&Write { evidence: true, ..Write::on_failed(id, version, epoch, at) }).await
+        self.deploy_write(&self.pool, &Write { evidence: true, ..Write::on_failed(id, version, epoch, at) }).await
     }
 
-    async fn deploy_write(&self, write: &Write<'_>) -> Result<i64, StoreError> {
+    async fn deploy_write(&self, executor: impl PgExecutor<'_>, write: &Write<'_>) -> Result<i64, StoreError> {
         let explained =
             write.steps.iter().rev().find(|step| matches!(step.to, State::Failed | State::Aborted | State::Superseded));
         let steps = StepColumns::from(write.steps);
@@ -228,7 +238,7 @@ impl Store {
             write.settles.map(|settles| settles.request),
             write.settles.map(|settles| storable(&settles.message).into_owned())
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(executor)
         .await
         .map_err(|error| self.fault(error))?
         .ok_or_else(|| StoreError::not_found("deploy", &write.id))?;

@@ -353,7 +353,7 @@ impl Store {
 }
 
 /// The digest at the end of a text: `sha256:…`, `ghcr.io/acme/shop@sha256:…`.
-fn whole_digest(text: &str) -> Option<Digest> {
+pub fn whole_digest(text: &str) -> Option<Digest> {
     let text = text.to_ascii_lowercase();
     text.get(text.rfind("sha256:")?..)?.parse().ok()
 }

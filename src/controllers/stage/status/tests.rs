@@ -17,6 +17,7 @@ fn told(ledger: &Ledger) -> StageStatus {
         url: None,
         handled_retry: None,
         held: None,
+        gates: &[],
     };
     status(&StageStatus::default(), &facts, at(100))
 }
