@@ -1,4 +1,4 @@
-//! The OpenAPI document: committed, served, and whole.
+//! The `OpenAPI` document: committed, served, and whole.
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 

@@ -19,8 +19,8 @@ use crate::{
     },
     render::{Snapshot, snapshot::VolumeSource},
     store::{
-        self, Advance, Creation, Hold, InstanceChange, InstanceStatus, NewDeploy, NewHold,
-        NewVeto, Proof, Provenance, Settlement, StoreError,
+        self, Advance, Creation, Hold, InstanceChange, InstanceStatus, NewDeploy, NewHold, NewVeto, Proof, Provenance,
+        Settlement, StoreError,
     },
 };
 

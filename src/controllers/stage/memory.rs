@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{checked::Checked, promoted::Proven, newer::Told};
+use super::{checked::Checked, newer::Told, promoted::Proven};
 use crate::{
     api::{Stage, StageStatus},
     controllers::deploy::{ledger::Ledger, prober::Prober},

@@ -156,12 +156,7 @@ async fn candidates(
 }
 
 /// What succeeded upstream, as the database has it now.
-pub async fn read(
-    ctx: &Context,
-    target: &Target<'_>,
-    rules: &Rules,
-    ledger: &Ledger,
-) -> Result<Vec<Proven>, Error> {
+pub async fn read(ctx: &Context, target: &Target<'_>, rules: &Rules, ledger: &Ledger) -> Result<Vec<Proven>, Error> {
     let runs = ledger.current_release().map(Release::id);
     let left = ledger.holds.iter().filter_map(|hold| hold.from.as_ref()).map(Release::id);
     let also: Vec<_> = left.chain(runs).collect();

@@ -1,4 +1,4 @@
-//! The OpenAPI document, written from the table.
+//! The `OpenAPI` document, written from the table.
 
 use std::collections::BTreeMap;
 
