@@ -181,6 +181,7 @@ const ALL: UpdateChoice = UpdateChoice::Matching(UpdateFilter {
     pending: None,
     tag: None,
     image: None,
+    namespace: None,
     host: None,
     search: None,
     after: None,
