@@ -1,5 +1,5 @@
 //! The HTTP API as its callers see it: over real connections, with tokens and rights of a real API server, over a real
-//! Postgres. `UPDATE=1 cargo test --test api` rewrites the OpenAPI document.
+//! Postgres. `UPDATE=1 cargo test --test api` rewrites the `OpenAPI` document.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
 #[path = "support/postgres.rs"]

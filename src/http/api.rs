@@ -39,7 +39,7 @@ use axum::{
     Router,
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse as _,
-    routing::get,
+    routing::{any, get},
 };
 
 use tokio::sync::Semaphore;
@@ -118,9 +118,12 @@ impl Api {
         }
         let document = openapi::text();
         let document = async move || ([(CONTENT_TYPE, "application/json")], document).into_response();
+        let nothing = || any(async || Problem::no_route(StatusCode::NOT_FOUND));
         router
             .route(&format!("{BASE}/openapi.json"), get(document))
-            .route(&format!("{BASE}/{{*rest}}"), axum::routing::any(async || Problem::no_route(StatusCode::NOT_FOUND)))
+            .route(BASE, nothing())
+            .route(&format!("{BASE}/"), nothing())
+            .route(&format!("{BASE}/{{*rest}}"), nothing())
             .method_not_allowed_fallback(async || Problem::no_route(StatusCode::METHOD_NOT_ALLOWED))
             .with_state(self)
     }

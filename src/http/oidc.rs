@@ -1,4 +1,4 @@
-//! ID tokens of an OpenID Connect issuer, for people who have no token of Kubernetes.
+//! ID tokens of an `OpenID` Connect issuer, for people who have no token of Kubernetes.
 //!
 //! The issuer is found by discovery, and its keys are read again when a token names one that is not known. A token counts when
 //! it was signed by one of those keys with an algorithm of ours, for our client, by this issuer, and has not ended. Who it
@@ -234,13 +234,11 @@ fn chosen<'a>(keys: &'a JwkSet, id: Option<&str>, algorithm: Algorithm) -> Optio
         let named = key.common.key_algorithm.is_none_or(|named| named.to_string() == format!("{algorithm:?}"));
         signs && public && named
     };
-    match id {
-        Some(id) => keys.keys.iter().filter(fits).find(|key| key.common.key_id.as_deref() == Some(id)),
-        None => {
-            let mut all = keys.keys.iter().filter(fits);
-            all.next().filter(|_| all.next().is_none())
-        }
+    let mut all = keys.keys.iter().filter(fits);
+    if let Some(id) = id {
+        return all.find(|key| key.common.key_id.as_deref() == Some(id));
     }
+    all.next().filter(|_| all.next().is_none())
 }
 
 impl Reviews for Oidc {

@@ -108,7 +108,7 @@ async fn whoever_waits_hears_of_the_end() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         };
         let settlement = Settlement { request: request.id, message: "there is nothing to stop".into() };
-        assert_eq!(store.request_refuse(&settlement, lab.now()).await, Ok(true));
+        assert_eq!(store.request_refuse(&settlement, Lab::now()).await, Ok(true));
     };
     let (answer, ()) = tokio::join!(waiting, settling);
     let settled = answer.json();

@@ -1,4 +1,4 @@
-//! The OpenAPI document: committed, served, and whole.
+//! The `OpenAPI` document: committed, served, and whole.
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
@@ -36,7 +36,10 @@ fn collect(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
             if let Some(Value::String(to)) = fields.get("$ref") {
-                found.insert(to.strip_prefix("#/components/schemas/").unwrap_or_else(|| panic!("{to}")).to_owned());
+                match to.strip_prefix("#/components/schemas/") {
+                    Some(name) => _ = found.insert(name.to_owned()),
+                    None => assert!(to.starts_with("#/components/responses/"), "{to}"),
+                }
             }
             fields.values().for_each(|value| collect(value, found));
         }

@@ -157,7 +157,7 @@ impl Lab {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             };
-            tokio::time::timeout(Duration::from_secs(60), known).await.expect("roles that are followed");
+            tokio::time::timeout(Duration::from_mins(1), known).await.expect("roles that are followed");
         }
     }
 
@@ -227,7 +227,7 @@ impl Lab {
         encode(&header, &claims, &EncodingKey::from_rsa_pem(&key).unwrap()).unwrap()
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    pub(crate) fn now() -> Timestamp {
         SystemClock.now()
     }
 }

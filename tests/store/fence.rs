@@ -215,6 +215,7 @@ const ALL: UpdateChoice = UpdateChoice::Matching(UpdateFilter {
     namespace: None,
     tag: None,
     image: None,
+    namespace: None,
     host: None,
     search: None,
     after: None,

@@ -300,11 +300,15 @@ fn identity(person: &Person) -> Hash {
     part(user);
     part(uid.as_deref().unwrap_or_default());
     part(&groups.len().to_string());
-    groups.iter().for_each(|group| part(group));
+    for group in groups {
+        part(group);
+    }
     for (key, values) in extra {
         part(key);
         part(&values.len().to_string());
-        values.iter().for_each(|value| part(value));
+        for value in values {
+            part(value);
+        }
     }
     hash.finalize().into()
 }

@@ -231,6 +231,11 @@ impl Input {
 /// The first field that is unknown, missing or not as expected. The text says what is expected, never what came: that may be
 /// a secret.
 pub(super) fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // A list would be taken for the fields in their order.
+    let begins = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if begins.is_some_and(|byte| matches!(byte, b'[' | b'"')) {
+        return Err(Problem::field("body", "expected a JSON object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize::<_, T>(&mut reader);
     let read = read.map_err(|error| {
@@ -352,7 +357,9 @@ mod tests {
             (r#"{"inner": {"value": 1}} hunter2"#, "body", "expected one JSON object and nothing behind it"),
             (r#"{"inner": hunter2}"#, "body", "expected JSON; line 1 is none"),
             ("", "body", "expected JSON; line 1 is none"),
-            (r#""hunter2""#, "body", "expected struct Outer"),
+            (r#""hunter2""#, "body", "expected a JSON object"),
+            (r#"[["hunter2"]]"#, "body", "expected a JSON object"),
+            ("4711", "body", "expected struct Outer"),
         ];
         for (text, field, message) in cases {
             let problem = body::<Outer>(text.as_bytes()).unwrap_err();

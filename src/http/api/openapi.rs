@@ -1,4 +1,4 @@
-//! The OpenAPI document, written from the table.
+//! The `OpenAPI` document, written from the table.
 
 use std::collections::BTreeMap;
 
@@ -41,12 +41,16 @@ pub fn document() -> Value {
     });
     let mut generator = settings.into_generator();
     let problem = generator.subschema_for::<Problem>();
-    let refusals: Map<String, Value> = REFUSALS
+    let answers: Map<String, Value> = REFUSALS
         .iter()
         .map(|(status, about)| {
             let content = json!({"application/problem+json": {"schema": problem}});
             (status.as_str().to_owned(), json!({"description": about, "content": content}))
         })
+        .collect();
+    let refusals: Map<String, Value> = answers
+        .keys()
+        .map(|status| (status.clone(), json!({"$ref": format!("#/components/responses/{status}")})))
         .collect();
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for endpoint in TABLE {
@@ -68,6 +72,7 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "responses": answers,
             "schemas": generator.take_definitions(true),
         },
     })

@@ -16,17 +16,18 @@ use crate::{
 };
 
 /// After how many seconds to try again what is not there at the moment.
-const LATER: u64 = 5;
+const LATER: u32 = 5;
 
 /// Why a request was not answered as asked. Never says anything of a value that was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// What kind it is, the same for every problem of this kind: `urn:stagekeeper:problem:invalid`.
-    #[serde(rename = "type")]
-    pub kind: String,
+    #[serde(rename = "type", serialize_with = "urn")]
+    #[schemars(with = "String")]
+    pub kind: &'static str,
     /// The kind in a few words.
-    pub title: String,
+    pub title: &'static str,
     /// The HTTP status code.
     pub status: u16,
     /// What happened, and what to do about it.
@@ -39,7 +40,11 @@ pub struct Problem {
     pub request_id: Option<String>,
     /// After how many seconds to try again.
     #[serde(skip)]
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
+}
+
+fn urn<S: serde::Serializer>(kind: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("urn:stagekeeper:problem:{kind}"))
 }
 
 /// What is wrong with one field.
@@ -59,10 +64,10 @@ impl FieldError {
 }
 
 impl Problem {
-    fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:stagekeeper:problem:{kind}"),
-            title: title.into(),
+            kind,
+            title,
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
@@ -161,7 +166,7 @@ impl Problem {
     /// Too many of them; the next one may come after so many seconds.
     pub fn too_many(detail: &str, seconds: u64) -> Self {
         Self {
-            retry_after: Some(seconds),
+            retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests", detail)
         }
     }

@@ -150,33 +150,24 @@ impl Body {
         let mut needed = |field: &str| errors.push(FieldError::new(field, "it is missing: this action needs it"));
         let action = match word {
             Word::Promote => Some(Action::Promote { release, from, emergency: emergency.unwrap_or_default() }),
-            Word::Rollback => match to {
-                Some(to) => Some(Action::Rollback {
-                    to: match to {
-                        To::Previous => Destination::Previous,
-                        To::Deploy(id) => Destination::Deploy(id),
-                        To::LastGoodBefore(at) => Destination::LastGoodBefore(at),
-                    },
-                }),
-                None => {
-                    needed("to");
-                    None
-                }
-            },
+            Word::Rollback => to.map(|to| Action::Rollback {
+                to: match to {
+                    To::Previous => Destination::Previous,
+                    To::Deploy(id) => Destination::Deploy(id),
+                    To::LastGoodBefore(at) => Destination::LastGoodBefore(at),
+                },
+            }),
             Word::Approve => Some(Action::Approve { release }),
             Word::Abort => Some(Action::Abort { deploy }),
             Word::Retry => Some(Action::Retry { deploy }),
             Word::Hold => Some(Action::Hold { owner, until }),
             Word::Resume => Some(Action::Resume { owner }),
             Word::Veto => Some(Action::Veto { release }),
-            Word::Unveto => match release {
-                Some(release) => Some(Action::Unveto { release }),
-                None => {
-                    needed("release");
-                    None
-                }
-            },
+            Word::Unveto => release.map(|release| Action::Unveto { release }),
         };
+        if action.is_none() {
+            needed(if word == Word::Rollback { "to" } else { "release" });
+        }
         if reason.is_empty() && action.as_ref().is_some_and(Action::needs_reason) {
             needed("reason");
         }

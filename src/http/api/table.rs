@@ -1,4 +1,4 @@
-//! The table of endpoints: the router and the OpenAPI document are made of it, so that there is no route without an entry.
+//! The table of endpoints: the router and the `OpenAPI` document are made of it, so that there is no route without an entry.
 
 use axum::routing::{MethodRouter, on};
 use schemars::{JsonSchema as _, Schema, SchemaGenerator};
