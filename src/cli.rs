@@ -95,7 +95,7 @@ enum Command {
     /// Explain which images are chosen and why, list what is watched, accept a listing that shrank.
     Images(images::ImagesArgs),
     #[command(flatten)]
-    Ask(ask::Ask),
+    Ask(Box<ask::Ask>),
     /// Store, list and delete what Stagekeeper logs in with.
     Credential(credential::CredentialArgs),
     /// Store, list and delete what workloads get without its standing in a Project.
@@ -109,7 +109,7 @@ enum Command {
     /// Print the custom resource definitions of this version as YAML.
     Crds,
     /// Check everything that Stagekeeper needs: each line passes or says what to do.
-    Doctor(doctor::DoctorArgs),
+    Doctor(Box<doctor::DoctorArgs>),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

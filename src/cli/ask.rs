@@ -1,6 +1,7 @@
 //! `stagekeeper promote|rollback|approve|abort|retry|hold|resume|veto|unveto STAGE`: asks something of a stage, tells what
 //! became of it, and with `--wait` how the deploy ends.
 
+mod dry;
 mod wait;
 
 use std::{io::Write, str::FromStr, time::Duration};
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::{
     config::settings::DatabaseArgs,
+    controllers::stage::rehearse::Wish,
     domain::{
         clock::{Ids as _, SystemIds},
         request::{Action, Destination, Origin, RequestState, Via},
@@ -66,6 +68,9 @@ pub enum Ask {
         /// Pass over soak, approvals and windows; needs --reason.
         #[arg(long)]
         emergency: bool,
+        /// Only tell what each gate would say of it. Reads the Stage from the cluster.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Start again what a stage ran before, exactly as it was, and hold it.
     Rollback {
@@ -143,6 +148,16 @@ pub enum Ask {
 pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
     let arguments = asked.arguments();
     let store = database::connect(&arguments.database).await?;
+    if let Ask::Promote { release, from, emergency, dry_run: true, .. } = asked {
+        let wish = Wish {
+            release: release.as_deref(),
+            from: from.as_deref(),
+            emergency: *emergency,
+            actor: &person(),
+            reason: &arguments.reason,
+        };
+        return dry::rehearse(context, &store, &arguments.stage, wish, arguments.output, now, out).await;
+    }
     let action = asked.action(&store, now).await?;
     if action.needs_reason() && arguments.reason.trim().is_empty() {
         let word = action.word();
@@ -191,10 +206,10 @@ fn tell(request: &StoredRequest, format: Format, out: &mut dyn Write) -> Result<
     match format {
         Format::Json => output::print_value(out, &view, false),
         Format::Yaml => output::print_value(out, &view, true),
-        Format::Name => Ok(match request.deploy {
-            Some(deploy) => writeln!(out, "deploy/{deploy}")?,
-            None => writeln!(out, "request/{}", request.id)?,
-        }),
+        Format::Name => {
+            let name = request.deploy.map(|deploy| format!("deploy/{deploy}"));
+            Ok(writeln!(out, "{}", name.unwrap_or_else(|| format!("request/{}", request.id)))?)
+        }
         Format::Table | Format::Wide => {
             let message = request.message.as_deref().unwrap_or("it waits for the operator");
             Ok(writeln!(out, "{} of {}/{}: {}: {message}", view.action, view.namespace, view.stage, request.state)?)

@@ -10,6 +10,7 @@ use clap::Args;
 use jiff::Timestamp;
 use kube::{Api, Client};
 
+pub(super) use self::facts::GateFact;
 use self::{
     facts::{DeployFact, Facts, VetoFact},
     openings::openings,
@@ -100,7 +101,7 @@ async fn see(context: &Context, namespace: &str, name: &str) -> Result<Seen, Fai
     Ok(Seen { stage, project })
 }
 
-async fn read<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Failure>
+pub(super) async fn read<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Failure>
 where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -178,6 +179,11 @@ impl Memory {
         facts.serving = state.good.as_ref().map(|good| DeployFact::from(&good.stored));
         facts.open = state.open.iter().map(|open| DeployFact::from(&open.stored)).collect();
         facts.last_failure = failure;
+        let held = state.holds.iter().map(|hold| {
+            let until = hold.expires_at.map(|until| format!(" until {until}")).unwrap_or_default();
+            format!("by {} since {}{until}: {}", hold.owner, hold.at, hold.reason)
+        });
+        facts.held = held.collect();
         facts.vetoed = vetoes;
     }
 }

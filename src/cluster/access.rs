@@ -156,14 +156,18 @@ fn question(person: &Person, what: &Attributes) -> SubjectAccessReview {
 mod tests {
     use super::*;
 
-    fn status(audiences: Option<&[&str]>, authenticated: Option<bool>, user: Option<UserInfo>) -> TokenReviewStatus {
+    fn status(
+        audiences: Option<&[&str]>,
+        authenticated: Option<bool>,
+        user: impl Into<Option<UserInfo>>,
+    ) -> TokenReviewStatus {
         let audiences = audiences.map(|all| all.iter().map(|one| (*one).to_owned()).collect());
-        TokenReviewStatus { audiences, authenticated, error: None, user }
+        TokenReviewStatus { audiences, authenticated, error: None, user: user.into() }
     }
 
-    fn user(name: Option<&str>, groups: Option<&[&str]>) -> Option<UserInfo> {
+    fn user(name: Option<&str>, groups: Option<&[&str]>) -> UserInfo {
         let groups = groups.map(|all| all.iter().map(|one| (*one).to_owned()).collect());
-        Some(UserInfo { username: name.map(Into::into), groups, ..UserInfo::default() })
+        UserInfo { username: name.map(Into::into), groups, ..UserInfo::default() }
     }
 
     #[test]

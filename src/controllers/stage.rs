@@ -134,7 +134,7 @@ async fn pass(
     let decided = match project {
         Some(project) => {
             let retry = memory.handled_retry(stage);
-            decide::decide(ctx, stage, project, &target, &mut ledger, retry, rules, memory).await
+            decide::decide(&scene, project, &mut ledger, retry, memory).await
         }
         None => Ok(Decided::without_project(ctx, stage, key)),
     };

@@ -1,4 +1,4 @@
-//! What people ask of a stage: back to what was proven, hold, resume, stop, try again; and nothing that a GitOps tool keeps
+//! What people ask of a stage: back to what was proven, hold, resume, stop, try again; and nothing that a `GitOps` tool keeps
 //! applying undoes it.
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +11,7 @@ use stagekeeper::{
     api::Stage,
     domain::{
         actor::Actor,
-        clock::{Ids as _, SystemIds},
+        clock::{Clock as _, Ids as _, SystemClock, SystemIds},
         deploy::State,
         request::{Action, Destination, Origin, RequestState, Via},
     },
@@ -44,7 +44,7 @@ impl Env {
             origin: Origin { via: Via::Api, verified: true, source: None, request_id: None },
             idempotency_key: None,
             group: None,
-            at: jiff::Timestamp::now(),
+            at: SystemClock.now(),
         };
         let Asked::Made(made) = self.database.store.request_create(&new).await.unwrap() else {
             panic!("{new:?} was asked before");
@@ -69,7 +69,7 @@ impl Env {
     }
 }
 
-/// A tool that applies the same manifests every second, as a GitOps tool does that heals itself.
+/// A tool that applies the same manifests every second, as a `GitOps` tool does that heals itself.
 struct Healer {
     task: tokio::task::JoinHandle<u32>,
     stop: Arc<tokio::sync::Notify>,

@@ -8,7 +8,10 @@ use serde::Serialize;
 use crate::{
     api::{Project, Stage, conditions},
     cli::{history::ago, output::fields},
-    domain::deploy::State,
+    domain::{
+        deploy::State,
+        promotion::{Gate, Verdict},
+    },
     store::StoredDeploy,
 };
 
@@ -36,6 +39,12 @@ pub struct Facts {
     pub pinned: BTreeMap<String, String>,
     /// What the newest open deploy waits for.
     pub waiting: Option<WaitingFact>,
+    /// What each gate says of the deploy that waits.
+    pub gates: Vec<GateFact>,
+    /// What keeps policies away, and why.
+    pub held: Vec<String>,
+    /// What is declared and does not run.
+    pub drift: Option<String>,
     /// The deploy whose release serves.
     pub serving: Option<DeployFact>,
     /// Deploys that have not ended, the oldest first.
@@ -70,6 +79,50 @@ pub struct WaitingFact {
     pub message: String,
     /// What exactly: another deploy's id, a suspended thing.
     pub blocker: Option<String>,
+}
+
+/// What one gate says.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct GateFact {
+    /// Which.
+    pub name: String,
+    /// `Pass`, `Wait`, `Needs` or `Refuse`.
+    pub verdict: String,
+    /// When it opens by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub message: String,
+    /// What would open it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub opens: String,
+}
+
+impl From<&Gate> for GateFact {
+    fn from(gate: &Gate) -> Self {
+        let (verdict, until) = match gate.verdict {
+            Verdict::Pass => ("Pass", None),
+            Verdict::WaitUntil(until) => ("Wait", Some(until)),
+            Verdict::Needs => ("Needs", None),
+            Verdict::Refuse => ("Refuse", None),
+        };
+        Self {
+            name: gate.name.into(),
+            verdict: verdict.into(),
+            until,
+            message: gate.message.clone(),
+            opens: gate.opens.clone(),
+        }
+    }
+}
+
+impl GateFact {
+    /// In one line: `needs    1 of 2 approvals; ask …`.
+    pub fn line(&self) -> String {
+        let until = self.until.map(|until| format!(" until {until}")).unwrap_or_default();
+        let opens = if self.opens.is_empty() { String::new() } else { format!("; {}", self.opens) };
+        format!("{}{until}: {}{opens}", self.verdict.to_lowercase(), self.message)
+    }
 }
 
 /// A deploy in short.
@@ -151,6 +204,20 @@ impl Facts {
         self.images_stale = conditions::get(&status.conditions, "ImagesCurrent")
             .filter(|found| found.status == "False")
             .map(|found| found.message.clone());
+        self.drift = conditions::get(&status.conditions, "Drifted")
+            .filter(|found| found.status == "True")
+            .map(|found| found.message.clone());
+        self.gates = status
+            .gates
+            .iter()
+            .map(|gate| GateFact {
+                name: gate.name.clone(),
+                verdict: gate.verdict.clone(),
+                until: gate.until.as_ref().map(|until| until.0),
+                message: gate.message.clone().unwrap_or_default(),
+                opens: gate.opens.clone().unwrap_or_default(),
+            })
+            .collect();
         self.waiting = status.deploy.as_ref().and_then(|deploy| {
             Some(WaitingFact {
                 reason: deploy.waiting_reason.clone()?,
@@ -180,6 +247,15 @@ impl Facts {
         }
         if let Some(waiting) = &self.waiting {
             lines.push(("Waits for", format!("{}: {}", waiting.reason, waiting.message)));
+        }
+        for gate in &self.gates {
+            lines.push(("Gate", format!("{} {}", gate.name, gate.line())));
+        }
+        for held in &self.held {
+            lines.push(("Held", held.clone()));
+        }
+        if let Some(drift) = &self.drift {
+            lines.push(("Drifted", drift.clone()));
         }
         if let Some(failed) = &self.last_failure {
             let when = ago(failed.since, now);

@@ -35,6 +35,9 @@ pub fn openings(facts: &Facts) -> Vec<String> {
     if let Some(why) = &facts.images_stale {
         opens.push(format!("a registry does not answer, so newer images are not seen: {why}"));
     }
+    if !facts.held.is_empty() {
+        opens.push(format!("policies go on with: stagekeeper resume {stage} -n {namespace}"));
+    }
     if !facts.vetoed.is_empty() && facts.open.is_empty() {
         opens.push(format!(
             "push a newer image, or try the release that failed once more: kubectl annotate stage {stage} -n {namespace} \

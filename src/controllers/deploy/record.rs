@@ -170,6 +170,7 @@ pub struct Moved {
 
 /// Stores the transitions that one observation carried, or that the deploy ends where it is, and applies them to the
 /// ledger.
+#[expect(clippy::too_many_arguments, reason = "a transition, and everything around it")]
 pub async fn advance(
     ctx: &Context,
     target: &Target<'_>,
@@ -202,7 +203,6 @@ pub async fn advance(
 
 /// Stores that a deploy leaves pending, if `open` says so of what is known in the same transaction. Returns the row's new
 /// version, and what [`begun`] takes over.
-#[expect(clippy::too_many_arguments, reason = "what a transition takes, and what lets it happen")]
 pub async fn begin(
     ctx: &Context,
     ledger: &Ledger,

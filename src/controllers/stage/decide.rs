@@ -1,6 +1,6 @@
 //! Whether a stage needs a new deploy, and the row that asks for one.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -12,8 +12,9 @@ use super::{
     memory::Memory,
     newer::{Newer, Place},
     promoted::{self, Lane},
+    requests::Scene,
     sources::{self, Source},
-    wanted::{self, Missing},
+    wanted::{self, Missing, Resolution},
 };
 use crate::{
     api::{Project, Stage, labels},
@@ -21,7 +22,6 @@ use crate::{
     controllers::{
         context::Context,
         deploy::{
-            Target,
             ledger::Ledger,
             record::{self, Order},
         },
@@ -31,7 +31,6 @@ use crate::{
         actor::Actor,
         deploy::Waiting,
         plan::{self, Wanted},
-        promotion::Rules,
         release::Release,
         secret::SecretVersions,
     },
@@ -113,15 +112,13 @@ impl Decided {
 
 /// Decides, and makes the deploy that is needed.
 pub async fn decide(
-    ctx: &Context,
-    stage: &Stage,
+    scene: &Scene<'_>,
     project: &Project,
-    target: &Target<'_>,
     ledger: &mut Ledger,
     handled_retry: Option<String>,
-    rules: Result<Option<Arc<Rules>>, Refusal>,
     memory: &mut Memory,
 ) -> Result<Decided, Error> {
+    let Scene { ctx, stage, target, rules, .. } = *scene;
     let subscriber = (target.key.namespace.to_string(), target.key.name.to_string());
     let mut decided = Decided { handled_retry, ..Decided::default() };
     let held = ctx.vault.of(&target.key.namespace, &stage.spec.project);
@@ -130,7 +127,7 @@ pub async fn decide(
     let before = memory.checked.take().filter(|before| before.of == declared);
     let usable = usable(stage, project, &target.key, before.is_some());
     let unusable = |message| Refusal { reason: "InvalidSpec", message, passing: false };
-    let (sources, rules) = match usable.map_err(unusable).and_then(|sources| Ok((sources, rules?))) {
+    let (sources, rules) = match usable.map_err(unusable).and_then(|sources| Ok((sources, rules.clone()?))) {
         Ok(both) => both,
         Err(refusal) => {
             ctx.images.subscribe(&subscriber, &BTreeMap::new());
@@ -179,22 +176,7 @@ pub async fn decide(
     decided.missing = resolution.missing.clone();
     decided.asking = resolution.asking;
     let kept = hold::keep(&holds, &sources, &resolution, beyond.as_ref(), runs.as_ref(), retry.is_some());
-    let (lifts, settled) = match kept {
-        Kept::Free => (None, Settled::Never),
-        Kept::Over { why, release } => {
-            resolution.release = release;
-            (Some(why), Settled::Never)
-        }
-        Kept::Stays { release, settled, drift } => {
-            resolution.release = release;
-            decided.held = holds.first().map(|hold| (*hold).clone());
-            decided.drift = drift;
-            // What cannot be found is not wanted now.
-            decided.missing.clear();
-            decided.asking = false;
-            (None, settled)
-        }
-    };
+    let (lifts, settled) = held_to(kept, &mut resolution, &mut decided, &holds);
     decided.missing.extend(without_value(ctx, project, &secrets));
     if decided.asking || !decided.missing.is_empty() {
         return Ok(decided);
@@ -252,7 +234,7 @@ pub async fn decide(
         let promoted_from = taken.map(|taken| taken.deploy);
         let provenance = Provenance { promoted_from, ..Provenance::default() };
         let order = Order::new(snapshot, wanted, actor, cause);
-        record::create(ctx, target, ledger, Order { updates, lifts, provenance, ..order }).await?;
+        record::create(ctx, target, ledger, Order { provenance, updates, lifts, ..order }).await?;
         memory.told.add(std::mem::take(&mut decided.newer));
     } else if let Some(why) = lifts {
         ctx.store.holds_lift(target.id, &editor(stage), &why, now).await?;
@@ -262,6 +244,31 @@ pub async fn decide(
         decided.handled_retry = Some(value.clone());
     }
     Ok(decided)
+}
+
+/// Lets holds have their say about what was found. Returns why they end, if they do, and which snapshots they cover.
+fn held_to(
+    kept: Kept,
+    resolution: &mut Resolution,
+    decided: &mut Decided,
+    holds: &[&Hold],
+) -> (Option<String>, Settled) {
+    match kept {
+        Kept::Free => (None, Settled::Never),
+        Kept::Over { why, release } => {
+            resolution.release = release;
+            (Some(why), Settled::Never)
+        }
+        Kept::Stays { release, settled, drift } => {
+            resolution.release = release;
+            decided.held = holds.first().map(|hold| (*hold).clone());
+            decided.drift = drift;
+            // What cannot be found is not wanted now.
+            decided.missing.clear();
+            decided.asking = false;
+            (None, settled)
+        }
+    }
 }
 
 /// The snapshot to compare with what runs: the found one, or the good release with today's configuration where the

@@ -43,10 +43,15 @@ enum Outcome {
 
 /// A stage as requests find it.
 pub struct Scene<'a> {
+    /// What every pass shares.
     pub ctx: &'a Context,
+    /// The object.
     pub stage: &'a Stage,
+    /// Its project, if there is one.
     pub project: Option<&'a Project>,
+    /// The stage as its deploys know it.
     pub target: &'a Target<'a>,
+    /// What is asked of releases that come from other stages, or what is wrong with that.
     pub rules: &'a Result<Option<Arc<Rules>>, Refusal>,
 }
 
@@ -94,7 +99,7 @@ async fn take_up(scene: &Scene<'_>, known: &mut Option<RequestStatus>) -> Result
     };
     let told = stage.status.as_ref().and_then(|status| status.last_request.as_ref());
     let is_settled = |told: &&RequestStatus| told.nonce == nonce && told.state != PENDING;
-    if known.as_ref().is_some_and(|known| known.nonce == nonce) || told.filter(is_settled).is_some() {
+    if known.as_ref().is_some_and(|known| known.nonce == nonce) || told.as_ref().is_some_and(is_settled) {
         return Ok(());
     }
     let status = |state: &str, message| Some(RequestStatus { nonce: nonce.into(), state: state.into(), message });
@@ -105,6 +110,8 @@ async fn take_up(scene: &Scene<'_>, known: &mut Option<RequestStatus>) -> Result
             return Ok(());
         }
     };
+    let verified = written.user.is_some()
+        && ctx.writer.requests_are_guarded(&target.key.namespace, &target.key.name).await.unwrap_or(false);
     let by_tool = || written.manager.clone().unwrap_or_else(|| "unknown".into());
     let request = NewRequest {
         id: ctx.ids.next(),
@@ -116,7 +123,7 @@ async fn take_up(scene: &Scene<'_>, known: &mut Option<RequestStatus>) -> Result
         reason: written.reason,
         origin: Origin {
             via: Via::Annotation,
-            verified: false,
+            verified,
             source: written.user.is_none().then(|| "the name is that of the field manager".into()),
             request_id: Some(nonce.into()),
         },
@@ -164,10 +171,6 @@ impl Scene<'_> {
         }
     }
 
-    fn asked(&self, release: &Release, snapshot: String, request: &StoredRequest) -> Wanted {
-        Wanted { release: release.id(), snapshot, request: Some(format!("request:{}", request.id)) }
-    }
-
     /// The release of the project that this is the hash of, or the beginning of it.
     async fn release(&self, prefix: &str) -> Result<Result<ReleaseId, String>, Error> {
         let found = self.ctx.store.releases_find(self.target.project, prefix).await?;
@@ -177,6 +180,11 @@ impl Scene<'_> {
             several => Err(format!("{} releases begin with {prefix}: give more of it", several.len())),
         })
     }
+}
+
+/// What a request wants to run.
+fn asked(release: &Release, snapshot: String, request: &StoredRequest) -> Wanted {
+    Wanted { release: release.id(), snapshot, request: Some(format!("request:{}", request.id)) }
 }
 
 /// What was done, and why, in one sentence.

@@ -1,4 +1,6 @@
 //! The laws of gates and choices, each as a property over random facts, rules and instants.
+//!
+//! This file is longer than 500 lines because the laws share the generators of facts, rules and candidates.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -100,7 +100,7 @@ mod tests {
         let cache = Cache::new(3);
         let ask = async || cache.get(&1, |_| TEN, async || asked.fetch_add(1, Ordering::SeqCst)).await;
         assert_eq!((ask().await, ask().await), (0, 0));
-        tokio::time::advance(TEN - Duration::from_millis(1)).await;
+        tokio::time::advance(TEN.checked_sub(Duration::from_millis(1)).unwrap()).await;
         assert_eq!(ask().await, 0);
         assert!(cache.knows(&1) && !cache.knows(&2));
         tokio::time::advance(Duration::from_millis(1)).await;

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Outcome, Scene, because};
+use super::{Outcome, Scene, asked, because};
 use crate::{
     controllers::{
         deploy::{
@@ -67,7 +67,7 @@ impl Scene<'_> {
             provenance: Provenance { rollback_of, group: request.group, ..Provenance::default() },
             settles: Some(Settlement { request: request.id, message }),
             hold: Some(hold),
-            ..Order::new(snapshot, self.asked(&stored.release, hash, request), request.actor.clone(), cause)
+            ..Order::new(snapshot, asked(&stored.release, hash, request), request.actor.clone(), cause)
         };
         record::create(self.ctx, self.target, ledger, order).await?;
         Ok(Outcome::Settled)
@@ -146,7 +146,7 @@ impl Scene<'_> {
             settles: Some(Settlement { request: request.id, message: format!("{summary} is tried again") }),
             ..Order::new(
                 snapshot,
-                self.asked(&stored.release, hash, request),
+                asked(&stored.release, hash, request),
                 request.actor.clone(),
                 because(&format!("retry of {summary} in deploy {id}"), &request.reason),
             )
@@ -161,12 +161,11 @@ impl Scene<'_> {
         request: &StoredRequest,
         deploy: Option<Uuid>,
     ) -> Result<Outcome, Error> {
-        let position = match deploy {
-            Some(id) => ledger.open.iter().position(|entry| entry.deploy.id == id),
-            None => {
-                let active = ledger.open.iter().position(|entry| entry.deploy.state.is_active());
-                active.or_else(|| ledger.open.iter().rposition(|entry| entry.deploy.state == State::Pending))
-            }
+        let position = if let Some(id) = deploy {
+            ledger.open.iter().position(|entry| entry.deploy.id == id)
+        } else {
+            let active = ledger.open.iter().position(|entry| entry.deploy.state.is_active());
+            active.or_else(|| ledger.open.iter().rposition(|entry| entry.deploy.state == State::Pending))
         };
         let Some(entry) = position.and_then(|position| ledger.open.get(position)) else {
             let which = deploy.map_or_else(|| "no deploy is".into(), |id| format!("deploy {id} is not"));

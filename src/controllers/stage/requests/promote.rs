@@ -1,7 +1,7 @@
 //! Bringing a release from other stages, and agreeing to it.
 
 use super::{
-    Outcome, Scene, because,
+    Outcome, Scene, asked, because,
     pick::{Picked, Shelf},
 };
 use crate::{
@@ -86,7 +86,7 @@ impl Scene<'_> {
             settles: Some(Settlement { request: request.id, message: format!("{summary} is asked for") }),
             hold,
             lifts,
-            ..Order::new(snapshot, self.asked(&release, hash, request), request.actor.clone(), cause)
+            ..Order::new(snapshot, asked(&release, hash, request), request.actor.clone(), cause)
         };
         record::create(ctx, target, ledger, order).await?;
         Ok(Outcome::Settled)
