@@ -32,6 +32,8 @@ mod outcomes;
 mod plans;
 #[path = "store/questions.rs"]
 mod questions;
+#[path = "store/requests.rs"]
+mod requests;
 #[path = "store/safe.rs"]
 mod safe;
 #[path = "store/scan.rs"]

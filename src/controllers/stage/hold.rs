@@ -156,3 +156,6 @@ fn drift(sources: &[Source], found: &Release, runs: &Release) -> Option<String> 
     let all: Vec<String> = sources.iter().filter_map(of).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
+
+#[cfg(test)]
+mod tests;
