@@ -65,7 +65,7 @@ fn writes() -> Vec<Write> {
         "ImagesPulled"
     )));
     write!("deploy_begin", |scene, store| async {
-        let begin = step(id(14), 1, State::Pending, State::Pulling, "Started");
+        let begin = step(id(19), 1, State::Pending, State::Pulling, "Started");
         store.deploy_begin(&begin, scene.idle, &[], &release("1.0.0").id(), |_| true).await
     });
     write!("request_refuse", |_scene, store| store.request_refuse(&settles(100), at(4)));
@@ -292,7 +292,7 @@ fn request(number: u32) -> NewRequest {
         action: Action::Resume { owner: None },
         actor: Actor::Policy,
         groups: Vec::new(),
-        reason: String::new(),
+        reason: "fair".into(),
         origin: Origin { via: Via::Cli, verified: false, source: None, request_id: None },
         idempotency_key: None,
         group: None,
@@ -318,7 +318,7 @@ impl Scene {
         let shop = Shop::new().await;
         let (dev, live) = (shop.stage(2, "dev").await, shop.stage(3, "live").await);
         let idle = shop.stage(4, "idle").await;
-        shop.pending(&new_deploy(shop.stage(5, "waiting").await, 1, 14)).await;
+        shop.pending(&new_deploy(shop.stage(5, "waiting").await, 1, 19)).await;
         for number in 100..107 {
             let asked = shop.request_create(&request(number)).await.unwrap();
             assert!(matches!(asked, Asked::Made(_)), "{asked:?}");

@@ -15,7 +15,7 @@ use stagekeeper::{
 use crate::fixture::{EPOCH, Shop, at, id, new_deploy, step};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn asks(number: u32, stage: &str, action: Action) -> NewRequest {
     NewRequest {

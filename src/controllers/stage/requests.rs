@@ -15,7 +15,7 @@ use crate::{
     controllers::{
         context::Context,
         deploy::{Target, ledger::Ledger},
-        error::Error,
+        error::{Class, Error},
     },
     domain::{
         actor::Actor,
@@ -66,6 +66,8 @@ pub async fn act(scene: &Scene<'_>, ledger: &mut Ledger, annotation: &mut Option
         let outcome = scene.one(ledger, &request).await;
         let outcome = match outcome {
             Ok(outcome) => outcome,
+            // Trying again would end the same, and nothing else of the stage would have its turn.
+            Err(error) if error.class() == Class::Stalled => Outcome::Refused(error.to_string()),
             Err(error) => {
                 ctx.asked.forget(&target.key);
                 return Err(error);
@@ -156,6 +158,9 @@ fn note(known: &mut Option<RequestStatus>, request: &StoredRequest, outcome: &Ou
 
 impl Scene<'_> {
     async fn one(&self, ledger: &mut Ledger, request: &StoredRequest) -> Result<Outcome, Error> {
+        if request.action.needs_reason() && request.reason.trim().is_empty() {
+            return Ok(Outcome::Refused(format!("{} needs a reason: others will read it", request.action.word())));
+        }
         match &request.action {
             Action::Rollback { to } => self.roll_back(ledger, request, to).await,
             Action::Retry { deploy } => self.retry(ledger, request, *deploy).await,

@@ -36,9 +36,6 @@ impl Scene<'_> {
             (Err(refusal), _) => return Ok(Outcome::Refused(refusal.message.clone())),
             (_, None) => return Ok(Outcome::Refused("its Project does not exist".into())),
         };
-        if emergency && request.reason.trim().is_empty() {
-            return Ok(Outcome::Refused("an emergency needs a reason".into()));
-        }
         let shelf = Shelf { store: &ctx.store, target: target.id, project: target.project };
         let picked = match shelf.pick(rules, ledger, release, from, now).await? {
             Ok(picked) => picked,
