@@ -24,7 +24,7 @@ use crate::{
         release::{Release, ReleaseId},
         request::{Action, Origin, RequestState, Via},
     },
-    store::{Asked, NewRequest, Settlement, StoredRequest},
+    store::{self, Asked, NewRequest, Settlement, StoredRequest},
 };
 use kube::ResourceExt as _;
 
@@ -67,7 +67,7 @@ pub async fn act(scene: &Scene<'_>, ledger: &mut Ledger, annotation: &mut Option
         let outcome = match outcome {
             Ok(outcome) => outcome,
             // Trying again would end the same, and nothing else of the stage would have its turn.
-            Err(error) if error.class() == Class::Stalled => Outcome::Refused(error.to_string()),
+            Err(error) if is_hopeless(&error) => Outcome::Refused(error.to_string()),
             Err(error) => {
                 ctx.asked.forget(&target.key);
                 return Err(error);
@@ -184,6 +184,14 @@ impl Scene<'_> {
             [(release, _)] => Ok(release.clone()),
             several => Err(format!("{} releases begin with {prefix}: give more of it", several.len())),
         })
+    }
+}
+
+/// Whether the same request would end the same however often it is tried.
+fn is_hopeless(error: &Error) -> bool {
+    match error {
+        Error::Store(error) => !matches!(error.class(), store::Class::Unavailable | store::Class::Conflict),
+        error => error.class() == Class::Stalled,
     }
 }
 
