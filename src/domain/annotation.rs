@@ -69,6 +69,13 @@ impl Written<'_> {
             return Err(format!("stagekeeper.dev/request-reason must have at most {REASON} characters"));
         }
         let action = self.action()?;
+        // Whoever checks the annotation asks for the right to promote alone.
+        if matches!(action, Action::Promote { emergency: true, .. }) {
+            return Err(
+                "an emergency passes over approvals, and takes the right to approve too: ask for it over the API"
+                    .into(),
+            );
+        }
         if action.needs_reason() && reason.is_empty() {
             return Err(format!("say why in stagekeeper.dev/request-reason: {} needs a reason", action.word()));
         }
@@ -141,7 +148,7 @@ mod tests {
                 Action::Rollback { to: Destination::LastGoodBefore(Timestamp::UNIX_EPOCH) },
             ),
             ("promote", Some(""), promote(None, false)),
-            ("promote", Some(r#"{"release": "0123abcd", "emergency": true}"#), promote(Some("0123abcd"), true)),
+            ("promote", Some(r#"{"release": "0123abcd"}"#), promote(Some("0123abcd"), false)),
             ("approve", Some("{}"), Action::Approve { release: None }),
             ("abort", None, Action::Abort { deploy: None }),
             ("retry", None, Action::Retry { deploy: None }),
@@ -186,7 +193,7 @@ mod tests {
             (Written { nonce: Some("a\u{7}"), ..written("abort", None) }, "request-nonce"),
             (Written { reason: Some(&long), ..written("abort", None) }, "at most 1024"),
             (Written { reason: None, ..written("hold", None) }, "hold needs a reason"),
-            (Written { reason: None, ..written("promote", Some(r#"{"emergency": true}"#)) }, "promote needs a reason"),
+            (written("promote", Some(r#"{"emergency": true}"#)), "takes the right to approve too"),
         ];
         for (case, want) in cases {
             let error = case.read().expect_err(case.word);

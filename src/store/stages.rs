@@ -107,13 +107,16 @@ impl Store {
     }
 
     /// Marks the stage deleted; its history stays, what was pending for it on the update list goes: nothing runs there that
-    /// could be outdated. Already deleted or unknown is fine.
+    /// could be outdated. What was asked of it is refused, so that a later stage of its name does not do it. Already deleted or unknown is fine.
     pub async fn stage_soft_delete(&self, namespace: &str, name: &str) -> Result<(), StoreError> {
         sqlx::query!(
             "WITH gone AS (
                  UPDATE stages SET deleted_at = now()
                  WHERE namespace = $1 AND name = $2 AND deleted_at IS NULL AND leads($3, $4)
-                 RETURNING namespace || '/' || name AS host
+                 RETURNING id, namespace || '/' || name AS host
+             ), refused AS (
+                 UPDATE requests AS r SET state = 'refused', message = 'the stage was deleted', settled_at = now()
+                 FROM gone WHERE r.target_id = gone.id AND r.state = 'pending'
              )
              DELETE FROM image_updates AS u USING gone WHERE u.host = gone.host AND u.pending AND u.seen_by = 'policy'",
             namespace,

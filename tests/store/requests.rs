@@ -172,3 +172,22 @@ async fn what_is_refused_holds_and_ends_is_settled_with_it() {
     assert_eq!(page.len(), 6);
     assert!(page.iter().all(|request| request.state != RequestState::Pending));
 }
+
+#[tokio::test]
+async fn a_later_stage_of_the_same_name_does_not_do_what_the_earlier_was_asked() {
+    let shop = Shop::new().await;
+    shop.stage(2, "dev").await;
+    shop.stage(3, "live").await;
+    made(&shop, &asks(50, "dev", rollback())).await;
+    made(&shop, &asks(51, "live", rollback())).await;
+    shop.stage_soft_delete("acme", "dev").await.unwrap();
+    let refused = shop.request_get(id(50)).await.unwrap().unwrap();
+    assert_eq!((refused.state, refused.message.as_deref()), (RequestState::Refused, Some("the stage was deleted")));
+    shop.stage(4, "dev").await;
+    let pending = shop.requests_pending(None, &[], 10).await.unwrap();
+    assert_eq!(
+        pending.iter().map(|request| request.id).collect::<Vec<_>>(),
+        [id(51)],
+        "that of another stage waits on"
+    );
+}

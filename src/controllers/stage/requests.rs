@@ -9,6 +9,8 @@ pub use back::mend;
 
 use std::sync::Arc;
 
+use kube::ResourceExt as _;
+
 use super::{annotated, decide::Refusal};
 use crate::{
     api::{Project, RequestStatus, Stage, bounded},
@@ -26,7 +28,6 @@ use crate::{
     },
     store::{self, Asked, NewRequest, Settlement, StoredRequest},
 };
-use kube::ResourceExt as _;
 
 /// States of a request in the status.
 const PENDING: &str = "Pending";

@@ -68,6 +68,16 @@ fn a_rollback_is_not_undone_by_what_was_left_and_is_by_what_is_newer() {
 }
 
 #[test]
+fn a_configuration_that_was_gone_back_from_is_held_until_there_is_a_newer_image() {
+    let (sources, version) = shop("{}");
+    let hold = of_rollback(&sources, version(3));
+    let keep =
+        |beyond| keep(&[&hold], &sources, &found(version(3)), Some(&found(version(beyond))), Some(&version(3)), false);
+    assert!(matches!(keep(3), Kept::Stays { settled: Settled::On(_), .. }));
+    assert!(matches!(keep(4), Kept::Over { release, .. } if release == version(4)));
+}
+
+#[test]
 fn what_is_not_known_is_not_newer() {
     let (sources, version) = shop("{}");
     let hold = of_rollback(&sources, version(3));

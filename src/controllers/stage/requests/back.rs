@@ -47,7 +47,8 @@ impl Scene<'_> {
         }
         let snapshot = record::read_snapshot(&hash, &snapshot)?;
         let left = ledger.open.last().or(serves);
-        let from = left.map(|entry| entry.release().clone()).filter(|from| *from != snapshot.release);
+        // Also where only the configuration goes back: something newer ends the hold all the same.
+        let from = left.map(|entry| entry.release().clone());
         let rollback_of = left.map(|entry| entry.deploy.id);
         let summary = snapshot.release.summary();
         let declared = self.project.map(|project| decide::declared(self.stage, project, &self.target.key));
