@@ -76,7 +76,7 @@ fn writes() -> Vec<Write> {
         None,
         at(4)
     ));
-    write!("holds_lift", |scene, store| store.holds_lift(scene.live, &Actor::Policy, "resumed", at(4)));
+    write!("holds_lift", |scene, store| store.holds_lift(scene.live, None, &Actor::Policy, "resumed", at(4)));
     write!("request_hold", |_scene, store| async {
         let hold = NewHold {
             id: id(111),
