@@ -31,9 +31,11 @@ pub async fn is_kept(operator: &Operator, scans: u64) {
             break;
         }
     }
+    let told = operator.told_writes().len();
     through_scans(operator, scans).await;
     let after = busy(operator).await;
-    assert_eq!(after.0, before.0, "writes to the API server, while nothing changed");
+    let late = operator.told_writes().split_off(told).join("\n");
+    assert_eq!(after.0, before.0, "writes to the API server, while nothing changed:\n{late}");
     assert!(after.1 <= before.1 + scans, "passes, while nothing changed: {before:?}, then {after:?}");
 }
 
