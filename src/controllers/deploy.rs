@@ -161,6 +161,7 @@ async fn pass(
                 Look::Stopped => None,
                 Look::Waits(gates) => Some(gates),
                 Look::Ready(gates, group) => {
+                    queue = Queue::Wait(group::begins(group.id));
                     driven.ready = Some(group);
                     Some(gates)
                 }

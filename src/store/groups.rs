@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Advance, Asked, NewRequest, Proof, Store, StoreError, text::storable};
 use crate::domain::{
-    actor::Actor,
+    actor::{Actor, UnknownActor},
     deploy::UnknownState,
     group::{Member, MemberDeploy, OnFailure},
     release::ReleaseId,
@@ -84,6 +84,44 @@ pub enum BegunTogether {
     Waits,
 }
 
+/// A group, and one of its members.
+struct MemberRow {
+    namespace: String,
+    action: Json<Action>,
+    on_failure: String,
+    actor: String,
+    reason: String,
+    at: SqlTimestamp,
+    started_at: Option<SqlTimestamp>,
+    stage: Option<String>,
+    gone: bool,
+    request: Option<String>,
+    message: Option<String>,
+    deploy: Option<Uuid>,
+    deploy_state: Option<String>,
+    deploy_message: Option<String>,
+    undone: bool,
+}
+
+impl MemberRow {
+    /// The member; none when its stage was purged with everything that it had.
+    fn member(self) -> Result<Option<Member>, String> {
+        let (Some(stage), Some(request)) = (self.stage, self.request) else {
+            return Ok(None);
+        };
+        let deploy = match (self.deploy, self.deploy_state) {
+            (Some(id), Some(state)) => Some(MemberDeploy {
+                id,
+                state: state.parse().map_err(|why: UnknownState| why.to_string())?,
+                message: self.deploy_message,
+                undone: self.undone,
+            }),
+            _ => None,
+        };
+        Ok(Some(Member { stage, gone: self.gone, request: request.parse()?, message: self.message, deploy }))
+    }
+}
+
 impl Store {
     /// Writes down what is asked of all stages of a group, with an audit entry for each; the leader hears of it. All of it
     /// or nothing.
@@ -131,68 +169,44 @@ impl Store {
         all.commit().await.map_err(|error| self.fault(error))
     }
 
-    /// A group and how far its members have come. Three reads by key.
+    /// A group and how far its members have come, all as of one instant. One read by key.
     pub async fn group_get(&self, id: Uuid) -> Result<Option<StoredGroup>, StoreError> {
-        let found = sqlx::query!(
-            r#"SELECT namespace, action AS "action: Json<Action>", on_failure, actor, reason, at AS "at: SqlTimestamp",
-                      started_at AS "started_at: SqlTimestamp"
-               FROM deploy_groups WHERE id = $1"#,
-            id
-        )
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))?;
-        let Some(row) = found else {
-            return Ok(None);
-        };
-        let corrupt = |why: String| StoreError::corrupt("group", &id, &why);
-        Ok(Some(StoredGroup {
-            id,
-            namespace: row.namespace,
-            action: row.action.0,
-            on_failure: row.on_failure.parse().map_err(corrupt)?,
-            actor: row.actor.parse().map_err(|why| StoreError::corrupt("group", &id, &why))?,
-            reason: row.reason,
-            at: row.at.to_jiff(),
-            started_at: row.started_at.map(SqlTimestamp::to_jiff),
-            members: self.members(id).await?,
-        }))
-    }
-
-    async fn members(&self, group: Uuid) -> Result<Vec<Member>, StoreError> {
-        let rows = sqlx::query!(
-            r#"SELECT s.name, s.deleted_at IS NOT NULL AS "gone!", r.state, r.message, d.id AS "deploy?", d.state AS "deploy_state?",
-                      d.message AS "deploy_message?",
+        let rows = sqlx::query_as!(
+            MemberRow,
+            r#"SELECT g.namespace, g.action AS "action: Json<Action>", g.on_failure, g.actor, g.reason,
+                      g.at AS "at: SqlTimestamp", g.started_at AS "started_at: SqlTimestamp",
+                      s.name AS "stage?", s.deleted_at IS NOT NULL AS "gone!", r.state AS "request?", r.message AS "message?",
+                      d.id AS "deploy?", d.state AS "deploy_state?", d.message AS "deploy_message?",
                       EXISTS (SELECT FROM deploys AS back WHERE back.rollback_of = d.id) AS "undone!"
-               FROM requests AS r JOIN stages AS s ON s.id = r.target_id
+               FROM deploy_groups AS g
+               LEFT JOIN requests AS r ON r.group_id = g.id
+               LEFT JOIN stages AS s ON s.id = r.target_id
                LEFT JOIN deploys AS d ON d.id = r.deploy_id
-               WHERE r.group_id = $1 ORDER BY s.name"#,
-            group
+               WHERE g.id = $1 ORDER BY s.name"#,
+            id
         )
         .fetch_all(&self.pool)
         .await
         .map_err(|error| self.fault(error))?;
-        let members = rows.into_iter().map(|row| {
-            let corrupt = |why: String| StoreError::corrupt("group", &group, &why);
-            let unknown = |why: UnknownState| StoreError::corrupt("group", &group, &why.to_string());
-            let deploy = match (row.deploy, row.deploy_state) {
-                (Some(id), Some(state)) => Some(MemberDeploy {
-                    id,
-                    state: state.parse().map_err(unknown)?,
-                    message: row.deploy_message,
-                    undone: row.undone,
-                }),
-                _ => None,
-            };
-            Ok(Member {
-                stage: row.name,
-                gone: row.gone,
-                request: row.state.parse().map_err(corrupt)?,
-                message: row.message,
-                deploy,
-            })
-        });
-        members.collect()
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let corrupt = |why: String| StoreError::corrupt("group", &id, &why);
+        let mut stored = StoredGroup {
+            id,
+            namespace: first.namespace.clone(),
+            action: first.action.0.clone(),
+            on_failure: first.on_failure.parse().map_err(corrupt)?,
+            actor: first.actor.parse().map_err(|why: UnknownActor| corrupt(why.to_string()))?,
+            reason: first.reason.clone(),
+            at: first.at.to_jiff(),
+            started_at: first.started_at.map(SqlTimestamp::to_jiff),
+            members: Vec::with_capacity(rows.len()),
+        };
+        for row in rows {
+            stored.members.extend(row.member().map_err(corrupt)?);
+        }
+        Ok(Some(stored))
     }
 
     /// What was asked of several stages of a namespace, newest first; `before` is the last of the page before.

@@ -153,5 +153,4 @@ async fn how_far_the_members_are_is_told() {
     let stored = shop.group_get(id(60)).await.unwrap().unwrap();
     assert_eq!(phase(&stored.members, false), Phase::Broken("stage us was deleted".into()));
     assert_eq!(stored.members[0].request, RequestState::Pending);
-    let _ = us;
 }

@@ -1,6 +1,7 @@
 //! The gates of a deploy that begins together with others, or not at all.
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{
     Target,
@@ -13,7 +14,7 @@ use crate::{
     controllers::{context::Context, error::Error, groups::Said},
     domain::{
         actor::Actor,
-        deploy::{Queue, stopped},
+        deploy::{Queue, Waiting, stopped},
         group::{self, Phase},
         promotion::{self, Gate, Group, Rules},
         request::RequestState,
@@ -91,6 +92,12 @@ pub async fn look(
     facts.group = Some(Group { id, waits_for });
     let gates = promotion::gates(&facts, rules, now);
     Ok(if all_ready && first.is_none() { Look::Ready(gates, Box::new(group)) } else { Look::Waits(gates) })
+}
+
+/// What a deploy waits for whose group begins outside of this pass.
+pub fn begins(group: Uuid) -> Waiting {
+    let message = format!("every member of group {group} is ready: they begin now");
+    Waiting { reason: "GroupWaits".into(), message, blocker: Some(group.to_string()), until: None }
 }
 
 /// The stages of a group, by name.
