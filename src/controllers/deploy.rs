@@ -158,7 +158,6 @@ async fn pass(
     {
         let gates = if entry.provenance.group.is_some() {
             match group::look(ctx, target, ledger, position, &rules, queue.clone(), now).await? {
-                Look::Stopped => None,
                 Look::Waits(gates) => Some(gates),
                 Look::Ready(gates, group) => {
                     queue = Queue::Wait(group::begins(group.id));

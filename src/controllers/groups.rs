@@ -79,7 +79,6 @@ impl Groups {
         let mut all = self.lock();
         let known = all.entry(group).or_default();
         known.members = members;
-        known.said.clear();
         known.quiet = self.news() == news;
     }
 

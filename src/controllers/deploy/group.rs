@@ -19,14 +19,12 @@ use crate::{
         promotion::{self, Gate, Group, Rules},
         request::RequestState,
     },
-    store::{Proof, StoredGroup},
+    store::{Proof, StoreError, StoredGroup},
 };
 
 /// What comes of a look at a group.
 #[derive(Debug)]
 pub enum Look {
-    /// It cannot begin any more: the deploy was stopped.
-    Stopped,
     /// Not everybody is ready, or somebody else begins them all.
     Waits(Vec<Gate>),
     /// Every gate of every member was open when it was asked last. This stage is the first of them and begins them all.
@@ -37,29 +35,22 @@ pub enum Look {
 pub async fn look(
     ctx: &Context,
     target: &Target<'_>,
-    ledger: &mut Ledger,
+    ledger: &Ledger,
     position: usize,
     rules: &Rules,
     queue: Queue,
     now: Timestamp,
 ) -> Result<Look, Error> {
     let Some(entry) = ledger.open.get(position) else {
-        return Ok(Look::Stopped);
+        return Ok(Look::Waits(Vec::new()));
     };
     let Some(id) = entry.provenance.group else {
         return Ok(Look::Waits(Vec::new()));
     };
     let news = ctx.groups.news();
     let Some(group) = ctx.store.group_get(id).await? else {
-        stop(ctx, target, ledger, position, "it is not recorded any more", now).await?;
-        return Ok(Look::Stopped);
+        return Err(StoreError::Conflict(format!("group {id} is not recorded any more")).into());
     };
-    if let Phase::Broken(why) = group::phase(&group.members, group.started_at.is_some()) {
-        stop(ctx, target, ledger, position, &why, now).await?;
-        ctx.groups.changed(id, &target.key);
-        ctx.groups.forget(id);
-        return Ok(Look::Stopped);
-    }
     let release = entry.deploy.release.clone();
     let mut found = ctx.store.proofs_list(target.id, &rules.from, std::slice::from_ref(&release)).await?;
     let proof = found.pop().unwrap_or_else(|| Proof::none(release));
@@ -83,6 +74,12 @@ pub async fn look(
         ctx.groups.call(&target.key);
     }
     let mut waits_for = waits_for(ctx, &group, &target.key);
+    if let Phase::Broken(why) = group::phase(&group.members, group.started_at.is_some()) {
+        // The next pass stops it, before it decides anything.
+        ctx.groups.changed(id, &target.key);
+        ctx.groups.call(&target.key);
+        waits_for.push(why);
+    }
     let all_ready = ready && waits_for.is_empty();
     let first = members.first().filter(|first| **first != target.key);
     if let (true, Some(first)) = (all_ready, first) {
@@ -119,18 +116,18 @@ fn waits_for(ctx: &Context, group: &StoredGroup, own: &StageKey) -> Vec<String> 
     all
 }
 
-/// Stops a deploy that waits for a group that cannot begin. The hold that came with it ends: nothing was gone back to.
-async fn stop(
+/// Stops the deploy at `position`, which waits for a group that cannot begin. The hold that came with it ends: nothing was gone back to.
+pub async fn stop(
     ctx: &Context,
     target: &Target<'_>,
     ledger: &mut Ledger,
     position: usize,
     why: &str,
-    now: Timestamp,
 ) -> Result<(), Error> {
     let Some(entry) = ledger.open.get(position) else {
         return Ok(());
     };
+    let now = ctx.clock.now();
     let message = group::told(why);
     let (made, by) = (entry.deploy.created_at, entry.deploy.actor.clone());
     let step = stopped(&entry.deploy, message.clone());

@@ -1,5 +1,6 @@
-//! What becomes of a stage when another one of its group does not succeed, where `onFailure` is `rollback`: a deploy under
-//! way is stopped, and one that succeeded is gone back from.
+//! What becomes of a stage when something happens to another one of its group. If they cannot begin any more, what waits is
+//! stopped. If they have begun and `onFailure` is `rollback`, a deploy under way is stopped, and one that succeeded is gone
+//! back from.
 
 use uuid::Uuid;
 
@@ -20,15 +21,15 @@ use crate::{
         plan::Wanted,
         request::Action,
     },
-    store::{NewVeto, Provenance, StoredGroup},
+    store::{NewVeto, Provenance, StoreError, StoredGroup},
 };
 
-/// Looks how the groups fare that this stage has begun with, unless that is known, and goes along. `settled` are those of
+/// Looks how the groups of this stage fare, unless that is known, and goes along. `settled` are those of
 /// which nothing is left to do here.
 pub async fn undo(scene: &Scene<'_>, ledger: &mut Ledger, settled: &mut Vec<Uuid>) -> Result<(), Error> {
     let ctx = scene.ctx;
-    let begun = ledger.open.iter().filter(|entry| entry.deploy.state != State::Pending);
-    let mut groups: Vec<Uuid> = begun.chain(&ledger.good).filter_map(|entry| entry.provenance.group).collect();
+    let mut groups: Vec<Uuid> =
+        ledger.open.iter().chain(&ledger.good).filter_map(|entry| entry.provenance.group).collect();
     groups.dedup();
     settled.retain(|known| groups.contains(known));
     for id in groups {
@@ -37,8 +38,7 @@ pub async fn undo(scene: &Scene<'_>, ledger: &mut Ledger, settled: &mut Vec<Uuid
         }
         let news = ctx.groups.news();
         let Some(stored) = ctx.store.group_get(id).await? else {
-            settled.push(id);
-            continue;
+            return Err(StoreError::Conflict(format!("group {id} is not recorded any more")).into());
         };
         match (phase(&stored.members, stored.started_at.is_some()), stored.on_failure) {
             (Phase::Failed(why), OnFailure::Rollback) => {
@@ -50,7 +50,16 @@ pub async fn undo(scene: &Scene<'_>, ledger: &mut Ledger, settled: &mut Vec<Uuid
                 ctx.groups.forget(id);
                 settled.push(id);
             }
-            (Phase::Begun | Phase::Forming | Phase::Broken(_), _) => {
+            (Phase::Broken(why), _) => {
+                let waits = |entry: &Entry| entry.deploy.state == State::Pending && entry.provenance.group == Some(id);
+                while let Some(position) = ledger.open.iter().position(waits) {
+                    group::stop(ctx, scene.target, ledger, position, &why).await?;
+                }
+                ctx.groups.changed(id, &scene.target.key);
+                ctx.groups.forget(id);
+                settled.push(id);
+            }
+            (Phase::Begun | Phase::Forming, _) => {
                 ctx.groups.looked(id, group::members(&stored), news);
             }
         }
