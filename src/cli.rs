@@ -24,7 +24,9 @@ mod output;
 mod owner;
 mod place;
 mod registry;
+mod remote;
 mod secret;
+mod source;
 mod spans;
 mod stats;
 mod updates;
@@ -54,7 +56,7 @@ use crate::{
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 it worked; 1 it failed, or what was asked for does not exist; 2 the command line or the configuration
-is wrong; 3 the cluster or the database cannot be reached; 4 what was asked of a stage was refused; with --wait: 5 the
+is wrong; 3 the API, the cluster or the database cannot be reached; 4 what was asked of a stage was refused; with --wait: 5 the
 deploy failed, 6 it was stopped or superseded, 7 it has not ended in time.";
 
 /// Continuous delivery for Kubernetes that remembers.
@@ -63,6 +65,8 @@ deploy failed, 6 it was stopped or superseded, 7 it has not ended in time.";
 struct Cli {
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(flatten)]
+    server: remote::ServerArgs,
     /// Namespace [default: that of the kubeconfig's context].
     #[arg(short, long, global = true, value_name = "NAME")]
     namespace: Option<String>,
@@ -155,7 +159,12 @@ fn command(program: Option<&OsString>) -> clap::Command {
 
 fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Write) -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string(), "see --help"))?;
-    let context = Context { cluster: cli.cluster, namespace: cli.namespace };
+    let context = Context {
+        cluster: cli.cluster,
+        server: cli.server,
+        namespace: cli.namespace,
+        flags: source::Flags::of(matches),
+    };
     let Some(chosen) = cli.command else {
         return Ok(write!(out, "{}", command.render_help())?);
     };
@@ -187,7 +196,9 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
 /// What the flags that every command has say.
 struct Context {
     cluster: ClusterArgs,
+    server: remote::ServerArgs,
     namespace: Option<String>,
+    flags: source::Flags,
 }
 
 /// Commands that look things up need no more than one thread.

@@ -5,30 +5,30 @@
 //! only the guard makes those, by asking the API server about the caller. Nothing is done with the operator's rights on behalf
 //! of anybody.
 
-mod audit;
+pub mod audit;
 mod cache;
 mod credentials;
-mod cursor;
-mod deploys;
+pub mod cursor;
+pub mod deploys;
 mod diff;
 pub mod guard;
 mod holds;
 pub mod input;
-mod logs;
+pub mod logs;
 pub mod openapi;
 pub mod operation;
 pub mod problem;
 mod projects;
 mod releases;
-mod requests;
+pub mod requests;
 mod secrets;
 mod serve;
 mod stages;
 pub mod table;
 mod tags;
-mod updates;
+pub mod updates;
 mod value;
-mod views;
+pub mod views;
 
 use std::{
     sync::{Arc, OnceLock},

@@ -29,7 +29,7 @@ static ACTION: Parameter =
 static SINCE: Parameter = Parameter::query("since", Kind::Time, "Only at this time or later.");
 
 /// An entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// Its place in the chain, from 1 without gaps.
     pub seq: i64,

@@ -48,6 +48,13 @@ static IMAGE: Parameter = Parameter::query(
     "Only those with an image whose `repository:tag@digest` contains this, in any case of letters.",
 );
 
+static BEGINS: Parameter = Parameter::query(
+    "id",
+    Kind::Text,
+    "Only those whose id begins with this: at least eight letters of it. Nothing else can be said beside it.",
+);
+static STEPS: Parameter = Parameter::query("transitions", Kind::Flag, "With the steps of each.");
+
 /// A position in history.
 #[derive(Serialize, Deserialize)]
 struct Position(Timestamp, Uuid);
@@ -104,15 +111,36 @@ impl Found {
 ///
 /// # Errors
 /// The database is away.
-async fn page(ground: &Ground, filter: &HistoryFilter) -> Result<Reply<Page<Deploy>>, Problem> {
+async fn page(ground: &Ground, filter: &HistoryFilter, steps: bool) -> Result<Reply<Page<Deploy>>, Problem> {
     let page = match ground.store.history_list(filter).await {
         // Names that nothing was recorded for have no history.
         Err(StoreError::NotFound { .. }) => return Ok(Reply::of(Page::whole(Vec::new()))),
         page => page?,
     };
-    let now = ground.clock.now();
-    let items = page.entries.iter().map(|entry| Deploy::new(entry, now)).collect();
+    let items = page.entries.iter().map(|entry| view(entry, steps, ground.clock.now())).collect();
     Ok(Reply::of(Page { items, next: page.next.map(|next| cursor::write(&Position::from(next))) }))
+}
+
+fn view(entry: &HistoryEntry, steps: bool, now: Timestamp) -> Deploy {
+    if steps { Deploy::with_steps(entry, now) } else { Deploy::new(entry, now) }
+}
+
+/// Whether the steps are asked for too.
+fn steps(input: &Input) -> bool {
+    input.flag(STEPS.name).unwrap_or_default()
+}
+
+/// The deploys of a namespace whose id begins with a text.
+///
+/// # Errors
+/// The database is away.
+async fn beginning(ground: &Ground, namespace: &str, text: &str, steps: bool) -> Result<Reply<Page<Deploy>>, Problem> {
+    let mut items = Vec::new();
+    for id in ground.store.deploy_find(text).await? {
+        let found = Found::look_up(ground, namespace, id).await?;
+        items.extend(found.entry.as_ref().map(|entry| view(entry, steps, ground.clock.now())));
+    }
+    Ok(Reply::of(Page::whole(items)))
 }
 
 fn filter(input: &Input) -> Result<HistoryFilter, Problem> {
@@ -133,6 +161,8 @@ fn filter(input: &Input) -> Result<HistoryFilter, Problem> {
 pub(super) struct List {
     namespace: String,
     filter: HistoryFilter,
+    begins: Option<String>,
+    steps: bool,
 }
 
 impl Command for List {
@@ -143,7 +173,7 @@ impl Command for List {
 
 impl Operation for List {
     const SPEC: Spec = Spec {
-        parameters: &[&NAMESPACE, &OF_PROJECT, &OF_STAGE, &STATE, &SINCE, &IMAGE, &LIMIT, &CURSOR],
+        parameters: &[&NAMESPACE, &BEGINS, &OF_PROJECT, &OF_STAGE, &STATE, &SINCE, &IMAGE, &STEPS, &LIMIT, &CURSOR],
         access: &[("stages", "list")],
         ..Spec::get("/namespaces/{namespace}/deploys", "listDeploys", "The deploys of a namespace, newest first.")
     };
@@ -152,11 +182,20 @@ impl Operation for List {
     type Answer = Page<Deploy>;
 
     async fn read(input: Input, (): (), _: &Ground) -> Result<Self, Problem> {
-        Ok(Self { namespace: input.text("namespace"), filter: filter(&input)? })
+        let begins = input.get(BEGINS.name).map(str::to_owned);
+        let others = [&OF_PROJECT, &OF_STAGE, &STATE, &SINCE, &IMAGE, &CURSOR];
+        if begins.is_some() && others.iter().any(|one| input.get(one.name).is_some()) {
+            return Err(Problem::field("query.id", "expected it alone: an id says which deploy is meant"));
+        }
+        Ok(Self { namespace: input.text("namespace"), filter: filter(&input)?, begins, steps: steps(&input) })
     }
 
     async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Page<Deploy>>, Problem> {
-        page(call.ground, &authorized.command().filter).await
+        let Self { namespace, filter, begins, steps } = authorized.command();
+        match begins {
+            Some(text) => beginning(call.ground, namespace, text, *steps).await,
+            None => page(call.ground, filter, *steps).await,
+        }
     }
 }
 
@@ -165,6 +204,7 @@ pub(super) struct OfStage {
     namespace: String,
     stage: String,
     filter: HistoryFilter,
+    steps: bool,
 }
 
 impl Command for OfStage {
@@ -175,7 +215,7 @@ impl Command for OfStage {
 
 impl Operation for OfStage {
     const SPEC: Spec = Spec {
-        parameters: &[&NAMESPACE, &STAGE, &STATE, &SINCE, &IMAGE, &LIMIT, &CURSOR],
+        parameters: &[&NAMESPACE, &STAGE, &STATE, &SINCE, &IMAGE, &STEPS, &LIMIT, &CURSOR],
         access: &[("stages", "get")],
         ..Spec::get(
             "/namespaces/{namespace}/stages/{stage}/deploys",
@@ -188,26 +228,31 @@ impl Operation for OfStage {
     type Answer = Page<Deploy>;
 
     async fn read(input: Input, (): (), _: &Ground) -> Result<Self, Problem> {
-        Ok(Self { namespace: input.text("namespace"), stage: input.text("stage"), filter: filter(&input)? })
+        let (namespace, stage) = (input.text("namespace"), input.text("stage"));
+        Ok(Self { namespace, stage, filter: filter(&input)?, steps: steps(&input) })
     }
 
     async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Page<Deploy>>, Problem> {
-        page(call.ground, &authorized.command().filter).await
+        let Self { filter, steps, .. } = authorized.command();
+        page(call.ground, filter, *steps).await
     }
 }
 
 /// A deploy.
-pub(super) struct Get(Found);
+pub(super) struct Get {
+    found: Found,
+    steps: bool,
+}
 
 impl Command for Get {
     fn attributes(&self) -> Vec<Attributes> {
-        self.0.on_stage("get")
+        self.found.on_stage("get")
     }
 }
 
 impl Operation for Get {
     const SPEC: Spec = Spec {
-        parameters: &[&NAMESPACE, &DEPLOY],
+        parameters: &[&NAMESPACE, &DEPLOY, &STEPS],
         access: &[("stages", "get")],
         ..Spec::get("/namespaces/{namespace}/deploys/{deploy}", "getDeploy", "A deploy.")
     };
@@ -216,12 +261,13 @@ impl Operation for Get {
     type Answer = Deploy;
 
     async fn read(input: Input, (): (), ground: &Ground) -> Result<Self, Problem> {
-        Ok(Self(Found::look_up(ground, &input.text("namespace"), input.id("deploy")).await?))
+        let found = Found::look_up(ground, &input.text("namespace"), input.id("deploy")).await?;
+        Ok(Self { found, steps: steps(&input) })
     }
 
     async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Deploy>, Problem> {
-        let entry = authorized.command().0.entry()?;
-        Ok(Reply::of(Deploy::new(entry, call.ground.clock.now())))
+        let Self { found, steps } = authorized.command();
+        Ok(Reply::of(view(found.entry()?, *steps, call.ground.clock.now())))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An image of a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Image {
     /// Registry host and path, without a tag.
     pub repository: String,
@@ -25,7 +25,7 @@ pub struct Image {
 }
 
 /// A deploy in short.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeployBrief {
     /// Its id.
@@ -59,7 +59,7 @@ pub struct DeployBrief {
 }
 
 /// A deploy.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deploy {
     /// Namespace of its stage.
@@ -96,14 +96,17 @@ pub struct Deploy {
     pub waited_seconds: f64,
     /// Seconds in all other states.
     pub worked_seconds: f64,
+    /// Its steps in their order, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transitions: Vec<Transition>,
 }
 
 /// A step of a deploy.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
     /// The state that it left; left out for the making of the deploy.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "state_schema")]
     pub from: Option<State>,
     /// The state that it entered.
@@ -157,7 +160,7 @@ impl From<&StoredDeploy> for DeployBrief {
 
 impl Deploy {
     /// What is shown of a deploy; one that goes on is measured until `now`.
-    pub(super) fn new(entry: &HistoryEntry, now: Timestamp) -> Self {
+    pub fn new(entry: &HistoryEntry, now: Timestamp) -> Self {
         let deploy = &entry.stored.deploy;
         let times = time_in_states(&entry.transitions, deploy.finished_at, now);
         let waited: SignedDuration =
@@ -178,7 +181,14 @@ impl Deploy {
             emergency: entry.stored.emergency,
             waited_seconds: waited.as_secs_f64(),
             worked_seconds: entry.working_time(now).as_secs_f64(),
+            transitions: Vec::new(),
         }
+    }
+
+    /// The same with its steps.
+    pub fn with_steps(entry: &HistoryEntry, now: Timestamp) -> Self {
+        let transitions = Transition::all(&entry.transitions, entry.stored.deploy.finished_at, now);
+        Self { transitions, ..Self::new(entry, now) }
     }
 }
 
