@@ -46,6 +46,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 use clap_complete::Shell;
 
 pub use self::{
+    controller::Gates,
     doctor::permissions,
     failure::{Code, Failure},
 };

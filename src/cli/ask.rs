@@ -22,12 +22,11 @@ use super::{
 };
 use crate::{
     config::settings::DatabaseArgs,
-    controllers::stage::rehearse::Wish,
     domain::{
         clock::{Ids as _, SystemIds},
         request::{Action, Destination, Origin, RequestState, Via},
     },
-    http::api::requests::Request,
+    http::api::{rehearsal::Supposed, requests::Request},
     store::{Asked, NewRequest},
 };
 
@@ -75,7 +74,7 @@ pub enum Ask {
         /// Pass over soak, approvals and windows; needs --reason.
         #[arg(long)]
         emergency: bool,
-        /// Only tell what each gate would say of it. Reads the Stage from the cluster.
+        /// Only tell what each gate would say of it.
         #[arg(long)]
         dry_run: bool,
     },
@@ -156,17 +155,9 @@ pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn W
     let arguments = asked.arguments();
     let source = context.source(&arguments.database).await?;
     if let Ask::Promote { release, from, emergency, dry_run: true, .. } = asked {
-        let wish = Wish {
-            release: release.as_deref(),
-            from: from.as_deref(),
-            emergency: *emergency,
-            actor: &person(),
-            reason: &arguments.reason,
-        };
-        let Source::Database(store) = &source else {
-            return Err(Failure::failed("not yet", ""));
-        };
-        return dry::rehearse(context, store, &arguments.stage, wish, arguments.output, now, out).await;
+        let supposed =
+            Supposed { release: release.clone(), from: from.clone(), emergency: *emergency, actor: person() };
+        return dry::rehearse(context, &source, &arguments.stage, supposed, arguments.output, now, out).await;
     }
     let action = asked.action(&source, now).await?;
     if action.needs_reason() && arguments.reason.trim().is_empty() {

@@ -71,11 +71,22 @@ impl Context {
     /// # Errors
     /// It is not clear which, or what is at its end cannot be reached.
     pub async fn source(&self, database: &DatabaseArgs) -> Result<Source, Failure> {
+        Ok(match self.remote(database).await? {
+            Some(remote) => Source::Api(Box::new(remote)),
+            None => Source::Database(database::connect(database).await?),
+        })
+    }
+
+    /// The API, where that is the way that is meant.
+    ///
+    /// # Errors
+    /// It is not clear which is, or the API cannot be reached.
+    pub async fn remote(&self, database: &DatabaseArgs) -> Result<Option<Remote>, Failure> {
         let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
         if is_database(self.flags, is_set(&self.server.server), is_set(&database.database_url))? {
-            return Ok(Source::Database(database::connect(database).await?));
+            return Ok(None);
         }
-        Ok(Source::Api(Box::new(Remote::open(self).await?)))
+        Remote::open(self).await.map(Some)
     }
 }
 

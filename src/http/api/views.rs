@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{deploy::State, release::Release},
-    store::{HistoryEntry, Place, StoredDeploy, StoredTransition, time_in_states},
+    store::{HistoryEntry, HookRun, Place, StoredDeploy, StoredTransition, time_in_states},
 };
 
 /// An image of a release.
@@ -124,8 +124,68 @@ pub struct Transition {
     pub message: String,
 }
 
+/// A deploy as it is seen closely.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeployDetail {
+    /// The deploy.
+    #[serde(flatten)]
+    pub deploy: Deploy,
+    /// What its hooks did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+    /// What served when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<DeployBrief>,
+}
+
+/// A run of a hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hook {
+    /// The moment of the deploy: `beforeStart` and the like.
+    pub phase: String,
+    /// Its name.
+    pub name: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Whether it succeeded; left out while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<bool>,
+    /// What it ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl From<HookRun> for Hook {
+    fn from(run: HookRun) -> Self {
+        Self {
+            phase: run.phase.word().into(),
+            name: run.name,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            succeeded: run.ok,
+            message: run.message,
+        }
+    }
+}
+
+impl DeployDetail {
+    /// A deploy with what belongs to it.
+    pub fn new(deploy: Deploy, hooks: Vec<HookRun>, predecessor: Option<&StoredDeploy>) -> Self {
+        Self {
+            deploy,
+            hooks: hooks.into_iter().map(Hook::from).collect(),
+            predecessor: predecessor.map(DeployBrief::from),
+        }
+    }
+}
+
 /// The words of the states.
-fn state_schema(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn state_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": State::ALL.map(State::word)})
 }
 
