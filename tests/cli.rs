@@ -12,6 +12,8 @@ mod server;
 mod access;
 #[path = "cli/binary.rs"]
 mod binary;
+#[path = "cli/both.rs"]
+mod both;
 #[path = "cli/cluster.rs"]
 mod cluster;
 #[path = "cli/controller.rs"]

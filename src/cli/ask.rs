@@ -7,6 +7,7 @@ mod wait;
 use std::{io::Write, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 use jiff::{Span, Timestamp, ToSpan as _, tz::TimeZone};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Context,
+    completions::{deploys, stages},
     failure::{Code, Failure},
     output::{self, Format, one_line},
     owner::person,
@@ -40,7 +42,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Args)]
 pub struct AskArgs {
     /// The stage.
-    #[arg(value_name = "STAGE")]
+    #[arg(value_name = "STAGE", add = ArgValueCompleter::new(stages))]
     stage: String,
     /// Why: it stays in the history and the audit log.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -69,7 +71,7 @@ pub enum Ask {
         #[arg(long, value_name = "HASH")]
         release: Option<String>,
         /// The stage that it comes from, where there are several.
-        #[arg(long, value_name = "STAGE")]
+        #[arg(long, value_name = "STAGE", add = ArgValueCompleter::new(stages))]
         from: Option<String>,
         /// Pass over soak, approvals and windows; needs --reason.
         #[arg(long)]
@@ -83,7 +85,7 @@ pub enum Ask {
         #[command(flatten)]
         ask: AskArgs,
         /// `previous`, the id of a deploy, or `last-good-before TIME` as in `last-good-before=2026-01-31T12:00:00Z`.
-        #[arg(long, value_name = "WHERE", default_value = "previous")]
+        #[arg(long, value_name = "WHERE", default_value = "previous", add = ArgValueCompleter::new(deploys))]
         to: String,
     },
     /// Agree that a release comes to a stage.
@@ -99,7 +101,7 @@ pub enum Ask {
         #[command(flatten)]
         ask: AskArgs,
         /// Only this deploy.
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", add = ArgValueCompleter::new(deploys))]
         deploy: Option<String>,
     },
     /// Try a failed deploy again, with what it was rendered from.
@@ -107,7 +109,7 @@ pub enum Ask {
         #[command(flatten)]
         ask: AskArgs,
         /// Which one. Left out, the last that failed.
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", add = ArgValueCompleter::new(deploys))]
         deploy: Option<String>,
     },
     /// Let no policy bring anything to a stage; needs --reason.

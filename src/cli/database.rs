@@ -15,7 +15,12 @@ use crate::{
 /// # Errors
 /// There is no usable URL, or no database behind it.
 pub async fn connect(arguments: &DatabaseArgs) -> Result<Store, Failure> {
-    let url = DatabaseUrl::parse(&arguments.values())?;
+    let url = DatabaseUrl::parse(&arguments.values()).map_err(|errors| {
+        Failure::usage(
+            errors.to_string(),
+            "this goes straight to the database: what goes through the API needs no URL, and `stagekeeper --help` tells of both",
+        )
+    })?;
     Ok(open(&url).await?)
 }
 

@@ -171,6 +171,28 @@ impl Remote {
         }
     }
 
+    /// Reads a whole list, page by page, and gives each item to somebody.
+    ///
+    /// # Errors
+    /// What the API says, or whoever gets the items.
+    pub async fn each<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        mut give: impl FnMut(T) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let query = call.query.iter().cloned().chain([("limit", PAGE.to_string())]);
+            let query = query.chain(cursor.map(|cursor| ("cursor", cursor))).collect();
+            let page: Page<T> = self.get(Call { path: call.path, query, about: call.about.clone() }).await?;
+            page.items.into_iter().try_for_each(&mut give)?;
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Opens a stream of events behind the one that was seen last.
     ///
     /// # Errors

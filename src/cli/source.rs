@@ -90,6 +90,17 @@ impl Context {
     }
 }
 
+/// A path in a namespace, or one that is about all of them.
+pub fn scoped<'a>(namespace: Option<&'a str>, rest: &[&'a str]) -> Vec<&'a str> {
+    let inside = namespace.map(|namespace| ["namespaces", namespace]);
+    inside.into_iter().flatten().chain(rest.iter().copied()).collect()
+}
+
+/// Where a list is of: for whoever may not see it.
+pub fn place(namespace: Option<&str>) -> String {
+    namespace.map_or_else(|| "all namespaces".to_owned(), |namespace| format!("namespace {namespace}"))
+}
+
 impl Source {
     /// The one deploy that an id or the beginning of one names, also as `deploy/ID`.
     ///

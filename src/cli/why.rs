@@ -4,17 +4,19 @@
 use std::io::Write;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 use kube::{Api, Client};
 
 use super::{
     Context,
     cluster::unread,
+    completions::stages,
     database,
-    failure::Failure,
+    failure::{Code, Failure},
     history::ago,
     output::{self, Format, fields},
-    remote::Call,
+    remote::{Call, Remote},
 };
 use crate::{
     api::{Project, Stage},
@@ -30,7 +32,7 @@ use crate::{
 #[derive(Args)]
 pub struct WhyArgs {
     /// The stage.
-    #[arg(value_name = "STAGE")]
+    #[arg(value_name = "STAGE", add = ArgValueCompleter::new(stages))]
     stage: String,
     /// Form of the output.
     #[arg(short, long, value_name = "FORM", default_value = "table")]
@@ -44,13 +46,13 @@ pub struct WhyArgs {
 /// # Errors
 /// There is no such stage, or neither the cluster nor the database can be asked.
 pub async fn tell(context: &Context, arguments: &WhyArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
-    let facts = match context.remote(&arguments.database).await? {
-        Some(remote) => {
-            let path = ["namespaces", &remote.namespace, "stages", &arguments.stage, "why"];
-            let about = format!("stage {} in namespace {}", arguments.stage, remote.namespace);
-            remote.get(Call::new(&path, about)).await?
-        }
-        None => gather(context, arguments).await?,
+    let facts = match context.remote(&arguments.database).await {
+        Ok(None) => gather(context, arguments, None).await?,
+        Ok(Some(remote)) => match through(&remote, &arguments.stage).await {
+            Ok(facts) => facts,
+            Err(failure) => without_api(context, arguments, failure).await?,
+        },
+        Err(failure) => without_api(context, arguments, failure).await?,
     };
     match arguments.output {
         Format::Json => output::print_value(out, &facts, false),
@@ -60,12 +62,30 @@ pub async fn tell(context: &Context, arguments: &WhyArgs, now: Timestamp, out: &
     }
 }
 
-/// Asks the cluster and the database from here; either may be away.
-async fn gather(context: &Context, arguments: &WhyArgs) -> Result<Facts, Failure> {
+/// What the API tells.
+async fn through(remote: &Remote, stage: &str) -> Result<Facts, Failure> {
+    let path = ["namespaces", &remote.namespace, "stages", stage, "why"];
+    remote.get(Call::new(&path, format!("stage {stage} in namespace {}", remote.namespace))).await
+}
+
+/// What the cluster alone tells, where nobody has said that the API is to be asked.
+async fn without_api(context: &Context, arguments: &WhyArgs, failure: Failure) -> Result<Facts, Failure> {
+    let is_asked_for = context.flags.api || context.server.server.is_some();
+    if is_asked_for || matches!(failure, Failure::Said { code: Code::Usage, .. }) {
+        return Err(failure);
+    }
+    gather(context, arguments, Some(failure)).await
+}
+
+/// Asks the cluster and the database from here; either may be away. `missing` says why the database is not asked.
+async fn gather(context: &Context, arguments: &WhyArgs, missing: Option<Failure>) -> Result<Facts, Failure> {
     let namespace = context.namespace().await?;
     let mut facts = Facts::new(&namespace, &arguments.stage);
     let seen = see(context, &namespace, &arguments.stage).await;
-    let remembered = remember(arguments, &namespace).await;
+    let remembered = match missing {
+        Some(failure) => Err(failure),
+        None => remember(arguments, &namespace).await,
+    };
     if let (Err(cluster), Err(_)) = (&seen, &remembered) {
         return Err(cluster.clone());
     }

@@ -25,7 +25,7 @@ pub mod requests;
 mod secrets;
 mod serve;
 pub mod served;
-mod stages;
+pub mod stages;
 pub mod table;
 mod tags;
 pub mod updates;
