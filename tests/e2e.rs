@@ -23,6 +23,8 @@ mod asked;
 mod discovery;
 #[path = "e2e/evidence.rs"]
 mod evidence;
+#[path = "e2e/forward.rs"]
+mod forward;
 #[path = "e2e/gate.rs"]
 mod gate;
 #[path = "e2e/hooks.rs"]

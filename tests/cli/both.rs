@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 use stagekeeper::{
     api::{Project, Stage},
     domain::image::Digest,
-    store::LogLevel,
+    store::{LogLevel, NewStage},
 };
+use uuid::Uuid;
 
 use crate::{
     binary::{Ended, Running, run, stagekeeper},
@@ -23,10 +24,7 @@ fn through(lab: &Lab, token: &str, arguments: &[&str]) -> std::process::Command 
 
 fn straight(lab: &Lab, arguments: &[&str]) -> Ended {
     let mut command = stagekeeper(arguments);
-    run(command
-        .args(["-n", &lab.namespace])
-        .env("DATABASE_URL", lab.shop.url())
-        .env("KUBECONFIG", kubeconfig()))
+    run(command.args(["-n", &lab.namespace]).env("DATABASE_URL", lab.shop.url()).env("KUBECONFIG", kubeconfig()))
 }
 
 /// Without the seconds of what goes on while it is looked at.
@@ -57,20 +55,40 @@ async fn declare(lab: &Lab) {
         "apiVersion": "stagekeeper.dev/v1alpha1", "kind": "Project", "metadata": {"name": "shop"},
         "spec": {"services": [{"name": "web", "image": image}]}}))
     .unwrap();
-    let stage: Stage = serde_json::from_value(json!({
-        "apiVersion": "stagekeeper.dev/v1alpha1", "kind": "Stage", "metadata": {"name": "dev"},
-        "spec": {"project": "shop", "suspend": true}}))
-    .unwrap();
     let params = kube::api::PostParams::default();
     kube::Api::namespaced(lab.client.clone(), &lab.namespace).create(&params, &project).await.unwrap();
-    kube::Api::namespaced(lab.client.clone(), &lab.namespace).create(&params, &stage).await.unwrap();
+    let promotion = json!({"from": [{"stage": "dev"}], "approvals": {"required": 2}});
+    let specs = [
+        ("dev", json!({"project": "shop", "suspend": true})),
+        ("qa", json!({"project": "shop", "promotion": promotion})),
+    ];
+    for (name, spec) in specs {
+        let stage: Stage = serde_json::from_value(json!({
+            "apiVersion": "stagekeeper.dev/v1alpha1", "kind": "Stage", "metadata": {"name": name}, "spec": spec}))
+        .unwrap();
+        kube::Api::namespaced(lab.client.clone(), &lab.namespace).create(&params, &stage).await.unwrap();
+    }
+}
+
+/// A stage that nothing has come to yet.
+async fn qa(lab: &Lab) {
+    let stage = NewStage {
+        id: Uuid::from_u128(5),
+        project_id: Uuid::from_u128(1),
+        namespace: lab.namespace.clone(),
+        name: "qa".into(),
+        uid: "uid-5".into(),
+    };
+    lab.shop.store().stage_upsert(&stage).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_ways_say_the_same() {
     let lab = Lab::new().await;
     declare(&lab).await;
+    qa(&lab).await;
     let digest = Digest::of(b"nobody has it").to_string();
+    let at = lab.shop.at(300).to_string();
     let questions: &[&[&str]] = &[
         &["history"],
         &["history", "-o", "wide"],
@@ -82,7 +100,7 @@ async fn both_ways_say_the_same() {
         &["history", "--since", "9d"],
         &["history", "-A", "--image", "2.1"],
         &["history", "--at", "1h"],
-        &["history", "--at", "1h", "-o", "json", "shop/prod"],
+        &["history", "--at", &at, "-o", "json", "shop/prod"],
         &["history", "--image", &digest, "--stages"],
         &["get", "deploy", "0193522a-8c12"],
         &["get", "deploy", "0193522a-8c12", "-o", "json"],
@@ -97,13 +115,19 @@ async fn both_ways_say_the_same() {
         &["updates", "list", "-A", "--pending", "-o", "json"],
         &["why", "dev"],
         &["why", "dev", "-o", "json"],
-        &["promote", "dev", "--dry-run"],
+        &["promote", "qa", "--dry-run"],
+        &["promote", "qa", "--dry-run", "-o", "json"],
+        &["promote", "qa", "--dry-run", "--release", "0123abcd"],
         &["logs", "0193522a-9999"],
     ];
     for question in questions {
         let database = straight(&lab, question);
         let api = run(&mut through(&lab, &lab.admin, question));
-        assert_eq!((api.code, still(&api.out), &api.err), (database.code, still(&database.out), &database.err), "{question:?}");
+        assert_eq!(
+            (api.code, still(&api.out), &api.err),
+            (database.code, still(&database.out), &database.err),
+            "{question:?}"
+        );
         assert!(!(api.out.is_empty() && api.err.is_empty()), "{question:?}: nothing was said");
     }
     let seen = run(&mut through(&lab, &lab.admin, &["users", "list", "-o", "name"])).well();
@@ -182,7 +206,10 @@ async fn a_shell_is_offered_the_names_that_are_there() {
             .env("_CLAP_COMPLETE_INDEX", words.len().to_string())
             .env("_CLAP_IFS", "\n");
         with(&mut command);
-        run(&mut command).well()
+        let offered = run(&mut command).well();
+        // Flags are offered everywhere.
+        let names: Vec<&str> = offered.lines().filter(|name| !name.starts_with('-')).collect();
+        names.join("\n")
     };
     let namespace = lab.namespace.as_str();
     let database = |command: &mut std::process::Command| {
@@ -201,7 +228,7 @@ async fn a_shell_is_offered_the_names_that_are_there() {
     let cluster = |command: &mut std::process::Command| {
         command.env("KUBECONFIG", kubeconfig());
     };
-    assert_eq!(complete(&["hold", "-n", namespace, ""], &cluster), "dev");
+    assert_eq!(complete(&["hold", "-n", namespace, ""], &cluster), "dev\nqa");
     // Whoever presses a key wants no explanations.
     let nowhere = |command: &mut std::process::Command| {
         command.env("STAGEKEEPER_TOKEN", &lab.viewer).env("STAGEKEEPER_SERVER", "http://127.0.0.1:1");
