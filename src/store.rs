@@ -15,6 +15,7 @@ mod encryption_keys;
 mod epochs;
 mod error;
 mod gates;
+mod groups;
 mod holds;
 mod hooks;
 mod inbox;
@@ -54,6 +55,7 @@ pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
 pub use error::{Class, MigrationError, StoreError};
 pub use gates::{Begun, Proof};
+pub use groups::{Beginning, BegunTogether, NewGroup, StoredGroup};
 pub use holds::Hold;
 pub use hooks::{HookRun, HookStart};
 pub use inbox::{

@@ -27,6 +27,8 @@ mod evidence;
 mod forward;
 #[path = "e2e/gate.rs"]
 mod gate;
+#[path = "e2e/groups.rs"]
+mod groups;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/hostile_registry.rs"]

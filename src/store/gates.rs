@@ -175,7 +175,7 @@ impl Store {
         Ok(Begun::Moved(version))
     }
 
-    async fn proofs_on(
+    pub(super) async fn proofs_on(
         &self,
         executor: impl PgExecutor<'_>,
         target: Uuid,

@@ -95,19 +95,21 @@ impl Store {
     pub async fn holds_lift(
         &self,
         target: Uuid,
+        only: Option<Uuid>,
         actor: &Actor,
         because: &str,
         at: Timestamp,
     ) -> Result<u64, StoreError> {
         let lifted = sqlx::query!(
             "UPDATE holds SET lifted_at = $4, lifted_by = $2, lifted_because = $3
-             WHERE target_id = $1 AND lifted_at IS NULL AND leads($5, $6)",
+             WHERE target_id = $1 AND lifted_at IS NULL AND ($7::uuid IS NULL OR id = $7) AND leads($5, $6)",
             target,
             actor.to_string(),
             because,
             at.to_sqlx() as SqlTimestamp,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            only
         )
         .execute(&self.pool)
         .await

@@ -237,7 +237,7 @@ pub async fn decide(
         record::create(ctx, target, ledger, Order { provenance, updates, lifts, ..order }).await?;
         memory.told.add(std::mem::take(&mut decided.newer));
     } else if let Some(why) = lifts {
-        ctx.store.holds_lift(target.id, &editor(stage), &why, now).await?;
+        ctx.store.holds_lift(target.id, None, &editor(stage), &why, now).await?;
         ledger.holds.clear();
     }
     if let Some(value) = retry {

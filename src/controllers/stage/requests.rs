@@ -21,6 +21,7 @@ use crate::{
     },
     domain::{
         actor::Actor,
+        group::{Phase, phase, told},
         plan::Wanted,
         promotion::Rules,
         release::{Release, ReleaseId},
@@ -86,6 +87,9 @@ pub async fn act(scene: &Scene<'_>, ledger: &mut Ledger, annotation: &mut Option
                 if let Err(error) = ctx.store.request_refuse(&settlement, ctx.clock.now()).await {
                     ctx.asked.forget(&target.key);
                     return Err(error.into());
+                }
+                if let Some(group) = request.group {
+                    ctx.groups.changed(group, &target.key);
                 }
             }
         }
@@ -162,6 +166,9 @@ impl Scene<'_> {
         if request.action.needs_reason() && request.reason.trim().is_empty() {
             return Ok(Outcome::Refused(format!("{} needs a reason: others will read it", request.action.word())));
         }
+        if let Some(why) = self.broken(request).await? {
+            return Ok(Outcome::Refused(why));
+        }
         match &request.action {
             Action::Rollback { to } => self.roll_back(ledger, request, to).await,
             Action::Retry { deploy } => self.retry(ledger, request, *deploy).await,
@@ -175,6 +182,20 @@ impl Scene<'_> {
             }
             Action::Approve { release } => self.approve(ledger, request, release.as_deref()).await,
         }
+    }
+
+    /// Why nothing comes of a request whose group cannot begin any more.
+    async fn broken(&self, request: &StoredRequest) -> Result<Option<String>, Error> {
+        let Some(group) = request.group else {
+            return Ok(None);
+        };
+        let Some(stored) = self.ctx.store.group_get(group).await? else {
+            return Ok(None);
+        };
+        Ok(match phase(&stored.members, stored.started_at.is_some()) {
+            Phase::Broken(why) => Some(told(&why)),
+            _ => None,
+        })
     }
 
     /// The release of the project that this is the hash of, or the beginning of it.

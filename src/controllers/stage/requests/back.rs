@@ -136,12 +136,8 @@ impl Scene<'_> {
         let hash = before.snapshot.clone();
         let snapshot = record::read_snapshot(&hash, &snapshot)?;
         let summary = snapshot.release.summary();
-        let provenance = Provenance {
-            retry_of: Some(id),
-            promoted_from: stored.promoted_from,
-            group: request.group,
-            ..Provenance::default()
-        };
+        let provenance =
+            Provenance { retry_of: Some(id), promoted_from: stored.promoted_from, ..Provenance::default() };
         let order = Order {
             provenance,
             settles: Some(Settlement { request: request.id, message: format!("{summary} is tried again") }),
