@@ -25,6 +25,8 @@ mod asked;
 mod discovery;
 #[path = "e2e/evidence.rs"]
 mod evidence;
+#[path = "e2e/forward.rs"]
+mod forward;
 #[path = "e2e/gate.rs"]
 mod gate;
 #[path = "e2e/groups.rs"]

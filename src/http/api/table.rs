@@ -7,8 +7,12 @@ use super::{
     Api,
     operation::{Content as _, Operation, Spec},
     serve::serve,
+    verbs::Short,
 };
-use super::{audit, credentials, deploys, holds, logs, projects, releases, requests, secrets, stages, tags, updates};
+use super::{
+    audit, credentials, deploys, holds, logs, projects, rehearsal, releases, requests, secrets, served, stages, tags,
+    updates, users, verbs, why,
+};
 
 /// An entry.
 pub struct Endpoint {
@@ -31,7 +35,14 @@ pub static TABLE: &[Endpoint] = &[
     endpoint::<projects::Get>(),
     endpoint::<stages::List>(),
     endpoint::<stages::Get>(),
-    endpoint::<deploys::List>(),
+    endpoint::<why::Why>(),
+    endpoint::<rehearsal::Suppose>(),
+    endpoint::<deploys::List<true>>(),
+    endpoint::<deploys::List<false>>(),
+    endpoint::<served::At<true>>(),
+    endpoint::<served::At<false>>(),
+    endpoint::<served::Ran<true>>(),
+    endpoint::<served::Ran<false>>(),
     endpoint::<deploys::OfStage>(),
     endpoint::<deploys::Get>(),
     endpoint::<deploys::Transitions>(),
@@ -39,11 +50,22 @@ pub static TABLE: &[Endpoint] = &[
     endpoint::<releases::Get>(),
     endpoint::<releases::Diff>(),
     endpoint::<requests::Ask>(),
+    endpoint::<Short<verbs::Promote>>(),
+    endpoint::<Short<verbs::Rollback>>(),
+    endpoint::<Short<verbs::Approve>>(),
+    endpoint::<Short<verbs::Abort>>(),
+    endpoint::<Short<verbs::Retry>>(),
+    endpoint::<Short<verbs::Hold>>(),
+    endpoint::<Short<verbs::Resume>>(),
+    endpoint::<Short<verbs::Veto>>(),
+    endpoint::<Short<verbs::Unveto>>(),
     endpoint::<requests::List>(),
     endpoint::<requests::Get>(),
     endpoint::<holds::List>(),
     endpoint::<holds::Approvals>(),
-    endpoint::<audit::List>(),
+    endpoint::<audit::List<true>>(),
+    endpoint::<audit::List<false>>(),
+    endpoint::<users::List>(),
     endpoint::<updates::List<true>>(),
     endpoint::<updates::Acknowledge<true, true>>(),
     endpoint::<updates::Acknowledge<true, false>>(),
