@@ -2,14 +2,19 @@
 //! cost. One line of JSON per measurement; `bench/run` says in which order.
 
 mod audit;
+mod callers;
 mod choose;
+mod history;
 mod node;
 mod observe;
+mod posts;
 mod process;
+mod promotions;
 mod report;
 mod scan;
 mod seal;
 mod start;
+mod statuses;
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -32,6 +37,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// Name of the project in each namespace, and of its one service.
 const PROJECT: &str = "bench";
 const SERVICE: &str = "web";
+/// Name of the stage that the others take their releases from, where they do.
+const UPSTREAM: &str = "up";
 /// Requests at once when many objects are made or changed.
 const AT_ONCE: usize = 32;
 /// Nothing has moved for this long: what was asked for is done, and so is everything that follows from it.
@@ -56,6 +63,9 @@ enum Command {
         stages: usize,
         #[arg(long)]
         digest: String,
+        /// The Stages take what one more Stage has proven, when somebody asks for it.
+        #[arg(long)]
+        promoted: bool,
     },
     /// Move all stages to another release and wait until everything is done.
     Move(Move),
@@ -73,6 +83,12 @@ enum Command {
     Seal(seal::Seal),
     /// Let each policy choose among many tags.
     Choose(choose::Choose),
+    /// Ask for a promotion of every stage at once.
+    Promotions(promotions::Promotions),
+    /// Ask for promotions one after the other.
+    Posts(posts::Posts),
+    /// Read pages of a long history.
+    History(history::History),
     /// Sum up the measurements in a directory.
     Report(report::Report),
 }
@@ -213,7 +229,16 @@ impl Floor {
     }
 }
 
-async fn seed(client: &Client, namespace: &str, stages: usize, digest: &str) -> Result<(), Failure> {
+/// What a stage asks of releases that come from the stage before: every kind of gate that needs no person.
+fn promotion() -> Value {
+    json!({
+        "from": [UPSTREAM],
+        "soak": "1s",
+        "windows": [{"action": "allow", "schedule": "0 0 * * *", "duration": "24h"}],
+    })
+}
+
+async fn seed(client: &Client, namespace: &str, stages: usize, digest: &str, promoted: bool) -> Result<(), Failure> {
     let project = serde_json::from_value::<Project>(json!({
         "apiVersion": "stagekeeper.dev/v1alpha1",
         "kind": "Project",
@@ -229,18 +254,20 @@ async fn seed(client: &Client, namespace: &str, stages: usize, digest: &str) -> 
     let projects: Api<Project> = Api::namespaced(client.clone(), namespace);
     projects.create(&PostParams::default(), &project).await?;
     let api: Api<Stage> = Api::namespaced(client.clone(), namespace);
-    futures::stream::iter(0..stages)
-        .map(|number| {
+    let first = promoted.then(|| UPSTREAM.to_owned());
+    futures::stream::iter(first.into_iter().chain((0..stages).map(|number| format!("s{number:04}"))))
+        .map(|name| {
             let api = &api;
             async move {
+                let mut spec = json!({"project": PROJECT, "rollback": {"keepPrevious": "0s", "watch": "0s"}});
+                if promoted && name != UPSTREAM {
+                    spec["promotion"] = promotion();
+                }
                 let stage = serde_json::from_value::<Stage>(json!({
                     "apiVersion": "stagekeeper.dev/v1alpha1",
                     "kind": "Stage",
-                    "metadata": {"name": format!("s{number:04}")},
-                    "spec": {
-                        "project": PROJECT,
-                        "rollback": {"keepPrevious": "0s", "watch": "0s"},
-                    },
+                    "metadata": {"name": name},
+                    "spec": spec,
                 }))?;
                 api.create(&PostParams::default(), &stage).await?;
                 Ok::<_, Failure>(())
@@ -407,19 +434,26 @@ async fn main() -> Result<(), Failure> {
         Command::Seal(seal) => return say(&seal.run().await?),
         Command::ScanFloor(floor) => return say(&floor.run().await?),
         Command::Choose(choose) => return say(&choose.run()?),
+        Command::History(history) => return say(&history.run().await?),
         _ => {}
     }
     let mut config = Config::infer().await?;
     config.default_retry = false;
     let client = Client::try_from(config)?;
     let measured = match &cli.command {
-        Command::Seed { namespace, stages, digest } => return seed(&client, namespace, *stages, digest).await,
+        Command::Seed { namespace, stages, digest, promoted } => {
+            return seed(&client, namespace, *stages, digest, *promoted).await;
+        }
         Command::Move(asked) => shift(&client, asked).await?,
         Command::Start(start) => start.run().await?,
         Command::Idle(asked) => idle(asked).await?,
         Command::Node(asked) => asked.run(&client).await?,
         Command::Scan(scan) => scan.run(&client).await?,
-        Command::Report(_) | Command::Seal(_) | Command::ScanFloor(_) | Command::Choose(_) => return Ok(()),
+        Command::Promotions(promotions) => promotions.run(&client).await?,
+        Command::Posts(posts) => posts.run(&client).await?,
+        Command::Report(_) | Command::Seal(_) | Command::ScanFloor(_) | Command::Choose(_) | Command::History(_) => {
+            return Ok(());
+        }
     };
     println!("{measured}");
     Ok(())

@@ -196,7 +196,8 @@ impl Sql {
     }
 }
 
-fn number(url: &str, query: &str) -> Result<i64, Failure> {
+/// The one number that a query finds.
+pub fn number(url: &str, query: &str) -> Result<i64, Failure> {
     let output = Command::new("psql").args([url, "-XAt", "-c", query]).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let why = String::from_utf8_lossy(&output.stderr);

@@ -94,6 +94,9 @@ impl Report {
             .chain(seal_figures(&measured))
             .chain(scan_figures(&measured))
             .chain(choose_figures(&measured))
+            .chain(promotion_figures(&measured))
+            .chain(post_figures(&measured))
+            .chain(history_figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();
         let all = json!({
@@ -280,6 +283,96 @@ fn choose_figures(measured: &[Value]) -> Vec<Figure> {
         goal: Goal::AtMost(50.0),
     });
     figures.collect()
+}
+
+/// What very many promotions at once take until every status says that its gates were open, and what follows.
+fn promotion_figures(measured: &[Value]) -> Vec<Figure> {
+    // In the first round nothing served yet.
+    let runs = || measured.iter().filter(|one| one["kind"] == "promotions" && one["round"] != 0);
+    let sizes: BTreeSet<u64> = runs().filter_map(|one| one["promotions"].as_u64()).collect();
+    let mut all = Vec::new();
+    for size in sizes {
+        let count = size.to_string().parse().unwrap_or(1.0_f64);
+        let of = |read: &dyn Fn(&Value) -> Option<f64>| -> Vec<f64> {
+            runs().filter(|one| one["promotions"] == size).filter_map(read).collect()
+        };
+        let mut figure = |name: &str, unit, goal, values, floor| {
+            all.push(Figure { name: format!("{name}-{size}"), unit, values, floor, goal });
+        };
+        let seconds = |key: &'static str| of(&|one| one[key].as_f64());
+        let writes = |part: &'static str, kind: &'static str| {
+            of(&|one| Some(one[part]["requests"]["byKind"][kind]["count"].as_f64().unwrap_or_default() / count))
+        };
+        let cpu = |part: &'static str, who: &'static str| of(&|one| one[part]["cpu"]["each"][who].as_f64());
+        let goal = if size > 1000 { Goal::None } else { Goal::AtMost(10.0) };
+        figure("promoted", "s", goal, seconds("acceptedSeconds"), seconds("floorSeconds"));
+        figure("promoted-asked", "s", Goal::None, seconds("askedSeconds"), Vec::new());
+        figure("promoted-left-pending", "s", Goal::None, seconds("leftPendingSeconds"), Vec::new());
+        figure("promoted-served", "s", Goal::None, seconds("servedSeconds"), Vec::new());
+        let status = "patch stages/status";
+        figure("promoted-status-writes", "writes", Goal::AtMost(2.0), writes("untilAccepted", status), Vec::new());
+        figure("promoted-served-status-writes", "writes", Goal::None, writes("untilServed", status), Vec::new());
+        figure("promoted-cpu", "s", Goal::None, cpu("untilAccepted", "operator"), Vec::new());
+        figure("promoted-apiserver-cpu", "s", Goal::None, cpu("untilAccepted", "apiserver"), Vec::new());
+        figure("promoted-database-cpu", "s", Goal::None, cpu("untilAccepted", "postgres"), Vec::new());
+        figure(
+            "promoted-cpu-elsewhere",
+            "s",
+            Goal::None,
+            of(&|one| one["untilAccepted"]["cpu"]["elsewhere"].as_f64()),
+            Vec::new(),
+        );
+        let transactions = of(&|one| Some(one["sql"]["transactions"].as_f64()? / count));
+        figure("promoted-served-transactions", "transactions", Goal::None, transactions, Vec::new());
+    }
+    all
+}
+
+/// How soon a promotion that is asked for begins, beside a row that tells of itself.
+fn post_figures(measured: &[Value]) -> Vec<Figure> {
+    let of = |key: &'static str, share: &'static str| -> Vec<f64> {
+        let runs = measured.iter().filter(|one| one["kind"] == "posts");
+        runs.filter_map(|one| one[key][share].as_f64()).collect()
+    };
+    let figure = |name: &str, key, share, goal| Figure {
+        name: format!("{name}-{share}"),
+        unit: "ms",
+        values: of(key, share),
+        floor: of("bareMillis", share),
+        goal,
+    };
+    vec![
+        figure("post-transition", "beganMillis", "p50", Goal::None),
+        figure("post-transition", "beganMillis", "p99", Goal::AtMost(100.0)),
+        figure("post-deploy", "madeMillis", "p50", Goal::None),
+        figure("post-deploy", "madeMillis", "p99", Goal::None),
+        figure("post-answer", "answeredMillis", "p50", Goal::None),
+        figure("post-answer", "answeredMillis", "p99", Goal::None),
+    ]
+}
+
+/// What a page of history takes beside a row that is read by its primary key.
+fn history_figures(measured: &[Value]) -> Vec<Figure> {
+    let runs = || measured.iter().filter(|one| one["kind"] == "history");
+    let sizes: BTreeSet<u64> = runs().filter_map(|one| one["rows"].as_u64()).collect();
+    let mut all = Vec::new();
+    for rows in sizes {
+        let of = |key: &str| -> Vec<f64> {
+            let runs = runs().filter(|one| one["rows"] == rows);
+            let rounds = runs.flat_map(|one| one["rounds"].as_array().into_iter().flatten());
+            rounds.filter_map(|round| round[key].as_f64()).collect()
+        };
+        for (name, key) in [("history-page", "pageMillis"), ("history-page-deep", "deepMillis")] {
+            all.push(Figure {
+                name: format!("{name}-{rows}"),
+                unit: "ms",
+                values: of(key),
+                floor: of("rowMillis"),
+                goal: Goal::TimesFloor(10.0),
+            });
+        }
+    }
+    all
 }
 
 /// A start over stages that are already what they should be; the first start of a run is none.

@@ -34,6 +34,7 @@ mod secrets;
 mod settings;
 mod stages;
 mod text;
+mod unready;
 mod updates;
 mod users;
 mod uses;

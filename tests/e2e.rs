@@ -1,6 +1,8 @@
 //! The whole product on a real node: the operator as a process, a real registry, real pods, and Postgres.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
+#[path = "support/asking.rs"]
+mod asking;
 #[path = "support/cluster.rs"]
 mod cluster;
 #[path = "support/images.rs"]
@@ -61,6 +63,8 @@ mod pulled;
 mod quiet;
 #[path = "e2e/recorder.rs"]
 mod recorder;
+#[path = "e2e/replicas.rs"]
+mod replicas;
 #[path = "e2e/rollback.rs"]
 mod rollback;
 #[path = "e2e/routes.rs"]

@@ -15,7 +15,7 @@ mod window;
 
 use std::time::Duration;
 
-pub use candidate::{Candidate, Choice, Coming, Taken, newest};
+pub use candidate::{Candidate, Choice, Coming, Taken, Vetoed, newest};
 pub use facts::{Approval, Emergency, Facts, Group, Hold, Kind, Mark, Upstream};
 pub use gate::{
     APPROVALS, GROUP, Gate, HOLD, QUEUE, SOAK, SUSPENDED, Standing, UPSTREAM, VETO, Verdict, WINDOW, verdict,

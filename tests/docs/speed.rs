@@ -34,6 +34,15 @@ const SCANNED: [(&str, &str); 5] = [
     ("one choice among 100,000 tags", "choose-semver-100000"),
 ];
 
+/// Title and name of each figure of promotions, and of what people ask.
+const ASKED: [(&str, &str); 5] = [
+    ("1,000 promotions asked for at once, until every status tells that it has begun", "promoted-1000"),
+    ("writes of each stage's status meanwhile", "promoted-status-writes-1000"),
+    ("POST until the first transition, 99 of 100", "post-transition-p99"),
+    ("a page of one stage's history, of 10 million deploys", "history-page-10000000"),
+    ("a page far back in it", "history-page-deep-10000000"),
+];
+
 /// The table, and when and where it was measured.
 pub fn table() -> String {
     let file = root().join("bench/results/latest.json");
@@ -49,11 +58,19 @@ pub fn table() -> String {
         let one = figure(&run, name);
         writeln!(out, "| {title} | {} | {} |", shown(one), goal(one)).unwrap();
     }
-    // Runs that were kept before scans were measured, and runs without them, have none of these.
+    // Runs that were kept before scans or requests were measured, and runs without them, have none of these.
     let has_scans = run["figures"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == SCANNED[0].1));
     if has_scans {
         out.push_str("\n| | scans | goal |\n|---|---|---|\n");
         for (title, name) in SCANNED {
+            let one = figure(&run, name);
+            writeln!(out, "| {title} | {} | {} |", shown(one), goal(one)).unwrap();
+        }
+    }
+    let has_asked = run["figures"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == ASKED[0].1));
+    if has_asked {
+        out.push_str("\n| | asked for | goal |\n|---|---|---|\n");
+        for (title, name) in ASKED {
             let one = figure(&run, name);
             writeln!(out, "| {title} | {} | {} |", shown(one), goal(one)).unwrap();
         }

@@ -100,6 +100,8 @@ fn writes() -> Vec<Write> {
     write!("request_resume", |_scene, store| store.request_resume(&settles(103), None, at(4)));
     write!("request_veto", |_scene, store| store.request_veto(&settles(104), id(112), &release("1.0.0").id(), at(4)));
     write!("request_unveto", |_scene, store| store.request_unveto(&settles(105), &release("1.0.0").id(), at(4)));
+    write!("unready_begin", |_scene, store| store.unready_begin(id(12), at(4)));
+    write!("unready_end", |scene, store| store.unready_end(scene.work, at(4)));
     write!("hook_begin", |scene, store| store.hook_begin(scene.work, Phase::BeforeStart, "seed", at(4)));
     write!("hook_finish", |scene, store| store.hook_finish(
         scene.work,
@@ -357,6 +359,7 @@ impl Scene {
         shop.deploy_advance(&failed).await.unwrap();
         shop.instances_change(dev, &[change("green", InstanceStatus::Running, Some(work))], at(2)).await.unwrap();
         assert_eq!(shop.hook_begin(work, Phase::BeforeStart, "migrate", at(2)).await, Ok(HookStart::Started));
+        shop.unready_begin(work, at(2)).await.unwrap();
         shop.logs_append(work, &[line(0, "early")]).await.unwrap();
         let known = new_credential_key();
         assert_eq!(shop.encryption_key_add(&known, at(0)).await, Ok(true));
@@ -395,6 +398,7 @@ impl Scene {
             "deploy_transitions",
             "instances",
             "hook_runs",
+            "unready",
             "vetoes",
             "audit_log",
             "credentials",

@@ -27,7 +27,7 @@ use crate::{
         release::{Release, ReleaseId},
         request::{Action, Origin, RequestState, Via},
     },
-    store::{self, Asked, NewRequest, Settlement, StoredRequest},
+    store::{self, Asked, NewRequest, Settlement, StoreError, StoredRequest},
 };
 
 /// States of a request in the status.
@@ -84,9 +84,10 @@ pub async fn act(scene: &Scene<'_>, ledger: &mut Ledger, annotation: &mut Option
             Outcome::Refused(why) => {
                 tracing::info!(stage = %target.key, request = %request.id, action, actor = %request.actor, why, "request refused");
                 let settlement = Settlement { request: request.id, message: why };
-                if let Err(error) = ctx.store.request_refuse(&settlement, ctx.clock.now()).await {
+                let refused = ctx.store.request_refuse(&settlement, ctx.clock.now()).await;
+                if let Err(error) = refused.map_err(Error::from).and_then(|refused| by_us(refused, &request)) {
                     ctx.asked.forget(&target.key);
-                    return Err(error.into());
+                    return Err(error);
                 }
                 if let Some(group) = request.group {
                     ctx.groups.changed(group, &target.key);
@@ -215,6 +216,14 @@ fn is_hopeless(error: &Error) -> bool {
         Error::Store(error) => !matches!(error.class(), store::Class::Unavailable | store::Class::Conflict),
         error => error.class() == Class::Stalled,
     }
+}
+
+/// Only the leader settles requests: whoever finds one settled by another leads no more, and remembers what is out of date.
+fn by_us(settled: bool, request: &StoredRequest) -> Result<(), Error> {
+    if settled {
+        return Ok(());
+    }
+    Err(StoreError::Conflict(format!("request {} was settled by another", request.id)).into())
 }
 
 /// What a request wants to run.

@@ -36,6 +36,7 @@ prop_compose! {
         served in 0u64..90,
         serving in option::weighted(0.7, -90i64..1),
         unready in option::weighted(0.1, Just("web 0/1 ready".to_owned())),
+        recovered in option::weighted(0.2, -90i64..1),
         veto in option::weighted(0.1, Just("web answers 500".to_owned())),
         went_back in option::weighted(0.1, Just("web 1.0.0".to_owned())),
     ) -> Upstream {
@@ -47,6 +48,7 @@ prop_compose! {
             served: if seen { Duration::from_mins(served) } else { Duration::ZERO },
             serving_since: serving.filter(|_| seen).map(at),
             unready: unready.filter(|_| seen),
+            recovered: recovered.filter(|_| seen).map(at),
             veto,
             went_back_to: went_back.filter(|_| seen && serving.is_none()),
         }

@@ -1,7 +1,7 @@
 //! Bringing a release from other stages, and agreeing to it.
 
 use super::{
-    Outcome, Scene, asked, because,
+    Outcome, Scene, asked, because, by_us,
     pick::{Picked, Shelf},
 };
 use crate::{
@@ -135,7 +135,8 @@ impl Scene<'_> {
         let expires = now.saturating_add(wanted.expires).ok();
         let message = format!("{} agrees to release {}", request.actor, release.short());
         let settlement = Settlement { request: request.id, message };
-        self.ctx.store.request_approve(&settlement, self.ctx.ids.next(), &release, expires, now).await?;
+        let (store, id) = (&self.ctx.store, self.ctx.ids.next());
+        by_us(store.request_approve(&settlement, id, &release, expires, now).await?, request)?;
         Ok(Outcome::Settled)
     }
 }
