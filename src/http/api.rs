@@ -7,7 +7,7 @@
 
 pub mod audit;
 mod cache;
-mod credentials;
+pub mod credentials;
 pub mod cursor;
 pub mod deploys;
 mod diff;
@@ -23,7 +23,7 @@ mod projects;
 pub mod rehearsal;
 mod releases;
 pub mod requests;
-mod secrets;
+pub mod secrets;
 mod serve;
 pub mod served;
 pub mod stages;
