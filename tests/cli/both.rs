@@ -113,6 +113,8 @@ async fn both_ways_say_the_same() {
         &["audit", "list", "-A", "--action", "deploy.create", "-o", "name"],
         &["updates", "list", "-A"],
         &["updates", "list", "-A", "--pending", "-o", "json"],
+        &["groups"],
+        &["groups", "-o", "json"],
         &["why", "dev"],
         &["why", "dev", "-o", "json"],
         &["promote", "qa", "--dry-run"],

@@ -152,6 +152,16 @@ async fn a_rollback_by_hand_holds_whatever_is_applied_again() {
     })
     .await;
     env.until_answer("live-web", "shop 1.1.0 ").await;
+
+    // Further back: 1.2.0 is still what was left, and is nothing newer.
+    let deploy = deploys[0].stored.deploy.id;
+    env.done("jane", "live", Action::Rollback { to: Destination::Deploy(deploy) }).await;
+    env.until("live", "1.0.0 serves and is held", |status| {
+        status.release == first.release && holds(status, "Ready").is_some_and(|ready| ready.reason == "Held")
+    })
+    .await;
+    quiet::through_scans(&operator, 4).await;
+    assert_eq!(env.stage("live").await.status.unwrap().release, first.release, "the policy does not fight");
     env.done("joe", "live", Action::Resume { owner: None }).await;
     env.until_serving("live", "web 1.2.0").await;
 

@@ -344,7 +344,7 @@ impl Scene {
             expires_at: None,
             from: None,
             settled_on: None,
-            declared: None,
+            declared: Some(std::collections::BTreeMap::new()),
         };
         assert_eq!(shop.request_hold(&settles(106), &held, at(2)).await, Ok(true));
         let work = shop.pending(&new_deploy(dev, 1, 10)).await;

@@ -51,7 +51,7 @@ pub struct Order {
     pub settles: Option<Settlement>,
     /// A hold that begins with it.
     pub hold: Option<NewHold>,
-    /// Why all holds end with it.
+    /// Why all holds that a rollback made end with it.
     pub lifts: Option<String>,
 }
 
@@ -134,7 +134,10 @@ pub async fn create(ctx: &Context, target: &Target<'_>, ledger: &mut Ledger, ord
         ledger.vetoed.remove(&wanted.release);
     }
     if new.lifts.is_some() || new.hold.is_some() {
-        ledger.holds.clear();
+        ledger.holds.retain(|hold| !hold.is_of_rollback());
+    }
+    if let Some(new) = &new.hold {
+        ledger.holds.retain(|hold| hold.owner != new.owner);
     }
     ledger.holds.extend(new.hold.map(|hold| held(hold, target.id, now)));
     ledger.undone = undone;

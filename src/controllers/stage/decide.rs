@@ -247,7 +247,7 @@ pub async fn decide(
         memory.told.add(std::mem::take(&mut decided.newer));
     } else if let Some(why) = lifts {
         ctx.store.holds_lift(target.id, None, &editor(stage), &why, now).await?;
-        ledger.holds.clear();
+        ledger.holds.retain(|hold| !hold.is_of_rollback());
     }
     if let Some(value) = retry {
         decided.handled_retry = Some(value.clone());

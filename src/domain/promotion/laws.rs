@@ -227,6 +227,10 @@ proptest! {
         let gates = gates(&facts, &rules, at(now));
         let names: Vec<&str> = gates.iter().map(|gate| gate.name).collect();
         prop_assert_eq!(names, [SUSPENDED, HOLD, VETO, UPSTREAM, SOAK, APPROVALS, WINDOW, GROUP, QUEUE]);
+        for gate in gates.iter().filter(|gate| !gate.is_open() && gate.reason != "Superseded") {
+            let told = |wait: &&Wait| wait.gate == gate.name && wait.reason == gate.reason;
+            prop_assert!(WAITS.iter().any(|wait| told(&wait)), "{} is not in WAITS", gate.reason);
+        }
         for gate in &gates {
             prop_assert!(!gate.message.is_empty(), "{gate:?}");
             prop_assert_eq!(gate.is_open(), gate.opens.is_empty(), "{:?}", gate);

@@ -223,9 +223,11 @@ impl Operation for Ask {
         status: StatusCode::ACCEPTED,
         about: "Takes the right to the action on each of the stages. Each stage asks its own gates; their deploys leave `pending` \
                 in one transaction when the last of them is open, or not at all: if one cannot, none of them begins.",
-        example: Some(
-            || json!({"action": "promote", "stages": ["eu", "us"], "onFailure": "rollback", "reason": "1.4 everywhere"}),
-        ),
+        example: Some(|| {
+            json!({
+                "action": "rollback", "to": "previous", "stages": ["dev", "prod"], "onFailure": "keep", "reason": "checkout is slow"
+            })
+        }),
         ..Spec::new(
             Method::Post,
             "/namespaces/{namespace}/groups",

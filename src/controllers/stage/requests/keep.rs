@@ -32,9 +32,11 @@ impl Scene<'_> {
         if until.is_some_and(|until| until <= now) {
             return Ok(Outcome::Refused("`until` has passed already".into()));
         }
+        let name = owner.map_or_else(|| request.actor.to_string(), Into::into);
+        let holds: Vec<&Hold> = hold::active(&ledger.holds, now).collect();
         let hold = NewHold {
             id: self.ctx.ids.next(),
-            owner: owner.map_or_else(|| request.actor.to_string(), Into::into),
+            owner: hold::owner(&holds, name, false),
             actor: request.actor.clone(),
             reason: request.reason.clone(),
             expires_at: until,
