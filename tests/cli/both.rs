@@ -136,9 +136,8 @@ async fn both_ways_say_the_same() {
         assert!(!(api.out.is_empty() && api.err.is_empty()), "{question:?}: nothing was said");
     }
     let seen = run(&mut through(&lab, &lab.admin, &["users", "list", "-o", "name"])).well();
-    assert_eq!(seen, format!("user/system:serviceaccount:{}:admin\n", lab.namespace));
-    let seen = straight(&lab, &["users", "list", "-o", "name"]).well();
-    assert_eq!(seen, format!("user/system:serviceaccount:{}:admin\n", lab.namespace));
+    assert!(seen.contains(&format!("user/system:serviceaccount:{}:admin\n", lab.namespace)), "{seen}");
+    assert_eq!(straight(&lab, &["users", "list", "-o", "name"]).well(), seen);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,10 +281,10 @@ async fn values_go_in_through_the_api_and_never_come_out() {
     );
     assert!(said.contains("- name: API_KEY\n  service: web\n  as: env"), "{said}");
     for question in [
-        &["credential", "list", "shop"][..],
+        &["credential", "list", "shop", "-o", "name"][..],
         &["credential", "list", "shop", "-o", "json"],
         &["credential", "show", "shop", "ghcr"],
-        &["secret", "list", "shop"],
+        &["secret", "list", "shop", "-o", "name"],
         &["secret", "list", "shop", "-o", "yaml"],
     ] {
         let (database, api) = (straight(&lab, question), run(&mut through(&lab, &lab.viewer, question)));
