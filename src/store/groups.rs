@@ -204,7 +204,7 @@ impl Store {
                 group: Some(new.id),
                 at: new.at,
             };
-            match self.request_create_on(&mut *all, &request).await? {
+            match self.request_create_on(&mut all, &request).await? {
                 Asked::Made(_) => {}
                 Asked::Repeated(_) | Asked::Reused => {
                     return Err(StoreError::Conflict(format!("request {id} was made before")));

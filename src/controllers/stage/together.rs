@@ -56,7 +56,9 @@ pub async fn begin(ctx: &Context, target: &Target<'_>, ledger: &mut Ledger, grou
     if begun? {
         ctx.groups.begun(group.id, &members);
     } else {
-        others.iter().for_each(|other| ctx.groups.call(other));
+        for other in &others {
+            ctx.groups.call(other);
+        }
     }
     Ok(())
 }
