@@ -362,13 +362,18 @@ fn history_figures(measured: &[Value]) -> Vec<Figure> {
             let rounds = runs.flat_map(|one| one["rounds"].as_array().into_iter().flatten());
             rounds.filter_map(|round| round[key].as_f64()).collect()
         };
-        for (name, key) in [("history-page", "pageMillis"), ("history-page-deep", "deepMillis")] {
+        let goal = Goal::TimesFloor(10.0);
+        for (name, key, goal) in [
+            ("history-page", "pageMillis", goal),
+            ("history-page-deep", "deepMillis", goal),
+            ("history-page-long", "longMillis", Goal::None),
+        ] {
             all.push(Figure {
                 name: format!("{name}-{rows}"),
                 unit: "ms",
                 values: of(key),
                 floor: of("rowMillis"),
-                goal: Goal::TimesFloor(10.0),
+                goal,
             });
         }
     }

@@ -15,6 +15,7 @@ mod deploys;
 mod doctor;
 mod failure;
 mod get;
+mod groups;
 mod history;
 mod images;
 mod keys;
@@ -99,6 +100,8 @@ enum Command {
     Users(users::UsersArgs),
     /// Explain which images are chosen and why, list what is watched, accept a listing that shrank.
     Images(images::ImagesArgs),
+    /// List what was asked of several stages at once, and how far it has come.
+    Groups(groups::GroupsArgs),
     #[command(flatten)]
     Ask(Box<ask::Ask>),
     /// Store, list and delete what Stagekeeper logs in with.
@@ -131,8 +134,8 @@ impl Command {
             Self::Audit(arguments) => arguments.is_verify().then_some("audit verify"),
             Self::Updates(arguments) => arguments.is_tag().then_some("updates tag"),
             Self::Images(_) => Some("images"),
-            Self::Credential(_) => Some("credential"),
-            Self::Secret(_) => Some("secret"),
+            Self::Credential(arguments) => arguments.is_test().then_some("credential test"),
+            Self::Secret(arguments) => arguments.is_import().then_some("secret import"),
             Self::Registry(_) => Some("registry"),
             Self::Webhook(_) => Some("webhook"),
             Self::Keys(_) => Some("keys"),
@@ -205,6 +208,7 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Stats(arguments) => in_runtime(stats::print(&context, &arguments, now, out)),
         Command::Audit(arguments) => in_runtime(audit::audit(&context, &arguments, now, out)),
         Command::Users(arguments) => in_runtime(users::users(&context, &arguments, now, out)),
+        Command::Groups(arguments) => in_runtime(groups::groups(&context, &arguments, out)),
         Command::Get(arguments) => in_runtime(get::get(&context, &arguments, now, out)),
         Command::Logs(arguments) => in_runtime(logs::print(&context, &arguments, out)),
         Command::Why(arguments) => in_runtime(why::tell(&context, &arguments, now, out)),

@@ -2,6 +2,7 @@
 //! became of it, and with `--wait` how the deploy ends.
 
 mod dry;
+pub mod together;
 mod wait;
 
 use std::{io::Write, str::FromStr, time::Duration};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::together::{Together, TogetherArgs};
 use super::{
     Context,
     completions::{deploys, stages},
@@ -63,10 +65,12 @@ pub struct AskArgs {
 /// What is asked.
 #[derive(Subcommand)]
 pub enum Ask {
-    /// Bring a release to a stage that the stages before it have proven.
+    /// Bring a release to a stage that the stages before it have proven, or to several as one.
     Promote {
         #[command(flatten)]
         ask: AskArgs,
+        #[command(flatten)]
+        together: TogetherArgs,
         /// The release: its hash, or at least eight digits of it. Left out, the newest that may come.
         #[arg(long, value_name = "HASH")]
         release: Option<String>,
@@ -80,10 +84,12 @@ pub enum Ask {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Start again what a stage ran before, exactly as it was, and hold it.
+    /// Start again what a stage ran before, exactly as it was, and hold it; or what several did, as one.
     Rollback {
         #[command(flatten)]
         ask: AskArgs,
+        #[command(flatten)]
+        together: TogetherArgs,
         /// `previous`, the id of a deploy, or `last-good-before TIME` as in `last-good-before=2026-01-31T12:00:00Z`.
         #[arg(long, value_name = "WHERE", default_value = "previous", add = ArgValueCompleter::new(deploys))]
         to: String,
@@ -157,9 +163,12 @@ pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn W
     let arguments = asked.arguments();
     let source = context.source(&arguments.database).await?;
     if let Ask::Promote { release, from, emergency, dry_run: true, .. } = asked {
-        let supposed =
-            Supposed { release: release.clone(), from: from.clone(), emergency: *emergency, actor: person() };
-        return dry::rehearse(context, &source, &arguments.stage, supposed, arguments.output, now, out).await;
+        for stage in asked.stages() {
+            let supposed =
+                Supposed { release: release.clone(), from: from.clone(), emergency: *emergency, actor: person() };
+            dry::rehearse(context, &source, stage, supposed, arguments.output, now, out).await?;
+        }
+        return Ok(());
     }
     let action = asked.action(&source, now).await?;
     if action.needs_reason() && arguments.reason.trim().is_empty() {
@@ -169,6 +178,20 @@ pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn W
             "say why with --reason TEXT: others will read it",
         ));
     }
+    let limit =
+        Duration::try_from(arguments.timeout.to_duration(now.to_zoned(TimeZone::UTC).date()).unwrap_or_default());
+    let limit = limit.unwrap_or_default();
+    if let Some(together) = asked.together().filter(|together| !together.more.is_empty()) {
+        let together = Together {
+            stages: asked.stages().into_iter().map(Into::into).collect(),
+            action,
+            on_failure: together.on_failure,
+            reason: &arguments.reason,
+            wait: arguments.wait.then_some(limit),
+            format: arguments.output,
+        };
+        return together::ask(context, &source, together, now, out).await;
+    }
     let namespace = context.namespace().await?;
     let settled = source.ask(&namespace, &arguments.stage, action, &arguments.reason, now).await?;
     tell(&settled, arguments.output, out)?;
@@ -176,10 +199,7 @@ pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn W
     match (settled.state, settled.deploy) {
         (RequestState::Refused, _) => Err(Failure::Told(Code::Refused)),
         (RequestState::Done, Some(deploy)) if arguments.wait => {
-            let limit = Duration::try_from(
-                arguments.timeout.to_duration(now.to_zoned(TimeZone::UTC).date()).unwrap_or_default(),
-            );
-            wait::until_ended(&source, deploy, limit.unwrap_or_default(), arguments.output, out).await
+            wait::until_ended(&source, deploy, limit, arguments.output, out).await
         }
         (RequestState::Done, _) => Ok(()),
         (RequestState::Pending, _) => Err(Failure::unavailable(
@@ -318,6 +338,25 @@ impl Ask {
             | Self::Resume { ask, .. }
             | Self::Veto { ask, .. }
             | Self::Unveto { ask, .. } => ask,
+        }
+    }
+
+    /// Every stage that it is asked of, each once.
+    fn stages(&self) -> Vec<&str> {
+        let more = self.together().into_iter().flat_map(|together| &together.more);
+        let mut all = vec![self.arguments().stage.as_str()];
+        for stage in more {
+            if !all.contains(&stage.as_str()) {
+                all.push(stage);
+            }
+        }
+        all
+    }
+
+    fn together(&self) -> Option<&TogetherArgs> {
+        match self {
+            Self::Promote { together, .. } | Self::Rollback { together, .. } => Some(together),
+            _ => None,
         }
     }
 

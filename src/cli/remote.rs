@@ -8,17 +8,20 @@ mod token;
 
 use std::{path::PathBuf, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
+use hyper::body::Bytes;
 use reqwest::{Client, Method, Response, StatusCode, Url, header};
 use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
 
 use self::{forward::Forward, token::Token};
 use super::{Context, failure::Failure};
 use crate::{
-    cluster::access::AUDIENCE,
-    cluster::error::chain,
+    cluster::{access::AUDIENCE, error::chain},
+    crypto::Plaintext,
     domain::clock::{Clock as _, Ids as _, SystemClock, SystemIds},
-    http::api::{BASE, cursor::Page},
+    http::api::{BASE, MAX_BODY, cursor::Page},
 };
 
 /// From sending a request until its answer is there, beside what the server is asked to wait.
@@ -139,7 +142,7 @@ impl Remote {
     /// # Errors
     /// What the API says.
     pub async fn get<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Failure> {
-        self.answered(Method::GET, &call, None::<&()>).await
+        self.answered(Method::GET, &call, None).await
     }
 
     /// Asks for something to be done, once, however often it has to be sent.
@@ -147,7 +150,23 @@ impl Remote {
     /// # Errors
     /// What the API says.
     pub async fn post<T: DeserializeOwned>(&self, call: Call<'_>, body: &impl Serialize) -> Result<T, Failure> {
-        self.answered(Method::POST, &call, Some(body)).await
+        self.answered(Method::POST, &call, Some(json(body)?)).await
+    }
+
+    /// Writes something in place of what is there.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub async fn put<T: DeserializeOwned>(&self, call: Call<'_>, body: &impl Serialize) -> Result<T, Failure> {
+        self.answered(Method::PUT, &call, Some(json(body)?)).await
+    }
+
+    /// Deletes something.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub async fn delete(&self, call: Call<'_>) -> Result<(), Failure> {
+        self.answered(Method::DELETE, &call, None).await
     }
 
     /// Reads a list, page by page: at most so many items, and whether there are more.
@@ -212,23 +231,28 @@ impl Remote {
         &self,
         method: Method,
         call: &Call<'_>,
-        body: Option<&impl Serialize>,
+        body: Option<Bytes>,
     ) -> Result<T, Failure> {
         // The same for each attempt: what has been done already is not done again.
         let key = SystemIds.next().to_string();
         let waits = call.query.iter().find(|(name, _)| *name == "wait").and_then(|(_, value)| value.parse().ok());
         let patience = ANSWER + Duration::from_secs(waits.unwrap_or(0));
+        // What was deleted by an attempt without an answer would not be found by the next one.
+        let attempts = if method == Method::DELETE { 1 } else { ATTEMPTS };
         let mut attempt = 1;
         let answer = loop {
             let mut request = self.http.request(method.clone(), self.url(call)).timeout(patience);
             request = request.header(header::AUTHORIZATION, self.token.header());
-            if let Some(body) = body {
-                request = request.json(body).header("idempotency-key", &key);
+            if let Some(body) = &body {
+                request = request.header(header::CONTENT_TYPE, "application/json").body(body.clone());
+            }
+            if method == Method::POST {
+                request = request.header("idempotency-key", &key);
             }
             match request.send().await {
                 Ok(answer) => break answer,
                 Err(error)
-                    if attempt < ATTEMPTS && !(error.is_connect() || error.is_timeout() || error.is_builder()) =>
+                    if attempt < attempts && !(error.is_connect() || error.is_timeout() || error.is_builder()) =>
                 {
                     tokio::time::sleep(PAUSE * attempt).await;
                     attempt += 1;
@@ -285,6 +309,33 @@ impl Remote {
             format!("{} cannot be reached: {why}", self.name()),
             "check the address, --server-ca if its certificate is from an authority of your own, and that the operator runs",
         )
+    }
+}
+
+/// A body, which is overwritten when nobody needs it any more: there may be the value of a secret in it.
+fn json(body: &impl Serialize) -> Result<Bytes, Failure> {
+    // Room for the longest: what grows leaves copies behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    serde_json::to_writer(&mut *text, body)
+        .map_err(|error| Failure::failed(format!("the request cannot be written: {error}"), ""))?;
+    Ok(Bytes::from_owner(text))
+}
+
+/// A value as a body has it: as text, or as base64 where it is none.
+#[derive(Serialize)]
+pub struct Sent<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<Zeroizing<String>>,
+}
+
+impl<'a> From<&'a Plaintext> for Sent<'a> {
+    fn from(value: &'a Plaintext) -> Self {
+        match value.expose_text() {
+            Some(text) => Self { value: Some(text), base64: None },
+            None => Self { value: None, base64: Some(Zeroizing::new(STANDARD.encode(value.expose()))) },
+        }
     }
 }
 

@@ -7,10 +7,11 @@
 
 pub mod audit;
 mod cache;
-mod credentials;
+pub mod credentials;
 pub mod cursor;
 pub mod deploys;
 mod diff;
+pub mod groups;
 pub mod guard;
 mod holds;
 pub mod input;
@@ -22,7 +23,7 @@ mod projects;
 pub mod rehearsal;
 mod releases;
 pub mod requests;
-mod secrets;
+pub mod secrets;
 mod serve;
 pub mod served;
 pub mod stages;

@@ -86,6 +86,7 @@ pub enum BegunTogether {
 
 /// A group, and one of its members.
 struct MemberRow {
+    id: Uuid,
     namespace: String,
     action: Json<Action>,
     on_failure: String,
@@ -120,6 +121,50 @@ impl MemberRow {
         };
         Ok(Some(Member { stage, gone: self.gone, request: request.parse()?, message: self.message, deploy }))
     }
+}
+
+/// Rows of one group after the other become groups.
+fn stored(rows: Vec<MemberRow>) -> Result<Vec<StoredGroup>, StoreError> {
+    let mut groups: Vec<StoredGroup> = Vec::new();
+    for row in rows {
+        let corrupt = |why: String| StoreError::corrupt("group", &row.id, &why);
+        if groups.last().is_none_or(|last| last.id != row.id) {
+            groups.push(StoredGroup {
+                id: row.id,
+                namespace: row.namespace.clone(),
+                action: row.action.0.clone(),
+                on_failure: row.on_failure.parse().map_err(corrupt)?,
+                actor: row.actor.parse().map_err(|why: UnknownActor| corrupt(why.to_string()))?,
+                reason: row.reason.clone(),
+                at: row.at.to_jiff(),
+                started_at: row.started_at.map(SqlTimestamp::to_jiff),
+                members: Vec::new(),
+            });
+        }
+        let id = row.id;
+        let member = row.member().map_err(|why| StoreError::corrupt("group", &id, &why))?;
+        groups.last_mut().into_iter().for_each(|group| group.members.extend(member.clone()));
+    }
+    Ok(groups)
+}
+
+/// `query_as!` for groups and their members: the text after the joins, then its arguments.
+macro_rules! groups {
+    ($rest:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            MemberRow,
+            r#"SELECT g.id, g.namespace, g.action AS "action: Json<Action>", g.on_failure, g.actor, g.reason,
+                      g.at AS "at: SqlTimestamp", g.started_at AS "started_at: SqlTimestamp",
+                      s.name AS "stage?", s.deleted_at IS NOT NULL AS "gone!", r.state AS "request?", r.message AS "message?",
+                      d.id AS "deploy?", d.state AS "deploy_state?", d.message AS "deploy_message?",
+                      EXISTS (SELECT FROM deploys AS back WHERE back.rollback_of = d.id) AS "undone!"
+               FROM deploy_groups AS g
+               LEFT JOIN requests AS r ON r.group_id = g.id
+               LEFT JOIN stages AS s ON s.id = r.target_id
+               LEFT JOIN deploys AS d ON d.id = r.deploy_id "# + $rest
+            $(, $argument)*
+        )
+    };
 }
 
 impl Store {
@@ -171,64 +216,32 @@ impl Store {
 
     /// A group and how far its members have come, all as of one instant. One read by key.
     pub async fn group_get(&self, id: Uuid) -> Result<Option<StoredGroup>, StoreError> {
-        let rows = sqlx::query_as!(
-            MemberRow,
-            r#"SELECT g.namespace, g.action AS "action: Json<Action>", g.on_failure, g.actor, g.reason,
-                      g.at AS "at: SqlTimestamp", g.started_at AS "started_at: SqlTimestamp",
-                      s.name AS "stage?", s.deleted_at IS NOT NULL AS "gone!", r.state AS "request?", r.message AS "message?",
-                      d.id AS "deploy?", d.state AS "deploy_state?", d.message AS "deploy_message?",
-                      EXISTS (SELECT FROM deploys AS back WHERE back.rollback_of = d.id) AS "undone!"
-               FROM deploy_groups AS g
-               LEFT JOIN requests AS r ON r.group_id = g.id
-               LEFT JOIN stages AS s ON s.id = r.target_id
-               LEFT JOIN deploys AS d ON d.id = r.deploy_id
-               WHERE g.id = $1 ORDER BY s.name"#,
-            id
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))?;
-        let Some(first) = rows.first() else {
-            return Ok(None);
-        };
-        let corrupt = |why: String| StoreError::corrupt("group", &id, &why);
-        let mut stored = StoredGroup {
-            id,
-            namespace: first.namespace.clone(),
-            action: first.action.0.clone(),
-            on_failure: first.on_failure.parse().map_err(corrupt)?,
-            actor: first.actor.parse().map_err(|why: UnknownActor| corrupt(why.to_string()))?,
-            reason: first.reason.clone(),
-            at: first.at.to_jiff(),
-            started_at: first.started_at.map(SqlTimestamp::to_jiff),
-            members: Vec::with_capacity(rows.len()),
-        };
-        for row in rows {
-            stored.members.extend(row.member().map_err(corrupt)?);
-        }
-        Ok(Some(stored))
+        let rows = groups!("WHERE g.id = $1 ORDER BY s.name", id).fetch_all(&self.pool).await;
+        Ok(stored(rows.map_err(|error| self.fault(error))?)?.pop())
     }
 
-    /// What was asked of several stages of a namespace, newest first; `before` is the last of the page before.
+    /// What was asked of several stages of a namespace, newest first; `before` is the last of the page before. One read.
     pub async fn groups_list(
         &self,
         namespace: &str,
         before: Option<(Timestamp, Uuid)>,
         limit: i64,
-    ) -> Result<Vec<Uuid>, StoreError> {
-        sqlx::query_scalar!(
-            "SELECT id FROM deploy_groups
-             WHERE namespace = $1 AND (at, id) < (
-                 coalesce($2, 'infinity'::timestamptz), coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
-             ORDER BY at DESC, id DESC LIMIT $4",
+    ) -> Result<Vec<StoredGroup>, StoreError> {
+        let rows = groups!(
+            "JOIN (
+                 SELECT id FROM deploy_groups
+                 WHERE namespace = $1 AND (at, id) < (
+                     coalesce($2, 'infinity'::timestamptz), coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+                 ORDER BY at DESC, id DESC LIMIT $4) AS page ON page.id = g.id
+             ORDER BY g.at DESC, g.id DESC, s.name",
             namespace,
             before.map(|(at, _)| at.to_sqlx()) as Option<SqlTimestamp>,
             before.map(|(_, id)| id),
             limit
         )
         .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))
+        .await;
+        stored(rows.map_err(|error| self.fault(error))?)
     }
 
     /// Takes all deploys of a group out of `pending`, if `open` says so of each by what is known of its release in the same

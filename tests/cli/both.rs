@@ -57,7 +57,7 @@ async fn declare(lab: &Lab) {
     .unwrap();
     let params = kube::api::PostParams::default();
     kube::Api::namespaced(lab.client.clone(), &lab.namespace).create(&params, &project).await.unwrap();
-    let promotion = json!({"from": [{"stage": "dev"}], "approvals": {"required": 2}});
+    let promotion = json!({"from": ["dev"], "approvals": {"required": 2}});
     let specs = [
         ("dev", json!({"project": "shop", "suspend": true})),
         ("qa", json!({"project": "shop", "promotion": promotion})),
@@ -113,6 +113,8 @@ async fn both_ways_say_the_same() {
         &["audit", "list", "-A", "--action", "deploy.create", "-o", "name"],
         &["updates", "list", "-A"],
         &["updates", "list", "-A", "--pending", "-o", "json"],
+        &["groups"],
+        &["groups", "-o", "json"],
         &["why", "dev"],
         &["why", "dev", "-o", "json"],
         &["promote", "qa", "--dry-run"],
@@ -122,7 +124,10 @@ async fn both_ways_say_the_same() {
     ];
     for question in questions {
         let database = straight(&lab, question);
-        let api = run(&mut through(&lab, &lab.admin, question));
+        let mut api = run(&mut through(&lab, &lab.admin, question));
+        // The one difference: who asks.
+        let who = format!("user:system:serviceaccount:{}:admin", lab.namespace);
+        api.out = api.out.replace(&who, "user:unknown");
         assert_eq!(
             (api.code, still(&api.out), &api.err),
             (database.code, still(&database.out), &database.err),
@@ -240,7 +245,9 @@ async fn a_shell_is_offered_the_names_that_are_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_has_not_says_so() {
     let lab = Lab::new().await;
-    for line in ["stats", "keys list", "audit verify", "updates tag list", "credential list shop", "migrate status"] {
+    for line in
+        ["stats", "keys list", "audit verify", "updates tag list", "credential test shop ghcr", "migrate status"]
+    {
         let words: Vec<&str> = line.split(' ').collect();
         let said = run(&mut through(&lab, &lab.admin, &words)).badly(2);
         assert!(said.contains("works on the database itself: the API has nothing like it"), "{line}: {said}");
@@ -248,4 +255,51 @@ async fn what_the_api_has_not_says_so() {
     let said = run(&mut stagekeeper(&["stats"])).badly(2);
     assert!(said.contains("DATABASE_URL (--database-url) is missing"), "{said}");
     assert!(said.contains("this goes straight to the database"), "{said}");
+}
+
+/// Runs a command that reads a value.
+fn given(command: &mut std::process::Command, value: &[u8]) -> Ended {
+    use std::{io::Write as _, process::Stdio};
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(value).unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_go_in_through_the_api_and_never_come_out() {
+    let lab = Lab::new().await;
+    let owner = |line: &str| through(&lab, &lab.owner, &line.split(' ').collect::<Vec<_>>());
+    let set = "credential set shop ghcr --host ghcr.io --user robot";
+    let said = given(&mut owner(set), b"hunter2\n").well();
+    assert_eq!(said, "credential ghcr of shop is stored, sealed by the operator\n");
+    let said = given(&mut owner(set), b"hunter2\n").well();
+    assert_eq!(said, "credential ghcr of shop is what it was: nothing was written\n");
+    let said = given(&mut owner("secret set shop API_KEY --service web"), &[0xff, 0xfe]).well();
+    assert!(
+        said.starts_with("secret API_KEY of service web of shop is stored as version 1")
+            || said.contains("version 1, sealed by the operator"),
+        "{said}"
+    );
+    assert!(said.contains("- name: API_KEY\n  service: web\n  as: env"), "{said}");
+    for question in [
+        &["credential", "list", "shop"][..],
+        &["credential", "list", "shop", "-o", "json"],
+        &["credential", "show", "shop", "ghcr"],
+        &["secret", "list", "shop"],
+        &["secret", "list", "shop", "-o", "yaml"],
+    ] {
+        let (database, api) = (straight(&lab, question), run(&mut through(&lab, &lab.viewer, question)));
+        assert_eq!((api.code, &api.out, &api.err), (database.code, &database.out, &database.err), "{question:?}");
+        assert!(api.out.contains("ghcr") || api.out.contains("API_KEY"), "{api:?}");
+        assert!(!api.out.contains("hunter2"), "{api:?}");
+    }
+    let mut viewer = through(&lab, &lab.viewer, &set.split(' ').collect::<Vec<_>>());
+    let refused = given(&mut viewer, b"hunter3");
+    assert!(refused.err.contains("the verb `rotate`") && !refused.err.contains("hunter3"), "{refused:?}");
+    assert_eq!(refused.code, 4);
+    let said = run(&mut owner("secret unset shop API_KEY --service web")).well();
+    assert!(said.ends_with("is deleted\n"), "{said}");
+    assert_eq!(run(&mut owner("credential delete shop ghcr")).well(), "credential ghcr of shop is deleted\n");
+    let said = run(&mut owner("credential delete shop ghcr")).badly(1);
+    assert!(said.contains("credential ghcr of shop: there is none, or you may not see it"), "{said}");
 }

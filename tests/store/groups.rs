@@ -80,8 +80,13 @@ async fn a_group_is_asked_of_all_its_stages_or_of_none() {
     assert_eq!(shop.requests_pending(None, &[], 10).await.unwrap().len(), 2);
     let again = shop.group_create(&group(50, &["us", "eu"])).await.unwrap_err();
     assert_eq!(again.class(), Class::Conflict);
-    assert_eq!(shop.groups_list("acme", None, 10).await, Ok(vec![id(50)]));
-    assert_eq!(shop.groups_list("acme", Some((at(1), id(50))), 10).await, Ok(Vec::new()));
+    assert_eq!(shop.groups_list("acme", None, 10).await, Ok(vec![stored]));
+    let later = NewGroup { at: at(5), ..group(60, &["eu", "us"]) };
+    shop.group_create(&later).await.unwrap();
+    let ids = |found: Vec<StoredGroup>| found.iter().map(|group| (group.id, group.members.len())).collect::<Vec<_>>();
+    assert_eq!(ids(shop.groups_list("acme", None, 10).await.unwrap()), [(id(60), 2), (id(50), 2)]);
+    assert_eq!(ids(shop.groups_list("acme", None, 1).await.unwrap()), [(id(60), 2)], "groups, not members");
+    assert_eq!(ids(shop.groups_list("acme", Some((at(5), id(60))), 10).await.unwrap()), [(id(50), 2)]);
     assert_eq!(shop.groups_list("other", None, 10).await, Ok(Vec::new()));
 }
 

@@ -111,7 +111,7 @@ impl Kind {
     }
 
     /// What is expected, when `text` is something else.
-    fn refuses(self, text: &str) -> Option<String> {
+    pub(super) fn refuses(self, text: &str) -> Option<String> {
         match self {
             Self::Name => (!is_name(text))
                 .then(|| "expected the name of an object: at most 253 lower-case letters, digits, - and .".to_owned()),

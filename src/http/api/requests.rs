@@ -137,7 +137,7 @@ impl Body {
     ///
     /// # Errors
     /// Fields that this action has not, needs, or that are not as they should be.
-    fn action(self) -> Result<(Action, String), Problem> {
+    pub(super) fn action(self) -> Result<(Action, String), Problem> {
         use ActionWord as Word;
         let Self { action: word, reason, release, from, emergency, to, deploy, owner, until } = self;
         let given = [

@@ -10,8 +10,8 @@ use super::{
     verbs::Short,
 };
 use super::{
-    audit, credentials, deploys, holds, logs, projects, rehearsal, releases, requests, secrets, served, stages, tags,
-    updates, users, verbs, why,
+    audit, credentials, deploys, groups, holds, logs, projects, rehearsal, releases, requests, secrets, served, stages,
+    tags, updates, users, verbs, why,
 };
 
 /// An entry.
@@ -61,6 +61,9 @@ pub static TABLE: &[Endpoint] = &[
     endpoint::<Short<verbs::Unveto>>(),
     endpoint::<requests::List>(),
     endpoint::<requests::Get>(),
+    endpoint::<groups::Ask>(),
+    endpoint::<groups::List>(),
+    endpoint::<groups::Get>(),
     endpoint::<holds::List>(),
     endpoint::<holds::Approvals>(),
     endpoint::<audit::List<true>>(),

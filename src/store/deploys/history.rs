@@ -144,16 +144,17 @@ macro_rules! page {
 impl Store {
     /// A page of history. Naming a project or stage that does not exist is an error.
     pub async fn history_list(&self, filter: &HistoryFilter) -> Result<HistoryPage, StoreError> {
+        let mut places = None;
         let mut rows = if let Some(digest) = filter.image.as_deref().and_then(whole_digest) {
             self.rows_with(filter, &digest).await?
         } else if filter.stage.is_some() {
-            let targets = self.history_targets(filter).await?;
+            let found = places.insert(self.history_places(filter).await?);
             page!(
                 filter,
                 "UNNEST($7::uuid[]) AS t (id)
                  CROSS JOIN LATERAL (SELECT * FROM deploys AS d WHERE d.target_id = t.id AND ",
                 ") AS d ORDER BY d.created_at DESC, d.id DESC LIMIT $6",
-                &targets
+                &found.keys().copied().collect::<Vec<_>>()
             )
             .fetch_all(&self.pool)
             .await
@@ -177,7 +178,10 @@ impl Store {
         let limit = usize::try_from(filter.limit.max(1)).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let entries = self.entries_of(rows).await?;
+        let entries = match places {
+            Some(places) => self.entries_at(rows, &places).await?,
+            None => self.entries_of(rows).await?,
+        };
         let last = entries
             .last()
             .filter(|_| more)
@@ -297,8 +301,14 @@ impl Store {
     }
 
     pub(in crate::store) async fn history_targets(&self, filter: &HistoryFilter) -> Result<Vec<Uuid>, StoreError> {
-        let targets = sqlx::query_scalar!(
-            "SELECT s.id FROM stages AS s JOIN projects AS p ON p.id = s.project_id
+        Ok(self.history_places(filter).await?.into_keys().collect())
+    }
+
+    /// The targets that a filter names, with their names.
+    async fn history_places(&self, filter: &HistoryFilter) -> Result<BTreeMap<Uuid, Place>, StoreError> {
+        let targets = sqlx::query!(
+            "SELECT s.id, s.namespace, p.name AS project, s.name AS stage
+             FROM stages AS s JOIN projects AS p ON p.id = s.project_id
              WHERE s.name = $1 AND ($2::text IS NULL OR p.name = $2) AND ($3::text IS NULL OR s.namespace = $3)",
             filter.stage,
             filter.project,
@@ -310,7 +320,8 @@ impl Store {
         if targets.is_empty() {
             return Err(StoreError::not_found("stage", &named(filter)));
         }
-        Ok(targets)
+        let place = |namespace, project, stage| Place { namespace, project, stage };
+        Ok(targets.into_iter().map(|row| (row.id, place(row.namespace, row.project, row.stage))).collect())
     }
 
     pub(in crate::store) async fn history_projects(&self, filter: &HistoryFilter) -> Result<Vec<Uuid>, StoreError> {
@@ -331,15 +342,10 @@ impl Store {
 
     /// Rows with their names and steps, in the same order.
     pub(super) async fn entries_of(&self, rows: Vec<DeployRow>) -> Result<Vec<HistoryEntry>, StoreError> {
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-        let targets: Vec<Uuid> = rows.iter().map(|row| row.target_id).collect();
-        if ids.is_empty() {
+        if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut steps: BTreeMap<Uuid, Vec<StoredTransition>> = BTreeMap::new();
-        for step in self.transitions_of(&self.pool, &ids).await? {
-            steps.entry(step.deploy).or_default().push(step);
-        }
+        let targets: Vec<Uuid> = rows.iter().map(|row| row.target_id).collect();
         let places = sqlx::query!(
             "SELECT s.id, s.namespace, p.name AS project, s.name AS stage
              FROM stages AS s JOIN projects AS p ON p.id = s.project_id WHERE s.id = ANY ($1)",
@@ -355,6 +361,23 @@ impl Store {
                 (row.id, place)
             })
             .collect();
+        self.entries_at(rows, &places).await
+    }
+
+    /// Rows of these targets with their steps, in the same order.
+    async fn entries_at(
+        &self,
+        rows: Vec<DeployRow>,
+        places: &BTreeMap<Uuid, Place>,
+    ) -> Result<Vec<HistoryEntry>, StoreError> {
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut steps: BTreeMap<Uuid, Vec<StoredTransition>> = BTreeMap::new();
+        for step in self.transitions_of(&self.pool, &ids).await? {
+            steps.entry(step.deploy).or_default().push(step);
+        }
         rows.into_iter()
             .map(|row| {
                 let stored = StoredDeploy::try_from(row)?;
