@@ -196,13 +196,14 @@ async fn deep(sql: &mut PgConnection, sequence: i64) -> Result<Vec<Deep>, Failur
     rows.into_iter().map(place).collect()
 }
 
-/// A deploy of each stage, one here and one there.
+/// Deploys of the stages that are read, four of each: as many rows as stay in memory like their pages do.
 async fn some_of(sql: &mut PgConnection, each: i64) -> Result<Vec<Uuid>, Failure> {
     let ids = sqlx::query_scalar(
-        "SELECT d.id FROM bench_stages AS s
-         JOIN deploys AS d ON d.target_id = s.id AND d.sequence = 1 + (s.number * 7919) % $1 ORDER BY md5(s.number::text)",
+        "SELECT d.id FROM bench_stages AS s CROSS JOIN generate_series(1, 4) AS n
+         JOIN deploys AS d ON d.target_id = s.id AND d.sequence = 1 + (s.number + n * 7919) % $1
+         WHERE s.number < $2 ORDER BY md5(s.number::text || n)",
     );
-    Ok(ids.bind(each).fetch_all(sql).await?)
+    Ok(ids.bind(each).bind(READ).fetch_all(sql).await?)
 }
 
 /// Milliseconds that the middle one of some reads of each kind took, by turns through one pool.

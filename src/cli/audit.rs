@@ -132,12 +132,11 @@ async fn list(context: &Context, arguments: &ListArgs, now: Timestamp, out: &mut
         after: None,
         limit: arguments.limit.into(),
     };
-    let (entries, more) = match &remote {
-        Some(remote) => through(remote, &filter).await?,
-        None => {
-            let page = database::connect(&arguments.database).await?.audit_page(&filter).await?;
-            (page.records.into_iter().map(Entry::from).collect(), page.next.is_some())
-        }
+    let (entries, more) = if let Some(remote) = &remote {
+        through(remote, &filter).await?
+    } else {
+        let page = database::connect(&arguments.database).await?.audit_page(&filter).await?;
+        (page.records.into_iter().map(Entry::from).collect(), page.next.is_some())
     };
     view::print(&entries, arguments.output, now, out)?;
     if matches!(arguments.output, Format::Table | Format::Wide) {

@@ -118,19 +118,18 @@ impl Remote {
     pub async fn open(context: &Context) -> Result<Self, Failure> {
         let arguments = &context.server;
         let namespace = context.namespace().await?;
-        let (base, forward) = match &arguments.server {
-            Some(text) => (place::url(text)?, None),
-            None => {
-                let of = arguments.operator_namespace.as_deref().unwrap_or(forward::NAMESPACE);
-                let config = context.cluster_config().await.map_err(|error| {
-                    Failure::unavailable(
-                        format!("the operator cannot be looked for: {error}"),
-                        "or name the address of its API with --server, or --database-url to go straight to the database",
-                    )
-                })?;
-                let forward = Forward::open(config, of).await?;
-                (place::url(&forward.url())?, Some(forward))
-            }
+        let (base, forward) = if let Some(text) = &arguments.server {
+            (place::url(text)?, None)
+        } else {
+            let of = arguments.operator_namespace.as_deref().unwrap_or(forward::NAMESPACE);
+            let config = context.cluster_config().await.map_err(|error| {
+                Failure::unavailable(
+                    format!("the operator cannot be looked for: {error}"),
+                    "or name the address of its API with --server, or --database-url to go straight to the database",
+                )
+            })?;
+            let forward = Forward::open(config, of).await?;
+            (place::url(&forward.url())?, Some(forward))
         };
         let http = place::client(&base, arguments.server_ca.as_deref())?;
         let token = Token::find(context, arguments).await?;

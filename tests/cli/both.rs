@@ -122,23 +122,22 @@ async fn both_ways_say_the_same() {
         &["promote", "qa", "--dry-run", "--release", "0123abcd"],
         &["logs", "0193522a-9999"],
     ];
+    // The one difference: who asks.
+    let who = format!("user:system:serviceaccount:{}:admin", lab.namespace);
+    let said = |ended: &Ended| (ended.code, still(&ended.out.replace(&who, "user:unknown")), ended.err.clone());
     for question in questions {
-        let database = straight(&lab, question);
-        let mut api = run(&mut through(&lab, &lab.admin, question));
-        // The one difference: who asks.
-        let who = format!("user:system:serviceaccount:{}:admin", lab.namespace);
-        api.out = api.out.replace(&who, "user:unknown");
-        assert_eq!(
-            (api.code, still(&api.out), &api.err),
-            (database.code, still(&database.out), &database.err),
-            "{question:?}"
-        );
+        let both = || (straight(&lab, question), run(&mut through(&lab, &lab.admin, question)));
+        let (mut database, mut api) = both();
+        // Ages grow between the two now and then, and not each time.
+        if said(&api) != said(&database) {
+            (database, api) = both();
+        }
+        assert_eq!(said(&api), said(&database), "{question:?}");
         assert!(!(api.out.is_empty() && api.err.is_empty()), "{question:?}: nothing was said");
     }
     let seen = run(&mut through(&lab, &lab.admin, &["users", "list", "-o", "name"])).well();
-    assert_eq!(seen, format!("user/system:serviceaccount:{}:admin\n", lab.namespace));
-    let seen = straight(&lab, &["users", "list", "-o", "name"]).well();
-    assert_eq!(seen, format!("user/system:serviceaccount:{}:admin\n", lab.namespace));
+    assert!(seen.contains(&format!("user/system:serviceaccount:{}:admin\n", lab.namespace)), "{seen}");
+    assert_eq!(straight(&lab, &["users", "list", "-o", "name"]).well(), seen);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,10 +281,10 @@ async fn values_go_in_through_the_api_and_never_come_out() {
     );
     assert!(said.contains("- name: API_KEY\n  service: web\n  as: env"), "{said}");
     for question in [
-        &["credential", "list", "shop"][..],
+        &["credential", "list", "shop", "-o", "name"][..],
         &["credential", "list", "shop", "-o", "json"],
         &["credential", "show", "shop", "ghcr"],
-        &["secret", "list", "shop"],
+        &["secret", "list", "shop", "-o", "name"],
         &["secret", "list", "shop", "-o", "yaml"],
     ] {
         let (database, api) = (straight(&lab, question), run(&mut through(&lab, &lab.viewer, question)));

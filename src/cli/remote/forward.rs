@@ -137,7 +137,7 @@ async fn lead(pods: &Api<Pod>, place: &Place) -> Result<Upstream, String> {
     let mut forwarder = pods.portforward(pod, &[*port]).await.map_err(|error| {
         let target = Target {
             verbs: "create",
-            group: "".into(),
+            group: String::new(),
             resource: "pods/portforward".into(),
             namespace: pods.namespace().map(str::to_owned),
             name: pod.as_str().into(),
@@ -194,10 +194,10 @@ fn port(pod: &Pod) -> u16 {
 fn unlisted(namespace: &str, error: &kube::Error) -> Failure {
     let target = Target {
         verbs: "list",
-        group: "".into(),
+        group: String::new(),
         resource: "pods".into(),
-        namespace: Some(namespace.to_owned().into()),
-        name: "".into(),
+        namespace: Some(namespace.to_owned()),
+        name: String::new(),
     };
     let refused = ApiError::new(&target, error);
     match refused.class() {

@@ -239,7 +239,7 @@ async fn of_kubeconfig(config: &Config) -> Result<Option<Zeroizing<String>>, Fai
 fn not_given(account: &Account, error: &kube::Error) -> Failure {
     let target = Target {
         verbs: "create",
-        group: "".into(),
+        group: String::new(),
         resource: "serviceaccounts/token".into(),
         namespace: Some(account.namespace.as_str().into()),
         name: account.name.as_str().into(),
@@ -266,9 +266,7 @@ fn not_given(account: &Account, error: &kube::Error) -> Failure {
 
 fn none(audience: &str) -> Failure {
     Failure::failed(
-        format!(
-            "the kubeconfig has no token for the API of Stagekeeper: a certificate, or a token for the API server, is not sent to it"
-        ),
+        "the kubeconfig has no token for the API of Stagekeeper: a certificate, or a token for the API server, is not sent to it",
         format!(
             "use a service account that you may ask tokens for: --as-service-account NAMESPACE/NAME; or give a token: \
              `kubectl create token NAME --audience {audience}` makes one, --token-file FILE or {VARIABLE} takes it; or, where \

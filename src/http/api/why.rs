@@ -150,7 +150,7 @@ impl Operation for Why {
         match declared(call.ground, namespace, stage).await {
             Ok(Some((stage, project))) => facts.of_cluster(&stage, project.as_ref()),
             Ok(None) => {
-                facts.unknown.push("the cluster has no such Stage any more: this is what was recorded of it".into())
+                facts.unknown.push("the cluster has no such Stage any more: this is what was recorded of it".into());
             }
             Err(Unanswered(why)) => {
                 tracing::warn!(why, "a Stage could not be read to explain it");
