@@ -15,6 +15,7 @@ mod deploys;
 mod doctor;
 mod failure;
 mod get;
+mod groups;
 mod history;
 mod images;
 mod keys;
@@ -24,7 +25,9 @@ mod output;
 mod owner;
 mod place;
 mod registry;
+mod remote;
 mod secret;
+mod source;
 mod spans;
 mod stats;
 mod updates;
@@ -44,6 +47,7 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 use clap_complete::Shell;
 
 pub use self::{
+    controller::Gates,
     doctor::permissions,
     failure::{Code, Failure},
 };
@@ -54,7 +58,7 @@ use crate::{
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 it worked; 1 it failed, or what was asked for does not exist; 2 the command line or the configuration
-is wrong; 3 the cluster or the database cannot be reached; 4 what was asked of a stage was refused; with --wait: 5 the
+is wrong; 3 the API, the cluster or the database cannot be reached; 4 what was asked of a stage was refused; with --wait: 5 the
 deploy failed, 6 it was stopped or superseded, 7 it has not ended in time.";
 
 /// Continuous delivery for Kubernetes that remembers.
@@ -63,6 +67,8 @@ deploy failed, 6 it was stopped or superseded, 7 it has not ended in time.";
 struct Cli {
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(flatten)]
+    server: remote::ServerArgs,
     /// Namespace [default: that of the kubeconfig's context].
     #[arg(short, long, global = true, value_name = "NAME")]
     namespace: Option<String>,
@@ -94,6 +100,8 @@ enum Command {
     Users(users::UsersArgs),
     /// Explain which images are chosen and why, list what is watched, accept a listing that shrank.
     Images(images::ImagesArgs),
+    /// List what was asked of several stages at once, and how far it has come.
+    Groups(groups::GroupsArgs),
     #[command(flatten)]
     Ask(Box<ask::Ask>),
     /// Store, list and delete what Stagekeeper logs in with.
@@ -117,9 +125,31 @@ enum Command {
     },
 }
 
+impl Command {
+    /// What a command is called that goes to the database, whatever is said of the API.
+    fn only_database(&self) -> Option<&'static str> {
+        match self {
+            Self::Migrate(_) => Some("migrate"),
+            Self::Stats(_) => Some("stats"),
+            Self::Audit(arguments) => arguments.is_verify().then_some("audit verify"),
+            Self::Updates(arguments) => arguments.is_tag().then_some("updates tag"),
+            Self::Images(_) => Some("images"),
+            Self::Credential(arguments) => arguments.is_test().then_some("credential test"),
+            Self::Secret(arguments) => arguments.is_import().then_some("secret import"),
+            Self::Registry(_) => Some("registry"),
+            Self::Webhook(_) => Some("webhook"),
+            Self::Keys(_) => Some("keys"),
+            _ => None,
+        }
+    }
+}
+
 /// Runs a command line: the whole program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(code) = completions::answered(&arguments, || command(arguments.first())) {
+        return code;
+    }
     let mut command = command(arguments.first());
     let matches = match command.try_get_matches_from_mut(&arguments) {
         Ok(matches) => matches,
@@ -155,10 +185,21 @@ fn command(program: Option<&OsString>) -> clap::Command {
 
 fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Write) -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string(), "see --help"))?;
-    let context = Context { cluster: cli.cluster, namespace: cli.namespace };
+    let context = Context {
+        cluster: cli.cluster,
+        server: cli.server,
+        namespace: cli.namespace,
+        flags: source::Flags::of(matches),
+    };
     let Some(chosen) = cli.command else {
         return Ok(write!(out, "{}", command.render_help())?);
     };
+    if let Some(name) = chosen.only_database().filter(|_| context.flags.api) {
+        return Err(Failure::usage(
+            format!("`{name}` works on the database itself: the API has nothing like it"),
+            "leave out the flags of the API, and give --database-url or set DATABASE_URL",
+        ));
+    }
     let now = SystemClock.now();
     match chosen {
         Command::Controller(arguments) => controller::start(&context, &arguments),
@@ -166,11 +207,12 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::History(arguments) => in_runtime(history::list(&context, &arguments, now, out)),
         Command::Stats(arguments) => in_runtime(stats::print(&context, &arguments, now, out)),
         Command::Audit(arguments) => in_runtime(audit::audit(&context, &arguments, now, out)),
-        Command::Users(arguments) => in_runtime(users::users(&arguments, now, out)),
-        Command::Get(arguments) => in_runtime(get::get(&arguments, now, out)),
-        Command::Logs(arguments) => in_runtime(logs::print(&arguments, out)),
+        Command::Users(arguments) => in_runtime(users::users(&context, &arguments, now, out)),
+        Command::Groups(arguments) => in_runtime(groups::groups(&context, &arguments, out)),
+        Command::Get(arguments) => in_runtime(get::get(&context, &arguments, now, out)),
+        Command::Logs(arguments) => in_runtime(logs::print(&context, &arguments, out)),
         Command::Why(arguments) => in_runtime(why::tell(&context, &arguments, now, out)),
-        Command::Updates(arguments) => in_runtime(updates::updates(&arguments, now, out)),
+        Command::Updates(arguments) => in_runtime(updates::updates(&context, &arguments, now, out)),
         Command::Images(arguments) => in_runtime(images::images(&context, &arguments, now, out)),
         Command::Ask(asked) => in_runtime(ask::ask(&context, &asked, now, out)),
         Command::Credential(arguments) => in_runtime(credential::credential(&context, &arguments, now, out)),
@@ -180,14 +222,16 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Keys(arguments) => in_runtime(keys::keys(&arguments, now, out)),
         Command::Crds => crds::print(out),
         Command::Doctor(arguments) => in_runtime(doctor::examine(&context, &arguments, out)),
-        Command::Completions { shell } => completions::print(shell, command, out),
+        Command::Completions { shell } => completions::print(shell, out),
     }
 }
 
 /// What the flags that every command has say.
 struct Context {
     cluster: ClusterArgs,
+    server: remote::ServerArgs,
     namespace: Option<String>,
+    flags: source::Flags,
 }
 
 /// Commands that look things up need no more than one thread.

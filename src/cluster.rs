@@ -8,6 +8,7 @@ pub mod access;
 pub mod apply;
 mod bindings;
 pub mod client;
+pub mod declared;
 pub mod error;
 pub mod events;
 pub mod evidence;

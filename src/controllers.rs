@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod error;
 #[cfg(test)]
 mod fixture;
+pub mod groups;
 pub mod images;
 pub mod lanes;
 pub mod project;

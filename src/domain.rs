@@ -6,6 +6,7 @@ pub mod clock;
 pub mod credential;
 pub mod deploy;
 pub mod excerpt;
+pub mod group;
 pub mod hint;
 pub mod image;
 pub mod mask;

@@ -11,6 +11,8 @@ mod server;
 #[expect(dead_code, reason = "shared with tests/cli.rs, which needs more of it")]
 mod shop;
 
+#[path = "api/asked_otherwise.rs"]
+mod asked_otherwise;
 #[path = "api/asking.rs"]
 mod asking;
 #[path = "api/document.rs"]

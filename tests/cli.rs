@@ -4,10 +4,16 @@
 #[path = "support/postgres.rs"]
 mod postgres;
 
+#[path = "crds/server.rs"]
+#[expect(dead_code, reason = "shared with tests/crds.rs, which needs more of it")]
+mod server;
+
 #[path = "cli/access.rs"]
 mod access;
 #[path = "cli/binary.rs"]
 mod binary;
+#[path = "cli/both.rs"]
+mod both;
 #[path = "cli/cluster.rs"]
 mod cluster;
 #[path = "cli/controller.rs"]
@@ -22,6 +28,9 @@ mod grammar;
 mod history;
 #[path = "cli/images.rs"]
 mod images;
+#[path = "api/lab.rs"]
+#[expect(dead_code, reason = "shared with tests/api.rs, which needs more of it")]
+mod lab;
 #[path = "cli/logs.rs"]
 mod logs;
 #[path = "cli/migrate.rs"]
@@ -30,6 +39,8 @@ mod migrate;
 mod questions;
 #[path = "cli/registries.rs"]
 mod registries;
+#[path = "cli/remote.rs"]
+mod remote;
 #[path = "cli/secrets.rs"]
 mod secrets;
 #[path = "cli/shop.rs"]

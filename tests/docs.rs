@@ -34,6 +34,7 @@ fn tables_are_written_from_the_code() {
         ("docs/configuration.md", "settings", reference::settings()),
         ("docs/deploy-states.md", "diagram", reference::diagram()),
         ("docs/deploy-states.md", "transitions", stagekeeper::domain::deploy::table::markdown()),
+        ("docs/deploy-states.md", "waits", stagekeeper::domain::promotion::waits()),
         ("docs/metrics.md", "metrics", reference::metrics()),
         ("docs/security.md", "permissions", permissions::table()),
     ];

@@ -1,6 +1,8 @@
 //! The whole product on a real node: the operator as a process, a real registry, real pods, and Postgres.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
+#[path = "support/asking.rs"]
+mod asking;
 #[path = "support/cluster.rs"]
 mod cluster;
 #[path = "support/images.rs"]
@@ -23,8 +25,12 @@ mod asked;
 mod discovery;
 #[path = "e2e/evidence.rs"]
 mod evidence;
+#[path = "e2e/forward.rs"]
+mod forward;
 #[path = "e2e/gate.rs"]
 mod gate;
+#[path = "e2e/groups.rs"]
+mod groups;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/hostile_registry.rs"]
@@ -57,6 +63,8 @@ mod pulled;
 mod quiet;
 #[path = "e2e/recorder.rs"]
 mod recorder;
+#[path = "e2e/replicas.rs"]
+mod replicas;
 #[path = "e2e/rollback.rs"]
 mod rollback;
 #[path = "e2e/routes.rs"]

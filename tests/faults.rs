@@ -4,6 +4,8 @@
 
 #[path = "support/api_proxy.rs"]
 mod api_proxy;
+#[path = "support/asking.rs"]
+mod asking;
 #[path = "support/cluster.rs"]
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod cluster;
@@ -30,6 +32,8 @@ mod leaders;
 mod outages;
 #[path = "faults/replies.rs"]
 mod replies;
+#[path = "faults/requests.rs"]
+mod requests;
 #[path = "faults/settled.rs"]
 mod settled;
 #[path = "faults/stale.rs"]

@@ -18,6 +18,8 @@ mod fence;
 mod fixture;
 #[path = "store/gates.rs"]
 mod gates;
+#[path = "store/groups.rs"]
+mod groups;
 #[path = "store/history.rs"]
 mod history;
 #[path = "store/instances.rs"]

@@ -2,39 +2,49 @@
 //! became of it, and with `--wait` how the deploy ends.
 
 mod dry;
+pub mod together;
 mod wait;
 
 use std::{io::Write, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 use jiff::{Span, Timestamp, ToSpan as _, tz::TimeZone};
 use serde::Serialize;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::together::{Together, TogetherArgs};
 use super::{
-    Context, database,
+    Context,
+    completions::{deploys, stages},
     failure::{Code, Failure},
-    output::{self, Format},
+    output::{self, Format, one_line},
     owner::person,
+    remote::{Call, Remote},
+    source::Source,
 };
 use crate::{
     config::settings::DatabaseArgs,
-    controllers::stage::rehearse::Wish,
     domain::{
         clock::{Ids as _, SystemIds},
         request::{Action, Destination, Origin, RequestState, Via},
     },
-    store::{Asked, NewRequest, Store, StoredRequest},
+    http::api::{rehearsal::Supposed, requests::Request},
+    store::{Asked, NewRequest},
 };
 
 /// How long the operator gets to act on a request before the command goes on without it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Pause between looks where the server does not wait.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// What every one of these commands takes.
 #[derive(Args)]
 pub struct AskArgs {
     /// The stage.
-    #[arg(value_name = "STAGE")]
+    #[arg(value_name = "STAGE", add = ArgValueCompleter::new(stages))]
     stage: String,
     /// Why: it stays in the history and the audit log.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -55,29 +65,33 @@ pub struct AskArgs {
 /// What is asked.
 #[derive(Subcommand)]
 pub enum Ask {
-    /// Bring a release to a stage that the stages before it have proven.
+    /// Bring a release to a stage that the stages before it have proven, or to several as one.
     Promote {
         #[command(flatten)]
         ask: AskArgs,
+        #[command(flatten)]
+        together: TogetherArgs,
         /// The release: its hash, or at least eight digits of it. Left out, the newest that may come.
         #[arg(long, value_name = "HASH")]
         release: Option<String>,
         /// The stage that it comes from, where there are several.
-        #[arg(long, value_name = "STAGE")]
+        #[arg(long, value_name = "STAGE", add = ArgValueCompleter::new(stages))]
         from: Option<String>,
         /// Pass over soak, approvals and windows; needs --reason.
         #[arg(long)]
         emergency: bool,
-        /// Only tell what each gate would say of it. Reads the Stage from the cluster.
+        /// Only tell what each gate would say of it.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Start again what a stage ran before, exactly as it was, and hold it.
+    /// Start again what a stage ran before, exactly as it was, and hold it; or what several did, as one.
     Rollback {
         #[command(flatten)]
         ask: AskArgs,
+        #[command(flatten)]
+        together: TogetherArgs,
         /// `previous`, the id of a deploy, or `last-good-before TIME` as in `last-good-before=2026-01-31T12:00:00Z`.
-        #[arg(long, value_name = "WHERE", default_value = "previous")]
+        #[arg(long, value_name = "WHERE", default_value = "previous", add = ArgValueCompleter::new(deploys))]
         to: String,
     },
     /// Agree that a release comes to a stage.
@@ -93,7 +107,7 @@ pub enum Ask {
         #[command(flatten)]
         ask: AskArgs,
         /// Only this deploy.
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", add = ArgValueCompleter::new(deploys))]
         deploy: Option<String>,
     },
     /// Try a failed deploy again, with what it was rendered from.
@@ -101,7 +115,7 @@ pub enum Ask {
         #[command(flatten)]
         ask: AskArgs,
         /// Which one. Left out, the last that failed.
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", add = ArgValueCompleter::new(deploys))]
         deploy: Option<String>,
     },
     /// Let no policy bring anything to a stage; needs --reason.
@@ -147,18 +161,16 @@ pub enum Ask {
 /// There is no such stage, the request is refused, or the deploy did not end well; the exit code tells which.
 pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
     let arguments = asked.arguments();
-    let store = database::connect(&arguments.database).await?;
+    let source = context.source(&arguments.database).await?;
     if let Ask::Promote { release, from, emergency, dry_run: true, .. } = asked {
-        let wish = Wish {
-            release: release.as_deref(),
-            from: from.as_deref(),
-            emergency: *emergency,
-            actor: &person(),
-            reason: &arguments.reason,
-        };
-        return dry::rehearse(context, &store, &arguments.stage, wish, arguments.output, now, out).await;
+        for stage in asked.stages() {
+            let supposed =
+                Supposed { release: release.clone(), from: from.clone(), emergency: *emergency, actor: person() };
+            dry::rehearse(context, &source, stage, supposed, arguments.output, now, out).await?;
+        }
+        return Ok(());
     }
-    let action = asked.action(&store, now).await?;
+    let action = asked.action(&source, now).await?;
     if action.needs_reason() && arguments.reason.trim().is_empty() {
         let word = action.word();
         return Err(Failure::usage(
@@ -166,32 +178,28 @@ pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn W
             "say why with --reason TEXT: others will read it",
         ));
     }
-    let request = NewRequest {
-        id: SystemIds.next(),
-        namespace: context.namespace().await?,
-        stage: arguments.stage.clone(),
-        action,
-        actor: person(),
-        groups: Vec::new(),
-        reason: arguments.reason.clone(),
-        origin: Origin { via: Via::Cli, verified: false, source: None, request_id: None },
-        idempotency_key: None,
-        group: None,
-        at: now,
-    };
-    let id = match store.request_create(&request).await? {
-        Asked::Made(made) | Asked::Repeated(made) => made.id,
-        Asked::Reused => return Err(Failure::failed("the request's id was used before", "try again")),
-    };
-    let settled = store.request_settled(id, PATIENCE).await?;
+    let limit =
+        Duration::try_from(arguments.timeout.to_duration(now.to_zoned(TimeZone::UTC).date()).unwrap_or_default());
+    let limit = limit.unwrap_or_default();
+    if let Some(together) = asked.together().filter(|together| !together.more.is_empty()) {
+        let together = Together {
+            stages: asked.stages().into_iter().map(Into::into).collect(),
+            action,
+            on_failure: together.on_failure,
+            reason: &arguments.reason,
+            wait: arguments.wait.then_some(limit),
+            format: arguments.output,
+        };
+        return together::ask(context, &source, together, now, out).await;
+    }
+    let namespace = context.namespace().await?;
+    let settled = source.ask(&namespace, &arguments.stage, action, &arguments.reason, now).await?;
     tell(&settled, arguments.output, out)?;
+    let id = settled.id;
     match (settled.state, settled.deploy) {
         (RequestState::Refused, _) => Err(Failure::Told(Code::Refused)),
         (RequestState::Done, Some(deploy)) if arguments.wait => {
-            let limit = Duration::try_from(
-                arguments.timeout.to_duration(now.to_zoned(TimeZone::UTC).date()).unwrap_or_default(),
-            );
-            wait::until_ended(&store, deploy, limit.unwrap_or_default(), arguments.output, out).await
+            wait::until_ended(&source, deploy, limit, arguments.output, out).await
         }
         (RequestState::Done, _) => Ok(()),
         (RequestState::Pending, _) => Err(Failure::unavailable(
@@ -201,18 +209,17 @@ pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn W
     }
 }
 
-fn tell(request: &StoredRequest, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
-    let view = RequestView::from(request);
+fn tell(view: &RequestView, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
     match format {
-        Format::Json => output::print_value(out, &view, false),
-        Format::Yaml => output::print_value(out, &view, true),
+        Format::Json => output::print_value(out, view, false),
+        Format::Yaml => output::print_value(out, view, true),
         Format::Name => {
-            let name = request.deploy.map(|deploy| format!("deploy/{deploy}"));
-            Ok(writeln!(out, "{}", name.unwrap_or_else(|| format!("request/{}", request.id)))?)
+            let name = view.deploy.map(|deploy| format!("deploy/{deploy}"));
+            Ok(writeln!(out, "{}", name.unwrap_or_else(|| format!("request/{}", view.id)))?)
         }
         Format::Table | Format::Wide => {
-            let message = request.message.as_deref().unwrap_or("it waits for the operator");
-            Ok(writeln!(out, "{} of {}/{}: {}: {message}", view.action, view.namespace, view.stage, request.state)?)
+            let message = one_line(view.message.as_deref().unwrap_or("it waits for the operator"));
+            Ok(writeln!(out, "{} of {}/{}: {}: {message}", view.action, view.namespace, view.stage, view.state)?)
         }
     }
 }
@@ -224,7 +231,7 @@ struct RequestView {
     id: Uuid,
     namespace: String,
     stage: String,
-    action: &'static str,
+    action: String,
     actor: String,
     reason: String,
     state: RequestState,
@@ -237,22 +244,86 @@ struct RequestView {
     settled_at: Option<Timestamp>,
 }
 
-impl From<&StoredRequest> for RequestView {
-    fn from(request: &StoredRequest) -> Self {
-        Self {
-            id: request.id,
-            namespace: request.namespace.clone(),
-            stage: request.stage.clone(),
-            action: request.action.word(),
-            actor: request.actor.to_string(),
-            reason: request.reason.clone(),
-            state: request.state,
-            message: request.message.clone(),
-            deploy: request.deploy,
-            at: request.at,
-            settled_at: request.settled_at,
-        }
+impl TryFrom<Request> for RequestView {
+    type Error = Failure;
+
+    fn try_from(request: Request) -> Result<Self, Failure> {
+        let Request { id, namespace, stage, action, actor, reason, state, message, deploy, at, settled_at, .. } =
+            request;
+        let state = state.parse().map_err(|_| {
+            Failure::failed(
+                format!("the request is `{state}`, which this version does not know"),
+                "use the operator's version",
+            )
+        })?;
+        let action = action["action"].as_str().unwrap_or_default().to_owned();
+        Ok(Self { id, namespace, stage, action, actor, reason, state, message, deploy, at, settled_at })
     }
+}
+
+impl Source {
+    /// Asks, and gives the operator a while to act on it.
+    async fn ask(
+        &self,
+        namespace: &str,
+        stage: &str,
+        action: Action,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<RequestView, Failure> {
+        let request = match self {
+            Self::Api(remote) => asked_through(remote, namespace, stage, &action, reason).await?,
+            Self::Database(store) => {
+                let new = NewRequest {
+                    id: SystemIds.next(),
+                    namespace: namespace.to_owned(),
+                    stage: stage.to_owned(),
+                    action,
+                    actor: person(),
+                    groups: Vec::new(),
+                    reason: reason.to_owned(),
+                    origin: Origin { via: Via::Cli, verified: false, source: None, request_id: None },
+                    idempotency_key: None,
+                    group: None,
+                    at: now,
+                };
+                let id = match store.request_create(&new).await? {
+                    Asked::Made(made) | Asked::Repeated(made) => made.id,
+                    Asked::Reused => return Err(Failure::failed("the request's id was used before", "try again")),
+                };
+                store.request_settled(id, PATIENCE).await?.into()
+            }
+        };
+        request.try_into()
+    }
+}
+
+/// Asks through the API, which makes sure of who asks.
+async fn asked_through(
+    remote: &Remote,
+    namespace: &str,
+    stage: &str,
+    action: &Action,
+    reason: &str,
+) -> Result<Request, Failure> {
+    // Words and numbers: this cannot fail.
+    let mut body = serde_json::to_value(action).unwrap_or_default();
+    if !reason.is_empty() {
+        body["reason"] = reason.into();
+    }
+    let about = format!("stage {stage} in namespace {namespace}");
+    let path = ["namespaces", namespace, "stages", stage, "requests"];
+    let call = Call::new(&path, &about).with("wait", PATIENCE.as_secs());
+    let mut request: Request = remote.post(call, &body).await?;
+    let deadline = Instant::now() + PATIENCE;
+    // A server where many wait answers without waiting.
+    while request.state == RequestState::Pending.word() && Instant::now() < deadline {
+        tokio::time::sleep(PAUSE).await;
+        let id = request.id.to_string();
+        let path = ["namespaces", namespace, "requests", &id];
+        request = remote.get(Call::new(&path, &about).with("wait", PAUSE.as_secs())).await?;
+    }
+    Ok(request)
 }
 
 impl Ask {
@@ -270,15 +341,34 @@ impl Ask {
         }
     }
 
-    async fn action(&self, store: &Store, now: Timestamp) -> Result<Action, Failure> {
+    /// Every stage that it is asked of, each once.
+    fn stages(&self) -> Vec<&str> {
+        let more = self.together().into_iter().flat_map(|together| &together.more);
+        let mut all = vec![self.arguments().stage.as_str()];
+        for stage in more {
+            if !all.contains(&stage.as_str()) {
+                all.push(stage);
+            }
+        }
+        all
+    }
+
+    fn together(&self) -> Option<&TogetherArgs> {
+        match self {
+            Self::Promote { together, .. } | Self::Rollback { together, .. } => Some(together),
+            _ => None,
+        }
+    }
+
+    async fn action(&self, source: &Source, now: Timestamp) -> Result<Action, Failure> {
         Ok(match self {
             Self::Promote { release, from, emergency, .. } => {
                 Action::Promote { release: release.clone(), from: from.clone(), emergency: *emergency }
             }
-            Self::Rollback { to, .. } => Action::Rollback { to: destination(store, to).await? },
+            Self::Rollback { to, .. } => Action::Rollback { to: destination(source, to).await? },
             Self::Approve { release, .. } => Action::Approve { release: release.clone() },
-            Self::Abort { deploy, .. } => Action::Abort { deploy: deploy_of(store, deploy.as_deref()).await? },
-            Self::Retry { deploy, .. } => Action::Retry { deploy: deploy_of(store, deploy.as_deref()).await? },
+            Self::Abort { deploy, .. } => Action::Abort { deploy: deploy_of(source, deploy.as_deref()).await? },
+            Self::Retry { deploy, .. } => Action::Retry { deploy: deploy_of(source, deploy.as_deref()).await? },
             Self::Hold { owner, until, .. } => {
                 let until = until.as_deref().map(|text| instant(text, now)).transpose()?;
                 Action::Hold { owner: owner.clone(), until }
@@ -290,14 +380,14 @@ impl Ask {
     }
 }
 
-async fn deploy_of(store: &Store, name: Option<&str>) -> Result<Option<Uuid>, Failure> {
+async fn deploy_of(source: &Source, name: Option<&str>) -> Result<Option<Uuid>, Failure> {
     match name {
-        Some(name) => database::deploy_named(store, name).await.map(Some),
+        Some(name) => source.deploy_named(name).await.map(Some),
         None => Ok(None),
     }
 }
 
-async fn destination(store: &Store, to: &str) -> Result<Destination, Failure> {
+async fn destination(source: &Source, to: &str) -> Result<Destination, Failure> {
     if to == "previous" {
         return Ok(Destination::Previous);
     }
@@ -305,7 +395,7 @@ async fn destination(store: &Store, to: &str) -> Result<Destination, Failure> {
         Some(text) => text.parse().map(Destination::LastGoodBefore).map_err(|error| {
             Failure::usage(format!("--to: `{text}` is not a time: {error}"), "write it as 2026-01-31T12:00:00Z")
         }),
-        None => database::deploy_named(store, to).await.map(Destination::Deploy),
+        None => source.deploy_named(to).await.map(Destination::Deploy),
     }
 }
 

@@ -1,6 +1,8 @@
 //! `stagekeeper controller`: the operator's process around the controllers: configuration, logs, the HTTP port,
 //! signals.
 
+mod gates;
+
 use std::{
     io::{self, IsTerminal as _},
     net::{Ipv4Addr, Ipv6Addr},
@@ -16,16 +18,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::subscriber::set_global_default;
 
+pub use self::gates::Gates;
 use super::{Context, failure::Failure};
 use crate::{
     cluster::{
         access::{ClusterReviews, Reviews},
         client::install_tls,
+        declared::ClusterDeclared,
     },
     config::{Config, Log, LogFormat, OidcConfig, settings::ControllerArgs},
     controllers::{self, RunError},
     domain::clock::{SystemClock, SystemIds},
-    http::{self, api::Api, hooks::Hooks, oidc::Oidc},
+    http::{
+        self,
+        api::{Api, Opening},
+        hooks::Hooks,
+        oidc::Oidc,
+    },
     safe::Safe,
     store::Store,
     telemetry::{Telemetry, logs},
@@ -82,7 +91,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     );
     let limits = http::Limits::default();
     let hooks = Hooks::new(telemetry.clone(), limits.body);
-    let api = Api::new(limits.body);
+    let api = Api::new(telemetry.clone(), limits.body);
     let router = http::router(telemetry.clone(), hooks.clone(), api.clone());
     let port = tokio::spawn(http::serve(listener, router, limits, shutdown.clone()));
     let (audience, oidc) = (config.api_audience.clone(), config.oidc.clone());
@@ -91,7 +100,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
         let cluster = Arc::new(ClusterReviews::new(client.clone(), audience));
         let reviews = reviews(oidc, cluster);
         hooks.open(store.clone(), safe.cloned(), Arc::new(SystemClock), Arc::new(SystemIds));
-        api.open(store.clone(), safe.cloned(), reviews, Arc::new(SystemClock), Arc::new(SystemIds));
+        api.open(Opening {
+            store: store.clone(),
+            safe: safe.cloned(),
+            reviews,
+            declared: Arc::new(ClusterDeclared::new(client.clone())),
+            gates: Arc::new(Gates),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+        });
     };
     let ran = controllers::run(config, telemetry, opened, shutdown.clone()).await;
     // However the controllers ended: without them the port has nothing to tell.

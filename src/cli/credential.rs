@@ -8,11 +8,13 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
-    Context, database,
+    Context,
     failure::{Code, Failure},
     keys::Opened,
     output::{self, Columns, Format},
     owner::{owner, person, project},
+    remote::{Call, Remote, Sent},
+    source::Source,
     spans,
     value::given,
 };
@@ -25,12 +27,12 @@ use crate::{
         credential::{self, CredentialKind},
         image::Repository,
     },
+    http::api::{credentials::Credential, cursor::Page},
     registry::{self, Access, Registry, RegistryOptions},
     safe::{
         Deposit, Kept,
         login::{self, Login},
     },
-    store::{Credential, Project},
 };
 
 /// What `credential` takes.
@@ -141,9 +143,7 @@ struct CredentialView {
 
 impl From<Credential> for CredentialView {
     fn from(credential: Credential) -> Self {
-        // Without `..`: whoever adds a field decides whether it may be shown.
         let Credential {
-            id: _,
             name,
             kind,
             version,
@@ -156,7 +156,6 @@ impl From<Credential> for CredentialView {
             updated_at,
             last_used_at,
         } = credential;
-        let kind = kind.to_string();
         Self {
             name,
             kind,
@@ -173,6 +172,13 @@ impl From<Credential> for CredentialView {
     }
 }
 
+impl CredentialArgs {
+    /// Whether a registry is to be asked, with a value that only the safe gives.
+    pub fn is_test(&self) -> bool {
+        matches!(self.command, CredentialCommand::Test(_))
+    }
+}
+
 /// Runs a `credential` command.
 ///
 /// # Errors
@@ -186,26 +192,46 @@ pub async fn credential(
     match &arguments.command {
         CredentialCommand::Set(arguments) => set(context, arguments, now, out).await,
         CredentialCommand::List(arguments) => {
-            let store = database::connect(&arguments.database).await?;
-            let project = project(context, &store, &arguments.project).await?;
-            list(store.credentials_list(project.id).await?, arguments.output, now, out)
+            let all = all_of(context, &arguments.database, &arguments.project).await?;
+            list(all, arguments.output, now, out)
         }
         CredentialCommand::Show(arguments) => {
-            let store = database::connect(&arguments.database).await?;
-            let project = project(context, &store, &arguments.project).await?;
-            let all = store.credentials_list(project.id).await?;
+            let all = all_of(context, &arguments.database, &arguments.project).await?;
             let found = all.into_iter().find(|one| one.name == arguments.name);
-            let found = found.ok_or_else(|| unknown(&project, &arguments.name))?;
+            let found = found.ok_or_else(|| unknown(&arguments.project, &arguments.name))?;
             output::print_value(out, &CredentialView::from(found), true)
         }
         CredentialCommand::Test(arguments) => test(context, arguments, out).await,
         CredentialCommand::Delete(arguments) => {
-            let store = database::connect(&arguments.database).await?;
-            let project = project(context, &store, &arguments.project).await?;
-            if !store.credential_delete(project.id, &arguments.name, &person(), now).await? {
-                return Err(unknown(&project, &arguments.name));
+            let NamedArgs { project: of, name, database } = arguments;
+            match context.source(database).await? {
+                Source::Database(store) => {
+                    let project = project(context, &store, of).await?;
+                    if !store.credential_delete(project.id, name, &person(), now).await? {
+                        return Err(unknown(of, name));
+                    }
+                }
+                Source::Api(remote) => {
+                    let path = ["namespaces", &remote.namespace, "projects", of, "credentials", name];
+                    remote.delete(Call::new(&path, format!("credential {name} of {of}"))).await?;
+                }
             }
-            Ok(writeln!(out, "credential {} of {} is deleted", arguments.name, project.name)?)
+            Ok(writeln!(out, "credential {name} of {of} is deleted")?)
+        }
+    }
+}
+
+/// The credentials of a project.
+async fn all_of(context: &Context, database: &DatabaseArgs, of: &str) -> Result<Vec<Credential>, Failure> {
+    match context.source(database).await? {
+        Source::Database(store) => {
+            let project = project(context, &store, of).await?;
+            Ok(store.credentials_list(project.id).await?.into_iter().map(Credential::from).collect())
+        }
+        Source::Api(remote) => {
+            let path = ["namespaces", &remote.namespace, "projects", of, "credentials"];
+            let call = Call::new(&path, format!("project {of} in namespace {}", remote.namespace));
+            Ok(remote.get::<Page<Credential>>(call).await?.items)
         }
     }
 }
@@ -222,6 +248,15 @@ async fn set(context: &Context, arguments: &SetArgs, now: Timestamp, out: &mut d
         })?),
         _ => user.as_deref(),
     };
+    if let Some(remote) = context.remote(opened.database()).await? {
+        let same = set_through(&remote, arguments, host.as_deref().zip(user), expires_at).await?;
+        if same {
+            writeln!(out, "credential {name} of {of} is what it was: nothing was written")?;
+        } else {
+            writeln!(out, "credential {name} of {of} is stored, sealed by the operator")?;
+        }
+        return expected_user(user.filter(|_| *token), out);
+    }
     let (store, safe) = opened.open().await?;
     let project = project(context, &store, of).await?;
     safe.ready().await?;
@@ -234,10 +269,49 @@ async fn set(context: &Context, arguments: &SetArgs, now: Timestamp, out: &mut d
             writeln!(out, "credential {name} of {} is stored, sealed with {}", project.name, safe.primary())?;
         }
     }
-    if let Some(user) = user.filter(|_| *token) {
+    expected_user(user.filter(|_| *token), out)
+}
+
+fn expected_user(user: Option<&str>, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(user) = user {
         writeln!(out, "its user is `{user}`, which this registry expects beside a token")?;
     }
     Ok(())
+}
+
+/// A value on its way to the API, which seals it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    kind: String,
+    #[serde(flatten)]
+    sent: Sent<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+}
+
+/// Stores a credential through the API; says whether it was there already.
+async fn set_through(
+    remote: &Remote,
+    arguments: &SetArgs,
+    login: Option<(&str, &str)>,
+    expires_at: Option<Timestamp>,
+) -> Result<bool, Failure> {
+    let SetArgs { project: of, name, kind, .. } = arguments;
+    let path = ["namespaces", &remote.namespace, "projects", of, "credentials"];
+    let about = format!("project {of} in namespace {}", remote.namespace);
+    let before = remote.get::<Page<Credential>>(Call::new(&path, &about)).await?.items;
+    let before = before.into_iter().find(|one| one.name == *name).map(|one| one.version);
+    let value = given(name)?;
+    let (host, user) = login.unzip();
+    let body = Written { kind: kind.to_string(), sent: (&value).into(), host, user, expires_at };
+    let path = ["namespaces", &remote.namespace, "projects", of, "credentials", name];
+    let after: Credential = remote.put(Call::new(&path, &about), &body).await?;
+    Ok(before == Some(after.version))
 }
 
 async fn test(context: &Context, arguments: &TestArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -245,7 +319,7 @@ async fn test(context: &Context, arguments: &TestArgs, out: &mut dyn Write) -> R
     let (store, safe) = opened.open().await?;
     let project = project(context, &store, of).await?;
     let value = safe.take(&owner(&project), name, &person(), "credential test").await?;
-    let value = value.ok_or_else(|| unknown(&project, name))?;
+    let value = value.ok_or_else(|| unknown(of, name))?;
     let logins = login::from_docker_config(&value).map_err(|error| {
         Failure::failed(
             format!("credential {name} is not for registries: {error}"),
@@ -332,24 +406,16 @@ fn list(all: Vec<Credential>, format: Format, now: Timestamp, out: &mut dyn Writ
                     Some(at) => format!("in {}", spans::short(at.duration_since(now))),
                 };
                 let written = format!("{} ago", ago(one.updated_at));
-                columns.row([
-                    one.name,
-                    one.kind.to_string(),
-                    one.hosts.join(","),
-                    written,
-                    one.updated_by,
-                    used,
-                    expires,
-                ]);
+                columns.row([one.name, one.kind, one.hosts.join(","), written, one.updated_by, used, expires]);
             }
             Ok(write!(out, "{}", columns.render())?)
         }
     }
 }
 
-fn unknown(project: &Project, name: &str) -> Failure {
+fn unknown(project: &str, name: &str) -> Failure {
     Failure::failed(
-        format!("project {} has no credential {name}", project.name),
-        format!("see `stagekeeper credential list {}`", project.name),
+        format!("project {project} has no credential {name}"),
+        format!("see `stagekeeper credential list {project}`"),
     )
 }

@@ -15,7 +15,12 @@ use crate::{
 /// # Errors
 /// There is no usable URL, or no database behind it.
 pub async fn connect(arguments: &DatabaseArgs) -> Result<Store, Failure> {
-    let url = DatabaseUrl::parse(&arguments.values())?;
+    let url = DatabaseUrl::parse(&arguments.values()).map_err(|errors| {
+        Failure::usage(
+            errors.to_string(),
+            "this goes straight to the database: what goes through the API needs no URL, and `stagekeeper --help` tells of both",
+        )
+    })?;
     Ok(open(&url).await?)
 }
 
@@ -53,8 +58,15 @@ impl From<StoreError> for Failure {
 /// No deploy or several begin with it.
 pub async fn deploy_named(store: &Store, name: &str) -> Result<Uuid, Failure> {
     let prefix = name.strip_prefix("deploy/").unwrap_or(name);
-    let found = store.deploy_find(prefix).await?;
-    match found.as_slice() {
+    only_one(&store.deploy_find(prefix).await?, prefix)
+}
+
+/// The one among ids that begin with `prefix`.
+///
+/// # Errors
+/// There is none, or there are several.
+pub fn only_one(found: &[Uuid], prefix: &str) -> Result<Uuid, Failure> {
+    match found {
         [id] => Ok(*id),
         [] => Err(Failure::failed(
             format!("there is no deploy whose id begins with `{prefix}`"),

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
     domain::deploy::State,
-    store::{HistoryEntry, StoredTransition, time_in_states},
+    http::api::views::{Deploy, DeployBrief, Image, Transition},
+    store::HistoryEntry,
 };
 
 /// A deploy.
@@ -95,47 +96,7 @@ pub struct TransitionView {
 impl DeployView {
     /// What is shown of a deploy; one that goes on is measured until `now`.
     pub fn new(entry: &HistoryEntry, now: Timestamp) -> Self {
-        let deploy = &entry.stored.deploy;
-        let release = &entry.stored.release;
-        let times = time_in_states(&entry.transitions, deploy.finished_at, now);
-        let waited: SignedDuration =
-            times.iter().filter(|(state, _)| *state == State::Pending).map(|(_, time)| *time).sum();
-        let images = release.0.iter().map(|(service, image)| {
-            let view = ImageView {
-                repository: image.repository.clone(),
-                tag: image.tag.clone(),
-                digest: image.digest.clone(),
-            };
-            (service.clone(), view)
-        });
-        Self {
-            id: deploy.id,
-            namespace: entry.place.namespace.clone(),
-            project: entry.place.project.clone(),
-            stage: entry.place.stage.clone(),
-            sequence: deploy.sequence,
-            state: deploy.state,
-            since: deploy.since,
-            release: deploy.release.to_string(),
-            summary: release.summary(),
-            images: images.collect(),
-            actor: deploy.actor.to_string(),
-            cause: deploy.cause.clone(),
-            reason: deploy.reason.clone(),
-            message: deploy.message.clone(),
-            instance: deploy.instance.clone(),
-            rollback_of: deploy.rollback_of,
-            created_at: deploy.created_at,
-            finished_at: deploy.finished_at,
-            waited_seconds: waited.as_secs_f64(),
-            worked_seconds: entry.working_time(now).as_secs_f64(),
-            transitions: entry
-                .transitions
-                .iter()
-                .zip(&times)
-                .map(|(step, (_, time))| TransitionView::new(step, *time))
-                .collect(),
-        }
+        Deploy::with_steps(entry, now).into()
     }
 
     /// What people want to know first: why it ended so, or why it was made.
@@ -144,16 +105,57 @@ impl DeployView {
     }
 }
 
-impl TransitionView {
-    fn new(step: &StoredTransition, time: SignedDuration) -> Self {
+impl From<Deploy> for DeployView {
+    fn from(deploy: Deploy) -> Self {
+        let Deploy { namespace, project, stage, brief, images, instance, rollback_of, transitions, .. } = deploy;
+        let DeployBrief {
+            id,
+            sequence,
+            state,
+            since,
+            release,
+            summary,
+            actor,
+            cause,
+            reason,
+            message,
+            created_at,
+            finished_at,
+        } = brief;
+        let images = images.into_iter().map(|(service, image)| {
+            let Image { repository, tag, digest } = image;
+            (service, ImageView { repository, tag, digest })
+        });
         Self {
-            to: step.to,
-            at: step.at,
-            seconds: time.as_secs_f64(),
-            actor: step.actor.to_string(),
-            reason: step.reason.clone(),
-            message: step.message.clone(),
+            id,
+            namespace,
+            project,
+            stage,
+            sequence,
+            state,
+            since,
+            release,
+            summary,
+            images: images.collect(),
+            actor,
+            cause,
+            reason,
+            message,
+            instance,
+            rollback_of,
+            created_at,
+            finished_at,
+            waited_seconds: deploy.waited_seconds,
+            worked_seconds: deploy.worked_seconds,
+            transitions: transitions.into_iter().map(TransitionView::from).collect(),
         }
+    }
+}
+
+impl From<Transition> for TransitionView {
+    fn from(step: Transition) -> Self {
+        let Transition { from: _, to, at, seconds, actor, reason, message } = step;
+        Self { to, at, seconds, actor, reason, message }
     }
 }
 

@@ -12,7 +12,7 @@ pub enum Code {
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// The cluster or the database cannot be reached: the same command may work later.
+    /// The API, the cluster or the database cannot be reached: the same command may work later.
     Unavailable = 3,
     /// What was asked of a stage cannot be done; nothing has changed.
     Refused = 4,

@@ -1,24 +1,37 @@
 //! `stagekeeper get deploy ID`: one deploy with all its steps.
 
-use std::io::Write;
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    database,
+    Context,
+    completions::deploys,
     deploys::{DeployView, ImageView},
-    failure::Failure,
+    failure::{Code, Failure},
     history::{ago, seconds, took},
-    output::{self, Columns, Format},
+    output::{self, Columns, Format, one_line},
+    remote::Call,
+    source::Source,
 };
 use crate::{
     config::settings::DatabaseArgs,
-    domain::{deploy::State, release::Release},
-    store::{HookRun, StoredDeploy},
+    domain::{
+        clock::{Clock as _, SystemClock},
+        deploy::State,
+    },
+    http::api::views::{Deploy, DeployBrief, DeployDetail, Hook},
 };
+
+/// Pause between looks.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What `get` takes.
 #[derive(Args)]
@@ -32,8 +45,11 @@ enum What {
     /// One deploy with all its steps.
     Deploy {
         /// Its id, or a beginning that only it has.
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", add = ArgValueCompleter::new(deploys))]
         id: String,
+        /// Go on with each step that it takes, until it has ended.
+        #[arg(short, long)]
+        watch: bool,
         /// Form of the output.
         #[arg(short, long, value_name = "FORM", default_value = "table")]
         output: Format,
@@ -49,23 +65,9 @@ struct Detail {
     #[serde(flatten)]
     deploy: DeployView,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    hooks: Vec<HookView>,
+    hooks: Vec<Hook>,
     #[serde(skip_serializing_if = "Option::is_none")]
     predecessor: Option<Predecessor>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HookView {
-    phase: String,
-    name: String,
-    started_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    finished_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    succeeded: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -78,44 +80,85 @@ struct Predecessor {
 /// Prints what is asked for.
 ///
 /// # Errors
-/// The database is away, or there is no such deploy.
-pub async fn get(arguments: &GetArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
-    let What::Deploy { id, output, database } = &arguments.what;
-    let store = database::connect(database).await?;
-    let id = database::deploy_named(&store, id).await?;
-    let found = store
-        .deploy_get(id)
-        .await?
-        .ok_or_else(|| Failure::failed(format!("deploy {id} has just been removed with its project"), ""))?;
-    let detail = Detail {
-        deploy: DeployView::new(&found.entry, now),
-        hooks: store.hooks_list(id).await?.into_iter().map(HookView::from).collect(),
-        predecessor: found.predecessor.as_ref().map(Predecessor::from),
-    };
-    match output {
-        Format::Json => output::print_value(out, &detail, false),
-        Format::Yaml => output::print_value(out, &detail, true),
-        Format::Name => Ok(writeln!(out, "deploy/{id}")?),
-        Format::Table | Format::Wide => Ok(write!(out, "{}", describe(&detail, now))?),
-    }
-}
-
-impl From<HookRun> for HookView {
-    fn from(run: HookRun) -> Self {
-        Self {
-            phase: run.phase.word().into(),
-            name: run.name,
-            started_at: run.started_at,
-            finished_at: run.finished_at,
-            succeeded: run.ok,
-            message: run.message,
+/// The API or the database is away, or there is no such deploy.
+pub async fn get(context: &Context, arguments: &GetArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+    let What::Deploy { id, watch, output, database } = &arguments.what;
+    let source = context.source(database).await?;
+    let id = source.deploy_named(id).await?;
+    let mut detail = source.detail(id, now).await?;
+    print(&detail, *output, now, out)?;
+    let mut away = false;
+    while *watch && detail.deploy.finished_at.is_none() {
+        out.flush()?;
+        tokio::time::sleep(PAUSE).await;
+        let now = SystemClock.now();
+        let seen = match source.detail(id, now).await {
+            Ok(seen) => seen,
+            Err(Failure::Said { code: Code::Unavailable, what, .. }) => {
+                if !away {
+                    writeln!(io::stderr(), "{what}; waiting for it")?;
+                }
+                away = true;
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        away = false;
+        let (before, steps) = (detail.deploy.transitions.len(), &seen.deploy.transitions);
+        if steps.len() > before {
+            match output {
+                Format::Table | Format::Wide => {
+                    for step in steps.iter().skip(before) {
+                        writeln!(out, "  {} {}: {}", step.at.strftime("%H:%M:%S"), step.to, one_line(&step.message))?;
+                    }
+                }
+                _ => print(&seen, *output, now, out)?,
+            }
+            detail = seen;
         }
     }
+    Ok(())
 }
 
-impl From<&StoredDeploy> for Predecessor {
-    fn from(stored: &StoredDeploy) -> Self {
-        Self { id: stored.deploy.id, state: stored.deploy.state, summary: Release::summary(&stored.release) }
+fn print(detail: &Detail, format: Format, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::print_value(out, detail, false),
+        Format::Yaml => output::print_value(out, detail, true),
+        Format::Name => Ok(writeln!(out, "deploy/{}", detail.deploy.id)?),
+        Format::Table | Format::Wide => Ok(write!(out, "{}", describe(detail, now))?),
+    }
+}
+
+impl Source {
+    /// A deploy with all that belongs to it.
+    async fn detail(&self, id: Uuid, now: Timestamp) -> Result<Detail, Failure> {
+        let found = match self {
+            Self::Database(store) => {
+                let found = store.deploy_get(id).await?.ok_or_else(|| {
+                    Failure::failed(format!("deploy {id} has just been removed with its project"), "")
+                })?;
+                let deploy = Deploy::with_steps(&found.entry, now);
+                DeployDetail::new(deploy, store.hooks_list(id).await?, found.predecessor.as_ref())
+            }
+            Self::Api(remote) => {
+                let (namespace, name) = (remote.namespace.as_str(), id.to_string());
+                let path = ["namespaces", namespace, "deploys", &name];
+                let call = Call::new(&path, format!("deploy {id} in namespace {namespace}"));
+                remote.get(call.with("transitions", true)).await?
+            }
+        };
+        Ok(found.into())
+    }
+}
+
+impl From<DeployDetail> for Detail {
+    fn from(found: DeployDetail) -> Self {
+        let DeployDetail { deploy, hooks, predecessor } = found;
+        let predecessor = predecessor.map(|before| {
+            let DeployBrief { id, state, summary, .. } = before;
+            Predecessor { id, state, summary }
+        });
+        Self { deploy: deploy.into(), hooks, predecessor }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod at;
 mod stages;
+mod watch;
 
 use std::io::{self, Write};
 
@@ -11,16 +12,19 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{
-    Context, database,
+    Context,
     deploys::{DeployView, ShortIds},
     failure::Failure,
     output::{self, Columns, Format},
     place::ProjectPath,
+    remote::Call,
+    source::{Source, place, scoped},
     spans,
 };
 use crate::{
     config::settings::DatabaseArgs,
     domain::{deploy::State, image::Digest},
+    http::api::views::Deploy,
     store::{HistoryFilter, HistoryPage, ServedFilter, whole_digest},
 };
 
@@ -60,6 +64,9 @@ pub struct HistoryArgs {
     /// How many at most, the newest ones [default: 20; with --at 1000 stages].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     limit: Option<u16>,
+    /// Go on with deploys that are new or have changed, each in a line of its own.
+    #[arg(short, long, conflicts_with_all = ["stages", "at"])]
+    watch: bool,
     /// Form of the output.
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     output: Format,
@@ -97,30 +104,56 @@ pub async fn list(
         after: None,
         limit: limit.into(),
     };
-    let store = database::connect(&arguments.database).await?;
+    let source = context.source(&arguments.database).await?;
     if let Some(digest) = digest {
-        return stages::print(&store, &digest, &filter, arguments.output, out).await;
+        return stages::print(&source, &digest, &filter, arguments.output, out).await;
     }
     if let Some(at) = at {
         let HistoryFilter { namespace, project, stage, image, .. } = filter;
         let limit = arguments.limit.unwrap_or(STAGES).into();
         let filter = ServedFilter { at, namespace, project, stage, image, after: None, limit };
-        return at::print(&store, &filter, arguments.output, now, out).await;
+        return at::print(&source, &filter, arguments.output, now, out).await;
     }
-    let HistoryPage { entries, next } = store.history_list(&filter).await?;
-    let deploys: Vec<DeployView> = entries.iter().map(|entry| DeployView::new(entry, now)).collect();
+    let (deploys, more) = source.history(&filter, now).await?;
+    if arguments.watch {
+        return watch::follow(&source, &filter, deploys, arguments.output, now, out).await;
+    }
     print(&deploys, &filter, arguments.output, now, out)?;
     if matches!(arguments.output, Format::Table | Format::Wide) {
         let note = if deploys.is_empty() {
             Some("no deploys found".to_owned())
         } else {
-            next.map(|_| format!("there are older ones: raise --limit (now {limit})"))
+            more.then(|| format!("there are older ones: raise --limit (now {limit})"))
         };
         if let Some(note) = note {
             writeln!(io::stderr(), "{note}")?;
         }
     }
     Ok(())
+}
+
+impl Source {
+    /// The deploys that the filter leaves, and whether there are older ones.
+    async fn history(&self, filter: &HistoryFilter, now: Timestamp) -> Result<(Vec<DeployView>, bool), Failure> {
+        let remote = match self {
+            Self::Database(store) => {
+                let HistoryPage { entries, next } = store.history_list(filter).await?;
+                return Ok((entries.iter().map(|entry| DeployView::new(entry, now)).collect(), next.is_some()));
+            }
+            Self::Api(remote) => remote,
+        };
+        let path = scoped(filter.namespace.as_deref(), &["deploys"]);
+        let call = Call::new(&path, place(filter.namespace.as_deref()))
+            .with_some("project", filter.project.as_ref())
+            .with_some("stage", filter.stage.as_ref())
+            .with_some("since", filter.since)
+            .with_some("state", filter.state)
+            .with_some("image", filter.image.as_ref())
+            .with("transitions", true);
+        let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        let (deploys, more) = remote.list::<Deploy>(call, most).await?;
+        Ok((deploys.into_iter().map(DeployView::from).collect(), more))
+    }
 }
 
 /// The digest whose stages are asked for.

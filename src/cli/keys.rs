@@ -65,6 +65,11 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Where the database is.
+    pub fn database(&self) -> &DatabaseArgs {
+        &self.database
+    }
+
     /// Reads the keys, then connects: a wrong keyring is told without a database.
     ///
     /// # Errors

@@ -1,23 +1,31 @@
 //! `stagekeeper logs DEPLOY [-f]`: what was seen while a deploy ran.
 
+mod listener;
+
 use std::{
     io::{self, Write},
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use self::listener::Listener;
 use super::{
-    database,
+    Context,
+    completions::deploys,
     failure::{Code, Failure},
     output::one_line,
+    source::Source,
 };
 use crate::{
     config::settings::DatabaseArgs,
-    store::{LogFilter, LogLevel, Store, StoreError, StoredLine},
+    domain::deploy::State,
+    http::api::logs::Line,
+    store::{LogFilter, Store, StoreError},
 };
 
 /// Lines that are read at once.
@@ -29,7 +37,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(4
 #[derive(Args)]
 pub struct LogsArgs {
     /// The deploy's id, or a beginning that only it has.
-    #[arg(value_name = "DEPLOY")]
+    #[arg(value_name = "DEPLOY", add = ArgValueCompleter::new(deploys))]
     deploy: String,
     /// Go on with new lines until the deploy has ended.
     #[arg(short, long)]
@@ -56,20 +64,26 @@ enum LineFormat {
 /// Prints the lines of a deploy in the order in which they arrived.
 ///
 /// # Errors
-/// The database is away, or there is no such deploy.
-pub async fn print(arguments: &LogsArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let store = database::connect(&arguments.database).await?;
-    let deploy = database::deploy_named(&store, &arguments.deploy).await?;
-    let mut reader = Reader {
-        store,
-        filter: LogFilter { deploy, search: arguments.search.clone(), after: 0, limit: BATCH },
-        format: arguments.output,
-    };
-    if arguments.follow {
-        reader.follow(out).await
-    } else {
-        reader.rest(out).await?;
-        Ok(())
+/// The API or the database is away, or there is no such deploy.
+pub async fn print(context: &Context, arguments: &LogsArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let source = context.source(&arguments.database).await?;
+    let deploy = source.deploy_named(&arguments.deploy).await?;
+    let (search, format) = (arguments.search.clone(), arguments.output);
+    match source {
+        Source::Database(store) => {
+            let filter = LogFilter { deploy, search, after: 0, limit: BATCH };
+            let mut reader = Reader { store, filter, format };
+            if arguments.follow {
+                reader.follow(out).await
+            } else {
+                reader.rest(out).await?;
+                Ok(())
+            }
+        }
+        Source::Api(remote) => {
+            let listener = Listener { remote: &remote, deploy, search, format };
+            if arguments.follow { listener.follow(out).await } else { listener.rest(out).await }
+        }
     }
 }
 
@@ -94,8 +108,8 @@ impl Reader {
         loop {
             let lines = self.store.logs_list(&self.filter).await?;
             for line in &lines {
-                writeln!(out, "{}", written(line, self.format)?)?;
                 self.filter.after = line.position;
+                writeln!(out, "{}", written(self.filter.deploy, &Line::from(line.clone()), self.format)?)?;
                 any = true;
             }
             if i64::try_from(lines.len()).unwrap_or(BATCH) < BATCH {
@@ -146,10 +160,15 @@ impl Reader {
             return Ok(Some(format!("deploy {id} was removed with its project")));
         };
         let deploy = found.entry.stored.deploy;
-        Ok(deploy.is_closed().then(|| match deploy.message {
-            Some(message) => format!("deploy {id} ended: {}: {message}", deploy.state),
-            None => format!("deploy {id} ended: {}", deploy.state),
-        }))
+        Ok(deploy.is_closed().then(|| ended(id, deploy.state, deploy.message.as_deref())))
+    }
+}
+
+/// How a deploy ended, in a sentence.
+pub(super) fn ended(id: Uuid, state: State, message: Option<&str>) -> String {
+    match message {
+        Some(message) => format!("deploy {id} ended: {state}: {}", one_line(message)),
+        None => format!("deploy {id} ended: {state}"),
     }
 }
 
@@ -158,64 +177,52 @@ struct LineView<'a> {
     at: Timestamp,
     deploy: Uuid,
     source: &'a str,
-    level: &'static str,
+    level: &'a str,
     text: &'a str,
 }
 
-fn written(stored: &StoredLine, format: LineFormat) -> Result<String, Failure> {
-    let line = &stored.line;
+fn written(deploy: Uuid, line: &Line, format: LineFormat) -> Result<String, Failure> {
+    let Line { at, source, level, text } = line;
     match format {
-        LineFormat::Json => serde_json::to_string(&LineView {
-            at: line.at,
-            deploy: stored.deploy,
-            source: &line.source,
-            level: line.level.word(),
-            text: &line.text,
-        })
-        .map_err(|error| Failure::failed(format!("a line cannot be written: {error}"), "")),
+        LineFormat::Json => serde_json::to_string(&LineView { at: *at, deploy, source, level, text })
+            .map_err(|error| Failure::failed(format!("a line cannot be written: {error}"), "")),
         LineFormat::Text => Ok(format!(
             "{} {} {}{}",
-            line.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
-            one_line(&line.source),
-            mark(line.level),
-            one_line(&line.text)
+            at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
+            one_line(source),
+            mark(level),
+            one_line(text)
         )),
     }
 }
 
 /// Most lines are information, which needs no word.
-const fn mark(level: LogLevel) -> &'static str {
+fn mark(level: &str) -> &'static str {
     match level {
-        LogLevel::Debug => "DEBUG ",
-        LogLevel::Info => "",
-        LogLevel::Warn => "WARN ",
-        LogLevel::Error => "ERROR ",
+        "debug" => "DEBUG ",
+        "warn" => "WARN ",
+        "error" => "ERROR ",
+        _ => "",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::LogLine;
 
     #[test]
     fn a_line_is_one_line_whatever_a_container_wrote() {
-        let stored = StoredLine {
-            position: 1,
-            deploy: Uuid::nil(),
-            line: LogLine {
-                at: "2026-11-21T12:00:00.5Z".parse().expect("an instant"),
-                source: "pod/web-0/web".into(),
-                seq: 1,
-                level: LogLevel::Error,
-                text: "\u{1b}[2Jpanic\nat once".into(),
-            },
+        let line = Line {
+            at: "2026-11-21T12:00:00.5Z".parse().expect("an instant"),
+            source: "pod/web-0/web".into(),
+            level: "error".into(),
+            text: "\u{1b}[2Jpanic\nat once".into(),
         };
         assert_eq!(
-            written(&stored, LineFormat::Text),
+            written(Uuid::nil(), &line, LineFormat::Text),
             Ok("2026-11-21T12:00:00.500Z pod/web-0/web ERROR \u{fffd}[2Jpanic at once".into())
         );
-        let json = written(&stored, LineFormat::Json).expect("JSON");
+        let json = written(Uuid::nil(), &line, LineFormat::Json).expect("JSON");
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["text"], "\u{1b}[2Jpanic\nat once");
         assert_eq!(json["level"], "error");

@@ -15,18 +15,21 @@ use serde::Serialize;
 
 use self::env_file::Entry;
 use super::{
-    Context, database,
+    Context,
     failure::Failure,
     keys::Opened,
     output::{self, Columns, Format},
     owner::{owner, person, project},
+    remote::{Call, Remote, Sent},
+    source::Source,
     spans, value,
 };
 use crate::{
     config::settings::DatabaseArgs,
     domain::secret::{self, SecretId},
+    http::api::{cursor::Page, secrets::Secret},
     safe::{Kept, Safe, SecretDeposit},
-    store::{Project, Secret, Store},
+    store::{Project, Store},
 };
 
 /// Longest file that is imported, in bytes.
@@ -128,11 +131,16 @@ struct SecretView {
 
 impl From<Secret> for SecretView {
     fn from(one: Secret) -> Self {
-        // Without `..`: whoever adds a field decides whether it may be shown.
-        let Secret { id: _, secret, version, origin, created_by, updated_by, created_at, updated_at, last_used_at } =
+        let Secret { name, service, version, origin, created_by, updated_by, created_at, updated_at, last_used_at } =
             one;
-        let SecretId { name, service } = secret;
         Self { name, service, version, origin, created_by, created_at, updated_by, updated_at, last_used_at }
+    }
+}
+
+impl SecretArgs {
+    /// Whether a file is imported, all of it or nothing.
+    pub fn is_import(&self) -> bool {
+        matches!(self.command, SecretCommand::Import(_))
     }
 }
 
@@ -150,9 +158,14 @@ pub async fn secret(
         SecretCommand::Set(arguments) => set(context, arguments, out).await,
         SecretCommand::Import(arguments) => import(context, arguments, out).await,
         SecretCommand::List(arguments) => {
-            let store = database::connect(&arguments.database).await?;
-            let project = project(context, &store, &arguments.project).await?;
-            list(store.secrets_list(project.id).await?, arguments.output, now, out)
+            let all = match context.source(&arguments.database).await? {
+                Source::Database(store) => {
+                    let project = project(context, &store, &arguments.project).await?;
+                    store.secrets_list(project.id).await?.into_iter().map(Secret::from).collect()
+                }
+                Source::Api(remote) => all_of(&remote, &arguments.project).await?,
+            };
+            list(all, arguments.output, now, out)
         }
         SecretCommand::Unset(arguments) => unset(context, arguments, now, out).await,
     }
@@ -161,6 +174,9 @@ pub async fn secret(
 async fn set(context: &Context, arguments: &SetArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let SetArgs { project: of, name, service, opened } = arguments;
     let id = SecretId { name: name.clone(), service: service.clone() };
+    if let Some(remote) = context.remote(opened.database()).await? {
+        return set_through(&remote, of, &id, out).await;
+    }
     let (store, safe) = opened.open().await?;
     let project = project(context, &store, of).await?;
     safe.ready().await?;
@@ -177,7 +193,30 @@ async fn set(context: &Context, arguments: &SetArgs, out: &mut dyn Write) -> Res
             writeln!(out, "secret {id} of {} is what it was: nothing was written", project.name)?;
         }
     }
-    if known.contains(&id) { Ok(()) } else { declare(&project, &[&id], out) }
+    if known.contains(&id) { Ok(()) } else { declare((&project.namespace, &project.name), &[&id], out) }
+}
+
+/// Stores a secret through the API, which seals it.
+async fn set_through(remote: &Remote, of: &str, id: &SecretId, out: &mut dyn Write) -> Result<(), Failure> {
+    let before = all_of(remote, of).await?.into_iter().find(|one| one.name == id.name && one.service == id.service);
+    let value = value::given(&id.name)?;
+    let path = ["namespaces", &remote.namespace, "projects", of, "secrets", &id.name];
+    let about = format!("project {of} in namespace {}", remote.namespace);
+    let call = Call::new(&path, about).with_some("service", id.service.as_ref());
+    let after: Secret = remote.put(call, &Sent::from(&value)).await?;
+    if before.as_ref().is_some_and(|before| before.version == after.version) {
+        writeln!(out, "secret {id} of {of} is what it was: nothing was written")?;
+    } else {
+        writeln!(out, "secret {id} of {of} is stored as version {}, sealed by the operator", after.version)?;
+    }
+    if before.is_some() { Ok(()) } else { declare((&remote.namespace, of), &[id], out) }
+}
+
+/// The secrets of a project, through the API.
+async fn all_of(remote: &Remote, of: &str) -> Result<Vec<Secret>, Failure> {
+    let path = ["namespaces", &remote.namespace, "projects", of, "secrets"];
+    let call = Call::new(&path, format!("project {of} in namespace {}", remote.namespace));
+    Ok(remote.get::<Page<Secret>>(call).await?.items)
 }
 
 async fn import(context: &Context, arguments: &ImportArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -217,7 +256,7 @@ async fn import(context: &Context, arguments: &ImportArgs, out: &mut dyn Write) 
         };
         writeln!(out, "  {}{whose}: {what}", id.name)?;
     }
-    if new.is_empty() { Ok(()) } else { declare(&project, &new, out) }
+    if new.is_empty() { Ok(()) } else { declare((&project.namespace, &project.name), &new, out) }
 }
 
 /// Stores what is to be stored; says of each value whether it was there already.
@@ -239,15 +278,23 @@ async fn written(
 async fn unset(context: &Context, arguments: &UnsetArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
     let UnsetArgs { project: of, name, service, database } = arguments;
     let id = SecretId { name: name.clone(), service: service.clone() };
-    let store = database::connect(database).await?;
-    let project = project(context, &store, of).await?;
-    if !store.secret_delete(project.id, &id, &person(), now).await? {
-        return Err(Failure::failed(
-            format!("project {} has no secret {id}", project.name),
-            format!("see `stagekeeper secret list {}`", project.name),
-        ));
+    match context.source(database).await? {
+        Source::Database(store) => {
+            let project = project(context, &store, of).await?;
+            if !store.secret_delete(project.id, &id, &person(), now).await? {
+                return Err(Failure::failed(
+                    format!("project {of} has no secret {id}"),
+                    format!("see `stagekeeper secret list {of}`"),
+                ));
+            }
+        }
+        Source::Api(remote) => {
+            let path = ["namespaces", &remote.namespace, "projects", of, "secrets", name];
+            let call = Call::new(&path, format!("secret {id} of {of}"));
+            remote.delete(call.with_some("service", service.as_ref())).await?;
+        }
     }
-    Ok(writeln!(out, "secret {id} of {} is deleted", project.name)?)
+    Ok(writeln!(out, "secret {id} of {of} is deleted")?)
 }
 
 /// Reads a file; none of its content is ever told.
@@ -282,12 +329,11 @@ async fn known(store: &Store, project: &Project) -> Result<BTreeSet<SecretId>, F
 }
 
 /// What a Project has to say before its services get these.
-fn declare(project: &Project, new: &[&SecretId], out: &mut dyn Write) -> Result<(), Failure> {
+fn declare((namespace, project): (&str, &str), new: &[&SecretId], out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(
         out,
         "\nServices get what the Project names. This command does not look into the cluster: unless it stands there already,\n\
-         add to spec.secrets of Project {}/{}:\n",
-        project.namespace, project.name
+         add to spec.secrets of Project {namespace}/{project}:\n"
     )?;
     for id in new {
         writeln!(out, "- name: {}", id.name)?;
@@ -308,17 +354,17 @@ fn list(all: Vec<Secret>, format: Format, now: Timestamp, out: &mut dyn Write) -
             let all: Vec<SecretView> = all.into_iter().map(SecretView::from).collect();
             output::print_value(out, &all, format == Format::Yaml)
         }
-        Format::Name => Ok(all.iter().try_for_each(|one| match &one.secret.service {
-            None => writeln!(out, "secret/{}", one.secret.name),
-            Some(service) => writeln!(out, "secret/{service}/{}", one.secret.name),
+        Format::Name => Ok(all.iter().try_for_each(|one| match &one.service {
+            None => writeln!(out, "secret/{}", one.name),
+            Some(service) => writeln!(out, "secret/{service}/{}", one.name),
         })?),
         Format::Table | Format::Wide => {
             let ago = |at: Timestamp| format!("{} ago", spans::short(now.duration_since(at)));
             let mut columns = Columns::new(&["NAME", "SERVICE", "VERSION", "WRITTEN", "BY", "FROM", "LAST USED"]);
             for one in all {
                 columns.row([
-                    one.secret.name,
-                    one.secret.service.unwrap_or_else(|| "(all)".into()),
+                    one.name,
+                    one.service.unwrap_or_else(|| "(all)".into()),
                     one.version.to_string(),
                     ago(one.updated_at),
                     one.updated_by,

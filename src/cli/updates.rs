@@ -7,10 +7,19 @@ use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use serde_json::json;
 
-use super::{database, failure::Failure, output::Format, owner::person};
+use super::{
+    Context,
+    failure::Failure,
+    output::Format,
+    owner::person,
+    remote::{Call, Remote},
+    source::{self, Source, scoped},
+};
 use crate::{
     config::settings::DatabaseArgs,
+    http::api::updates::{Changed, Update},
     store::{StoreError, UpdateChoice, UpdateFilter},
 };
 
@@ -65,6 +74,9 @@ struct FilterArgs {
     /// Only where image, tag, host, platform, provider or digest contain this.
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
+    /// Through the API: in every namespace, and of other hosts. The database is always asked about all of them.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
 }
 
 /// Updates by their numbers, or by a filter.
@@ -88,9 +100,21 @@ struct ChosenArgs {
     database: DatabaseArgs,
 }
 
+impl UpdatesArgs {
+    /// Whether it is about tags.
+    pub fn is_tag(&self) -> bool {
+        matches!(self.command, UpdatesCommand::Tag(_))
+    }
+}
+
 impl FilterArgs {
+    /// The namespace whose updates are asked about through the API; none is all of them, and those of other hosts.
+    fn place<'a>(&self, remote: &'a Remote) -> Option<&'a str> {
+        (!self.all_namespaces).then_some(remote.namespace.as_str())
+    }
+
     fn filter(&self, pending: Option<bool>) -> UpdateFilter {
-        let Self { tag, image, host, search } = self;
+        let Self { tag, image, host, search, .. } = self;
         UpdateFilter {
             pending,
             tag: tag.clone(),
@@ -103,6 +127,11 @@ impl FilterArgs {
 }
 
 impl Chosen {
+    /// The namespace whose updates are meant, where the API is asked.
+    fn place<'a>(&self, remote: &'a Remote) -> Option<&'a str> {
+        self.filter.place(remote)
+    }
+
     /// The updates that are meant: among the `pending` ones, or the others, where nobody names numbers.
     fn choice(&self, pending: Option<bool>) -> Result<UpdateChoice, Failure> {
         if !self.ids.is_empty() {
@@ -122,42 +151,89 @@ impl Chosen {
 ///
 /// # Errors
 /// There is no such update or tag, or the database is away.
-pub async fn updates(arguments: &UpdatesArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+pub async fn updates(
+    context: &Context,
+    arguments: &UpdatesArgs,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     match &arguments.command {
-        UpdatesCommand::List(arguments) => list(arguments, now, out).await,
+        UpdatesCommand::List(arguments) => list(context, arguments, now, out).await,
         UpdatesCommand::Ack(ChosenArgs { chosen, database }) => {
             let choice = chosen.choice(Some(true))?;
-            let store = database::connect(database).await?;
-            let done = store.updates_acknowledge(&choice, &person(), now).await.map_err(failed)?;
+            let done = match context.source(database).await? {
+                Source::Database(store) => store.updates_acknowledge(&choice, &person(), now).await.map_err(failed)?,
+                Source::Api(remote) => {
+                    let place = chosen.place(&remote);
+                    let path = scoped(place, &["updates", "acknowledge"]);
+                    changed(&remote, &path, place, &choice).await?
+                }
+            };
             Ok(writeln!(out, "acknowledged {}", counted(done))?)
         }
         UpdatesCommand::Unack(ChosenArgs { chosen, database }) => {
             let choice = chosen.choice(Some(false))?;
-            let store = database::connect(database).await?;
-            let done = store.updates_unacknowledge(&choice, &person(), now).await.map_err(failed)?;
+            let done = match context.source(database).await? {
+                Source::Database(store) => {
+                    store.updates_unacknowledge(&choice, &person(), now).await.map_err(failed)?
+                }
+                Source::Api(remote) => {
+                    let place = chosen.place(&remote);
+                    let path = scoped(place, &["updates", "unacknowledge"]);
+                    changed(&remote, &path, place, &choice).await?
+                }
+            };
             Ok(writeln!(out, "opened {} again", counted(done))?)
         }
         UpdatesCommand::Tag(arguments) => tags::tag(arguments, now, out).await,
     }
 }
 
-async fn list(arguments: &ListArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+async fn list(context: &Context, arguments: &ListArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
     let filter = arguments.filter.filter(arguments.pending.then_some(true));
     let filter = UpdateFilter { limit: arguments.limit.into(), ..filter };
-    let store = database::connect(&arguments.database).await?;
-    let page = store.updates_list(&filter).await.map_err(failed)?;
-    view::print(&page.updates, arguments.output, now, out)?;
+    let (updates, more) = match context.source(&arguments.database).await? {
+        Source::Database(store) => {
+            let page = store.updates_list(&filter).await.map_err(failed)?;
+            (page.updates.into_iter().map(Update::from).collect(), page.next.is_some())
+        }
+        Source::Api(remote) => {
+            let place = arguments.filter.place(&remote);
+            let path = scoped(place, &["updates"]);
+            let UpdateFilter { pending, tag, image, host, search, .. } = filter;
+            let call = Call::new(&path, format!("the updates of {}", source::place(place)))
+                .with_some("pending", pending)
+                .with_some("tag", tag)
+                .with_some("image", image)
+                .with_some("host", host)
+                .with_some("search", search);
+            remote.list::<Update>(call, arguments.limit.into()).await?
+        }
+    };
+    view::print(&updates, arguments.output, now, out)?;
     if matches!(arguments.output, Format::Table | Format::Wide) {
-        let note = match page.next {
-            _ if page.updates.is_empty() => Some("no updates found".to_owned()),
-            Some(_) => Some(format!("there are older ones: raise --limit (now {})", arguments.limit)),
-            None => None,
+        let note = match more {
+            _ if updates.is_empty() => Some("no updates found".to_owned()),
+            true => Some(format!("there are older ones: raise --limit (now {})", arguments.limit)),
+            false => None,
         };
         if let Some(note) = note {
             writeln!(io::stderr(), "{note}")?;
         }
     }
     Ok(())
+}
+
+/// Has updates changed through the API; says how many.
+async fn changed(remote: &Remote, path: &[&str], place: Option<&str>, choice: &UpdateChoice) -> Result<usize, Failure> {
+    let body = match choice {
+        UpdateChoice::These(ids) => json!({"ids": ids}),
+        UpdateChoice::Matching(UpdateFilter { tag, image, host, search, .. }) => {
+            json!({"filter": {"tag": tag, "image": image, "host": host, "search": search}})
+        }
+    };
+    let call = Call::new(path, format!("the updates of {}", source::place(place)));
+    Ok(remote.post::<Changed>(call, &body).await?.changed)
 }
 
 /// `no update`, `1 update`, `2 updates`.

@@ -7,13 +7,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    database,
+    Context,
     failure::Failure,
     history::ago,
     output::{self, Columns, Format},
+    remote::Call,
+    source::Source,
     spans,
 };
-use crate::{config::settings::DatabaseArgs, store::SeenUser};
+use crate::{config::settings::DatabaseArgs, http::api::users::User};
 
 /// What `users` takes.
 #[derive(Args)]
@@ -45,52 +47,47 @@ struct ListArgs {
 
 #[derive(Serialize)]
 struct List<'a> {
-    items: Vec<UserView<'a>>,
-}
-
-/// A user as programs read them.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct UserView<'a> {
-    name: &'a str,
-    groups: &'a [String],
-    first_seen_at: Timestamp,
-    last_seen_at: Timestamp,
+    items: &'a [User],
 }
 
 /// Runs a `users` command.
 ///
 /// # Errors
-/// The database is away.
-pub async fn users(arguments: &UsersArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+/// The API or the database is away.
+pub async fn users(
+    context: &Context,
+    arguments: &UsersArgs,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let UsersCommand::List(arguments) = &arguments.command;
     let since = (arguments.since.as_deref().map(|text| spans::since(text, now)).transpose())
         .map_err(|what| Failure::usage(format!("--since: {what}"), ""))?;
-    let store = database::connect(&arguments.database).await?;
-    let page = store.users_list(since, None, arguments.limit.into()).await?;
+    let (users, more) = match context.source(&arguments.database).await? {
+        Source::Database(store) => {
+            let page = store.users_list(since, None, arguments.limit.into()).await?;
+            (page.users.into_iter().map(User::from).collect(), page.next.is_some())
+        }
+        Source::Api(remote) => {
+            let call = Call::new(&["users"], "the users of the installation").with_some("since", since);
+            remote.list::<User>(call, arguments.limit.into()).await?
+        }
+    };
     match arguments.output {
         Format::Json | Format::Yaml => {
-            let items = page.users.iter().map(UserView::from).collect();
-            return output::print_value(out, &List { items }, arguments.output == Format::Yaml);
+            return output::print_value(out, &List { items: &users }, arguments.output == Format::Yaml);
         }
-        Format::Name => page.users.iter().try_for_each(|user| writeln!(out, "user/{}", user.name))?,
-        Format::Table | Format::Wide if page.users.is_empty() => writeln!(io::stderr(), "nobody was seen")?,
-        Format::Table | Format::Wide => write!(out, "{}", table(&page.users, now))?,
+        Format::Name => users.iter().try_for_each(|user| writeln!(out, "user/{}", user.name))?,
+        Format::Table | Format::Wide if users.is_empty() => writeln!(io::stderr(), "nobody was seen")?,
+        Format::Table | Format::Wide => write!(out, "{}", table(&users, now))?,
     }
-    if page.next.is_some() {
+    if more {
         writeln!(io::stderr(), "there are more: raise --limit (now {})", arguments.limit)?;
     }
     Ok(())
 }
 
-impl<'a> From<&'a SeenUser> for UserView<'a> {
-    fn from(user: &'a SeenUser) -> Self {
-        let SeenUser { name, groups, first_seen_at, last_seen_at } = user;
-        Self { name, groups, first_seen_at: *first_seen_at, last_seen_at: *last_seen_at }
-    }
-}
-
-fn table(users: &[SeenUser], now: Timestamp) -> String {
+fn table(users: &[User], now: Timestamp) -> String {
     let mut columns = Columns::new(&["NAME", "GROUPS", "FIRST SEEN", "LAST SEEN"]);
     for user in users {
         let ago = |at| format!("{} ago", ago(at, now));

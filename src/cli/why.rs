@@ -1,42 +1,38 @@
 //! `stagekeeper why STAGE`: what the stage waits for or is blocked by, what failed last, what is held back, and what
-//! would open the way. Put together from the resources and the database; either may be away.
-
-mod facts;
-mod openings;
+//! would open the way: as the API tells it, or put together from the resources and the database, of which either may be away.
 
 use std::io::Write;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 use kube::{Api, Client};
 
-pub(super) use self::facts::GateFact;
-use self::{
-    facts::{DeployFact, Facts, VetoFact},
-    openings::openings,
-};
 use super::{
     Context,
     cluster::unread,
+    completions::stages,
     database,
-    failure::Failure,
-    output::{self, Format},
+    failure::{Code, Failure},
+    history::ago,
+    output::{self, Format, fields},
+    remote::{Call, Remote},
 };
 use crate::{
     api::{Project, Stage},
     config::{DatabaseUrl, settings::DatabaseArgs},
-    domain::deploy::State,
-    store::{HistoryFilter, Store, TargetState},
+    http::api::why::{
+        Memory,
+        facts::{ConditionFact, Facts},
+        openings::openings,
+    },
 };
-
-/// Vetoes that are explained; more are only counted.
-const VETOES: usize = 5;
 
 /// What `why` takes.
 #[derive(Args)]
 pub struct WhyArgs {
     /// The stage.
-    #[arg(value_name = "STAGE")]
+    #[arg(value_name = "STAGE", add = ArgValueCompleter::new(stages))]
     stage: String,
     /// Form of the output.
     #[arg(short, long, value_name = "FORM", default_value = "table")]
@@ -50,10 +46,46 @@ pub struct WhyArgs {
 /// # Errors
 /// There is no such stage, or neither the cluster nor the database can be asked.
 pub async fn tell(context: &Context, arguments: &WhyArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+    let facts = match context.remote(&arguments.database).await {
+        Ok(None) => gather(context, arguments, None).await?,
+        Ok(Some(remote)) => match through(&remote, &arguments.stage).await {
+            Ok(facts) => facts,
+            Err(failure) => without_api(context, arguments, failure).await?,
+        },
+        Err(failure) => without_api(context, arguments, failure).await?,
+    };
+    match arguments.output {
+        Format::Json => output::print_value(out, &facts, false),
+        Format::Yaml => output::print_value(out, &facts, true),
+        Format::Name => Ok(writeln!(out, "stage/{}", facts.stage)?),
+        Format::Table | Format::Wide => Ok(write!(out, "{}", describe(&facts, now))?),
+    }
+}
+
+/// What the API tells.
+async fn through(remote: &Remote, stage: &str) -> Result<Facts, Failure> {
+    let path = ["namespaces", &remote.namespace, "stages", stage, "why"];
+    remote.get(Call::new(&path, format!("stage {stage} in namespace {}", remote.namespace))).await
+}
+
+/// What the cluster alone tells, where nobody has said that the API is to be asked.
+async fn without_api(context: &Context, arguments: &WhyArgs, failure: Failure) -> Result<Facts, Failure> {
+    let is_asked_for = context.flags.api || context.server.server.is_some();
+    if is_asked_for || matches!(failure, Failure::Said { code: Code::Usage, .. }) {
+        return Err(failure);
+    }
+    gather(context, arguments, Some(failure)).await
+}
+
+/// Asks the cluster and the database from here; either may be away. `missing` says why the database is not asked.
+async fn gather(context: &Context, arguments: &WhyArgs, missing: Option<Failure>) -> Result<Facts, Failure> {
     let namespace = context.namespace().await?;
     let mut facts = Facts::new(&namespace, &arguments.stage);
     let seen = see(context, &namespace, &arguments.stage).await;
-    let remembered = remember(arguments, &namespace).await;
+    let remembered = match missing {
+        Some(failure) => Err(failure),
+        None => remember(arguments, &namespace).await,
+    };
     if let (Err(cluster), Err(_)) = (&seen, &remembered) {
         return Err(cluster.clone());
     }
@@ -77,12 +109,13 @@ pub async fn tell(context: &Context, arguments: &WhyArgs, now: Timestamp, out: &
         Err(failure) => facts.unknown.push(failure.summary()),
     }
     facts.opens = openings(&facts);
-    match arguments.output {
-        Format::Json => output::print_value(out, &facts, false),
-        Format::Yaml => output::print_value(out, &facts, true),
-        Format::Name => Ok(writeln!(out, "stage/{}", facts.stage)?),
-        Format::Table | Format::Wide => Ok(write!(out, "{}", facts.describe(now))?),
-    }
+    Ok(facts)
+}
+
+async fn remember(arguments: &WhyArgs, namespace: &str) -> Result<Option<Memory>, Failure> {
+    let url = DatabaseUrl::parse(&arguments.database.values())?;
+    let store = database::open(&url).await?;
+    Ok(Memory::read(&store, namespace, &arguments.stage).await?)
 }
 
 /// What the cluster says.
@@ -114,76 +147,64 @@ where
         .map_err(|error| unread::<K>("get", Some(namespace), name, &error))
 }
 
-/// What the database says.
-struct Memory {
-    state: TargetState,
-    failure: Option<DeployFact>,
-    vetoes: Vec<VetoFact>,
-}
-
-async fn remember(arguments: &WhyArgs, namespace: &str) -> Result<Option<Memory>, Failure> {
-    let url = DatabaseUrl::parse(&arguments.database.values())?;
-    let store = database::open(&url).await?;
-    let targets = store.targets_load(Some(&[namespace.to_owned()])).await?;
-    let target = targets.into_iter().find(|target| target.name == arguments.stage);
-    let Some(target) = target else {
-        return Ok(None);
-    };
-    let Some(state) = store.target_state_load(target.id).await? else {
-        return Ok(None);
-    };
-    let mut vetoes = Vec::new();
-    for veto in state.vetoes.iter().rev().take(VETOES) {
-        let deploy = match veto.deploy {
-            Some(deploy) => store.deploy_get(deploy).await?,
-            None => None,
-        };
-        vetoes.push(VetoFact {
-            release: veto.release.to_string(),
-            summary: deploy.map_or_else(
-                || format!("release {}", veto.release.short()),
-                |found| found.entry.stored.release.summary(),
-            ),
-            deploy: veto.deploy.map(|deploy| deploy.to_string()),
-            reason: veto.reason.clone(),
-            at: veto.at,
-        });
+/// The facts as people read them; what is not the case is left out.
+fn describe(facts: &Facts, now: Timestamp) -> String {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    let project = facts.project.as_deref().unwrap_or("?");
+    lines.push(("Stage", format!("{project}/{} in namespace {}", facts.stage, facts.namespace)));
+    if let Some(condition) = &facts.condition {
+        let ConditionFact { kind, reason, message } = condition;
+        lines.push(("Now", format!("{kind} ({reason}): {message}")));
     }
-    let failure = last_failure(&store, &state).await?;
-    Ok(Some(Memory { state, failure, vetoes }))
-}
-
-/// The newest deploy that failed, whether it was rolled back or not.
-async fn last_failure(store: &Store, state: &TargetState) -> Result<Option<DeployFact>, Failure> {
-    let mut failures = Vec::new();
-    for word in [State::Failed, State::RolledBack] {
-        let filter = HistoryFilter {
-            namespace: Some(state.target.namespace.clone()),
-            project: Some(state.target.project.clone()),
-            stage: Some(state.target.name.clone()),
-            state: Some(word),
-            limit: 1,
-            ..HistoryFilter::default()
-        };
-        let page = store.history_list(&filter).await?;
-        failures.extend(page.entries.into_iter().map(|entry| entry.stored));
+    if let Some(serving) = &facts.serving {
+        let since = ago(serving.since, now);
+        lines.push(("Serves", format!("{} since {since} ago, deploy {}", serving.summary, serving.id)));
     }
-    let newest = failures.into_iter().max_by_key(|stored| stored.deploy.sequence);
-    Ok(newest.as_ref().map(DeployFact::from))
-}
-
-impl Memory {
-    fn into_facts(self, facts: &mut Facts) {
-        let Self { state, failure, vetoes } = self;
-        facts.project.get_or_insert(state.target.project);
-        facts.serving = state.good.as_ref().map(|good| DeployFact::from(&good.stored));
-        facts.open = state.open.iter().map(|open| DeployFact::from(&open.stored)).collect();
-        facts.last_failure = failure;
-        let held = state.holds.iter().map(|hold| {
-            let until = hold.expires_at.map(|until| format!(" until {until}")).unwrap_or_default();
-            format!("by {} since {}{until}: {}", hold.owner, hold.at, hold.reason)
-        });
-        facts.held = held.collect();
-        facts.vetoed = vetoes;
+    for deploy in &facts.open {
+        let since = ago(deploy.since, now);
+        lines.push(("Under way", format!("{}: {} for {since}, deploy {}", deploy.summary, deploy.state, deploy.id)));
     }
+    if let Some(waiting) = &facts.waiting {
+        lines.push(("Waits for", format!("{}: {}", waiting.reason, waiting.message)));
+    }
+    for gate in &facts.gates {
+        lines.push(("Gate", format!("{} {}", gate.name, gate.line())));
+    }
+    for held in &facts.held {
+        lines.push(("Held", held.clone()));
+    }
+    if let Some(drift) = &facts.drift {
+        lines.push(("Drifted", drift.clone()));
+    }
+    if let Some(failed) = &facts.last_failure {
+        let when = ago(failed.since, now);
+        lines.push((
+            "Last failure",
+            format!("{} {when} ago ({}), deploy {}: {}", failed.summary, failed.state, failed.id, failed.why),
+        ));
+    }
+    for veto in &facts.vetoed {
+        lines.push((
+            "Held back",
+            match &veto.deploy {
+                Some(deploy) => format!(
+                    "{} since {} ago, it failed here in deploy {deploy}: {}",
+                    veto.summary,
+                    ago(veto.at, now),
+                    veto.reason
+                ),
+                None => format!("{} since {} ago: {}", veto.summary, ago(veto.at, now), veto.reason),
+            },
+        ));
+    }
+    for (service, to) in &facts.pinned {
+        lines.push(("Pinned", format!("{service} to {to}")));
+    }
+    for open in &facts.opens {
+        lines.push(("What helps", open.clone()));
+    }
+    for unknown in &facts.unknown {
+        lines.push(("Not known", unknown.clone()));
+    }
+    fields(&lines)
 }

@@ -1,7 +1,7 @@
 //! What every pass shares.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -13,6 +13,7 @@ use kube::runtime::reflector::Store as Reflected;
 use super::{
     asked::Asked,
     backoff::Backoff,
+    groups::Groups,
     images::ImageBook,
     lanes::Lanes,
     stage::memory::Memory,
@@ -74,6 +75,8 @@ pub struct Context {
     pub term: Term,
     /// Which stages take their releases from which.
     pub lanes: Arc<Lanes>,
+    /// Which stages begin together.
+    pub groups: Arc<Groups>,
     /// What people ask of stages.
     pub asked: Arc<Asked>,
     /// What is remembered of each stage between passes.
@@ -103,29 +106,96 @@ pub struct Term {
 }
 
 /// What is remembered of each stage. One pass at a time has a stage's memory: the runtime never runs two of the same
-/// object, so taking it out and putting it back needs no lock in between.
-#[derive(Default)]
+/// object, so taking it out and putting it back needs no lock in between. A pass of another stage may borrow it meanwhile.
 pub struct Memories {
-    by_stage: Mutex<HashMap<StageKey, Memory>>,
+    known: Mutex<Known>,
     unwritten: AtomicUsize,
+    triggers: Triggers,
+}
+
+#[derive(Default)]
+struct Known {
+    by_stage: HashMap<StageKey, Memory>,
+    /// Those that another stage's pass has, and whether their own was turned away meanwhile.
+    lent: HashMap<StageKey, bool>,
+    /// Who wanted to borrow what a pass had.
+    wanted: HashMap<StageKey, HashSet<StageKey>>,
+}
+
+/// What there is to take.
+pub enum Taken {
+    /// The memory.
+    Memory(Box<Memory>),
+    /// Nothing is remembered.
+    Nothing,
+    /// Another stage's pass has it; this stage is asked for again when it is given back.
+    Lent,
 }
 
 impl Memories {
+    /// Nothing is remembered yet.
+    pub fn new(triggers: Triggers) -> Self {
+        Self { known: Mutex::default(), unwritten: AtomicUsize::new(0), triggers }
+    }
+
     /// Takes a stage's memory.
-    pub fn take(&self, key: &StageKey) -> Option<Memory> {
-        let memory = self.lock().remove(key)?;
-        if memory.unwritten_since.is_some() {
-            self.unwritten.fetch_sub(1, Ordering::Relaxed);
+    pub fn take(&self, key: &StageKey) -> Taken {
+        let mut known = self.lock();
+        if let Some(turned_away) = known.lent.get_mut(key) {
+            *turned_away = true;
+            return Taken::Lent;
         }
-        Some(memory)
+        let Some(memory) = known.by_stage.remove(key) else {
+            return Taken::Nothing;
+        };
+        self.counted(&memory, -1);
+        Taken::Memory(Box::new(memory))
     }
 
     /// Puts it back.
     pub fn put(&self, key: StageKey, memory: Memory) {
-        if memory.unwritten_since.is_some() {
-            self.unwritten.fetch_add(1, Ordering::Relaxed);
+        self.counted(&memory, 1);
+        let wanted = {
+            let mut known = self.lock();
+            let wanted = known.wanted.remove(&key);
+            known.by_stage.insert(key, memory);
+            wanted
+        };
+        for by in wanted.into_iter().flatten() {
+            self.triggers.stage(&by);
         }
-        self.lock().insert(key, memory);
+    }
+
+    /// Takes the memories of other stages, all of them or none: they come back with [`Self::give_back`].
+    ///
+    /// # Errors
+    /// A stage whose memory is not there now, as its own pass has it: `by` is asked for again when it is put back.
+    pub fn lend(&self, keys: &[StageKey], by: &StageKey) -> Result<Vec<(StageKey, Memory)>, StageKey> {
+        let mut known = self.lock();
+        if let Some(absent) = keys.iter().find(|key| !known.by_stage.contains_key(key)) {
+            known.wanted.entry(absent.clone()).or_default().insert(by.clone());
+            return Err(absent.clone());
+        }
+        let mut lent = Vec::with_capacity(keys.len());
+        for key in keys {
+            if let Some(memory) = known.by_stage.remove(key) {
+                self.counted(&memory, -1);
+                known.lent.insert(key.clone(), false);
+                lent.push((key.clone(), memory));
+            }
+        }
+        Ok(lent)
+    }
+
+    /// Puts back what was borrowed. Stages whose pass was turned away meanwhile are asked for again.
+    pub fn give_back(&self, lent: Vec<(StageKey, Memory)>) {
+        for (key, memory) in lent {
+            let turned_away = self.lock().lent.remove(&key);
+            self.put(key.clone(), memory);
+            if turned_away == Some(true) {
+                self.triggers.stage(&key);
+            }
+        }
     }
 
     /// How many stages have changes that their status does not tell yet, less those whose pass runs now.
@@ -133,7 +203,15 @@ impl Memories {
         self.unwritten.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StageKey, Memory>> {
-        self.by_stage.lock().unwrap_or_else(PoisonError::into_inner)
+    fn counted(&self, memory: &Memory, by: i8) {
+        match (memory.unwritten_since, by) {
+            (None, _) => 0,
+            (Some(_), ..0) => self.unwritten.fetch_sub(1, Ordering::Relaxed),
+            (Some(_), _) => self.unwritten.fetch_add(1, Ordering::Relaxed),
+        };
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

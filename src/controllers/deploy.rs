@@ -5,6 +5,7 @@ pub mod apply;
 pub mod evidence;
 pub mod files;
 pub mod gate;
+pub mod group;
 pub mod hooks;
 pub mod ledger;
 pub mod observe;
@@ -23,6 +24,7 @@ use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta:
 use uuid::Uuid;
 
 use self::{
+    group::Look,
     ledger::{Entry, Ledger},
     observe::Scene,
     plan::Planned,
@@ -37,11 +39,11 @@ use crate::{
     domain::deploy::{self, Effect, Health, Policy, Queue, QueuePolicy, State, Step, Waiting},
     domain::promotion::{self, Gate, Rules},
     render::{Manifests, Snapshot},
-    store::Hold,
+    store::{Hold, StoredGroup},
 };
 
 /// A target: whose deploys these are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Target<'a> {
     /// Its row.
     pub id: Uuid,
@@ -76,6 +78,8 @@ pub struct Driven {
     pub gates: Vec<Gate>,
     /// When to look again.
     pub wake: Option<Timestamp>,
+    /// Stages that can begin together now, this one as the first of them.
+    pub ready: Option<Box<StoredGroup>>,
 }
 
 impl Driven {
@@ -162,21 +166,24 @@ async fn pass(
         .as_ref()
         .filter(|prober| prober.is_for(entry.deploy.id))
         .map_or_else(Health::default, |prober| prober.health(policy.success_threshold, policy.failure_threshold));
-    let held = ledger.held(now).map(waits_for);
-    let open: Vec<_> = ledger.open.iter().map(|entry| entry.deploy.clone()).collect();
-    let mut queue = match &target.rules {
-        // Who is suspended or held is told by gates of their own.
-        Some(_) => deploy::queue(&entry.deploy, &open, target.queue, None, None),
-        None => deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref(), held.as_ref()),
-    };
-    if let Some(unreadable) = target.unreadable.clone().filter(|_| entry.deploy.rollback_of.is_none()) {
-        queue = Queue::Wait(unreadable);
-    }
+    let (rules, mut queue) = turn(target, ledger, position, now);
     let mut said = Vec::new();
-    if let (State::Pending, Some(rules)) = (entry.deploy.state, target.rules.clone())
+    if let (State::Pending, Some(rules)) = (entry.deploy.state, rules)
         && !matches!(queue, Queue::SupersededBy(_))
     {
-        match gate::begin(ctx, target, ledger, position, &rules, queue.clone(), now).await? {
+        let gates = if entry.provenance.group.is_some() {
+            match group::look(ctx, target, ledger, position, &rules, queue.clone(), now).await? {
+                Look::Waits(gates) => Some(gates),
+                Look::Ready(gates, group) => {
+                    queue = Queue::Wait(group::begins(group.id));
+                    driven.ready = Some(group);
+                    Some(gates)
+                }
+            }
+        } else {
+            gate::begin(ctx, target, ledger, position, &rules, queue.clone(), now).await?
+        };
+        match gates {
             None => return Ok(true),
             Some(gates) => {
                 let standing = promotion::verdict(&gates);
@@ -239,6 +246,27 @@ async fn pass(
         driven.gates = said;
     }
     Ok(changed)
+}
+
+/// Whose turn it is at `position`, and the rules whose gates the deploy there has to pass, if there are any.
+pub fn turn(target: &Target<'_>, ledger: &Ledger, position: usize, now: Timestamp) -> (Option<Arc<Rules>>, Queue) {
+    let Some(entry) = ledger.open.get(position) else {
+        return (None, Queue::Clear);
+    };
+    let open: Vec<_> = ledger.open.iter().map(|entry| entry.deploy.clone()).collect();
+    // Members of a group have gates to tell each other of, also where nothing is promoted.
+    let together = entry.provenance.group.filter(|_| entry.deploy.state == State::Pending);
+    let rules = target.rules.clone().or_else(|| together.map(|_| Arc::default()));
+    let held = ledger.held(now).map(waits_for);
+    let queue = match &rules {
+        // Who is suspended or held is told by gates of their own.
+        Some(_) => deploy::queue(&entry.deploy, &open, target.queue, None, None),
+        None => deploy::queue(&entry.deploy, &open, target.queue, target.suspended.as_deref(), held.as_ref()),
+    };
+    match target.unreadable.clone().filter(|_| entry.deploy.rollback_of.is_none()) {
+        Some(unreadable) => (rules, Queue::Wait(unreadable)),
+        None => (rules, queue),
+    }
 }
 
 /// Opens what is told about the deploy from now on has to be searched for, and what its Secrets hold. Nothing for one

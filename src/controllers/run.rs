@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use self::{keys::follow_keys, stop::until_stopped};
 use crate::{
     cluster::{
-        client::{Access, Clients},
+        client::{Access, Clients, call::Call},
         index::{Index, Scope},
         lease::{Candidate, LeaseConfig, LeaseHandle, Timing},
     },
@@ -173,8 +173,12 @@ async fn connect(config: &Config, telemetry: &Telemetry) -> Result<Clients, RunE
         (path, context) => Access::Kubeconfig { path: path.clone(), context: context.clone() },
     };
     let metrics = telemetry.metrics.clone();
-    let on_call =
-        Arc::new(move |call: &crate::cluster::client::call::Call| metrics.rest_answered(call.verb, call.code));
+    let on_call = Arc::new(move |call: &Call| {
+        metrics.rest_answered(call.verb, call.code);
+        if call.is_write() && call.resource != "leases" {
+            tracing::debug!(verb = call.verb, path = call.path, code = call.code, "wrote to the API server");
+        }
+    });
     Clients::connect(&access, on_call).await.map_err(|error| RunError::Failed(error.to_string()))
 }
 

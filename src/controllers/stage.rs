@@ -18,6 +18,8 @@ pub mod rehearse;
 pub mod requests;
 pub mod sources;
 pub mod status;
+pub mod together;
+pub mod undo;
 pub mod wanted;
 
 use std::{sync::Arc, time::Duration};
@@ -27,7 +29,7 @@ use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime
 
 use self::{decide::Decided, memory::Memory, outcome::Situation, requests::Scene};
 use super::{
-    context::Context,
+    context::{Context, Taken},
     deploy::{
         self, Driven, Target,
         ledger::{Entry, Ledger},
@@ -64,7 +66,12 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
     }
     let project = ctx.projects.get(&ObjectRef::<Project>::new(&stage.spec.project).within(&key.namespace));
     let uid = stage.uid().unwrap_or_default();
-    let mut memory = match (ctx.memories.take(&key).filter(|memory| memory.uid == uid), &project) {
+    let taken = match ctx.memories.take(&key) {
+        Taken::Lent => return Ok(Action::await_change()),
+        Taken::Memory(memory) => Some(*memory),
+        Taken::Nothing => None,
+    };
+    let mut memory = match (taken.filter(|memory| memory.uid == uid), &project) {
         (Some(memory), _) => Ok(memory),
         (None, Some(project)) => recall::open(&ctx, &stage, project, &key).await,
         (None, None) => return without_project(&ctx, &stage, &key).await,
@@ -125,10 +132,12 @@ async fn pass(
         memory.compared = true;
     }
     let scene = Scene { ctx, stage, project, target: &target, rules: &rules };
-    let asked = match requests::act(&scene, &mut ledger, &mut memory.request).await {
-        Ok(()) => requests::mend(&scene, &mut ledger).await,
-        Err(error) => Err(error),
+    let asked = async {
+        requests::act(&scene, &mut ledger, &mut memory.request).await?;
+        undo::undo(&scene, &mut ledger, &mut memory.groups_settled).await?;
+        requests::mend(&scene, &mut ledger).await
     };
+    let asked = asked.await;
     if let Err(error) = asked {
         if !matches!(error, Error::Store(_)) {
             memory.ledger = Some(ledger);
@@ -150,7 +159,11 @@ async fn pass(
             match driven {
                 Ok(mut driven) => {
                     let settled = settle(ctx, stage, &target, &mut ledger, memory, &mut driven).await;
-                    settled.map(|()| (decided, driven))
+                    let begun = match (settled, driven.ready.take()) {
+                        (Ok(()), Some(group)) => together::begin(ctx, &target, &mut ledger, &group).await,
+                        (settled, _) => settled,
+                    };
+                    begun.map(|()| (decided, driven))
                 }
                 Err(error) => Err(error),
             }

@@ -15,10 +15,11 @@ mod window;
 
 use std::time::Duration;
 
-pub use candidate::{Candidate, Choice, Coming, Taken, newest};
+pub use candidate::{Candidate, Choice, Coming, Taken, Vetoed, newest};
 pub use facts::{Approval, Emergency, Facts, Group, Hold, Kind, Mark, Upstream};
 pub use gate::{
-    APPROVALS, GROUP, Gate, HOLD, QUEUE, SOAK, SUSPENDED, Standing, UPSTREAM, VETO, Verdict, WINDOW, verdict,
+    APPROVALS, GROUP, Gate, HOLD, QUEUE, SOAK, SUSPENDED, Standing, UPSTREAM, VETO, Verdict, WAITS, WINDOW, Wait,
+    verdict, waits,
 };
 pub use gates::gates;
 pub use order::{Edges, cycle, unknown};

@@ -5,30 +5,36 @@
 //! only the guard makes those, by asking the API server about the caller. Nothing is done with the operator's rights on behalf
 //! of anybody.
 
-mod audit;
+pub mod audit;
 mod cache;
-mod credentials;
-mod cursor;
-mod deploys;
+pub mod credentials;
+pub mod cursor;
+pub mod deploys;
 mod diff;
+pub mod groups;
 pub mod guard;
 mod holds;
 pub mod input;
-mod logs;
+pub mod logs;
 pub mod openapi;
 pub mod operation;
 pub mod problem;
 mod projects;
+pub mod rehearsal;
 mod releases;
-mod requests;
-mod secrets;
+pub mod requests;
+pub mod secrets;
 mod serve;
-mod stages;
+pub mod served;
+pub mod stages;
 pub mod table;
 mod tags;
-mod updates;
+pub mod updates;
+pub mod users;
 mod value;
-mod views;
+mod verbs;
+pub mod views;
+pub mod why;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -44,12 +50,13 @@ use axum::{
 
 use tokio::sync::Semaphore;
 
-use self::{guard::Guard, problem::Problem, table::TABLE};
+use self::{guard::Guard, problem::Problem, rehearsal::Rehearse, table::TABLE};
 use crate::{
-    cluster::access::Reviews,
+    cluster::{access::Reviews, declared::Declared},
     domain::clock::{Clock, Ids},
     safe::Safe,
     store::Store,
+    telemetry::Telemetry,
 };
 
 /// What every path begins with.
@@ -66,6 +73,26 @@ struct Inner {
     ground: OnceLock<Arc<Ground>>,
     /// From the end of the headers to the end of the body.
     patience: Duration,
+    /// Where requests are counted.
+    telemetry: Telemetry,
+}
+
+/// What an [`Api`] is opened with.
+pub struct Opening {
+    /// The database.
+    pub store: Store,
+    /// The safe, if there are keys to it.
+    pub safe: Option<Safe>,
+    /// Who knows callers and their rights.
+    pub reviews: Arc<dyn Reviews>,
+    /// Who knows what is declared.
+    pub declared: Arc<dyn Declared>,
+    /// Who can ask the gates.
+    pub gates: Arc<dyn Rehearse>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New identities.
+    pub ids: Arc<dyn Ids>,
 }
 
 /// What the API stands on.
@@ -76,6 +103,10 @@ pub struct Ground {
     pub safe: Option<Safe>,
     /// Who calls, and what they may do.
     pub guard: Guard,
+    /// What is declared.
+    pub declared: Arc<dyn Declared>,
+    /// What the gates would say.
+    pub gates: Arc<dyn Rehearse>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// New identities.
@@ -89,21 +120,15 @@ const WAITERS: usize = 16;
 
 impl Api {
     /// An API that answers that it is not there yet. A body may take as long as `patience`.
-    pub fn new(patience: Duration) -> Self {
-        Self(Arc::new(Inner { ground: OnceLock::new(), patience }))
+    pub fn new(telemetry: Telemetry, patience: Duration) -> Self {
+        Self(Arc::new(Inner { ground: OnceLock::new(), patience, telemetry }))
     }
 
     /// Opens it. Later calls change nothing.
-    pub fn open(
-        &self,
-        store: Store,
-        safe: Option<Safe>,
-        reviews: Arc<dyn Reviews>,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
-    ) {
-        let guard = Guard::new(reviews);
-        _ = self.0.ground.set(Arc::new(Ground { store, safe, guard, clock, ids, waiters: Semaphore::new(WAITERS) }));
+    pub fn open(&self, opening: Opening) {
+        let Opening { store, safe, reviews, declared, gates, clock, ids } = opening;
+        let (guard, waiters) = (Guard::new(reviews), Semaphore::new(WAITERS));
+        _ = self.0.ground.set(Arc::new(Ground { store, safe, guard, declared, gates, clock, ids, waiters }));
     }
 
     fn ground(&self) -> Result<Arc<Ground>, Problem> {

@@ -19,7 +19,7 @@ fn closed(telemetry: &Telemetry) -> Hooks {
 }
 
 fn no_api() -> Api {
-    Api::new(Duration::from_secs(1))
+    Api::new(Telemetry::default(), Duration::from_secs(1))
 }
 
 fn quiet() -> Router {

@@ -67,6 +67,8 @@ struct ProofRow {
     first: Option<SqlTimestamp>,
     served_us: i64,
     serving_since: Option<SqlTimestamp>,
+    unready_since: Option<SqlTimestamp>,
+    recovered: Option<SqlTimestamp>,
     last_at: Option<SqlTimestamp>,
     deploy_id: Option<Uuid>,
     images: Option<Json<Release>>,
@@ -86,8 +88,9 @@ struct ApprovalRow {
 }
 
 /// The rows of releases (`wanted`) on the stages with the names `$2` of the project of target `$1`. A release serves on a
-/// stage from each success until the next success of any release there. It was gone back from if the release that came
-/// after it there had succeeded before it.
+/// stage from each success until the next success of any release there; what was before it lost its readiness for the last
+/// time does not count, nor the time without it. It was gone back from if the release that came after it there had succeeded
+/// before it.
 macro_rules! proofs {
     ($wanted:literal $(, $argument:expr)*) => {
         ::sqlx::query_as!(
@@ -102,6 +105,7 @@ macro_rules! proofs {
                       p.first AS "first: SqlTimestamp",
                       coalesce((extract(epoch FROM p.served) * 1000000)::bigint, 0) AS "served_us!",
                       p.serving_since AS "serving_since: SqlTimestamp",
+                      p.unready_since AS "unready_since: SqlTimestamp", p.recovered AS "recovered: SqlTimestamp",
                       l.finished_at AS "last_at?: SqlTimestamp", l.id AS "deploy_id?", l.images AS "images?: Json<Release>",
                       CASE WHEN e.first < p.first THEN n.images END AS "back_to: Json<Release>",
                       v.reason AS "veto?", h.reason AS "veto_here?",
@@ -112,15 +116,24 @@ macro_rules! proofs {
                FROM wanted AS w
                CROSS JOIN upstream AS u
                CROSS JOIN LATERAL (
-                   SELECT min(d.finished_at) AS first, max(d.sequence) AS last,
-                          sum(next.finished_at - d.finished_at) AS served,
-                          max(d.finished_at) FILTER (WHERE next.finished_at IS NULL) AS serving_since
-                   FROM deploys AS d
-                   LEFT JOIN LATERAL (
-                       SELECT after.finished_at FROM deploys AS after
-                       WHERE after.target_id = d.target_id AND after.state = 'success' AND after.sequence > d.sequence
-                       ORDER BY after.sequence LIMIT 1) AS next ON true
-                   WHERE d.target_id = u.id AND d.release_id = w.release_id AND d.state = 'success') AS p
+                   SELECT min(time.finished_at) AS first, max(time.sequence) AS last,
+                          sum(greatest(time.ended - time.began, interval '0')) FILTER (
+                              WHERE time.sequence >= coalesce(time.broken, 0)) AS served,
+                          max(time.began) FILTER (WHERE time.ended IS NULL) AS serving_since,
+                          max(time.lost) FILTER (WHERE time.ended IS NULL AND time.back IS NULL) AS unready_since,
+                          max(time.back) AS recovered
+                   FROM (
+                       SELECT d.sequence, d.finished_at, next.finished_at AS ended, x.since AS lost, x.until AS back,
+                              coalesce(x.until, CASE WHEN x.since IS NOT NULL THEN next.finished_at END, d.finished_at)
+                                  AS began,
+                              max(d.sequence) FILTER (WHERE x.since IS NOT NULL) OVER () AS broken
+                       FROM deploys AS d
+                       LEFT JOIN unready AS x ON x.deploy_id = d.id
+                       LEFT JOIN LATERAL (
+                           SELECT after.finished_at FROM deploys AS after
+                           WHERE after.target_id = d.target_id AND after.state = 'success' AND after.sequence > d.sequence
+                           ORDER BY after.sequence LIMIT 1) AS next ON true
+                       WHERE d.target_id = u.id AND d.release_id = w.release_id AND d.state = 'success') AS time) AS p
                LEFT JOIN deploys AS l ON l.target_id = u.id AND l.sequence = p.last
                LEFT JOIN LATERAL (
                    SELECT after.release_id, after.images FROM deploys AS after
@@ -175,7 +188,7 @@ impl Store {
         Ok(Begun::Moved(version))
     }
 
-    async fn proofs_on(
+    pub(super) async fn proofs_on(
         &self,
         executor: impl PgExecutor<'_>,
         target: Uuid,
@@ -236,13 +249,15 @@ fn proofs_of(rows: Vec<ProofRow>) -> Vec<Proof> {
             proof.images = row.images.map(|images| images.0);
             proof.deploy = row.deploy_id;
         }
+        let unready = row.unready_since.map(SqlTimestamp::to_jiff);
         proof.upstreams.push(Upstream {
             name: row.stage,
             exists: row.known,
             first: row.first.map(SqlTimestamp::to_jiff),
             served: Duration::from_micros(row.served_us.try_into().unwrap_or_default()),
             serving_since: row.serving_since.map(SqlTimestamp::to_jiff),
-            unready: None,
+            unready: unready.map(|since| format!("its pods are not all ready since {since}")),
+            recovered: row.recovered.map(SqlTimestamp::to_jiff),
             veto: row.veto,
             went_back_to: row.back_to.map(|release| release.0.summary()),
         });

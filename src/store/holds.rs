@@ -35,6 +35,13 @@ pub struct Hold {
     pub declared: Option<BTreeMap<String, String>>,
 }
 
+impl Hold {
+    /// Whether going back made it: it ends by itself with something newer. One that somebody asked for does not.
+    pub const fn is_of_rollback(&self) -> bool {
+        self.from.is_some() || self.settled_on.is_some() || self.declared.is_some()
+    }
+}
+
 pub(super) struct HoldRow {
     id: Uuid,
     target_id: Uuid,
@@ -91,23 +98,29 @@ impl Store {
         rows.into_iter().map(Hold::try_from).collect()
     }
 
-    /// Ends every hold of a target, because something else was asked for. Says how many there were.
+    /// Ends one hold of a target, or every one that a rollback made, because something else was asked for. Says how many
+    /// there were.
     pub async fn holds_lift(
         &self,
         target: Uuid,
+        only: Option<Uuid>,
         actor: &Actor,
         because: &str,
         at: Timestamp,
     ) -> Result<u64, StoreError> {
         let lifted = sqlx::query!(
             "UPDATE holds SET lifted_at = $4, lifted_by = $2, lifted_because = $3
-             WHERE target_id = $1 AND lifted_at IS NULL AND leads($5, $6)",
+             WHERE target_id = $1 AND lifted_at IS NULL
+                 AND CASE WHEN $7::uuid IS NULL
+                     THEN from_images IS NOT NULL OR settled_on IS NOT NULL OR declared IS NOT NULL ELSE id = $7 END
+                 AND leads($5, $6)",
             target,
             actor.to_string(),
             because,
             at.to_sqlx() as SqlTimestamp,
             self.lease(),
-            self.epoch()
+            self.epoch(),
+            only
         )
         .execute(&self.pool)
         .await

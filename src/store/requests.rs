@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use serde_json::json;
-use sqlx::{postgres::PgListener, types::Json};
+use sqlx::{PgConnection, postgres::PgListener, types::Json};
 use uuid::Uuid;
 
 use super::{Store, StoreError, text::storable};
@@ -166,8 +166,19 @@ impl Store {
     /// # Errors
     /// There is no such stage.
     pub async fn request_create(&self, new: &NewRequest) -> Result<Asked, StoreError> {
+        let mut own = self.pool.acquire().await.map_err(|error| self.fault(error))?;
+        self.request_create_on(&mut own, new).await
+    }
+
+    /// [`Store::request_create`] within a transaction.
+    pub(super) async fn request_create_on(
+        &self,
+        connection: &mut PgConnection,
+        new: &NewRequest,
+    ) -> Result<Asked, StoreError> {
         let details = json!({
             "request": new.id,
+            "group": new.group,
             "action": new.action,
             "reason": storable(&new.reason),
             "groups": new.groups,
@@ -209,7 +220,7 @@ impl Store {
             new.action.word(),
             details
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *connection)
         .await
         .map_err(|error| self.fault(error))?;
         if !row.found {
@@ -221,7 +232,7 @@ impl Store {
             new.actor.to_string(),
             new.idempotency_key
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *connection)
         .await
         .map_err(|error| self.fault(error))?;
         let stored = StoredRequest::try_from(stored)?;

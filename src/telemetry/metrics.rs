@@ -28,7 +28,10 @@ use self::{
     controller::ControllerFamilies,
     credentials::{ByKey, Expiries, Replaceable},
     dora::DoraGauges,
-    labels::{NameLabel, OutcomeLabel, RestLabels, ResultLabel, SourceOutcomeLabels, SourceResultLabels, StateLabel},
+    labels::{
+        NameLabel, OutcomeLabel, RestLabels, ResultLabel, RouteLabels, SourceOutcomeLabels, SourceResultLabels,
+        StateLabel,
+    },
 };
 pub use self::{
     controller::{ActiveWorker, ControllerMetrics, ReconcileResult},
@@ -62,6 +65,7 @@ pub struct Metrics {
     registry: Registry,
     controllers: ControllerFamilies,
     rest_requests: Family<RestLabels, Counter>,
+    api_requests: Family<RouteLabels, Counter>,
     leader: Family<NameLabel, Gauge>,
     deploys: Family<OutcomeLabel, Counter>,
     deploy_duration: Histograms<OutcomeLabel>,
@@ -88,6 +92,12 @@ impl Default for Metrics {
                 r,
                 "rest_client_requests",
                 "Requests to the Kubernetes API, by status code and method",
+                Family::default(),
+            ),
+            api_requests: add(
+                r,
+                "stagekeeper_api_requests",
+                "Requests to the HTTP API, by route, method and status code",
                 Family::default(),
             ),
             leader: add(
@@ -194,6 +204,11 @@ impl Metrics {
     /// Counts a registry scan: `unchanged`, `found`, `unreachable`, `denied` and the like.
     pub fn scanned(&self, result: &'static str) {
         self.scans.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a request to the HTTP API that was answered: the route as it is written in the table, never the path that came.
+    pub fn api_answered(&self, route: &'static str, method: &'static str, status: u16) {
+        self.api_requests.get_or_create(&RouteLabels { route, method, status }).inc();
     }
 
     /// Counts a delivery of a webhook: `accepted`, `repeated`, `ignored`, `unsigned`, `malformed` and the like. The source is

@@ -19,7 +19,11 @@ use kube::{Api as KubeApi, Client, api::PostParams};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use stagekeeper::{
-    cluster::access::{AUDIENCE, ClusterReviews},
+    cli::Gates,
+    cluster::{
+        access::{AUDIENCE, ClusterReviews},
+        declared::ClusterDeclared,
+    },
     crypto::Keyring,
     domain::{
         actor::Actor,
@@ -27,7 +31,11 @@ use stagekeeper::{
         image::Digest,
         update::SeenUpdate,
     },
-    http::{self, Limits, api::Api, hooks::Hooks},
+    http::{
+        self, Limits,
+        api::{Api, Opening},
+        hooks::Hooks,
+    },
     safe::Safe,
     telemetry::Telemetry,
 };
@@ -128,12 +136,20 @@ impl Lab {
             Arc::new(Keyring::parse(&format!("2026:{}", "1c".repeat(32))).unwrap_or_else(|why| panic!("{why}")));
         let safe = Safe::new(shop.store().clone(), keyring, clock.clone(), ids.clone());
         safe.ready().await.unwrap();
-        let api = Api::new(Duration::from_secs(5));
+        let telemetry = Telemetry::default();
+        let api = Api::new(telemetry.clone(), Duration::from_secs(5));
         let reviews = Arc::new(ClusterReviews::new(client.clone(), AUDIENCE));
-        api.open(shop.store().clone(), Some(safe), reviews, clock, ids);
+        api.open(Opening {
+            store: shop.store().clone(),
+            safe: Some(safe),
+            reviews,
+            declared: Arc::new(ClusterDeclared::new(client.clone())),
+            gates: Arc::new(Gates),
+            clock,
+            ids,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let telemetry = Telemetry::default();
         let hooks = Hooks::new(telemetry.clone(), Duration::from_secs(5));
         let router = http::router(telemetry, hooks, api);
         tokio::spawn(http::serve(listener, router, Limits::default(), shutdown.clone()));
@@ -303,5 +319,6 @@ pub(crate) fn parts(lab: &Lab, namespace: &str, request: &str, release: &str) ->
         ("credential", "ghcr".to_owned()),
         ("secret", "API_KEY".to_owned()),
         ("tag", "later".to_owned()),
+        ("digest", Digest::of(b"3.0.0").to_string()),
     ])
 }

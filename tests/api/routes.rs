@@ -75,7 +75,12 @@ async fn lab_with_everything() -> (Lab, std::collections::BTreeMap<&'static str,
     }
     let tag = lab.send(Method::PUT, Some(&lab.admin), "/tags/later", None, &[]).await;
     assert_eq!(tag.status, StatusCode::OK, "{tag:?}");
-    let parts = parts(&lab, &lab.namespace, &request, &release);
+    let both = json!({"action": "promote", "stages": ["dev", "prod"], "onFailure": "rollback"});
+    let group = lab.post(&lab.owner, &lab.path("/groups"), &both).await;
+    assert_eq!(group.status, StatusCode::ACCEPTED, "{group:?}");
+    let group = group.json()["id"].as_str().unwrap().to_owned();
+    let mut parts = parts(&lab, &lab.namespace, &request, &release);
+    parts.insert("group", group);
     (lab, parts)
 }
 

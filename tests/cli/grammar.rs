@@ -86,7 +86,7 @@ fn everything_that_is_missing_is_said_at_once_and_no_secret_with_it() {
 
 #[test]
 fn a_missing_url_is_a_matter_of_configuration() {
-    for arguments in [&["history"][..], &["migrate", "status"], &["logs", "01"]] {
+    for arguments in [&["stats"][..], &["migrate", "status"], &["audit", "verify"]] {
         let said = run(&mut stagekeeper(arguments)).badly(2);
         assert!(said.contains("DATABASE_URL (--database-url) is missing"), "{said}");
     }
@@ -110,12 +110,15 @@ fn crds_are_those_of_the_types() {
 }
 
 #[test]
-fn every_shell_completes_every_command() {
+fn every_shell_asks_the_program_for_what_could_come_next() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = run(&mut stagekeeper(&["completions", shell])).well();
-        for command in ["controller", "doctor", "history", "why"] {
-            assert!(script.contains(command), "{shell}: {command}");
-        }
+        assert!(script.contains("STAGEKEEPER_COMPLETE"), "{shell}: {script}");
+    }
+    let mut asks = stagekeeper(&["--", "stagekeeper", ""]);
+    let offered = run(asks.env("STAGEKEEPER_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "1")).well();
+    for command in ["controller", "doctor", "history", "why", "promote"] {
+        assert!(offered.contains(command), "{command}: {offered}");
     }
 }
 

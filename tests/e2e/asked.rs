@@ -11,14 +11,14 @@ use stagekeeper::{
     api::Stage,
     domain::{
         actor::Actor,
-        clock::{Clock as _, Ids as _, SystemClock, SystemIds},
         deploy::State,
-        request::{Action, Destination, Origin, RequestState, Via},
+        request::{Action, Destination, RequestState},
     },
-    store::{Asked, NewRequest, StoredRequest},
+    store::StoredRequest,
 };
 
 use crate::{
+    asking,
     cluster::{DEADLINE, Env},
     lab::{self, IMPATIENT, ends, holds, project, stage},
     operator::Operator,
@@ -33,22 +33,7 @@ impl Env {
 
     /// The same as a member of groups.
     pub async fn ask_as(&self, name: &str, groups: &[&str], stage: &str, action: Action) -> StoredRequest {
-        let new = NewRequest {
-            id: SystemIds.next(),
-            namespace: self.namespace.clone(),
-            stage: stage.into(),
-            action,
-            actor: Actor::User(name.into()),
-            groups: groups.iter().map(|group| (*group).into()).collect(),
-            reason: "the test asks".into(),
-            origin: Origin { via: Via::Api, verified: true, source: None, request_id: None },
-            idempotency_key: None,
-            group: None,
-            at: SystemClock.now(),
-        };
-        let Asked::Made(made) = self.database.store.request_create(&new).await.unwrap() else {
-            panic!("{new:?} was asked before");
-        };
+        let made = asking::make(self, name, groups, stage, action).await;
         let settled = self.database.store.request_settled(made.id, DEADLINE).await.unwrap();
         assert_ne!(settled.state, RequestState::Pending, "nobody acted on {:?} within {DEADLINE:?}", settled.action);
         settled
@@ -167,6 +152,16 @@ async fn a_rollback_by_hand_holds_whatever_is_applied_again() {
     })
     .await;
     env.until_answer("live-web", "shop 1.1.0 ").await;
+
+    // Further back: 1.2.0 is still what was left, and is nothing newer.
+    let deploy = deploys[0].stored.deploy.id;
+    env.done("jane", "live", Action::Rollback { to: Destination::Deploy(deploy) }).await;
+    env.until("live", "1.0.0 serves and is held", |status| {
+        status.release == first.release && holds(status, "Ready").is_some_and(|ready| ready.reason == "Held")
+    })
+    .await;
+    quiet::through_scans(&operator, 4).await;
+    assert_eq!(env.stage("live").await.status.unwrap().release, first.release, "the policy does not fight");
     env.done("joe", "live", Action::Resume { owner: None }).await;
     env.until_serving("live", "web 1.2.0").await;
 

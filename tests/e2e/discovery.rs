@@ -67,8 +67,11 @@ async fn blue_never_talks_to_green_and_both_share_what_the_stage_has_once() {
     let first = shop::serves(&env, "production", "api 1.0.0, db 16, web 1.0.0").await;
     let blue = first.active.unwrap();
     let own = |service: &str, instance: &str| names::instance_service("production", service, instance);
-    assert_eq!(through(&env, "production-web", "api").await, "shop api-1.0.0");
-    assert_eq!(through(&env, "production-web", "db").await, "shop 16");
+    // A node hears a moment after the status says so where Services lead.
+    for web in ["production-web".to_owned(), own("web", &blue)] {
+        env.until_answer_at(&web, "/via/api", "shop api-1.0.0 ").await;
+        env.until_answer_at(&web, "/via/db", "shop 16 ").await;
+    }
     let db = shared(&env).await;
     assert_eq!(db.1.len(), 1);
     assert_eq!(db.0.labels()[labels::SCOPE], labels::SCOPE_STAGE);
@@ -92,7 +95,9 @@ async fn blue_never_talks_to_green_and_both_share_what_the_stage_has_once() {
     let (answers, green) = tokio::join!(asking, switching);
     assert!(answers > 5, "{answers}");
     assert_ne!(green, blue);
-    assert_eq!(through(&env, &own("web", &green), "api").await, "shop api-1.1.0");
+    for (via, version) in [("api", "shop api-1.1.0 "), ("db", "shop 16 ")] {
+        env.until_answer_at(&own("web", &green), &format!("/via/{via}"), version).await;
+    }
     let what = "the stage's own web, and through it its api, are green";
     env.wait(what, DEADLINE, async || (through(&env, "production-web", "api").await == "shop api-1.1.0").then_some(()))
         .await;

@@ -137,7 +137,7 @@ async fn wrong_inputs_are_told_and_mended_ones_go_on() {
             assert!(message.contains(said), "{}: `{said}` is not in: {message}", case.stage);
         }
     }
-    quiet::is_kept(&operator, 5).await;
+    quiet::is_kept(&env, &operator, 5).await;
     for case in CASES {
         match case.mended.strip_prefix("PROJECT ") {
             Some(name) => env.apply(&project(name, "web")).await,
@@ -212,7 +212,7 @@ async fn what_is_missing_for_a_while_is_waited_for() {
         waiting(status) == "CreateContainerConfigError" && said.contains("secret \"keys\" not found")
     };
     env.until("near", "the Secret is missing", missing).await;
-    quiet::is_kept(&operator, 3).await;
+    quiet::is_kept(&env, &operator, 3).await;
     env.apply("{apiVersion: v1, kind: Secret, metadata: {name: keys}, stringData: {key: k}}").await;
     env.until_serving("near", "web 1.0.0").await;
 

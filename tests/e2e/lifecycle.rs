@@ -32,7 +32,7 @@ async fn a_changed_spec_is_deployed_and_the_same_one_is_not() {
     env.apply(&(shop.clone() + &plain)).await;
     env.until_serving("live", "web 1.0.0").await;
     env.apply(&(shop.clone() + &plain)).await;
-    quiet::is_kept(&operator, 4).await;
+    quiet::is_kept(&env, &operator, 4).await;
     let deploys = env.deploys("live").await;
     assert_eq!(ends(&deploys), ["web 1.0.0 success"], "the same again is no deploy");
     assert_eq!(deploys[0].stored.deploy.actor.to_string(), "policy");
@@ -53,7 +53,7 @@ async fn a_changed_spec_is_deployed_and_the_same_one_is_not() {
     env.apply(&stage("live", "shop", &coloured("blue"))).await;
     let status = env.until_serving("live", "web 1.0.0").await;
     assert_eq!(status.active.as_ref(), Some(&changed.instance), "it never stopped serving");
-    quiet::is_kept(&operator, 3).await;
+    quiet::is_kept(&env, &operator, 3).await;
     assert_eq!(env.deploys("live").await.len(), 3, "taken back, nothing needs to be deployed");
 
     let more = shop.replace("env: [", "env: [{name: COLOUR, value: grey}, {name: SIZE, value: xl}, ");
@@ -101,7 +101,7 @@ async fn deleted_children_come_back_without_a_deploy() {
     // The Service that came back has a new address; the pods that know the old one are replaced by others, one by one.
     env.until_answer_at("live-web", "/via/gate", "shop 1 ").await;
     assert_eq!(ends(&env.deploys("live").await), ["gate 1, web 1.0.0 success"]);
-    quiet::is_kept(&operator, 3).await;
+    quiet::is_kept(&env, &operator, 3).await;
     operator.stop().await;
 }
 
@@ -130,7 +130,7 @@ async fn suspending_holds_deploys_and_leaves_what_runs() {
     .await;
     let held = env.deploys("live").await.pop().unwrap().stored.deploy.id.to_string();
     env.until("live", "1.2.0 is held", |status| status.deploy.as_ref().is_some_and(|deploy| deploy.id == held)).await;
-    quiet::is_kept(&operator, 3).await;
+    quiet::is_kept(&env, &operator, 3).await;
     env.until_answer("live-web", "shop 1.0.0 ").await;
     env.patch::<Stage>("live", json!({"spec": {"suspend": false}})).await;
     env.until_serving("live", "web 1.2.0").await;
@@ -139,7 +139,7 @@ async fn suspending_holds_deploys_and_leaves_what_runs() {
     env.push("web", "1.3.0", &[]).await;
     let status = env.until("live", "1.3.0 is held", |status| waiting(status) == "Suspended").await;
     assert_eq!(status.deploy.unwrap().blocker.as_deref(), Some("project shop"));
-    quiet::is_kept(&operator, 3).await;
+    quiet::is_kept(&env, &operator, 3).await;
     env.patch::<Project>("shop", json!({"spec": {"suspend": false}})).await;
     env.until_serving("live", "web 1.3.0").await;
     let expected = ["web 1.0.0 success", "web 1.1.0 superseded", "web 1.2.0 success", "web 1.3.0 success"];
@@ -182,7 +182,7 @@ async fn a_pin_moves_and_holds() {
         "{said}"
     );
     env.until_answer("live-web", "shop 1.2.0 ").await;
-    quiet::is_kept(&operator, 3).await;
+    quiet::is_kept(&env, &operator, 3).await;
     env.push("web", "1.0.5", &[]).await;
     env.until_serving("live", "web 1.0.5").await;
     let expected = ["web 1.1.0 success", "web 1.0.0 success", "web 1.2.0 success", "web 1.0.5 success"];
@@ -270,7 +270,7 @@ async fn deleted_stages_keep_their_history_and_deleted_projects_their_stages() {
     assert!(said.contains(&format!("there is no Project `shop` in namespace {}", env.namespace)), "{said}");
     assert!(said.contains("create it there, or delete this Stage"), "{said}");
     env.until_answer("live-web", "shop 1.0.0 ").await;
-    quiet::is_kept(&operator, 4).await;
+    quiet::is_kept(&env, &operator, 4).await;
     env.apply(&shop).await;
     env.until_serving("live", "gate 1, web 1.0.0").await;
     assert_eq!(env.deploys("live").await.len(), 3, "what serves is not deployed again");

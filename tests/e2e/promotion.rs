@@ -1,6 +1,9 @@
 //! From stage to stage: what was proven in one comes to the next, by itself or when people agree, and never by a tag.
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt as _, api::DeleteParams};
 use stagekeeper::{
+    api::labels,
     domain::{
         actor::Actor,
         deploy::State,
@@ -102,6 +105,42 @@ async fn a_release_goes_from_stage_to_stage() {
 
     let verdict = env.database.store.audit_verify().await.unwrap();
     assert!(verdict.broken.is_none() && verdict.entries > 10, "{verdict:?}");
+    operator.stop().await;
+}
+
+/// What is not ready upstream for a while begins its soak again, and the stage that waits for it says so.
+#[tokio::test]
+async fn a_soak_begins_again_when_the_release_was_not_ready() {
+    const SOAK: i64 = 45;
+    let env = Env::new("soak").await;
+    let operator = Operator::start(&env).await;
+    env.push("web", "1.0.0", &[("APP_HEALTH", "told"), ("APP_DATA", "/data")]).await;
+    let data = "    volumes: [{name: data, mountPath: /data, emptyDir: {}}]\n";
+    let shop = project("shop", "web").replace("failureThreshold: 8", "failureThreshold: 2") + data;
+    let staging = format!("  promotion: {{from: [dev], auto: true, soak: {SOAK}s}}");
+    env.apply(&(shop + &stage("dev", "shop", "  rollback: {watch: 0s}") + &stage("staging", "shop", &staging))).await;
+    env.until_serving("dev", "web 1.0.0").await;
+    env.tell("dev-web", "sick", "now").await;
+    env.until("staging", "it says that the release is not healthy on dev", |status| {
+        let (reason, said) = lab::reconciling(status).unwrap_or_default();
+        reason == "NothingPromoted"
+            && said.contains("web 1.0.0 does not come: it is not healthy on dev: its pods are not")
+    })
+    .await;
+
+    // Another pod, which nobody told to be sick.
+    let of_dev = |pod: &Pod| pod.labels().get(labels::STAGE).is_some_and(|stage| stage == "dev");
+    for pod in env.list::<Pod>().await.iter().filter(|pod| of_dev(pod)) {
+        env.api::<Pod>().delete(&pod.name_any(), &DeleteParams::default()).await.unwrap();
+    }
+    env.until_serving("staging", "web 1.0.0").await;
+    let (here, before) = (newest(&env, "staging").await.stored.deploy, newest(&env, "dev").await.stored.deploy);
+    let target = env.database.store.stage_get(&env.namespace, "staging").await.unwrap().expect("the stage").id;
+    let proofs = env.database.store.proofs_list(target, &["dev".into()], &[here.release]).await.unwrap();
+    let recovered = proofs[0].upstreams[0].recovered.expect("it was healthy again");
+    assert!(recovered > before.finished_at.unwrap());
+    let soaked = here.created_at.duration_since(recovered);
+    assert!(soaked.as_secs() >= SOAK, "it came {soaked:#} after dev was healthy again");
     operator.stop().await;
 }
 

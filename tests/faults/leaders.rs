@@ -11,14 +11,18 @@ use crate::{
 };
 
 /// One controller and its proxies.
-struct Replica {
-    name: &'static str,
-    seat: Seat,
-    operator: Operator,
+pub struct Replica {
+    /// Its identity.
+    pub name: &'static str,
+    /// Its proxies.
+    pub seat: Seat,
+    /// Its process.
+    pub operator: Operator,
 }
 
 impl Replica {
-    async fn start(scene: &Scene, name: &'static str) -> Self {
+    /// Starts one and waits until it is ready.
+    pub async fn start(scene: &Scene, name: &'static str) -> Self {
         let seat = Seat::new(&scene.env).await;
         let operator = seat.operator(&scene.env, name).await;
         operator.ready().await;
@@ -26,12 +30,12 @@ impl Replica {
     }
 
     /// How often it has written, to the cluster and to the database.
-    fn writes(&self) -> (usize, usize) {
+    pub fn writes(&self) -> (usize, usize) {
         (self.seat.api.writes().len(), self.seat.sql.writes().len())
     }
 
     /// Waits until its log says something that often.
-    async fn says(&self, scene: &Scene, text: &str, times: usize) {
+    pub async fn says(&self, scene: &Scene, text: &str, times: usize) {
         let what = format!("{} says `{text}`", self.name);
         let said = scene.env.wait(&what, DEADLINE, async || {
             let log = std::fs::read_to_string(&self.operator.log).unwrap();
@@ -42,7 +46,7 @@ impl Replica {
 }
 
 /// Waits until somebody holds the Lease.
-async fn led_by(scene: &Scene, name: &str) {
+pub async fn led_by(scene: &Scene, name: &str) {
     let what = format!("{name} leads");
     scene.env.wait(&what, DEADLINE, async || (holder(scene).await.as_deref() == Some(name)).then_some(())).await;
 }

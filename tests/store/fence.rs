@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::{
     fixture::{Shop, WAY, at, change, found, id, new_deploy, release, step, veto},
+    groups::{answer, beginning, group},
     scans::scan,
 };
 
@@ -35,6 +36,8 @@ struct Scene {
     live: Uuid,
     work: Uuid,
     idle: Uuid,
+    eu: Uuid,
+    us: Uuid,
 }
 
 type Write = (&'static str, Box<dyn for<'a> Fn(&'a Scene, &'a Store) -> BoxFuture<'a, Result<String, StoreError>>>);
@@ -68,6 +71,10 @@ fn writes() -> Vec<Write> {
         let begin = step(id(19), 1, State::Pending, State::Pulling, "Started");
         store.deploy_begin(&begin, scene.idle, &[], &release("1.0.0").id(), |_| true).await
     });
+    write!("group_begin", |scene, store| async {
+        let all = [beginning(scene.eu, id(21), 21), beginning(scene.us, id(22), 22)];
+        store.group_begin(id(120), &all, at(4), |_, _| true).await
+    });
     write!("request_refuse", |_scene, store| store.request_refuse(&settles(100), at(4)));
     write!("request_approve", |_scene, store| store.request_approve(
         &settles(101),
@@ -76,7 +83,7 @@ fn writes() -> Vec<Write> {
         None,
         at(4)
     ));
-    write!("holds_lift", |scene, store| store.holds_lift(scene.live, &Actor::Policy, "resumed", at(4)));
+    write!("holds_lift", |scene, store| store.holds_lift(scene.live, None, &Actor::Policy, "resumed", at(4)));
     write!("request_hold", |_scene, store| async {
         let hold = NewHold {
             id: id(111),
@@ -93,6 +100,8 @@ fn writes() -> Vec<Write> {
     write!("request_resume", |_scene, store| store.request_resume(&settles(103), None, at(4)));
     write!("request_veto", |_scene, store| store.request_veto(&settles(104), id(112), &release("1.0.0").id(), at(4)));
     write!("request_unveto", |_scene, store| store.request_unveto(&settles(105), &release("1.0.0").id(), at(4)));
+    write!("unready_begin", |_scene, store| store.unready_begin(id(12), at(4)));
+    write!("unready_end", |scene, store| store.unready_end(scene.work, at(4)));
     write!("hook_begin", |scene, store| store.hook_begin(scene.work, Phase::BeforeStart, "seed", at(4)));
     write!("hook_finish", |scene, store| store.hook_finish(
         scene.work,
@@ -323,6 +332,10 @@ impl Scene {
             let asked = shop.request_create(&request(number)).await.unwrap();
             assert!(matches!(asked, Asked::Made(_)), "{asked:?}");
         }
+        let (eu, us) = (shop.stage(6, "eu").await, shop.stage(7, "us").await);
+        shop.group_create(&group(120, &["eu", "us"])).await.unwrap();
+        answer(&shop, id(120), id(121), new_deploy(eu, 1, 21)).await;
+        answer(&shop, id(120), id(122), new_deploy(us, 1, 22)).await;
         let held = NewHold {
             id: id(113),
             owner: "joe".into(),
@@ -331,7 +344,7 @@ impl Scene {
             expires_at: None,
             from: None,
             settled_on: None,
-            declared: None,
+            declared: Some(std::collections::BTreeMap::new()),
         };
         assert_eq!(shop.request_hold(&settles(106), &held, at(2)).await, Ok(true));
         let work = shop.pending(&new_deploy(dev, 1, 10)).await;
@@ -346,6 +359,7 @@ impl Scene {
         shop.deploy_advance(&failed).await.unwrap();
         shop.instances_change(dev, &[change("green", InstanceStatus::Running, Some(work))], at(2)).await.unwrap();
         assert_eq!(shop.hook_begin(work, Phase::BeforeStart, "migrate", at(2)).await, Ok(HookStart::Started));
+        shop.unready_begin(work, at(2)).await.unwrap();
         shop.logs_append(work, &[line(0, "early")]).await.unwrap();
         let known = new_credential_key();
         assert_eq!(shop.encryption_key_add(&known, at(0)).await, Ok(true));
@@ -369,7 +383,7 @@ impl Scene {
         shop.credential_uses_append(std::slice::from_ref(&used)).await.unwrap();
         let CredentialUse { version, actor, purpose, at, .. } = used;
         shop.secret_uses_append(&[SecretUse { secret: id(85), version, actor, purpose, at }]).await.unwrap();
-        Self { shop, dev, live, work, idle }
+        Self { shop, dev, live, work, idle, eu, us }
     }
 
     /// All rows that the writes could touch, as text.
@@ -384,6 +398,7 @@ impl Scene {
             "deploy_transitions",
             "instances",
             "hook_runs",
+            "unready",
             "vetoes",
             "audit_log",
             "credentials",
@@ -401,6 +416,7 @@ impl Scene {
             "update_tags",
             "tag_assignments",
             "requests",
+            "deploy_groups",
             "holds",
             "approvals",
         ];

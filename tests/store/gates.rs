@@ -95,6 +95,46 @@ async fn times_on_a_stage_are_summed_up() {
     assert_eq!(shop.proofs_list(live, &[], &asked).await, Ok(Vec::new()));
 }
 
+/// On dev as in [`shop`]. What was lost and came back takes away what was before it, and the time in between.
+#[tokio::test]
+async fn a_soak_begins_again_where_readiness_was_lost() {
+    let (shop, live) = shop().await;
+    let on_dev = async |version: u32| {
+        let proofs = shop.proofs_list(live, &names(&["dev"]), &[of(version)]).await.unwrap();
+        found(&proofs, version).upstreams[0].clone()
+    };
+    // 1.3 serves twice: deploy 15 from 400 to 500, and deploy 16 since.
+    shop.unready_begin(id(16), at(600)).await.unwrap();
+    let lost = on_dev(3).await;
+    let why = format!("its pods are not all ready since {}", at(600));
+    assert_eq!(lost, Upstream { unready: Some(why), ..served("dev", 400, 0, Some(500)) });
+    shop.unready_begin(id(16), at(610)).await.unwrap();
+    assert_eq!(on_dev(3).await, lost, "it is known");
+    let target = shop.target_state_load(id(2)).await.unwrap().unwrap();
+    assert!(target.unready, "the next leader knows it too");
+
+    shop.unready_end(id(16), at(650)).await.unwrap();
+    shop.unready_end(id(16), at(660)).await.unwrap();
+    let back = |second| Upstream { recovered: Some(at(second)), ..served("dev", 400, 0, Some(second)) };
+    assert_eq!(on_dev(3).await, back(650));
+    shop.unready_begin(id(16), at(700)).await.unwrap();
+    shop.unready_end(id(16), at(690)).await.unwrap();
+    assert_eq!(on_dev(3).await, back(700), "the last time counts, and no time is negative");
+    assert!(!shop.target_state_load(id(2)).await.unwrap().unwrap().unready);
+
+    // 1.1 served from 100 to 200 and from 250 to 400.
+    shop.unready_begin(id(11), at(120)).await.unwrap();
+    shop.unready_end(id(11), at(130)).await.unwrap();
+    let again = |seconds, at_| Upstream { recovered: Some(at(at_)), ..served("dev", 100, seconds, None) };
+    assert_eq!(on_dev(1).await, again(70 + 150, 130));
+    shop.unready_begin(id(13), at(300)).await.unwrap();
+    shop.unready_end(id(13), at(310)).await.unwrap();
+    assert_eq!(on_dev(1).await, again(90, 310));
+    shop.unready_begin(id(13), at(390)).await.unwrap();
+    assert_eq!(on_dev(1).await.served, Duration::ZERO, "it was replaced before it was back");
+    assert_eq!(on_dev(2).await.served, Duration::from_secs(50), "what is of another release");
+}
+
 #[tokio::test]
 async fn what_was_gone_back_from_stays_so_when_others_come() {
     let shop = Shop::new().await;

@@ -8,12 +8,13 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::fixture::Shop;
 
 /// Tables that grow with the number of deploys, and with what they use.
-const LARGE: [&str; 19] = [
+const LARGE: [&str; 20] = [
     "deploys",
     "deploy_transitions",
     "deploy_logs",
     "audit_log",
     "hook_runs",
+    "unready",
     "instances",
     "vetoes",
     "approvals",
@@ -71,6 +72,7 @@ INSERT INTO approvals (id, target_id, release_id, actor, verified, reason, at)
            now() FROM generate_series(0, 19999) AS a;
 INSERT INTO hook_runs (deploy_id, phase, name, started_at)
     SELECT lpad(to_hex(d), 32, '0')::uuid, 'verify', 'smoke', now() FROM generate_series(0, 19999) AS d;
+INSERT INTO unready (deploy_id, since) SELECT lpad(to_hex(d), 32, '0')::uuid, now() FROM generate_series(0, 19999) AS d;
 INSERT INTO deploy_logs (deploy_id, at, source, seq, level, line)
     SELECT lpad(to_hex(l % 5000), 32, '0')::uuid, now() + l % 400 * interval '1 day', 'pod', l, 'info',
            'word' || l % 997 || ' and word' || l % 499

@@ -29,6 +29,7 @@ async fn full_shop() -> Shop {
     };
     shop.deploy_advance(&advance).await.unwrap();
     shop.hook_begin(deploy, Phase::Verify, "smoke", at(2)).await.unwrap();
+    shop.unready_begin(deploy, at(2)).await.unwrap();
     let line = LogLine { at: at(2), source: "operator".into(), seq: 0, level: LogLevel::Error, text: "hello".into() };
     shop.logs_append(deploy, &[line]).await.unwrap();
     let sealed = Sealed { wrapped: Wrapped { key: "2026".parse().unwrap(), bytes: vec![1] }, body: vec![1; 77] };
@@ -82,7 +83,7 @@ async fn full_shop() -> Shop {
     shop
 }
 
-const BELOW_A_PROJECT: [&str; 17] = [
+const BELOW_A_PROJECT: [&str; 18] = [
     "targets",
     "stages",
     "releases",
@@ -91,6 +92,7 @@ const BELOW_A_PROJECT: [&str; 17] = [
     "deploy_transitions",
     "deploy_logs",
     "hook_runs",
+    "unready",
     "instances",
     "vetoes",
     "credentials",
@@ -128,7 +130,7 @@ async fn a_deploy_goes_with_what_it_wrote_and_leaves_the_rest() {
     assert_eq!(shop.number("SELECT count(*) FROM deploy_transitions").await, 2);
     assert_eq!(shop.number("SELECT count(*) FROM releases").await, 2);
     shop.run(&format!("DELETE FROM deploys WHERE id = '{deploy}'")).await.unwrap();
-    for table in ["deploy_transitions", "deploy_logs", "hook_runs", "instances", "vetoes"] {
+    for table in ["deploy_transitions", "deploy_logs", "hook_runs", "unready", "instances", "vetoes"] {
         let rows = shop.number(&format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(rows, 0, "{table}");
     }

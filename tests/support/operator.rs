@@ -146,6 +146,13 @@ impl Operator {
         writes.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
+    /// What it has written to the API server, one line each, as its log tells: verb, path and answer.
+    pub fn told_writes(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.log).expect("the log");
+        let lines = text.lines().filter(|line| line.contains("wrote to the API server"));
+        lines.map(str::to_owned).collect()
+    }
+
     fn judge(&mut self) {
         self.judged = true;
         let text = fs::read_to_string(&self.log).expect("the log");

@@ -115,7 +115,7 @@ impl Door {
         let shutdown = CancellationToken::new();
         tokio::spawn(http::serve(
             listener,
-            http::router(telemetry.clone(), hooks, http::api::Api::new(limits.body)),
+            http::router(telemetry.clone(), hooks, http::api::Api::new(telemetry.clone(), limits.body)),
             limits,
             shutdown.clone(),
         ));

@@ -10,6 +10,7 @@
 //	                     whenever APP_DATA holds a file `dead`)
 //	APP_DRAIN=1s         how long it still accepts after SIGTERM, while others learn that it goes
 //	APP_DATA=/data       a folder whose files GET and PUT /data/NAME reach
+//	APP_RELAY=HOST:PORT  no server at all: every connection is passed on to another one
 //	APP_TELLS=KEY        how careless it is: it writes this variable's value into its log when it starts, and into
 //	                     every answer that says that it is not healthy
 //
@@ -43,6 +44,10 @@ func main() {
 	log.SetOutput(os.Stdout)
 	if len(os.Args) > 1 {
 		os.Exit(job())
+	}
+	if upstream := os.Getenv("APP_RELAY"); upstream != "" {
+		log.Printf("fatal: %v", relay(upstream))
+		os.Exit(1)
 	}
 	config, err := configure(os.Getenv)
 	if err != nil {

@@ -12,20 +12,24 @@ use crate::{
     cli::{
         failure::{Code, Failure},
         output::{Format, one_line},
+        source::Source,
     },
-    domain::deploy::State,
-    store::{Store, StoreError},
+    domain::{
+        clock::{Clock as _, SystemClock},
+        deploy::State,
+    },
 };
 
 /// Pause between looks.
 const PAUSE: Duration = Duration::from_millis(300);
+const PAUSE_OF_API: Duration = Duration::from_secs(1);
 
 /// Waits until the deploy has ended and tells each of its steps.
 ///
 /// # Errors
 /// It did not end well, or not in time; the exit code tells which.
 pub(super) async fn until_ended(
-    store: &Store,
+    source: &Source,
     deploy: Uuid,
     limit: Duration,
     format: Format,
@@ -33,11 +37,27 @@ pub(super) async fn until_ended(
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + limit;
     let people = matches!(format, Format::Table | Format::Wide);
-    let mut told = 0;
+    let pause = match source {
+        Source::Database(_) => PAUSE,
+        Source::Api(_) => PAUSE_OF_API,
+    };
+    let (mut told, mut away) = (0, false);
     loop {
-        let found = store.deploy_get(deploy).await?;
-        let found = found.ok_or_else(|| StoreError::NotFound { what: "deploy", id: deploy.to_string() })?;
-        let steps = &found.entry.transitions;
+        let found = match source.deploy(deploy, SystemClock.now()).await {
+            Ok(found) => found,
+            // It goes on without anybody looking: another replica, or the same one, answers in a moment.
+            Err(Failure::Said { code: Code::Unavailable, what, .. }) if Instant::now() < deadline => {
+                if !away {
+                    writeln!(io::stderr(), "{what}; waiting for it")?;
+                }
+                away = true;
+                tokio::time::sleep(PAUSE_OF_API).await;
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        away = false;
+        let steps = &found.transitions;
         for step in steps.iter().skip(told).filter(|_| people) {
             writeln!(out, "  {} {}: {}", step.at.strftime("%H:%M:%S"), step.to, one_line(&step.message))?;
             if io::stdout().is_terminal() {
@@ -45,18 +65,17 @@ pub(super) async fn until_ended(
             }
         }
         told = steps.len();
-        let now = &found.entry.stored.deploy;
-        if now.is_closed() {
-            return ended(now.state, now.message.as_deref().unwrap_or(&now.cause));
+        if found.finished_at.is_some() {
+            return ended(found.state, found.why());
         }
         if Instant::now() >= deadline {
             return Err(Failure::Said {
                 code: Code::TimedOut,
-                what: format!("deploy {deploy} is {} still", now.state),
+                what: format!("deploy {deploy} is {} still", found.state),
                 next: Some("it goes on; `stagekeeper why STAGE` says what it waits for".into()),
             });
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         history::{ago, explained},
         output::{self, Columns, Format},
     },
-    store::AuditRecord,
+    http::api::audit::Entry,
 };
 
 #[derive(Serialize)]
@@ -42,21 +42,19 @@ struct RecordView<'a> {
     details: &'a Value,
 }
 
-impl<'a> From<&'a AuditRecord> for RecordView<'a> {
-    fn from(record: &'a AuditRecord) -> Self {
-        let entry = &record.entry.entry;
-        let place = record.place.as_ref();
+impl<'a> From<&'a Entry> for RecordView<'a> {
+    fn from(entry: &'a Entry) -> Self {
         let text = |key: &str| entry.details.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let value = |key: &str| entry.details.get(key).filter(|value| !value.is_null());
         Self {
-            seq: record.entry.seq,
+            seq: entry.seq,
             at: entry.at,
-            actor: entry.actor.to_string(),
+            actor: entry.actor.clone(),
             action: &entry.action,
             subject: &entry.subject,
-            namespace: place.map(|place| place.namespace.as_str()),
-            project: place.map(|place| place.project.as_str()),
-            stage: place.and_then(|place| place.stage.as_deref()),
+            namespace: entry.namespace.as_deref(),
+            project: entry.project.as_deref(),
+            stage: entry.stage.as_deref(),
             reason: text("reason").or_else(|| text("cause")),
             via: text("via"),
             verified: entry.details.get("verified").and_then(Value::as_bool),
@@ -73,8 +71,8 @@ impl<'a> From<&'a AuditRecord> for RecordView<'a> {
 ///
 /// # Errors
 /// Nobody reads them.
-pub fn print(records: &[AuditRecord], format: Format, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
-    let items: Vec<RecordView<'_>> = records.iter().map(RecordView::from).collect();
+pub fn print(entries: &[Entry], format: Format, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
+    let items: Vec<RecordView<'_>> = entries.iter().map(RecordView::from).collect();
     match format {
         Format::Json | Format::Yaml => output::print_value(out, &List { items }, format == Format::Yaml),
         Format::Name => Ok(items.iter().try_for_each(|item| writeln!(out, "audit/{}", item.seq))?),

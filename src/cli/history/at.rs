@@ -11,8 +11,11 @@ use crate::{
         deploys::{DeployView, ShortIds},
         failure::Failure,
         output::{self, Columns, Format},
+        remote::Call,
+        source::{Source, place, scoped},
     },
-    store::{ServedFilter, Store},
+    http::api::views::Deploy,
+    store::ServedFilter,
 };
 
 /// What served at an instant, as programs read it.
@@ -27,14 +30,13 @@ struct Served<'a> {
 /// # Errors
 /// The database is away, or there is no such project or stage.
 pub async fn print(
-    store: &Store,
+    source: &Source,
     filter: &ServedFilter,
     format: Format,
     now: Timestamp,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let page = store.history_at(filter).await?;
-    let deploys: Vec<DeployView> = page.entries.iter().map(|entry| DeployView::new(entry, now)).collect();
+    let (deploys, more) = source.served(filter, now).await?;
     match format {
         Format::Json | Format::Yaml => {
             let served = Served { at: filter.at, items: &deploys };
@@ -44,10 +46,34 @@ pub async fn print(
         Format::Table | Format::Wide if deploys.is_empty() => writeln!(io::stderr(), "nothing ran then")?,
         Format::Table | Format::Wide => write!(out, "{}", table(&deploys, filter, format == Format::Wide))?,
     }
-    if page.next.is_some() {
+    if more {
         writeln!(io::stderr(), "there are more stages: raise --limit (now {})", filter.limit)?;
     }
     Ok(())
+}
+
+impl Source {
+    /// What each stage served, and whether there are more of them.
+    async fn served(&self, filter: &ServedFilter, now: Timestamp) -> Result<(Vec<DeployView>, bool), Failure> {
+        let remote = match self {
+            Self::Database(store) => {
+                let page = store.history_at(filter).await?;
+                let deploys = page.entries.iter().map(|entry| DeployView::new(entry, now)).collect();
+                return Ok((deploys, page.next.is_some()));
+            }
+            Self::Api(remote) => remote,
+        };
+        let path = scoped(filter.namespace.as_deref(), &["served"]);
+        let call = Call::new(&path, place(filter.namespace.as_deref()))
+            .with("at", filter.at)
+            .with_some("project", filter.project.as_ref())
+            .with_some("stage", filter.stage.as_ref())
+            .with_some("image", filter.image.as_ref())
+            .with("transitions", true);
+        let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        let (deploys, more) = remote.list::<Deploy>(call, most).await?;
+        Ok((deploys.into_iter().map(DeployView::from).collect(), more))
+    }
 }
 
 fn table(deploys: &[DeployView], filter: &ServedFilter, wide: bool) -> String {

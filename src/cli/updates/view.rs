@@ -11,8 +11,7 @@ use crate::{
         history::ago,
         output::{self, Columns, Format},
     },
-    domain::image::Digest,
-    store::Update,
+    http::api::updates::{Acknowledged, Update},
 };
 
 /// Letters of a digest in a table that is not wide: the algorithm, and the twelve digits that people compare.
@@ -33,48 +32,36 @@ struct UpdateView<'a> {
     platform: &'a str,
     pending: bool,
     tag: Option<&'a str>,
-    old_digest: Option<String>,
-    new_digest: String,
+    old_digest: Option<&'a str>,
+    new_digest: &'a str,
     created: Option<Timestamp>,
     provider: &'a str,
     link: Option<&'a str>,
-    seen_by: String,
+    seen_by: &'a str,
     first_seen_at: Timestamp,
     last_seen_at: Timestamp,
-    acknowledged: Option<AcknowledgedView>,
+    acknowledged: Option<&'a Acknowledged>,
     tags: &'a [String],
-}
-
-#[derive(Serialize)]
-struct AcknowledgedView {
-    digest: String,
-    by: String,
-    at: Timestamp,
 }
 
 impl<'a> From<&'a Update> for UpdateView<'a> {
     fn from(update: &'a Update) -> Self {
-        let acknowledged = update.acknowledged.as_ref();
         Self {
             id: update.id,
             image: &update.image,
             host: &update.host,
             platform: &update.platform,
-            pending: update.is_pending(),
+            pending: update.pending,
             tag: update.tag.as_deref(),
-            old_digest: update.old_digest.map(|digest| digest.to_string()),
-            new_digest: update.new_digest.to_string(),
+            old_digest: update.old_digest.as_deref(),
+            new_digest: &update.new_digest,
             created: update.created,
             provider: &update.provider,
             link: update.link.as_deref(),
-            seen_by: update.seen_by.to_string(),
+            seen_by: &update.seen_by,
             first_seen_at: update.first_seen_at,
             last_seen_at: update.last_seen_at,
-            acknowledged: acknowledged.map(|known| AcknowledgedView {
-                digest: known.digest.to_string(),
-                by: known.by.to_string(),
-                at: known.at,
-            }),
+            acknowledged: update.acknowledged.as_ref(),
             tags: &update.tags,
         }
     }
@@ -110,18 +97,18 @@ fn table(updates: &[Update], wide: bool, now: Timestamp) -> String {
             update.host.clone(),
             update.platform.clone(),
             ago(update.first_seen_at, now),
-            if update.is_pending() { "pending" } else { "acknowledged" }.into(),
+            if update.pending { "pending" } else { "acknowledged" }.into(),
             update.tags.join(","),
         ];
         if wide {
             cells.extend([
-                update.new_digest.to_string(),
-                update.old_digest.as_ref().map(short).unwrap_or_default(),
+                update.new_digest.clone(),
+                update.old_digest.as_deref().map(short).unwrap_or_default(),
                 update.created.map(|at| format!("{} ago", ago(at, now))).unwrap_or_default(),
                 format!("{} ago", ago(update.last_seen_at, now)),
-                update.seen_by.to_string(),
+                update.seen_by.clone(),
                 update.provider.clone(),
-                update.acknowledged.as_ref().map(|known| known.by.to_string()).unwrap_or_default(),
+                update.acknowledged.as_ref().map(|known| known.by.clone()).unwrap_or_default(),
                 update.link.clone().unwrap_or_default(),
             ]);
         }
@@ -138,6 +125,6 @@ fn new(update: &Update) -> String {
     }
 }
 
-fn short(digest: &Digest) -> String {
-    digest.to_string().chars().take(SHORT).collect()
+fn short(digest: &str) -> String {
+    digest.chars().take(SHORT).collect()
 }

@@ -23,6 +23,8 @@ pub struct Call {
     /// Plural name of the kind, with the subresource if there is one: `pods`, `stages/status`. Anything outside the
     /// resource paths is `other`.
     pub resource: String,
+    /// The path that was asked for, without its query.
+    pub path: String,
     /// The status code; 0 if no answer came.
     pub code: u16,
     /// From sending the request until the answer began.
@@ -130,6 +132,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (verb, resource) = classify(&request);
+        let path = request.uri().path().to_owned();
         let deadlines = self.layer.deadlines;
         let after = if verb == "watch" { deadlines.watch_open } else { deadlines.answer };
         let on_call = self.layer.on_call.clone();
@@ -141,7 +144,7 @@ where
                 Err(_) => Err(NoAnswer { after }.into()),
             };
             let code = answer.as_ref().map_or(0, |r| r.status().as_u16());
-            on_call(&Call { verb, resource, code, elapsed: started.elapsed() });
+            on_call(&Call { verb, resource, path, code, elapsed: started.elapsed() });
             answer
         })
     }
@@ -247,8 +250,13 @@ mod tests {
     #[test]
     fn writes_are_counted_without_leases() {
         let counts = CallCounts::default();
-        let call =
-            |verb, resource: &str, code| Call { verb, resource: resource.to_owned(), code, elapsed: Duration::ZERO };
+        let call = |verb, resource: &str, code| Call {
+            verb,
+            resource: resource.to_owned(),
+            path: String::new(),
+            code,
+            elapsed: Duration::ZERO,
+        };
         for call in [
             call("apply", "deployments", 200),
             call("apply", "deployments", 200),

@@ -142,6 +142,8 @@ pub struct Ledger {
     pub vetoed: BTreeMap<ReleaseId, Veto>,
     /// What keeps policies away, oldest first; some may have expired.
     pub holds: Vec<Hold>,
+    /// The deploy that brought what serves, where that is written down as having lost its readiness.
+    pub unready: Option<Uuid>,
     /// Instances by name.
     pub instances: BTreeMap<String, Instance>,
     /// A Service of the good instance was lost and made again with another address: whoever is told it is applied again.

@@ -13,7 +13,7 @@ use crate::{
     controllers::{context::Context, error::Error},
     domain::{
         actor::Actor,
-        deploy::{Deploy, State, Transition},
+        deploy::{Deploy, State, Transition, started},
         plan::Wanted,
         update::SeenUpdate,
     },
@@ -51,7 +51,7 @@ pub struct Order {
     pub settles: Option<Settlement>,
     /// A hold that begins with it.
     pub hold: Option<NewHold>,
-    /// Why all holds end with it.
+    /// Why all holds that a rollback made end with it.
     pub lifts: Option<String>,
 }
 
@@ -134,7 +134,10 @@ pub async fn create(ctx: &Context, target: &Target<'_>, ledger: &mut Ledger, ord
         ledger.vetoed.remove(&wanted.release);
     }
     if new.lifts.is_some() || new.hold.is_some() {
-        ledger.holds.clear();
+        ledger.holds.retain(|hold| !hold.is_of_rollback());
+    }
+    if let Some(new) = &new.hold {
+        ledger.holds.retain(|hold| hold.owner != new.owner);
     }
     ledger.holds.extend(new.hold.map(|hold| held(hold, target.id, now)));
     ledger.undone = undone;
@@ -225,6 +228,38 @@ pub async fn begin(
     })
 }
 
+/// A deploy that is about to leave pending together with others.
+pub struct Leaving {
+    /// What is written.
+    pub change: Advance,
+    step: Transition,
+    consequences: Consequences,
+}
+
+/// What is written when the deploy at `position` leaves pending.
+pub fn leaving(ctx: &Context, ledger: &Ledger, position: usize, now: Timestamp) -> Option<Leaving> {
+    let entry = ledger.open.get(position)?;
+    let step = started(&entry.deploy);
+    let taken = std::slice::from_ref(&step);
+    let consequences = consequences(ctx, ledger, entry, taken, false);
+    let change = change(ctx, entry, taken, None, &Moved::default(), &consequences, now);
+    Some(Leaving { change, step, consequences })
+}
+
+/// Takes over that it has left pending.
+pub fn left(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    position: usize,
+    leaving: Leaving,
+    version: i64,
+    now: Timestamp,
+) {
+    let Leaving { step, consequences, .. } = leaving;
+    take_over(ctx, target, ledger, position, version, &[step], None, consequences, now);
+}
+
 /// A deploy that has left pending, in the database.
 pub struct Begun {
     version: i64,
@@ -290,7 +325,7 @@ fn take_over(
     let reason = taken.last().map(|transition| (transition.reason, transition.message.as_str()));
     tell(ctx, target, &before, to, reason, close, now);
 
-    let storage = has_storage(&entry.snapshot);
+    let (storage, group) = (has_storage(&entry.snapshot), entry.provenance.group);
     let deploy = &mut entry.deploy;
     deploy.version = version;
     deploy.state = to;
@@ -325,6 +360,11 @@ fn take_over(
     }
     if to == State::Success || vetoed {
         ctx.lanes.tell(&target.key);
+    }
+    if let (Some(group), true) =
+        (group, matches!(to, State::Failed | State::RolledBack | State::Aborted | State::Superseded))
+    {
+        ctx.groups.changed(group, &target.key);
     }
 }
 

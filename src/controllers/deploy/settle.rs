@@ -112,6 +112,17 @@ async fn serve(
     }
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
     *unready_since = if ready { None } else { Some(unready_since.unwrap_or(now)) };
+    let deploy = good.deploy.id;
+    if ready == (ledger.unready == Some(deploy)) {
+        if ready {
+            ctx.store.unready_end(deploy, now).await?;
+        } else {
+            ctx.store.unready_begin(deploy, now).await?;
+        }
+        ledger.unready = (!ready).then_some(deploy);
+        // Stages that take releases from here begin to count anew.
+        ctx.lanes.tell(&target.key);
+    }
     Ok(match watch::watch(&good.deploy, &seen, *unready_since, length, now) {
         watch::Watch::Over => None,
         watch::Watch::Fine(wake) => {

@@ -25,6 +25,7 @@ use crate::{
         asked::Asked,
         backoff::{self, Backoff},
         context::{Context, Memories, Term},
+        groups::Groups,
         images::{ImageBook, Subscriber},
         lanes::Lanes,
         scan,
@@ -60,18 +61,19 @@ pub(super) async fn lead(
         return Ok(());
     };
     tracing::info!(epoch, stages = states.len(), "leading");
-    let memories = Arc::new(Memories::default());
+    let (triggers, queues) = queues(process);
+    let memories = Arc::new(Memories::new(triggers.clone()));
     for (key, memory) in states {
         memories.put(key, memory);
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
     tasks.spawn(tell_dora(store.clone(), process.clock.clone(), process.telemetry.clone(), stop.clone()));
-    let (triggers, queues) = queues(process);
     let (images, registries) = scan_images(process, &triggers, scans, (&store, handle), &mut tasks, &stop)?;
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
     let asked = Arc::new(Asked::new(vault.requests.clone()));
     let lanes = Arc::new(Lanes::new(triggers.clone()));
+    let groups = Arc::new(Groups::new(triggers.clone()));
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
     let mut readers = Vec::new();
@@ -98,6 +100,7 @@ pub(super) async fn lead(
             trigger: triggers.clone(),
             term: Term { epoch, leader: handle.clone() },
             lanes: lanes.clone(),
+            groups: groups.clone(),
             asked: asked.clone(),
             memories: memories.clone(),
             public_url: process.config.public_url.as_ref().map(|url| url.as_str().into()),

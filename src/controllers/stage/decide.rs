@@ -31,6 +31,7 @@ use crate::{
         actor::Actor,
         deploy::Waiting,
         plan::{self, Wanted},
+        promotion::Vetoed,
         release::Release,
         secret::SecretVersions,
     },
@@ -75,6 +76,12 @@ pub struct Held {
     pub images: String,
     /// Why it failed.
     pub why: String,
+}
+
+impl Held {
+    fn of(vetoed: &Vetoed) -> Self {
+        Self { images: vetoed.summary.clone(), why: vetoed.why.clone() }
+    }
 }
 
 /// Why declarations cannot be used.
@@ -152,7 +159,9 @@ pub async fn decide(
     let retry = stage.annotations().get(labels::RETRY).filter(|value| decided.handled_retry.as_ref() != Some(*value));
     let (holds, now) = (ledger.holds.clone(), ctx.clock.now());
     let holds: Vec<&Hold> = hold::active(&holds, now).collect();
-    let ready = lane.as_ref().filter(|lane| lane.rules.auto).and_then(|lane| lane.choice.wake);
+    let by_itself = lane.as_ref().filter(|lane| lane.rules.auto);
+    decided.held_back = by_itself.and_then(|lane| lane.choice.vetoed.as_ref()).map(Held::of);
+    let ready = by_itself.and_then(|lane| lane.choice.wake);
     decided.wake = holds.iter().filter_map(|hold| hold.expires_at).chain(ready).min();
     let left = holds.iter().find_map(|hold| hold.from.as_ref()).filter(|_| lane.is_none());
     let mut beyond = left.map(|left| {
@@ -237,8 +246,8 @@ pub async fn decide(
         record::create(ctx, target, ledger, Order { provenance, updates, lifts, ..order }).await?;
         memory.told.add(std::mem::take(&mut decided.newer));
     } else if let Some(why) = lifts {
-        ctx.store.holds_lift(target.id, &editor(stage), &why, now).await?;
-        ledger.holds.clear();
+        ctx.store.holds_lift(target.id, None, &editor(stage), &why, now).await?;
+        ledger.holds.retain(|hold| !hold.is_of_rollback());
     }
     if let Some(value) = retry {
         decided.handled_retry = Some(value.clone());

@@ -14,7 +14,7 @@ use crate::{
     api::{Stage, labels::FINALIZER},
     cluster::index::StageKey,
     controllers::{
-        context::Context,
+        context::{Context, Taken},
         deploy::{apply, record},
         error::Error,
     },
@@ -32,11 +32,15 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
         return Ok(Action::await_change());
     }
     ctx.images.subscribe(&(key.namespace.to_string(), key.name.to_string()), &BTreeMap::new());
-    if let Some(mut memory) = ctx.memories.take(key)
-        && let Err(error) = stop(ctx, stage, key, &mut memory).await
-    {
-        ctx.memories.put(key.clone(), memory);
-        return Err(error);
+    match ctx.memories.take(key) {
+        Taken::Lent => return Ok(Action::await_change()),
+        Taken::Nothing => {}
+        Taken::Memory(mut memory) => {
+            if let Err(error) = stop(ctx, stage, key, &mut memory).await {
+                ctx.memories.put(key.clone(), *memory);
+                return Err(error);
+            }
+        }
     }
     let children = ctx.index.stage(key);
     apply::delete::<HttpRoute>(ctx, key, apply::metas(children.http_routes())).await?;

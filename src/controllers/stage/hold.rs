@@ -83,8 +83,8 @@ pub fn keep(
     let Some(runs) = runs.filter(|_| !holds.is_empty()) else {
         return Kept::Free;
     };
-    let by_hand = holds.iter().any(|hold| !is_of_rollback(hold));
-    let of_rollback: Vec<&&Hold> = holds.iter().filter(|hold| is_of_rollback(hold)).collect();
+    let by_hand = holds.iter().any(|hold| !hold.is_of_rollback());
+    let of_rollback: Vec<&&Hold> = holds.iter().filter(|hold| hold.is_of_rollback()).collect();
     let wish = declared(sources);
     let changed = of_rollback.iter().any(|hold| hold.declared.as_ref().is_some_and(|before| *before != wish));
     if !of_rollback.is_empty() && (changed || insisted) {
@@ -108,9 +108,22 @@ pub fn keep(
     Kept::Stays { release: runs.clone(), settled, drift: drift(sources, &found.release, runs) }
 }
 
-/// Whether going back made the hold.
-fn is_of_rollback(hold: &Hold) -> bool {
-    hold.from.is_some() || hold.settled_on.is_some() || hold.declared.is_some()
+/// What something has to be newer than to end the hold of a rollback: what an earlier rollback left; else what was tried
+/// last and did not succeed, which would come again otherwise; else what runs.
+pub fn left(holds: &[&Hold], tried: Option<&Release>, runs: Option<&Release>) -> Option<Release> {
+    let before = holds.iter().filter(|hold| hold.is_of_rollback()).find_map(|hold| hold.from.as_ref());
+    before.or(tried).or(runs).cloned()
+}
+
+/// Whose a new hold is, which takes the place of one of the same owner: that of a rollback and one that somebody asked for
+/// stay beside each other.
+pub fn owner(holds: &[&Hold], name: String, of_rollback: bool) -> String {
+    let is_taken = holds.iter().any(|hold| hold.owner == name && hold.is_of_rollback() != of_rollback);
+    match (is_taken, of_rollback) {
+        (false, _) => name,
+        (true, true) => format!("{name} (rollback)"),
+        (true, false) => format!("{name} (by hand)"),
+    }
 }
 
 /// What is found, but for what policies follow: that stays as it runs.
@@ -157,5 +170,7 @@ fn drift(sources: &[Source], found: &Release, runs: &Release) -> Option<String> 
     (!all.is_empty()).then(|| all.join("; "))
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

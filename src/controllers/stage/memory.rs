@@ -42,6 +42,8 @@ pub struct Memory {
     pub request: Option<RequestStatus>,
     /// What succeeded on the stages before.
     pub candidates: Option<Arc<Vec<Proven>>>,
+    /// Groups of which nothing is left to do here.
+    pub groups_settled: Vec<Uuid>,
 }
 
 impl Memory {
@@ -68,6 +70,7 @@ impl Memory {
             told: Told::default(),
             request: None,
             candidates: None,
+            groups_settled: Vec::new(),
         }
     }
 }

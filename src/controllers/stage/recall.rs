@@ -128,6 +128,7 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         (row.name, instance)
     };
     let veto = |row: crate::store::Veto| (row.release, Veto { deploy: row.deploy, reason: row.reason });
+    let unready = good.as_ref().filter(|_| state.unready).map(|good: &Entry| good.deploy.id);
     let ledger = Ledger {
         open,
         history: state.finished.into_iter().map(finished).collect(),
@@ -140,6 +141,7 @@ pub fn remember(state: TargetState) -> Result<Memory, Error> {
         }),
         vetoed: state.vetoes.into_iter().map(veto).collect(),
         holds: state.holds,
+        unready,
         instances: state.instances.into_iter().map(instance).collect(),
         readdressed: false,
         stale_files: false,

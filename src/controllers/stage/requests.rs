@@ -21,12 +21,13 @@ use crate::{
     },
     domain::{
         actor::Actor,
+        group::{Phase, phase, told},
         plan::Wanted,
         promotion::Rules,
         release::{Release, ReleaseId},
         request::{Action, Origin, RequestState, Via},
     },
-    store::{self, Asked, NewRequest, Settlement, StoredRequest},
+    store::{self, Asked, NewRequest, Settlement, StoreError, StoredRequest},
 };
 
 /// States of a request in the status.
@@ -83,9 +84,13 @@ pub async fn act(scene: &Scene<'_>, ledger: &mut Ledger, annotation: &mut Option
             Outcome::Refused(why) => {
                 tracing::info!(stage = %target.key, request = %request.id, action, actor = %request.actor, why, "request refused");
                 let settlement = Settlement { request: request.id, message: why };
-                if let Err(error) = ctx.store.request_refuse(&settlement, ctx.clock.now()).await {
+                let refused = ctx.store.request_refuse(&settlement, ctx.clock.now()).await;
+                if let Err(error) = refused.map_err(Error::from).and_then(|refused| by_us(refused, &request)) {
                     ctx.asked.forget(&target.key);
-                    return Err(error.into());
+                    return Err(error);
+                }
+                if let Some(group) = request.group {
+                    ctx.groups.changed(group, &target.key);
                 }
             }
         }
@@ -162,6 +167,9 @@ impl Scene<'_> {
         if request.action.needs_reason() && request.reason.trim().is_empty() {
             return Ok(Outcome::Refused(format!("{} needs a reason: others will read it", request.action.word())));
         }
+        if let Some(why) = self.broken(request).await? {
+            return Ok(Outcome::Refused(why));
+        }
         match &request.action {
             Action::Rollback { to } => self.roll_back(ledger, request, to).await,
             Action::Retry { deploy } => self.retry(ledger, request, *deploy).await,
@@ -175,6 +183,20 @@ impl Scene<'_> {
             }
             Action::Approve { release } => self.approve(ledger, request, release.as_deref()).await,
         }
+    }
+
+    /// Why nothing comes of a request whose group cannot begin any more.
+    async fn broken(&self, request: &StoredRequest) -> Result<Option<String>, Error> {
+        let Some(group) = request.group else {
+            return Ok(None);
+        };
+        let Some(stored) = self.ctx.store.group_get(group).await? else {
+            return Ok(None);
+        };
+        Ok(match phase(&stored.members, stored.started_at.is_some()) {
+            Phase::Broken(why) => Some(told(&why)),
+            _ => None,
+        })
     }
 
     /// The release of the project that this is the hash of, or the beginning of it.
@@ -194,6 +216,14 @@ fn is_hopeless(error: &Error) -> bool {
         Error::Store(error) => !matches!(error.class(), store::Class::Unavailable | store::Class::Conflict),
         error => error.class() == Class::Stalled,
     }
+}
+
+/// Only the leader settles requests: whoever finds one settled by another leads no more, and remembers what is out of date.
+fn by_us(settled: bool, request: &StoredRequest) -> Result<(), Error> {
+    if settled {
+        return Ok(());
+    }
+    Err(StoreError::Conflict(format!("request {} was settled by another", request.id)).into())
 }
 
 /// What a request wants to run.

@@ -28,6 +28,8 @@ pub struct Choice {
     pub take: Option<Taken>,
     /// The newest one above it that becomes ready by itself.
     pub coming: Option<Coming>,
+    /// The newest one above it that would come, were it not vetoed on the stage, where nothing else is coming.
+    pub vetoed: Option<Vetoed>,
     /// When the choice may change by itself: the first of all that become ready, or the end of a hold.
     pub wake: Option<Timestamp>,
     /// Why, in one sentence.
@@ -43,6 +45,15 @@ pub struct Taken {
     pub summary: String,
     /// It is newer than what a hold went back from, and so ends the hold.
     pub ends_hold: bool,
+}
+
+/// A release that is kept away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vetoed {
+    /// What it is, for people.
+    pub summary: String,
+    /// Why it is vetoed.
+    pub why: String,
 }
 
 /// A release on its way.
@@ -67,7 +78,7 @@ pub fn newest(
     now: Timestamp,
 ) -> Choice {
     let holds: Vec<&Hold> = holds.iter().filter(|hold| hold.is_active(now)).collect();
-    let mut choice = Choice { take: None, coming: None, wake: None, reason: String::new() };
+    let mut choice = Choice { take: None, coming: None, vetoed: None, wake: None, reason: String::new() };
     choice.wake = holds.iter().filter_map(|hold| hold.until).min();
     if let Some(hold) = holds.iter().find(|hold| hold.from.is_none()) {
         choice.reason = hold.to_string();
@@ -103,8 +114,15 @@ pub fn newest(
             }
             Err(why) => {
                 why_not.get_or_insert(format!("{} does not come: {why}", candidate.summary));
+                let allowed = Candidate { veto: None, ..(*candidate).clone() };
+                if let (Some(why), Ok(None)) = (&candidate.veto, state(&allowed, rules, now)) {
+                    choice.vetoed.get_or_insert(Vetoed { summary: candidate.summary.clone(), why: why.clone() });
+                }
             }
         }
+    }
+    if choice.take.is_some() || choice.coming.is_some() {
+        choice.vetoed = None;
     }
     choice.reason = reason(&choice, rules, current, &holds, why_not);
     choice

@@ -111,6 +111,8 @@ pub struct Upstream {
     pub serving_since: Option<Timestamp>,
     /// What is wrong with it there now, while it serves.
     pub unready: Option<String>,
+    /// When it was healthy there again, after it had not been: `served` and `serving_since` count from there.
+    pub recovered: Option<Timestamp>,
     /// Why it is vetoed there.
     pub veto: Option<String>,
     /// The older release that the stage went back to from it, for people: `web 1.4.1`.
@@ -132,6 +134,7 @@ impl Upstream {
             served: Duration::ZERO,
             serving_since: None,
             unready: None,
+            recovered: None,
             veto: None,
             went_back_to: None,
         }

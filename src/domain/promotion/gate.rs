@@ -1,5 +1,7 @@
 //! One answer, and what many answers come to.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -118,19 +120,102 @@ impl Gate {
     }
 }
 
+/// Something that a pending deploy may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// The gate that is closed.
+    pub gate: &'static str,
+    /// What it waits for, in a word for programs.
+    pub reason: &'static str,
+    /// What the word means.
+    pub about: &'static str,
+    /// What the blocker names; empty where there is none.
+    pub blocker: &'static str,
+}
+
+/// Everything that a pending deploy may wait for, in the order of the gates. The first reason of a gate is the one that it
+/// gives where nothing more is known.
+pub const WAITS: [Wait; 11] = [
+    Wait {
+        gate: SUSPENDED,
+        reason: "Suspended",
+        about: "the Stage or its Project has `suspend: true`",
+        blocker: "`stage NAME` or `project NAME`",
+    },
+    Wait {
+        gate: HOLD,
+        reason: "Held",
+        about: "somebody holds the stage, or a rollback does; `stagekeeper resume` ends it",
+        blocker: "whose hold it is",
+    },
+    Wait {
+        gate: VETO,
+        reason: "Vetoed",
+        about: "the release is vetoed on this stage: it failed here, or somebody said so",
+        blocker: "",
+    },
+    Wait {
+        gate: UPSTREAM,
+        reason: "NotProven",
+        about: "the release has not succeeded on the stages in `promotion.from`, is vetoed there, or was gone back from",
+        blocker: "",
+    },
+    Wait {
+        gate: SOAK,
+        reason: "Soaking",
+        about: "it has not served there for `promotion.soak`, or is not healthy there",
+        blocker: "",
+    },
+    Wait {
+        gate: APPROVALS,
+        reason: "ApprovalNeeded",
+        about: "people have to agree: `stagekeeper approve`",
+        blocker: "",
+    },
+    Wait {
+        gate: WINDOW,
+        reason: "WindowClosed",
+        about: "a deny window is open, or no allow window is",
+        blocker: "the deny window, if it is one",
+    },
+    Wait {
+        gate: GROUP,
+        reason: "GroupWaits",
+        about: "other deploys of its group cannot begin yet; all of them begin together",
+        blocker: "the group's id",
+    },
+    Wait {
+        gate: QUEUE,
+        reason: "Queued",
+        about: "with `queue: fifo`, an earlier pending deploy is before it",
+        blocker: "its id",
+    },
+    Wait {
+        gate: QUEUE,
+        reason: "EarlierDeploy",
+        about: "another deploy of this stage is between `pulling` and `health_checking`; only one may be, by a unique index",
+        blocker: "its id",
+    },
+    Wait {
+        gate: QUEUE,
+        reason: "RollingBack",
+        about: "an earlier deploy failed, and the last good release is brought back",
+        blocker: "its id",
+    },
+];
+
+/// [`WAITS`] as Markdown, for `docs/deploy-states.md`.
+pub fn waits() -> String {
+    let mut text = String::from("| `waitingReason` | gate | what it waits for | `blocker` |\n|---|---|---|---|\n");
+    for Wait { gate, reason, about, blocker } in WAITS {
+        let _ = writeln!(text, "| `{reason}` | `{gate}` | {about} | {blocker} |");
+    }
+    text
+}
+
 /// What a deploy waits for at a gate, in a word for programs.
 fn word(name: &str) -> &'static str {
-    match name {
-        SUSPENDED => "Suspended",
-        HOLD => "Held",
-        VETO => "Vetoed",
-        UPSTREAM => "NotProven",
-        SOAK => "Soaking",
-        APPROVALS => "ApprovalNeeded",
-        WINDOW => "WindowClosed",
-        GROUP => "GroupWaits",
-        _ => "Queued",
-    }
+    WAITS.iter().find(|wait| wait.gate == name).map_or("Closed", |wait| wait.reason)
 }
 
 /// What all gates come to.

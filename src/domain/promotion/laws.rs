@@ -36,6 +36,7 @@ prop_compose! {
         served in 0u64..90,
         serving in option::weighted(0.7, -90i64..1),
         unready in option::weighted(0.1, Just("web 0/1 ready".to_owned())),
+        recovered in option::weighted(0.2, -90i64..1),
         veto in option::weighted(0.1, Just("web answers 500".to_owned())),
         went_back in option::weighted(0.1, Just("web 1.0.0".to_owned())),
     ) -> Upstream {
@@ -47,6 +48,7 @@ prop_compose! {
             served: if seen { Duration::from_mins(served) } else { Duration::ZERO },
             serving_since: serving.filter(|_| seen).map(at),
             unready: unready.filter(|_| seen),
+            recovered: recovered.filter(|_| seen).map(at),
             veto,
             went_back_to: went_back.filter(|_| seen && serving.is_none()),
         }
@@ -225,6 +227,10 @@ proptest! {
         let gates = gates(&facts, &rules, at(now));
         let names: Vec<&str> = gates.iter().map(|gate| gate.name).collect();
         prop_assert_eq!(names, [SUSPENDED, HOLD, VETO, UPSTREAM, SOAK, APPROVALS, WINDOW, GROUP, QUEUE]);
+        for gate in gates.iter().filter(|gate| !gate.is_open() && gate.reason != "Superseded") {
+            let told = |wait: &&Wait| wait.gate == gate.name && wait.reason == gate.reason;
+            prop_assert!(WAITS.iter().any(|wait| told(&wait)), "{} is not in WAITS", gate.reason);
+        }
         for gate in &gates {
             prop_assert!(!gate.message.is_empty(), "{gate:?}");
             prop_assert_eq!(gate.is_open(), gate.opens.is_empty(), "{:?}", gate);

@@ -105,10 +105,12 @@ fn soak_of(upstream: &Upstream, soak: Duration, now: Timestamp) -> Word {
         let opens = format!("it opens when it is healthy on {name} again");
         return Word::new(Verdict::Needs, format!("it is not healthy on {name}: {why}"), opens);
     }
+    let anew =
+        upstream.recovered.map_or_else(String::new, |at| format!(" since {at}, when it was healthy there again"));
     if served >= soak {
-        return Word::new(Verdict::Pass, format!("it served {} on {name}", span(served)), "");
+        return Word::new(Verdict::Pass, format!("it served {} on {name}{anew}", span(served)), "");
     }
-    let message = format!("it served {} of {whole} on {name}", span(served));
+    let message = format!("it served {} of {whole} on {name}{anew}", span(served));
     match serving {
         Some(since) => {
             let until = since.saturating_add(soak.saturating_sub(upstream.served)).unwrap_or(Timestamp::MAX);

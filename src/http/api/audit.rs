@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::{
     Ground,
     cursor::{self, CURSOR, LIMIT, Page},
+    deploys::{EVERYWHERE, namespace_of},
     guard::{Authorized, Command},
     input::{Input, Kind, Parameter},
     operation::{Call, Operation, Reply, Spec},
     problem::Problem,
-    projects::{NAMESPACE, on_project},
+    projects::NAMESPACE,
     stages::OF_PROJECT,
 };
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
 };
 
 static OF_STAGE: Parameter = Parameter::query("stage", Kind::Name, "Only about this stage.");
+static SUBJECT: Parameter = Parameter::query("subject", Kind::Text, "Only to this thing, as `kind/id`.");
 static ACTOR: Parameter =
     Parameter::query("actor", Kind::Text, "Only by this actor: `user:jane`, `policy`, `controller`.");
 static ACTION: Parameter =
@@ -29,7 +31,7 @@ static ACTION: Parameter =
 static SINCE: Parameter = Parameter::query("since", Kind::Time, "Only at this time or later.");
 
 /// An entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// Its place in the chain, from 1 without gaps.
     pub seq: i64,
@@ -41,6 +43,9 @@ pub struct Entry {
     pub action: String,
     /// To what, as `kind/id`.
     pub subject: String,
+    /// The namespace that it is about; left out for what belongs to the whole installation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// The project that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
@@ -54,13 +59,15 @@ pub struct Entry {
 impl From<AuditRecord> for Entry {
     fn from(record: AuditRecord) -> Self {
         let AuditRecord { entry, place } = record;
-        let (project, stage) = place.map_or((None, None), |place| (Some(place.project), place.stage));
+        let (namespace, project, stage) =
+            place.map_or((None, None, None), |place| (Some(place.namespace), Some(place.project), place.stage));
         Self {
             seq: entry.seq,
             at: entry.entry.at,
             actor: entry.entry.actor.to_string(),
             action: entry.entry.action,
             subject: entry.entry.subject,
+            namespace,
             project,
             stage,
             details: entry.entry.details,
@@ -72,23 +79,36 @@ impl From<AuditRecord> for Entry {
 #[derive(Serialize, Deserialize)]
 struct Position(Timestamp, i64);
 
-/// The audit log of a namespace.
-pub(super) struct List {
-    namespace: String,
+/// The audit log of a namespace, or all of it.
+pub(super) struct List<const ONE: bool> {
     filter: AuditFilter,
 }
 
-impl Command for List {
+impl<const ONE: bool> Command for List<ONE> {
     fn attributes(&self) -> Vec<Attributes> {
-        on_project(&self.namespace, None, "list")
+        on_projects(self.filter.namespace.as_deref())
     }
 }
 
-impl Operation for List {
-    const SPEC: Spec = Spec {
-        parameters: &[&NAMESPACE, &OF_PROJECT, &OF_STAGE, &ACTOR, &ACTION, &SINCE, &LIMIT, &CURSOR],
-        access: &[("projects", "list")],
-        ..Spec::get("/namespaces/{namespace}/audit", "listAudit", "Who did what in a namespace, newest first.")
+/// Listing what belongs to the projects of a namespace, or to all.
+pub(super) fn on_projects(namespace: Option<&str>) -> Vec<Attributes> {
+    vec![Attributes { resource: "projects", namespace: namespace.map(Into::into), name: None, verb: "list" }]
+}
+
+impl<const ONE: bool> Operation for List<ONE> {
+    const SPEC: Spec = if ONE {
+        Spec {
+            parameters: &[&NAMESPACE, &OF_PROJECT, &OF_STAGE, &SUBJECT, &ACTOR, &ACTION, &SINCE, &LIMIT, &CURSOR],
+            access: &[("projects", "list")],
+            ..Spec::get("/namespaces/{namespace}/audit", "listAudit", "Who did what in a namespace, newest first.")
+        }
+    } else {
+        Spec {
+            parameters: &[&OF_PROJECT, &OF_STAGE, &SUBJECT, &ACTOR, &ACTION, &SINCE, &LIMIT, &CURSOR],
+            access: &[("projects", "list")],
+            about: EVERYWHERE,
+            ..Spec::get("/audit", "listAllAudit", "Who did what, newest first, with what is about no namespace.")
+        }
     };
 
     type Content = ();
@@ -101,17 +121,17 @@ impl Operation for List {
         })?;
         let after: Option<Position> = cursor::read(&input)?;
         let filter = AuditFilter {
-            namespace: Some(input.text("namespace")),
+            namespace: namespace_of(&input),
             project: input.get("project").map(Into::into),
             stage: input.get("stage").map(Into::into),
-            subject: None,
+            subject: input.get(SUBJECT.name).map(Into::into),
             actor,
             action: input.get("action").map(Into::into),
             since: input.time("since"),
             after: after.map(|Position(at, seq)| AuditCursor { at, seq }),
             limit: cursor::limit(&input),
         };
-        Ok(Self { namespace: input.text("namespace"), filter })
+        Ok(Self { filter })
     }
 
     async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Page<Entry>>, Problem> {

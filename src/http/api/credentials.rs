@@ -31,7 +31,7 @@ use crate::{
 static CREDENTIAL: Parameter = Parameter::path("credential", Kind::Name, "The credential's name.");
 
 /// A credential, without its value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Credential {
     /// Its name among the project's.

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     input::{Input, Kind, Parameter},
@@ -22,7 +22,7 @@ pub(super) static CURSOR: Parameter =
     Parameter::query("cursor", Kind::Text, "`next` of the page before, as it came; the first page when left out.");
 
 /// A page of a list.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
@@ -33,7 +33,7 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// All there is.
-    pub(super) fn whole(items: Vec<T>) -> Self {
+    pub fn whole(items: Vec<T>) -> Self {
         Self { items, next: None }
     }
 

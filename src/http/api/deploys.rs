@@ -16,12 +16,12 @@ use super::{
     problem::Problem,
     projects::NAMESPACE,
     stages::{OF_PROJECT, STAGE, on_stage},
-    views::{Deploy, Transition},
+    views::{Deploy, DeployDetail, Transition},
 };
 use crate::{
     cluster::access::Attributes,
     domain::deploy::State,
-    store::{HistoryCursor, HistoryEntry, HistoryFilter, StoreError},
+    store::{HistoryCursor, HistoryEntry, HistoryFilter, StoreError, StoredDeploy},
 };
 
 /// The words of the states, in their order.
@@ -38,15 +38,22 @@ const STATES: [&str; 10] = {
 /// A deploy in the path.
 pub(super) static DEPLOY: Parameter = Parameter::path("deploy", Kind::Id, "The deploy's id.");
 
-static OF_STAGE: Parameter = Parameter::query("stage", Kind::Name, "Only of this stage.");
+pub(super) static OF_STAGE: Parameter = Parameter::query("stage", Kind::Name, "Only of this stage.");
 static STATE: Parameter = Parameter::query("state", Kind::OneOf(&STATES), "Only those in this state.");
 static SINCE: Parameter =
     Parameter::query("since", Kind::Time, "Only those that were asked for at this time or later.");
-static IMAGE: Parameter = Parameter::query(
+pub(super) static IMAGE: Parameter = Parameter::query(
     "image",
     Kind::Text,
     "Only those with an image whose `repository:tag@digest` contains this, in any case of letters.",
 );
+
+static BEGINS: Parameter = Parameter::query(
+    "id",
+    Kind::Text,
+    "Only those whose id begins with this: at least eight letters of it. Nothing else can be said beside it.",
+);
+static STEPS: Parameter = Parameter::query("transitions", Kind::Flag, "With the steps of each.");
 
 /// A position in history.
 #[derive(Serialize, Deserialize)]
@@ -63,6 +70,7 @@ pub(super) struct Found {
     namespace: String,
     id: Uuid,
     entry: Option<HistoryEntry>,
+    predecessor: Option<StoredDeploy>,
 }
 
 impl Found {
@@ -71,9 +79,9 @@ impl Found {
     /// # Errors
     /// The database is away.
     pub(super) async fn look_up(ground: &Ground, namespace: &str, id: Uuid) -> Result<Self, Problem> {
-        let found = ground.store.deploy_get(id).await?.map(|found| found.entry);
-        let entry = found.filter(|entry| entry.place.namespace == namespace);
-        Ok(Self { namespace: namespace.to_owned(), id, entry })
+        let found = ground.store.deploy_get(id).await?.filter(|found| found.entry.place.namespace == namespace);
+        let (entry, predecessor) = found.map_or((None, None), |found| (Some(found.entry), found.predecessor));
+        Ok(Self { namespace: namespace.to_owned(), id, entry, predecessor })
     }
 
     /// What its caller must be allowed to do with its stage.
@@ -104,21 +112,47 @@ impl Found {
 ///
 /// # Errors
 /// The database is away.
-async fn page(ground: &Ground, filter: &HistoryFilter) -> Result<Reply<Page<Deploy>>, Problem> {
+async fn page(ground: &Ground, filter: &HistoryFilter, steps: bool) -> Result<Reply<Page<Deploy>>, Problem> {
     let page = match ground.store.history_list(filter).await {
         // Names that nothing was recorded for have no history.
         Err(StoreError::NotFound { .. }) => return Ok(Reply::of(Page::whole(Vec::new()))),
         page => page?,
     };
-    let now = ground.clock.now();
-    let items = page.entries.iter().map(|entry| Deploy::new(entry, now)).collect();
+    let items = page.entries.iter().map(|entry| view(entry, steps, ground.clock.now())).collect();
     Ok(Reply::of(Page { items, next: page.next.map(|next| cursor::write(&Position::from(next))) }))
+}
+
+fn view(entry: &HistoryEntry, steps: bool, now: Timestamp) -> Deploy {
+    if steps { Deploy::with_steps(entry, now) } else { Deploy::new(entry, now) }
+}
+
+/// Whether the steps are asked for too.
+fn steps(input: &Input) -> bool {
+    input.flag(STEPS.name).unwrap_or_default()
+}
+
+/// The deploys of a namespace whose id begins with a text.
+///
+/// # Errors
+/// The database is away.
+async fn beginning(ground: &Ground, namespace: &str, text: &str, steps: bool) -> Result<Reply<Page<Deploy>>, Problem> {
+    let mut items = Vec::new();
+    for id in ground.store.deploy_find_in(namespace, text).await? {
+        let found = Found::look_up(ground, namespace, id).await?;
+        items.extend(found.entry.as_ref().map(|entry| view(entry, steps, ground.clock.now())));
+    }
+    Ok(Reply::of(Page::whole(items)))
+}
+
+/// The namespace, where the path has one.
+pub(super) fn namespace_of(input: &Input) -> Option<String> {
+    input.get(NAMESPACE.name).map(Into::into)
 }
 
 fn filter(input: &Input) -> Result<HistoryFilter, Problem> {
     let after: Option<Position> = cursor::read(input)?;
     Ok(HistoryFilter {
-        namespace: Some(input.text("namespace")),
+        namespace: namespace_of(input),
         project: input.get("project").map(Into::into),
         stage: input.get("stage").map(Into::into),
         since: input.time("since"),
@@ -129,34 +163,67 @@ fn filter(input: &Input) -> Result<HistoryFilter, Problem> {
     })
 }
 
-/// The deploys of a namespace.
-pub(super) struct List {
-    namespace: String,
+/// The deploys of a namespace, or all.
+pub(super) struct List<const ONE: bool> {
     filter: HistoryFilter,
+    begins: Option<String>,
+    steps: bool,
 }
 
-impl Command for List {
+impl<const ONE: bool> Command for List<ONE> {
     fn attributes(&self) -> Vec<Attributes> {
-        on_stage(&self.namespace, None, "list")
+        on_stages(self.filter.namespace.as_deref())
     }
 }
 
-impl Operation for List {
-    const SPEC: Spec = Spec {
-        parameters: &[&NAMESPACE, &OF_PROJECT, &OF_STAGE, &STATE, &SINCE, &IMAGE, &LIMIT, &CURSOR],
-        access: &[("stages", "list")],
-        ..Spec::get("/namespaces/{namespace}/deploys", "listDeploys", "The deploys of a namespace, newest first.")
+/// Listing what belongs to the stages of a namespace, or to all.
+pub(super) fn on_stages(namespace: Option<&str>) -> Vec<Attributes> {
+    vec![Attributes { resource: "stages", namespace: namespace.map(Into::into), name: None, verb: "list" }]
+}
+
+/// For operations that are about everything.
+pub(super) const EVERYWHERE: &str = "Takes the right in all namespaces.";
+
+impl<const ONE: bool> Operation for List<ONE> {
+    const SPEC: Spec = if ONE {
+        Spec {
+            parameters: &[&NAMESPACE, &BEGINS, &OF_PROJECT, &OF_STAGE, &STATE, &SINCE, &IMAGE, &STEPS, &LIMIT, &CURSOR],
+            access: &[("stages", "list")],
+            ..Spec::get("/namespaces/{namespace}/deploys", "listDeploys", "The deploys of a namespace, newest first.")
+        }
+    } else {
+        Spec {
+            parameters: &[&OF_PROJECT, &OF_STAGE, &STATE, &SINCE, &IMAGE, &STEPS, &LIMIT, &CURSOR],
+            access: &[("stages", "list")],
+            about: EVERYWHERE,
+            ..Spec::get("/deploys", "listAllDeploys", "The deploys of all namespaces, newest first.")
+        }
     };
 
     type Content = ();
     type Answer = Page<Deploy>;
 
     async fn read(input: Input, (): (), _: &Ground) -> Result<Self, Problem> {
-        Ok(Self { namespace: input.text("namespace"), filter: filter(&input)? })
+        let begins = input.get(BEGINS.name).map(str::to_owned);
+        let others = [&OF_PROJECT, &OF_STAGE, &STATE, &SINCE, &IMAGE, &CURSOR];
+        let is_wrong = |text: &String| {
+            let plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+            !(8..=36).contains(&text.len()) || !text.bytes().all(plain)
+        };
+        if begins.as_ref().is_some_and(is_wrong)
+            || begins.is_some() && others.iter().any(|one| input.get(one.name).is_some())
+        {
+            return Err(Problem::field("query.id", "expected 8 to 36 letters of an id, and no other filter beside it"));
+        }
+        Ok(Self { filter: filter(&input)?, begins, steps: steps(&input) })
     }
 
     async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Page<Deploy>>, Problem> {
-        page(call.ground, &authorized.command().filter).await
+        let Self { filter, begins, steps } = authorized.command();
+        match (&filter.namespace, begins) {
+            (Some(namespace), Some(text)) => beginning(call.ground, namespace, text, *steps).await,
+            _ => page(call.ground, filter, *steps).await,
+        }
     }
 }
 
@@ -165,6 +232,7 @@ pub(super) struct OfStage {
     namespace: String,
     stage: String,
     filter: HistoryFilter,
+    steps: bool,
 }
 
 impl Command for OfStage {
@@ -175,7 +243,7 @@ impl Command for OfStage {
 
 impl Operation for OfStage {
     const SPEC: Spec = Spec {
-        parameters: &[&NAMESPACE, &STAGE, &STATE, &SINCE, &IMAGE, &LIMIT, &CURSOR],
+        parameters: &[&NAMESPACE, &STAGE, &STATE, &SINCE, &IMAGE, &STEPS, &LIMIT, &CURSOR],
         access: &[("stages", "get")],
         ..Spec::get(
             "/namespaces/{namespace}/stages/{stage}/deploys",
@@ -188,40 +256,48 @@ impl Operation for OfStage {
     type Answer = Page<Deploy>;
 
     async fn read(input: Input, (): (), _: &Ground) -> Result<Self, Problem> {
-        Ok(Self { namespace: input.text("namespace"), stage: input.text("stage"), filter: filter(&input)? })
+        let (namespace, stage) = (input.text("namespace"), input.text("stage"));
+        Ok(Self { namespace, stage, filter: filter(&input)?, steps: steps(&input) })
     }
 
     async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Page<Deploy>>, Problem> {
-        page(call.ground, &authorized.command().filter).await
+        let Self { filter, steps, .. } = authorized.command();
+        page(call.ground, filter, *steps).await
     }
 }
 
 /// A deploy.
-pub(super) struct Get(Found);
+pub(super) struct Get {
+    found: Found,
+    steps: bool,
+}
 
 impl Command for Get {
     fn attributes(&self) -> Vec<Attributes> {
-        self.0.on_stage("get")
+        self.found.on_stage("get")
     }
 }
 
 impl Operation for Get {
     const SPEC: Spec = Spec {
-        parameters: &[&NAMESPACE, &DEPLOY],
+        parameters: &[&NAMESPACE, &DEPLOY, &STEPS],
         access: &[("stages", "get")],
         ..Spec::get("/namespaces/{namespace}/deploys/{deploy}", "getDeploy", "A deploy.")
     };
 
     type Content = ();
-    type Answer = Deploy;
+    type Answer = DeployDetail;
 
     async fn read(input: Input, (): (), ground: &Ground) -> Result<Self, Problem> {
-        Ok(Self(Found::look_up(ground, &input.text("namespace"), input.id("deploy")).await?))
+        let found = Found::look_up(ground, &input.text("namespace"), input.id("deploy")).await?;
+        Ok(Self { found, steps: steps(&input) })
     }
 
-    async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Deploy>, Problem> {
-        let entry = authorized.command().0.entry()?;
-        Ok(Reply::of(Deploy::new(entry, call.ground.clock.now())))
+    async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<DeployDetail>, Problem> {
+        let Self { found, steps } = authorized.command();
+        let deploy = view(found.entry()?, *steps, call.ground.clock.now());
+        let hooks = call.ground.store.hooks_list(deploy.brief.id).await?;
+        Ok(Reply::of(DeployDetail::new(deploy, hooks, found.predecessor.as_ref())))
     }
 }
 

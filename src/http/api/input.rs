@@ -11,6 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::problem::{FieldError, Problem};
+use crate::domain::image::Digest;
 
 /// Longest text of a parameter, in bytes.
 const LONGEST_TEXT: usize = 1024;
@@ -52,6 +53,8 @@ pub enum Kind {
     Time,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// The digest of an image.
+    Digest,
     /// Any text that is not empty.
     Text,
 }
@@ -101,13 +104,14 @@ impl Kind {
             Self::Flag => json!({"type": "boolean"}),
             Self::Time => json!({"type": "string", "format": "date-time"}),
             Self::OneOf(words) => json!({"type": "string", "enum": words}),
+            Self::Digest => json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
             Self::Text => json!({"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}),
         };
         Schema::try_from(value).unwrap_or_default()
     }
 
     /// What is expected, when `text` is something else.
-    fn refuses(self, text: &str) -> Option<String> {
+    pub(super) fn refuses(self, text: &str) -> Option<String> {
         match self {
             Self::Name => (!is_name(text))
                 .then(|| "expected the name of an object: at most 253 lower-case letters, digits, - and .".to_owned()),
@@ -121,6 +125,10 @@ impl Kind {
                 text.parse::<Timestamp>().is_err().then(|| "expected a time, such as 2027-01-31T00:00:00Z".to_owned())
             }
             Self::OneOf(words) => (!words.contains(&text)).then(|| format!("expected one of {}", words.join(", "))),
+            Self::Digest => text
+                .parse::<Digest>()
+                .is_err()
+                .then(|| "expected the digest of an image: sha256: and 64 hexadecimal digits".to_owned()),
             Self::Text => {
                 let fits = !text.is_empty() && text.len() <= LONGEST_TEXT && !text.contains('\0');
                 (!fits).then(|| format!("expected 1 to {LONGEST_TEXT} bytes of text"))

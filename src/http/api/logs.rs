@@ -8,7 +8,7 @@ mod stream;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
@@ -39,7 +39,7 @@ static LAST_EVENT: Parameter = Parameter::header(
 );
 
 /// A line of a deploy's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// When it was written.
     pub at: Timestamp,

@@ -47,6 +47,16 @@ impl Method {
         }
     }
 
+    /// As HTTP has it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+
     /// As the router has it.
     pub(super) const fn filter(self) -> MethodFilter {
         match self {

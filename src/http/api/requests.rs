@@ -1,5 +1,8 @@
 //! What is asked of stages: written down here, done by whoever leads, told when it is settled.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -31,6 +34,9 @@ const LONGEST_REASON: usize = 2048;
 /// Seconds that somebody may wait for a request to be settled.
 const LONGEST_WAIT: i64 = 30;
 
+/// How long an operation may take whose caller may wait.
+pub(super) const PATIENCE_OF_WAITERS: Duration = Duration::from_secs(PATIENCE.as_secs() + 30);
+
 /// The key under which a request is done once.
 pub(super) static KEY: Parameter = Parameter::header(
     "idempotency-key",
@@ -40,7 +46,7 @@ pub(super) static KEY: Parameter = Parameter::header(
 );
 
 static REQUEST: Parameter = Parameter::path("request", Kind::Id, "The request's id.");
-static WAIT: Parameter = Parameter::query(
+pub(super) static WAIT: Parameter = Parameter::query(
     "wait",
     Kind::Number(0, LONGEST_WAIT),
     "Seconds to wait until the request is settled; it goes on all the same when they are over.",
@@ -79,42 +85,62 @@ pub(super) enum To {
 #[schemars(rename = "RequestBody")]
 pub(super) struct Body {
     /// What is asked.
-    action: ActionWord,
+    pub(super) action: ActionWord,
     /// Why, in a sentence. Must be given for an emergency, a hold and a veto.
     #[serde(default)]
     #[schemars(length(max = 2048))]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// For promote, approve, veto and unveto: the release's hash, or at least eight digits of its beginning. Left out: the
     /// newest that may come, the one that waits for approvals, the one that serves. Unveto needs it.
     #[serde(default)]
-    release: Option<String>,
+    pub(super) release: Option<String>,
     /// For promote: the stage that the release comes from, where there are several.
     #[serde(default)]
-    from: Option<String>,
+    pub(super) from: Option<String>,
     /// For promote: pass over soak, approvals and windows. Takes the right to approve as well.
     #[serde(default)]
-    emergency: Option<bool>,
+    pub(super) emergency: Option<bool>,
     /// For rollback, which needs it: what to go back to.
     #[serde(default)]
-    to: Option<To>,
+    pub(super) to: Option<To>,
     /// For abort: the deploy; left out, the one that runs, or else the one that waits. For retry: the deploy that failed; left
     /// out, the last one.
     #[serde(default)]
-    deploy: Option<Uuid>,
+    pub(super) deploy: Option<Uuid>,
     /// For hold and resume: whose hold it is; each owner has one. Left out: whoever asks, and for resume all of them.
     #[serde(default)]
-    owner: Option<String>,
+    pub(super) owner: Option<String>,
     /// For hold: until when; left out, until somebody resumes.
     #[serde(default)]
-    until: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
+}
+
+/// Whether a text can be a release's hash, or the beginning of one.
+pub(super) fn is_release(text: &str) -> bool {
+    (8..=64).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Body {
+    /// Only what is asked.
+    pub(super) fn new(action: ActionWord) -> Self {
+        Self {
+            action,
+            reason: None,
+            release: None,
+            from: None,
+            emergency: None,
+            to: None,
+            deploy: None,
+            owner: None,
+            until: None,
+        }
+    }
+
     /// The action with its reason.
     ///
     /// # Errors
     /// Fields that this action has not, needs, or that are not as they should be.
-    fn action(self) -> Result<(Action, String), Problem> {
+    pub(super) fn action(self) -> Result<(Action, String), Problem> {
         use ActionWord as Word;
         let Self { action: word, reason, release, from, emergency, to, deploy, owner, until } = self;
         let given = [
@@ -131,10 +157,7 @@ impl Body {
             .filter(|(_, is_given, of)| *is_given && !of.contains(&word))
             .map(|(field, ..)| FieldError::new(*field, "this action has no such field"))
             .collect();
-        let digits = |text: &String| {
-            (8..=64).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        if !release.as_ref().is_none_or(digits) {
+        if !release.as_deref().is_none_or(is_release) {
             errors.push(FieldError::new("release", "expected a release's hash, or 8 to 64 digits of its beginning"));
         }
         for (field, text) in [("from", &from), ("owner", &owner)] {
@@ -179,7 +202,7 @@ impl Body {
 }
 
 /// Something that was asked of a stage.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     /// Its id.
@@ -256,6 +279,56 @@ pub(super) struct Ask {
     wait: Option<i64>,
 }
 
+impl Ask {
+    /// What a body asks of the stage in the path.
+    ///
+    /// # Errors
+    /// Fields that are not as they should be.
+    pub(super) fn new(input: &Input, body: Body) -> Result<Self, Problem> {
+        let (action, reason) = body.action()?;
+        Ok(Self {
+            namespace: input.text("namespace"),
+            stage: input.text("stage"),
+            action,
+            reason,
+            key: input.get(KEY.name).map(Into::into),
+            wait: input.number(WAIT.name),
+        })
+    }
+}
+
+/// Writes down what was asked by whoever was let in, and waits for its end if they want to.
+pub(super) async fn made<C>(
+    authorized: &Authorized<C>,
+    asked: &Ask,
+    call: &Call<'_>,
+) -> Result<Reply<Request>, Problem> {
+    let caller = authorized.caller();
+    let new = NewRequest {
+        id: call.ground.ids.next(),
+        namespace: asked.namespace.clone(),
+        stage: asked.stage.clone(),
+        action: asked.action.clone(),
+        actor: actor(authorized),
+        groups: caller.person().groups.iter().cloned().collect(),
+        reason: asked.reason.clone(),
+        origin: Origin {
+            via: Via::Api,
+            verified: true,
+            source: caller.address().map(|address| address.to_string()),
+            request_id: Some(call.request_id.to_owned()),
+        },
+        idempotency_key: asked.key.clone(),
+        group: None,
+        at: call.ground.clock.now(),
+    };
+    let stored = match call.ground.store.request_create(&new).await? {
+        Asked::Made(stored) | Asked::Repeated(stored) => stored,
+        Asked::Reused => return Err(Problem::key_reused()),
+    };
+    Ok(Reply::of(settled(call.ground, stored, asked.wait).await?.into()))
+}
+
 impl Command for Ask {
     fn attributes(&self) -> Vec<Attributes> {
         let mut all = on_stage(&self.namespace, Some(&self.stage), self.action.verb().word());
@@ -283,7 +356,7 @@ impl Operation for Ask {
                 resume, veto and unveto. The request is written down with its audit entry, and done by the replica that \
                 leads; `state` and `message` say what became of it.",
         example: Some(|| json!({"action": "rollback", "to": "previous", "reason": "checkout is slow"})),
-        patience: Duration::from_secs(PATIENCE.as_secs() + 30),
+        patience: PATIENCE_OF_WAITERS,
         keeps_its_key: true,
         ..Spec::new(
             Method::Post,
@@ -297,43 +370,11 @@ impl Operation for Ask {
     type Answer = Request;
 
     async fn read(input: Input, Json(body): Json<Body>, _: &Ground) -> Result<Self, Problem> {
-        let (action, reason) = body.action()?;
-        Ok(Self {
-            namespace: input.text("namespace"),
-            stage: input.text("stage"),
-            action,
-            reason,
-            key: input.get(KEY.name).map(Into::into),
-            wait: input.number(WAIT.name),
-        })
+        Self::new(&input, body)
     }
 
     async fn run(authorized: Authorized<Self>, call: &Call<'_>) -> Result<Reply<Request>, Problem> {
-        let asked = authorized.command();
-        let caller = authorized.caller();
-        let new = NewRequest {
-            id: call.ground.ids.next(),
-            namespace: asked.namespace.clone(),
-            stage: asked.stage.clone(),
-            action: asked.action.clone(),
-            actor: actor(&authorized),
-            groups: caller.person().groups.iter().cloned().collect(),
-            reason: asked.reason.clone(),
-            origin: Origin {
-                via: Via::Api,
-                verified: true,
-                source: caller.address().map(|address| address.to_string()),
-                request_id: Some(call.request_id.to_owned()),
-            },
-            idempotency_key: asked.key.clone(),
-            group: None,
-            at: call.ground.clock.now(),
-        };
-        let stored = match call.ground.store.request_create(&new).await? {
-            Asked::Made(stored) | Asked::Repeated(stored) => stored,
-            Asked::Reused => return Err(Problem::key_reused()),
-        };
-        Ok(Reply::of(settled(call.ground, stored, asked.wait).await?.into()))
+        made(&authorized, authorized.command(), call).await
     }
 }
 
@@ -357,7 +398,7 @@ impl Operation for Get {
     const SPEC: Spec = Spec {
         parameters: &[&NAMESPACE, &REQUEST, &WAIT],
         access: &[("stages", "get")],
-        patience: Duration::from_secs(PATIENCE.as_secs() + 30),
+        patience: PATIENCE_OF_WAITERS,
         ..Spec::get("/namespaces/{namespace}/requests/{request}", "getRequest", "Something that was asked of a stage.")
     };
 
@@ -419,55 +460,5 @@ impl Operation for List {
         let target = known(call.ground, namespace, stage).await?;
         let rows = call.ground.store.requests_list(target.id, *before, limit + 1).await?;
         Ok(Reply::of(Page::cut(rows, *limit, |last| (last.at, last.id), Request::from)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::api::input::body;
-
-    #[test]
-    fn a_body_is_an_action_or_says_which_field_is_wrong() {
-        let read = |value: Value| body::<Body>(value.to_string().as_bytes()).and_then(Body::action);
-        let good = [
-            (json!({"action": "promote"}), json!({"action": "promote"})),
-            (
-                json!({"action": "promote", "emergency": true, "reason": "fire", "release": "0123abcd", "from": "dev"}),
-                json!({"action": "promote", "emergency": true, "release": "0123abcd", "from": "dev"}),
-            ),
-            (json!({"action": "rollback", "to": "previous"}), json!({"action": "rollback", "to": "previous"})),
-            (
-                json!({"action": "rollback", "to": {"lastGoodBefore": "2027-01-31T00:00:00Z"}}),
-                json!({"action": "rollback", "to": {"lastGoodBefore": "2027-01-31T00:00:00Z"}}),
-            ),
-            (json!({"action": "hold", "reason": "audit"}), json!({"action": "hold"})),
-            (json!({"action": "unveto", "release": "0123abcd"}), json!({"action": "unveto", "release": "0123abcd"})),
-        ];
-        for (sent, action) in good {
-            let (read, _) = read(sent.clone()).unwrap_or_else(|problem| panic!("{sent}: {problem:?}"));
-            assert_eq!(serde_json::to_value(read).unwrap(), action);
-        }
-        let long = "a".repeat(LONGEST_REASON + 1);
-        let bad: [(Value, &[&str]); 13] = [
-            (json!({}), &["action"]),
-            (json!({"action": "explode"}), &["action"]),
-            (json!({"action": "promote", "actor": "user:root"}), &["actor"]),
-            (json!({"action": "promote", "groups": ["system:masters"]}), &["groups"]),
-            (json!({"action": "promote", "release": "xyz"}), &["release"]),
-            (json!({"action": "promote", "emergency": true}), &["reason"]),
-            (json!({"action": "promote", "emergency": "yes"}), &["emergency"]),
-            (json!({"action": "rollback"}), &["to"]),
-            (json!({"action": "rollback", "to": {"deploy": "x"}}), &["to.deploy"]),
-            (json!({"action": "hold"}), &["reason"]),
-            (json!({"action": "unveto"}), &["release"]),
-            (json!({"action": "abort", "to": "previous", "owner": "x"}), &["to", "owner"]),
-            (json!({"action": "abort", "reason": long}), &["reason"]),
-        ];
-        for (sent, fields) in bad {
-            let problem = read(sent.clone()).unwrap_err();
-            let named: Vec<&str> = problem.errors.iter().map(|error| error.field.as_str()).collect();
-            assert_eq!(named, fields, "{sent}");
-        }
     }
 }

@@ -29,7 +29,7 @@ static SERVICE: Parameter =
     Parameter::query("service", Kind::Name, "The one service that it is for; left out, it is the one for all of them.");
 
 /// A secret, without its value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Secret {
     /// Its name.

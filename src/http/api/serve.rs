@@ -19,7 +19,7 @@ use super::{
     Api, Ground, MAX_BODY,
     guard::{Authorized, Caller, Denied},
     input::Input,
-    operation::{Call, Content as _, Operation, Reply, actor},
+    operation::{Call, Content as _, Operation, Reply, Spec, actor},
     problem::Problem,
     requests::KEY,
 };
@@ -58,6 +58,8 @@ pub(super) async fn serve<O: Operation>(State(api): State<Api>, request: Request
     }
     // What one caller may see is nobody else's.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let Spec { path, method, .. } = O::SPEC;
+    api.0.telemetry.metrics.api_answered(path, method.name(), response.status().as_u16());
     response
 }
 

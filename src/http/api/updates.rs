@@ -34,7 +34,7 @@ static SEARCH: Parameter =
     Parameter::query("search", Kind::Text, "Only where image, tag, host, platform, provider or digest contain this.");
 
 /// A newer image than what runs somewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Update {
     /// Its number.
@@ -77,7 +77,7 @@ pub struct Update {
 }
 
 /// That somebody knows of an update.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Acknowledged {
     /// Of this digest.
     pub digest: String,
@@ -147,7 +147,7 @@ pub(super) struct Filter {
 }
 
 /// How many updates were changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
     /// How many.
     pub changed: usize,

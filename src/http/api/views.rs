@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     domain::{deploy::State, release::Release},
-    store::{HistoryEntry, Place, StoredDeploy, StoredTransition, time_in_states},
+    store::{HistoryEntry, HookRun, Place, StoredDeploy, StoredTransition, time_in_states},
 };
 
 /// An image of a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Image {
     /// Registry host and path, without a tag.
     pub repository: String,
@@ -25,7 +25,7 @@ pub struct Image {
 }
 
 /// A deploy in short.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeployBrief {
     /// Its id.
@@ -59,7 +59,7 @@ pub struct DeployBrief {
 }
 
 /// A deploy.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deploy {
     /// Namespace of its stage.
@@ -96,14 +96,17 @@ pub struct Deploy {
     pub waited_seconds: f64,
     /// Seconds in all other states.
     pub worked_seconds: f64,
+    /// Its steps in their order, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transitions: Vec<Transition>,
 }
 
 /// A step of a deploy.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
     /// The state that it left; left out for the making of the deploy.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "state_schema")]
     pub from: Option<State>,
     /// The state that it entered.
@@ -121,8 +124,68 @@ pub struct Transition {
     pub message: String,
 }
 
+/// A deploy as it is seen closely.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeployDetail {
+    /// The deploy.
+    #[serde(flatten)]
+    pub deploy: Deploy,
+    /// What its hooks did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+    /// What served when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<DeployBrief>,
+}
+
+/// A run of a hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hook {
+    /// The moment of the deploy: `beforeStart` and the like.
+    pub phase: String,
+    /// Its name.
+    pub name: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Whether it succeeded; left out while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<bool>,
+    /// What it ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl From<HookRun> for Hook {
+    fn from(run: HookRun) -> Self {
+        Self {
+            phase: run.phase.word().into(),
+            name: run.name,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            succeeded: run.ok,
+            message: run.message,
+        }
+    }
+}
+
+impl DeployDetail {
+    /// A deploy with what belongs to it.
+    pub fn new(deploy: Deploy, hooks: Vec<HookRun>, predecessor: Option<&StoredDeploy>) -> Self {
+        Self {
+            deploy,
+            hooks: hooks.into_iter().map(Hook::from).collect(),
+            predecessor: predecessor.map(DeployBrief::from),
+        }
+    }
+}
+
 /// The words of the states.
-fn state_schema(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn state_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": State::ALL.map(State::word)})
 }
 
@@ -157,7 +220,7 @@ impl From<&StoredDeploy> for DeployBrief {
 
 impl Deploy {
     /// What is shown of a deploy; one that goes on is measured until `now`.
-    pub(super) fn new(entry: &HistoryEntry, now: Timestamp) -> Self {
+    pub fn new(entry: &HistoryEntry, now: Timestamp) -> Self {
         let deploy = &entry.stored.deploy;
         let times = time_in_states(&entry.transitions, deploy.finished_at, now);
         let waited: SignedDuration =
@@ -178,7 +241,14 @@ impl Deploy {
             emergency: entry.stored.emergency,
             waited_seconds: waited.as_secs_f64(),
             worked_seconds: entry.working_time(now).as_secs_f64(),
+            transitions: Vec::new(),
         }
+    }
+
+    /// The same with its steps.
+    pub fn with_steps(entry: &HistoryEntry, now: Timestamp) -> Self {
+        let transitions = Transition::all(&entry.transitions, entry.stored.deploy.finished_at, now);
+        Self { transitions, ..Self::new(entry, now) }
     }
 }
 

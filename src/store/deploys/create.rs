@@ -60,9 +60,9 @@ pub struct NewDeploy {
     pub veto: Option<NewVeto>,
     /// The request that asked for it: settled with it. If it is settled already, nothing is made.
     pub settles: Option<Settlement>,
-    /// A hold that begins with it, in the place of all others.
+    /// A hold that begins with it, in the place of all others that a rollback made.
     pub hold: Option<NewHold>,
-    /// Why all holds of the target end with it, where they do.
+    /// Why all holds of the target that a rollback made end with it, where they do.
     pub lifts: Option<String>,
     /// The newer images that it is made for: they go on the update list with it.
     pub updates: Vec<SeenUpdate>,
@@ -142,6 +142,7 @@ impl Store {
                    UPDATE holds SET lifted_at = $13, lifted_by = $9, lifted_because = coalesce($27, 'another hold began')
                    FROM created
                    WHERE holds.target_id = created.target_id AND holds.lifted_at IS NULL
+                       AND (holds.from_images IS NOT NULL OR holds.settled_on IS NOT NULL OR holds.declared IS NOT NULL)
                        AND ($27::text IS NOT NULL OR ($28::uuid IS NOT NULL AND holds.owner <> $29))
                ), held AS (
                    INSERT INTO holds (id, target_id, owner, actor, reason, at, expires_at, from_images, settled_on, declared)

@@ -254,6 +254,23 @@ impl Store {
             .map_err(|error| self.fault(error))
     }
 
+    /// The ids in a namespace that begin with this, the first few of them.
+    pub async fn deploy_find_in(&self, namespace: &str, prefix: &str) -> Result<Vec<Uuid>, StoreError> {
+        let Some((first, last)) = id_range(prefix) else {
+            return Ok(Vec::new());
+        };
+        sqlx::query_scalar!(
+            "SELECT d.id FROM deploys AS d JOIN projects AS p ON p.id = d.project_id
+             WHERE d.id BETWEEN $1 AND $2 AND p.namespace = $3 ORDER BY d.id LIMIT 10",
+            first,
+            last,
+            namespace
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+
     /// The rows of a page with this digest, found through its releases.
     async fn rows_with(&self, filter: &HistoryFilter, digest: &Digest) -> Result<Vec<DeployRow>, StoreError> {
         let targets = match filter.stage {

@@ -36,6 +36,8 @@ pub struct TargetState {
     pub vetoes: Vec<Veto>,
     /// What keeps policies away.
     pub holds: Vec<Hold>,
+    /// What `good` brought has lost its readiness.
+    pub unready: bool,
 }
 
 /// How many finished deploys of a target are loaded.
@@ -165,6 +167,7 @@ impl Store {
             .collect();
         let snapshots = self.snapshots_of(&mut *view, &whole).await?;
         let hooks = self.hooks_of(&mut *view, &whole).await?;
+        let unready = self.unready_of(&mut *view, &whole).await?;
         let mut hooks = grouped(hooks, |hook| hook.deploy);
         view.commit().await.map_err(|error| self.fault(error))?;
 
@@ -178,6 +181,7 @@ impl Store {
                 let with_snapshot = |stored: &StoredDeploy| with_snapshot(stored, &snapshots);
                 let good = last_good(&deploys, &vetoes);
                 Ok(TargetState {
+                    unready: good.is_some_and(|good| unready.contains(&good.deploy.id)),
                     good: good.map(with_snapshot).transpose()?,
                     open: open(&deploys).map(with_snapshot).collect::<Result<_, _>>()?,
                     hooks: open(&deploys)

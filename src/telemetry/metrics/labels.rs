@@ -57,3 +57,10 @@ pub(super) struct SourceResultLabels {
 pub(super) struct ResultLabel {
     pub(super) result: &'static str,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RouteLabels {
+    pub(super) route: &'static str,
+    pub(super) method: &'static str,
+    pub(super) status: u16,
+}

@@ -26,6 +26,7 @@ fn samples() -> Vec<String> {
     metrics.deploy_left("pulling", Duration::from_secs(3));
     metrics.deploys_open("pending", 2);
     metrics.scanned("unchanged");
+    metrics.api_answered("/namespaces/{namespace}/stages", "GET", 200);
     metrics.webhook_received("diun", "accepted");
     metrics.webhook_read("diun", "processed");
     metrics.store_up(true);
@@ -57,6 +58,7 @@ fn names_and_labels_are_those_of_the_dashboards() {
         r#"rest_client_requests_total{code="0",method="DELETE"} 1"#,
         r#"rest_client_requests_total{code="200",method="GET"} 2"#,
         r#"rest_client_requests_total{code="409",method="PATCH"} 1"#,
+        r#"stagekeeper_api_requests_total{route="/namespaces/{namespace}/stages",method="GET",status="200"} 1"#,
         r#"stagekeeper_credential_expiry_timestamp_seconds{namespace="acme",project="shop",credential="ghcr"} 1800000000"#,
         r#"stagekeeper_credentials_by_key{key_id="2026"} 7"#,
         r#"stagekeeper_deploy_duration_seconds_count{outcome="success"} 1"#,

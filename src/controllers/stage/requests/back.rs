@@ -6,21 +6,21 @@ use super::{Outcome, Scene, asked, because};
 use crate::{
     controllers::{
         deploy::{
-            ledger::{Ledger, Undone},
+            ledger::{Entry, Ledger, Undone},
             record::{self, Moved, Order},
         },
         error::Error,
-        stage::decide,
+        stage::{decide, hold},
     },
     domain::{
         actor::Actor,
-        deploy::{State, stopped},
+        deploy::{Deploy, State, stopped},
         plan::Wanted,
         release::Release,
         request::Destination,
     },
     render::Snapshot,
-    store::{GoodDeploy, NewHold, Provenance, Settlement, StoredRequest},
+    store::{GoodDeploy, Hold, NewHold, Provenance, Settlement, StoredRequest},
 };
 
 impl Scene<'_> {
@@ -47,18 +47,20 @@ impl Scene<'_> {
         }
         let snapshot = record::read_snapshot(&hash, &snapshot)?;
         let left = ledger.open.last().or(serves);
-        // Also where only the configuration goes back: something newer ends the hold all the same.
-        let from = left.map(|entry| entry.release().clone());
         let rollback_of = left.map(|entry| entry.deploy.id);
         let summary = snapshot.release.summary();
         let declared = self.project.map(|project| decide::declared(self.stage, project, &self.target.key));
+        let (holds, now) = (ledger.holds.clone(), self.ctx.clock.now());
+        let holds: Vec<&Hold> = hold::active(&holds, now).collect();
+        let tried = self.tried(ledger).await?;
         let hold = NewHold {
             id: self.ctx.ids.next(),
-            owner: request.actor.to_string(),
+            owner: hold::owner(&holds, request.actor.to_string(), true),
             actor: request.actor.clone(),
             reason: because(&format!("rollback to {summary}"), &request.reason),
             expires_at: None,
-            from,
+            // Also where only the configuration goes back: something newer ends the hold all the same.
+            from: hold::left(&holds, tried.as_ref(), left.map(Entry::release)),
             settled_on: self.settled_on(&snapshot.release),
             declared: declared.flatten(),
         };
@@ -72,6 +74,15 @@ impl Scene<'_> {
         };
         record::create(self.ctx, self.target, ledger, order).await?;
         Ok(Outcome::Settled)
+    }
+
+    /// The images of the last deploy after the good one that was not a rollback and is over.
+    async fn tried(&self, ledger: &Ledger) -> Result<Option<Release>, Error> {
+        let after = |deploy: &Deploy| ledger.good.as_ref().is_none_or(|good| deploy.sequence > good.deploy.sequence);
+        let mut history = ledger.history.iter().map(|finished| &finished.deploy).take_while(|deploy| after(deploy));
+        let tried = history.find(|deploy| deploy.rollback_of.is_none()).filter(|_| ledger.open.is_empty());
+        let Some(tried) = tried else { return Ok(None) };
+        Ok(self.ctx.store.deploy_whole(tried.id).await?.map(|found| found.stored.release))
     }
 
     async fn destination(&self, ledger: &Ledger, to: &Destination) -> Result<Result<GoodDeploy, String>, Error> {
@@ -136,12 +147,8 @@ impl Scene<'_> {
         let hash = before.snapshot.clone();
         let snapshot = record::read_snapshot(&hash, &snapshot)?;
         let summary = snapshot.release.summary();
-        let provenance = Provenance {
-            retry_of: Some(id),
-            promoted_from: stored.promoted_from,
-            group: request.group,
-            ..Provenance::default()
-        };
+        let provenance =
+            Provenance { retry_of: Some(id), promoted_from: stored.promoted_from, ..Provenance::default() };
         let order = Order {
             provenance,
             settles: Some(Settlement { request: request.id, message: format!("{summary} is tried again") }),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Outcome, Scene, because};
+use super::{Outcome, Scene, because, by_us};
 use crate::{
     controllers::{
         deploy::{
@@ -32,9 +32,11 @@ impl Scene<'_> {
         if until.is_some_and(|until| until <= now) {
             return Ok(Outcome::Refused("`until` has passed already".into()));
         }
+        let name = owner.map_or_else(|| request.actor.to_string(), Into::into);
+        let holds: Vec<&Hold> = hold::active(&ledger.holds, now).collect();
         let hold = NewHold {
             id: self.ctx.ids.next(),
-            owner: owner.map_or_else(|| request.actor.to_string(), Into::into),
+            owner: hold::owner(&holds, name, false),
             actor: request.actor.clone(),
             reason: request.reason.clone(),
             expires_at: until,
@@ -44,10 +46,9 @@ impl Scene<'_> {
         };
         let message = format!("held by {}", hold.owner);
         let settlement = Settlement { request: request.id, message };
-        if self.ctx.store.request_hold(&settlement, &hold, now).await? {
-            ledger.holds.retain(|other| other.owner != hold.owner);
-            ledger.holds.push(held(hold, self.target.id, now));
-        }
+        by_us(self.ctx.store.request_hold(&settlement, &hold, now).await?, request)?;
+        ledger.holds.retain(|other| other.owner != hold.owner);
+        ledger.holds.push(held(hold, self.target.id, now));
         Ok(Outcome::Settled)
     }
 
@@ -66,9 +67,8 @@ impl Scene<'_> {
         }
         let message = format!("no longer held by {}", owners.join(", "));
         let settlement = Settlement { request: request.id, message };
-        if self.ctx.store.request_resume(&settlement, owner, now).await? {
-            ledger.holds.retain(|hold| owner.is_some_and(|owner| hold.owner != owner));
-        }
+        by_us(self.ctx.store.request_resume(&settlement, owner, now).await?, request)?;
+        ledger.holds.retain(|hold| owner.is_some_and(|owner| hold.owner != owner));
         Ok(Outcome::Settled)
     }
 
@@ -94,12 +94,11 @@ impl Scene<'_> {
         let now = self.ctx.clock.now();
         let message = format!("release {} does not come by itself", release.short());
         let settlement = Settlement { request: request.id, message };
-        if self.ctx.store.request_veto(&settlement, self.ctx.ids.next(), &release, now).await? {
-            let reason = because(&format!("{} forbade it", request.actor), &request.reason);
-            ledger.vetoed.entry(release.clone()).or_insert(Veto { deploy: None, reason: reason.clone() });
-            self.ctx.lanes.tell(&self.target.key);
-            self.stop_waiting(ledger, &release, &request.actor, &reason).await?;
-        }
+        by_us(self.ctx.store.request_veto(&settlement, self.ctx.ids.next(), &release, now).await?, request)?;
+        let reason = because(&format!("{} forbade it", request.actor), &request.reason);
+        ledger.vetoed.entry(release.clone()).or_insert(Veto { deploy: None, reason: reason.clone() });
+        self.ctx.lanes.tell(&self.target.key);
+        self.stop_waiting(ledger, &release, &request.actor, &reason).await?;
         Ok(Outcome::Settled)
     }
 
@@ -137,10 +136,9 @@ impl Scene<'_> {
         };
         let message = format!("release {} may come again", release.short());
         let settlement = Settlement { request: request.id, message };
-        if self.ctx.store.request_unveto(&settlement, &release, self.ctx.clock.now()).await? {
-            ledger.vetoed.remove(&release);
-            self.ctx.lanes.tell(&self.target.key);
-        }
+        by_us(self.ctx.store.request_unveto(&settlement, &release, self.ctx.clock.now()).await?, request)?;
+        ledger.vetoed.remove(&release);
+        self.ctx.lanes.tell(&self.target.key);
         Ok(Outcome::Settled)
     }
 }

@@ -1,7 +1,7 @@
 //! Bringing a release from other stages, and agreeing to it.
 
 use super::{
-    Outcome, Scene, asked, because,
+    Outcome, Scene, asked, because, by_us,
     pick::{Picked, Shelf},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         stage::{decide, hold, promoted},
     },
     domain::{deploy::State, promotion::newest},
-    store::{NewHold, Provenance, Settlement, StoredRequest},
+    store::{Hold, NewHold, Provenance, Settlement, StoredRequest},
 };
 
 impl Scene<'_> {
@@ -60,9 +60,10 @@ impl Scene<'_> {
         let next = newest(&all, rules, None, &[], now).take.filter(|_| rules.auto);
         let left = next.filter(|next| next.release != release.id());
         let left = left.and_then(|next| proven.iter().find(|one| one.candidate.release == next.release));
+        let held: Vec<&Hold> = hold::active(&ledger.holds, now).collect();
         let hold = left.map(|left| NewHold {
             id: ctx.ids.next(),
-            owner: request.actor.to_string(),
+            owner: hold::owner(&held, request.actor.to_string(), true),
             actor: request.actor.clone(),
             reason: because(&format!("promotion of {summary}, which is not the newest"), &request.reason),
             expires_at: None,
@@ -70,8 +71,8 @@ impl Scene<'_> {
             settled_on: Some(hash.clone()),
             declared: decide::declared(self.stage, project, &target.key),
         });
-        let by_hand = hold::active(&ledger.holds, now).any(|hold| hold.from.is_none() && hold.settled_on.is_none());
-        let lifts = (hold.is_none() && !by_hand && !ledger.holds.is_empty()).then(|| format!("{summary} was promoted"));
+        let back = ledger.holds.iter().any(Hold::is_of_rollback);
+        let lifts = (hold.is_none() && back).then(|| format!("{summary} was promoted"));
         let provenance = Provenance { promoted_from, emergency, group: request.group, ..Provenance::default() };
         let word = if emergency { "emergency promotion" } else { "promotion" };
         let cause = because(
@@ -135,7 +136,8 @@ impl Scene<'_> {
         let expires = now.saturating_add(wanted.expires).ok();
         let message = format!("{} agrees to release {}", request.actor, release.short());
         let settlement = Settlement { request: request.id, message };
-        self.ctx.store.request_approve(&settlement, self.ctx.ids.next(), &release, expires, now).await?;
+        let (store, id) = (&self.ctx.store, self.ctx.ids.next());
+        by_us(store.request_approve(&settlement, id, &release, expires, now).await?, request)?;
         Ok(Outcome::Settled)
     }
 }

@@ -83,6 +83,23 @@ fn the_newest_that_is_ready_comes() {
 }
 
 #[test]
+fn what_failed_here_is_told_as_long_as_nothing_else_comes() {
+    let rules = Rules { from: vec!["staging".into()], soak: Duration::from_mins(30), ..Rules::default() };
+    let kept_away = |candidates: &[Candidate], current: &Mark, hold: &[Hold]| {
+        newest(candidates, &rules, Some(current), hold, at(0)).vetoed.map(|vetoed| (vetoed.summary, vetoed.why))
+    };
+    let failed = vetoed(on_staging(3, -100, None));
+    let told = Some(("web 1.3.0".to_owned(), "web answers 500".to_owned()));
+    assert_eq!(kept_away(std::slice::from_ref(&failed), &mark(1, -300), &[]), told);
+    assert_eq!(kept_away(&[failed.clone(), on_staging(4, -90, None)], &mark(1, -300), &[]), None, "a newer one comes");
+    assert_eq!(kept_away(&[failed.clone(), on_staging(4, -10, None)], &mark(1, -300), &[]), None, "or soaks");
+    assert_eq!(kept_away(std::slice::from_ref(&failed), &mark(4, -50), &[]), None, "what runs is newer");
+    assert_eq!(kept_away(&[failed], &mark(1, -300), &[hold(None)]), None, "a hold says it all");
+    let replaced = vetoed(on_staging(3, -20, Some(-10)));
+    assert_eq!(kept_away(&[replaced], &mark(1, -300), &[]), None, "it would not come anyway");
+}
+
+#[test]
 fn a_release_needs_all_or_any_of_the_stages() {
     let mut half = on_staging(1, -300, None);
     half.upstreams.push(Upstream::never("qa"));

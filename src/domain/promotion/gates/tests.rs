@@ -145,6 +145,7 @@ fn each_gate_says_what_is_in_the_way_and_what_opens_it() {
         ("soaks for the second time", SOAK, upstream(Upstream { served: Duration::from_mins(10), serving_since: Some(at(-12)), ..staging() }), rules(), WaitUntil(at(8)), "it served 22m of 30m", ""),
         ("replaced before", SOAK, upstream(Upstream { served: Duration::from_mins(10), serving_since: None, ..staging() }), rules(), Needs, "it served 10m of 30m on staging until it was replaced there", "deploy it on staging again"),
         ("not healthy there", SOAK, upstream(Upstream { unready: Some("web 0/2 ready".into()), ..staging() }), rules(), Needs, "it is not healthy on staging: web 0/2 ready", "healthy on staging again"),
+        ("healthy there again", SOAK, upstream(Upstream { served: Duration::ZERO, serving_since: Some(at(-4)), recovered: Some(at(-4)), ..staging() }), rules(), WaitUntil(at(26)), "it served 4m of 30m on staging since 2026-01-05T11:56:00Z, when it was healthy there again", "at 2026-01-05T12:26:00Z if it goes on"),
         ("not soaked in an emergency", SOAK, Facts { upstreams: vec![Upstream { serving_since: Some(at(-12)), ..staging() }], ..emergency() }, rules(), Pass, "passed over by user:jane: orders are lost (it served 12m of 30m on staging)", ""),
         ("nobody agreed", APPROVALS, base(), two_of_release(), Needs, "approved by nobody: 0 of 2", "2 more of members of release: stagekeeper approve production --release abababababab"),
         ("one agreed", APPROVALS, approved(&["jane"]), two_of_release(), Needs, "approved by user:jane: 1 of 2", "1 more of"),

@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{Project, Stage, conditions},
-    cli::{history::ago, output::fields},
     domain::{
         deploy::State,
         promotion::{Gate, Verdict},
     },
+    http::api::views::state_schema,
     store::StoredDeploy,
 };
 
 /// Everything that `why` tells.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Why")]
 pub struct Facts {
     /// The namespace.
     pub namespace: String,
@@ -34,7 +36,7 @@ pub struct Facts {
     /// There is no Project of that name.
     pub project_missing: bool,
     /// What is suspended: `stage`, `project`.
-    pub suspended: Vec<&'static str>,
+    pub suspended: Vec<String>,
     /// Services that are pinned, and to what.
     pub pinned: BTreeMap<String, String>,
     /// What the newest open deploy waits for.
@@ -60,7 +62,7 @@ pub struct Facts {
 }
 
 /// The first of `Stalled`, `Reconciling` and `Ready` that tells something.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConditionFact {
     /// Which of them.
     pub kind: String,
@@ -71,7 +73,7 @@ pub struct ConditionFact {
 }
 
 /// What a deploy waits for.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitingFact {
     /// In one word.
     pub reason: String,
@@ -82,7 +84,7 @@ pub struct WaitingFact {
 }
 
 /// What one gate says.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GateFact {
     /// Which.
     pub name: String,
@@ -94,7 +96,7 @@ pub struct GateFact {
     /// Why.
     pub message: String,
     /// What would open it.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub opens: String,
 }
 
@@ -126,11 +128,12 @@ impl GateFact {
 }
 
 /// A deploy in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeployFact {
     /// Its id.
     pub id: String,
     /// Its state.
+    #[schemars(schema_with = "state_schema")]
     pub state: State,
     /// Since when.
     pub since: Timestamp,
@@ -141,7 +144,7 @@ pub struct DeployFact {
 }
 
 /// A release that failed here.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VetoFact {
     /// Content hash of the release.
     pub release: String,
@@ -181,10 +184,10 @@ impl Facts {
         self.project_missing = project.is_none();
         self.pinned = stage.spec.pin.clone();
         if stage.spec.suspend {
-            self.suspended.push("stage");
+            self.suspended.push("stage".into());
         }
         if project.is_some_and(|project| project.spec.suspend) {
-            self.suspended.push("project");
+            self.suspended.push("project".into());
         }
         let Some(status) = &stage.status else {
             self.unobserved = true;
@@ -225,68 +228,5 @@ impl Facts {
                 blocker: deploy.blocker.clone(),
             })
         });
-    }
-
-    /// The facts as people read them; what is not the case is left out.
-    pub fn describe(&self, now: Timestamp) -> String {
-        let mut lines: Vec<(&str, String)> = Vec::new();
-        let project = self.project.as_deref().unwrap_or("?");
-        lines.push(("Stage", format!("{project}/{} in namespace {}", self.stage, self.namespace)));
-        if let Some(condition) = &self.condition {
-            let ConditionFact { kind, reason, message } = condition;
-            lines.push(("Now", format!("{kind} ({reason}): {message}")));
-        }
-        if let Some(serving) = &self.serving {
-            let since = ago(serving.since, now);
-            lines.push(("Serves", format!("{} since {since} ago, deploy {}", serving.summary, serving.id)));
-        }
-        for deploy in &self.open {
-            let since = ago(deploy.since, now);
-            lines
-                .push(("Under way", format!("{}: {} for {since}, deploy {}", deploy.summary, deploy.state, deploy.id)));
-        }
-        if let Some(waiting) = &self.waiting {
-            lines.push(("Waits for", format!("{}: {}", waiting.reason, waiting.message)));
-        }
-        for gate in &self.gates {
-            lines.push(("Gate", format!("{} {}", gate.name, gate.line())));
-        }
-        for held in &self.held {
-            lines.push(("Held", held.clone()));
-        }
-        if let Some(drift) = &self.drift {
-            lines.push(("Drifted", drift.clone()));
-        }
-        if let Some(failed) = &self.last_failure {
-            let when = ago(failed.since, now);
-            lines.push((
-                "Last failure",
-                format!("{} {when} ago ({}), deploy {}: {}", failed.summary, failed.state, failed.id, failed.why),
-            ));
-        }
-        for veto in &self.vetoed {
-            lines.push((
-                "Held back",
-                match &veto.deploy {
-                    Some(deploy) => format!(
-                        "{} since {} ago, it failed here in deploy {deploy}: {}",
-                        veto.summary,
-                        ago(veto.at, now),
-                        veto.reason
-                    ),
-                    None => format!("{} since {} ago: {}", veto.summary, ago(veto.at, now), veto.reason),
-                },
-            ));
-        }
-        for (service, to) in &self.pinned {
-            lines.push(("Pinned", format!("{service} to {to}")));
-        }
-        for open in &self.opens {
-            lines.push(("What helps", open.clone()));
-        }
-        for unknown in &self.unknown {
-            lines.push(("Not known", unknown.clone()));
-        }
-        fields(&lines)
     }
 }

@@ -21,7 +21,7 @@ pub fn openings(facts: &Facts) -> Vec<String> {
         ));
     }
     for what in &facts.suspended {
-        let name = if *what == "stage" { stage } else { project };
+        let name = if what == "stage" { stage } else { project };
         opens.push(format!(
             "kubectl patch {what} {name} -n {namespace} --type merge -p '{{\"spec\":{{\"suspend\":false}}}}'"
         ));
@@ -65,7 +65,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::cli::why::facts::VetoFact;
+    use crate::http::api::why::facts::VetoFact;
 
     fn deploy(id: &str, state: State) -> DeployFact {
         DeployFact {
@@ -96,10 +96,10 @@ mod tests {
             ("no project", |f| f.project_missing = true, &["create Project shop in namespace ns"]),
             (
                 "suspended stage",
-                |f| f.suspended = vec!["stage"],
+                |f| f.suspended = vec!["stage".into()],
                 &[r#"kubectl patch stage prod -n ns --type merge -p '{"spec":{"suspend":false}}'"#],
             ),
-            ("suspended project", |f| f.suspended = vec!["project"], &["kubectl patch project shop -n ns"]),
+            ("suspended project", |f| f.suspended = vec!["project".into()], &["kubectl patch project shop -n ns"]),
             (
                 "earlier deploy",
                 |f| f.open = vec![deploy("d1", State::Starting), deploy("d2", State::Pending)],
