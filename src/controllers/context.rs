@@ -85,6 +85,8 @@ pub struct Context {
     pub public_url: Option<Arc<str>>,
     /// Passes that may run at once.
     pub concurrency: u16,
+    /// Among them, those that begin the work of deploys that were asked for.
+    pub starts: usize,
 }
 
 impl Context {

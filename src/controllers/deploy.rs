@@ -17,7 +17,7 @@ pub mod settle;
 pub mod values;
 pub mod workloads;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
@@ -35,7 +35,7 @@ use self::{
 use super::{context::Context, error::Error};
 use crate::{
     api,
-    cluster::index::StageKey,
+    cluster::index::{StageChildren, StageKey},
     domain::deploy::{self, Effect, Health, Policy, Queue, QueuePolicy, State, Step, Waiting},
     domain::promotion::{self, Gate, Rules},
     render::{Manifests, Snapshot},
@@ -92,6 +92,9 @@ impl Driven {
 /// More steps than any deploy takes in one pass; whoever takes more is going round in circles.
 const STEPS: usize = 24;
 
+/// Longest time that a deploy which has left pending lets others be answered first.
+const OTHERS_FIRST: Duration = Duration::from_secs(10);
+
 /// Moves every open deploy as far as it goes now. `policy` gives the numbers for a snapshot and what it is
 /// rendered to.
 pub async fn drive(
@@ -121,6 +124,18 @@ pub async fn drive(
         *prober = None;
     }
     Ok(driven)
+}
+
+/// Whether its instance is to be made, and that can wait while others who have asked are told that theirs begins: of a thousand that
+/// are asked for at once, all are under way by their status before the API server is busy with their pods. Who goes back is
+/// in a hurry.
+fn is_patient(entry: &Entry, children: &StageChildren) -> bool {
+    let deploy = &entry.deploy;
+    entry.is_asked()
+        && deploy.state == State::Pulling
+        && deploy.rollback_of.is_none()
+        && !entry.provenance.emergency
+        && !children.instances().contains(deploy.instance.as_str())
 }
 
 /// Observes one deploy, follows the machine, stores what it decided, and lets the effects happen. Returns whether
@@ -206,8 +221,19 @@ async fn pass(
         record::advance(ctx, target, ledger, position, &taken, close, &moved, now).await?;
         return Ok(true);
     }
+    let patient = is_patient(entry, &children);
+    let late = entry.deploy.since.saturating_add(OTHERS_FIRST).unwrap_or(now) <= now;
+    if patient && !ctx.asked.may_start(&target.key, ctx.starts, late) {
+        let again = now.saturating_add(OTHERS_FIRST).unwrap_or(now);
+        driven.wake_at(decision.wake.map_or(again, |wake| wake.min(again)));
+        driven.gates = said;
+        return Ok(false);
+    }
     let performed =
         perform(ctx, target, ledger, position, prober, &Plans { this: &planned, good }, &decision.effects).await;
+    if patient {
+        ctx.asked.started(&target.key);
+    }
     if let Some(entry) = ledger.open.get_mut(position) {
         entry.refused = performed.as_ref().err().and_then(Error::refusal);
     }

@@ -30,7 +30,11 @@ use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime
 use self::{decide::Decided, memory::Memory, outcome::Situation, requests::Scene};
 use super::{
     context::{Context, Taken},
-    deploy::{self, Driven, Target, ledger::Ledger, settle::Keeping},
+    deploy::{
+        self, Driven, Target,
+        ledger::{Entry, Ledger},
+        settle::Keeping,
+    },
     error::{Class, Error, STALLED_REST},
 };
 use crate::{
@@ -254,7 +258,9 @@ async fn conclude(
     // A new leader has nothing to say about a stage at rest before it has heard what its predecessor had heard.
     let unheard =
         decided.asking && ledger.open.is_empty() && Some(before.observed_generation) == stage.metadata.generation;
-    match status::due(&before, &after, since, ctx.memories.unwritten()).filter(|_| !unheard) {
+    let asked = ledger.open.last().is_some_and(Entry::is_asked);
+    let others = ctx.memories.unwritten() + ctx.asked.waiting();
+    match status::due(&before, &after, since, others, asked).filter(|_| !unheard) {
         None => memory.unwritten_since = None,
         Some(at) if at <= now => {
             let shrank = outcome::newly_shrank(&before, &after).map(str::to_owned);

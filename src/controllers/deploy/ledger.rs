@@ -53,6 +53,11 @@ impl Entry {
         &self.snapshot.release
     }
 
+    /// Whether somebody asked for it, who waits for an answer.
+    pub fn is_asked(&self) -> bool {
+        self.request.as_deref().is_some_and(|request| request.starts_with("request:"))
+    }
+
     /// What rendering takes besides the snapshot: addresses and credentials as they are known now.
     pub fn context(&self, target: &Target<'_>, children: &StageChildren) -> render::Context {
         let address = |view: &ServiceView| Some((view.meta.name.to_string(), view.cluster_ip?.to_string()));

@@ -17,12 +17,17 @@ const BATCH: i64 = 500;
 /// Longest pause before trying again with a database that was lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// So long after the last request, and when all have their answer, the work on what was asked for begins.
+const REST: Duration = Duration::from_millis(100);
+
 /// What it takes to hand requests to their stages.
 pub(super) struct Taker {
     pub(super) store: Store,
     pub(super) namespaces: Option<Vec<String>>,
     pub(super) asked: Arc<Asked>,
     pub(super) triggers: Triggers,
+    /// Stages whose work may begin at once.
+    pub(super) starts: usize,
     /// Told when there may be something to do.
     pub(super) woken: Arc<Notify>,
 }
@@ -55,7 +60,7 @@ impl Taker {
             };
             let rest = async {
                 match pause {
-                    None => self.woken.notified().await,
+                    None => self.heard().await,
                     Some(pause) => tokio::time::sleep(pause).await,
                 }
             };
@@ -63,5 +68,20 @@ impl Taker {
                 return;
             }
         }
+    }
+
+    /// Waits until there may be something to do, and gives out turns meanwhile.
+    async fn heard(&self) {
+        let heard = self.woken.notified();
+        tokio::pin!(heard);
+        while self.asked.waiting() > 0 {
+            if tokio::time::timeout(REST, &mut heard).await.is_ok() {
+                return;
+            }
+            for key in self.asked.turns(self.starts) {
+                self.triggers.stage(&key);
+            }
+        }
+        heard.await;
     }
 }

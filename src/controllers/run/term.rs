@@ -105,6 +105,7 @@ pub(super) async fn lead(
             memories: memories.clone(),
             public_url: process.config.public_url.as_ref().map(|url| url.as_str().into()),
             concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),
+            starts: starts(process.config.concurrency.get()),
         });
         readers.push((projects.reader.clone(), projects.ready.clone()));
         let listed = (projects.ready.clone(), stages.ready);
@@ -116,6 +117,7 @@ pub(super) async fn lead(
         namespaces: process.config.namespaces.names(),
         asked,
         triggers,
+        starts: starts(process.config.concurrency.get()),
         woken: vault.requests.clone(),
     };
     tasks.spawn(taker.run(stop.clone()));
@@ -136,6 +138,12 @@ pub(super) async fn lead(
         }
     }
     Ok(())
+}
+
+/// How many of the passes that run at once may begin the work of deploys that were asked for. What follows takes passes too,
+/// as many again each: traffic, what is left behind. The rest is for whoever asks meanwhile.
+fn starts(passes: usize) -> usize {
+    (passes / 5).max(1)
 }
 
 /// What asks for passes over the objects of one namespace, or of all.

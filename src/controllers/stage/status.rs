@@ -179,8 +179,15 @@ fn time(at: Timestamp) -> Time {
 
 /// When a changed status is written: at once if it tells an end, a beginning or trouble, else when the changes of a
 /// running deploy have settled. `None` when nothing changed. `pending_since` is when the first unwritten change was made,
-/// `others` how many stages have such changes as well.
-pub fn due(before: &StageStatus, after: &StageStatus, pending_since: Timestamp, others: usize) -> Option<Timestamp> {
+/// `others` how many stages have such changes as well or soon will, `asked` whether somebody waits to hear of the deploy that
+/// it tells of.
+pub fn due(
+    before: &StageStatus,
+    after: &StageStatus,
+    pending_since: Timestamp,
+    others: usize,
+    asked: bool,
+) -> Option<Timestamp> {
     if before == after {
         return None;
     }
@@ -190,7 +197,10 @@ pub fn due(before: &StageStatus, after: &StageStatus, pending_since: Timestamp, 
     });
     let stalled =
         |status: &StageStatus| conditions::get(&status.conditions, conditions::STALLED).map(|c| c.reason.clone());
-    let urgent = !passing && state(before) != state(after) || stalled(before) != stalled(after);
+    let id = |status: &StageStatus| status.deploy.as_ref().map(|deploy| deploy.id.clone());
+    let urgent = !passing && state(before) != state(after)
+        || asked && id(before) != id(after)
+        || stalled(before) != stalled(after);
     let turn = Duration::from_secs(1).saturating_mul(u32::try_from(others).unwrap_or(u32::MAX)) / PROGRESS_PER_SECOND;
     let settled = pending_since.saturating_add(SETTLE.saturating_add(turn)).unwrap_or(pending_since);
     Some(if urgent { pending_since } else { settled })

@@ -41,8 +41,11 @@ fn passing_states_of_a_running_deploy_share_a_write_and_ends_are_told_at_once() 
         told(&ledger)
     };
     let (starting, probing) = (status(State::Starting), status(State::HealthChecking));
-    assert_eq!(due(&starting, &starting, at(0), 0), None);
-    assert_eq!(due(&starting, &probing, at(0), 0), Some(at(1)));
-    assert_eq!(due(&starting, &probing, at(0), 1000), Some(at(21)), "many at once tell less");
-    assert_eq!(due(&probing, &status(State::Failed), at(0), 1000), Some(at(0)), "an end is told at once");
+    assert_eq!(due(&starting, &starting, at(0), 0, false), None);
+    assert_eq!(due(&starting, &probing, at(0), 0, true), Some(at(1)));
+    assert_eq!(due(&starting, &probing, at(0), 1000, true), Some(at(21)), "many at once tell less");
+    assert_eq!(due(&probing, &status(State::Failed), at(0), 1000, false), Some(at(0)), "an end is told at once");
+    let nothing = StageStatus::default();
+    assert_eq!(due(&nothing, &starting, at(0), 1000, false), Some(at(21)));
+    assert_eq!(due(&nothing, &starting, at(0), 1000, true), Some(at(0)), "who asked hears of the deploy at once");
 }
