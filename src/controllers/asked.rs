@@ -3,12 +3,17 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{cluster::index::StageKey, store::StoredRequest};
+
+/// Longest time that the work of a deploy which was asked for waits until others have their answers.
+pub const OTHERS_FIRST: Duration = Duration::from_secs(10);
 
 /// What was asked of each stage and is not settled, in the order in which it was asked.
 #[derive(Debug)]
@@ -24,6 +29,15 @@ struct Inner {
     parked: VecDeque<StageKey>,
     /// Stages whose work is begun at the moment.
     starting: HashSet<StageKey>,
+}
+
+impl Inner {
+    /// Whether somebody waits for an answer who has asked lately, of another stage than `but`. What cannot be answered for
+    /// longer, such as a request of a stage whose Project is missing, holds up nobody else.
+    fn is_asked(&self, now: Timestamp, but: Option<&StageKey>) -> bool {
+        let lately = |request: &Arc<StoredRequest>| request.at.saturating_add(OTHERS_FIRST).is_ok_and(|end| now < end);
+        self.by_stage.iter().any(|(key, requests)| Some(key) != but && requests.iter().any(lately))
+    }
 }
 
 impl Asked {
@@ -73,9 +87,9 @@ impl Asked {
 
     /// Whether the work of a deploy that was asked for may begin now: when nobody else waits for an answer, unless it is `late`,
     /// and fewer than `most` begin theirs. Otherwise its turn comes.
-    pub fn may_start(&self, key: &StageKey, most: usize, late: bool) -> bool {
+    pub fn may_start(&self, key: &StageKey, most: usize, late: bool, now: Timestamp) -> bool {
         let mut inner = self.lock();
-        let others = inner.by_stage.keys().any(|other| other != key);
+        let others = inner.is_asked(now, Some(key));
         if (late || !others) && inner.starting.len() < most {
             inner.parked.retain(|parked| parked != key);
             inner.starting.insert(key.clone());
@@ -101,9 +115,9 @@ impl Asked {
     }
 
     /// Whose turn it is: nobody's while one waits for an answer.
-    pub fn turns(&self, most: usize) -> Vec<StageKey> {
+    pub fn turns(&self, most: usize, now: Timestamp) -> Vec<StageKey> {
         let mut inner = self.lock();
-        let free = if inner.by_stage.is_empty() { most.saturating_sub(inner.starting.len()) } else { 0 };
+        let free = if inner.is_asked(now, None) { 0 } else { most.saturating_sub(inner.starting.len()) };
         let free = free.min(inner.parked.len());
         inner.parked.drain(..free).collect()
     }
@@ -120,13 +134,15 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::domain::{
         actor::Actor,
         request::{Action, Origin, RequestState, Via},
     };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
 
     fn request(number: u128, stage: &str) -> StoredRequest {
         StoredRequest {
@@ -154,31 +170,33 @@ mod tests {
         let asked = Asked::new(Arc::new(Notify::new()));
         let key = |stage: &str| StageKey::new("acme", stage);
         let (dev, live) = (key("dev"), key("live"));
-        assert_eq!(asked.put(vec![request(1, "dev"), request(2, "dev")]), [dev.clone()]);
-        assert!(asked.may_start(&dev, 1, false), "nobody else has asked");
+        assert_eq!(asked.put(vec![request(1, "dev"), request(2, "dev")]), std::slice::from_ref(&dev));
+        assert!(asked.may_start(&dev, 1, false, at(1)), "nobody else has asked");
         asked.started(&dev);
 
         asked.put(vec![request(3, "live")]);
-        assert!(!asked.may_start(&dev, 1, false));
+        assert!(!asked.may_start(&dev, 1, false, at(1)));
         assert_eq!(asked.waiting(), 1);
         asked.settled(&dev, Uuid::from_u128(1));
         asked.settled(&live, Uuid::from_u128(3));
-        assert_eq!(asked.turns(1), [], "one of its own is left");
+        assert_eq!(asked.turns(1, at(1)), [], "one of its own is left");
         asked.settled(&dev, Uuid::from_u128(2));
-        assert_eq!(asked.turns(1), [dev.clone()]);
+        assert_eq!(asked.turns(1, at(1)), std::slice::from_ref(&dev));
         assert_eq!(asked.waiting(), 0);
 
-        assert!(asked.may_start(&dev, 1, false));
-        assert!(!asked.may_start(&live, 1, false), "one at a time");
-        assert!(!asked.may_start(&live, 1, false));
-        assert_eq!(asked.turns(1), []);
+        assert!(asked.may_start(&dev, 1, false, at(1)));
+        assert!(!asked.may_start(&live, 1, false, at(1)), "one at a time");
+        assert!(!asked.may_start(&live, 1, false, at(1)));
+        assert_eq!(asked.turns(1, at(1)), []);
         asked.started(&dev);
-        assert_eq!(asked.turns(1), [live.clone()]);
-        assert_eq!(asked.turns(1), [], "once");
+        assert_eq!(asked.turns(1, at(1)), std::slice::from_ref(&live));
+        assert_eq!(asked.turns(1, at(1)), [], "once");
 
         asked.put(vec![request(4, "live")]);
-        assert!(!asked.may_start(&dev, 1, false));
-        assert!(asked.may_start(&dev, 1, true), "it has waited for long enough");
+        assert!(!asked.may_start(&dev, 1, false, at(1)));
+        assert!(asked.may_start(&dev, 1, true, at(1)), "it has waited for long enough");
         assert_eq!(asked.waiting(), 0);
+        asked.started(&dev);
+        assert!(asked.may_start(&dev, 1, false, at(10)), "a request that nobody can answer holds up nobody");
     }
 }

@@ -17,7 +17,7 @@ pub mod settle;
 pub mod values;
 pub mod workloads;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
@@ -32,7 +32,7 @@ use self::{
     record::Moved,
     values::Screen,
 };
-use super::{context::Context, error::Error};
+use super::{asked::OTHERS_FIRST, context::Context, error::Error};
 use crate::{
     api,
     cluster::index::{StageChildren, StageKey},
@@ -91,9 +91,6 @@ impl Driven {
 
 /// More steps than any deploy takes in one pass; whoever takes more is going round in circles.
 const STEPS: usize = 24;
-
-/// Longest time that a deploy which has left pending lets others be answered first.
-const OTHERS_FIRST: Duration = Duration::from_secs(10);
 
 /// Moves every open deploy as far as it goes now. `policy` gives the numbers for a snapshot and what it is
 /// rendered to.
@@ -223,7 +220,7 @@ async fn pass(
     }
     let patient = is_patient(entry, &children);
     let late = entry.deploy.since.saturating_add(OTHERS_FIRST).unwrap_or(now) <= now;
-    if patient && !ctx.asked.may_start(&target.key, ctx.starts, late) {
+    if patient && !ctx.asked.may_start(&target.key, ctx.starts, late, now) {
         let again = now.saturating_add(OTHERS_FIRST).unwrap_or(now);
         driven.wake_at(decision.wake.map_or(again, |wake| wake.min(again)));
         driven.gates = said;

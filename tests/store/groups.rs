@@ -128,7 +128,10 @@ async fn a_group_begins_once_however_many_begin_it() {
     };
     let begun = join_all((0..20).map(|_| begin())).await;
     assert_eq!(begun.iter().filter(|one| one.is_ok()).count(), 1, "{begun:?}");
-    assert!(begun.iter().filter_map(|one| one.as_ref().err()).all(|error| error.class() == Class::Conflict), "{begun:?}");
+    assert!(
+        begun.iter().filter_map(|one| one.as_ref().err()).all(|error| error.class() == Class::Conflict),
+        "{begun:?}"
+    );
     let moves = "SELECT count(*) FROM deploy_transitions WHERE to_state = 'pulling'";
     assert_eq!(shop.number(moves).await, 2);
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::stop::until_stopped;
 use crate::{
     controllers::{asked::Asked, backoff, trigger::Triggers},
+    domain::clock::Clock,
     store::Store,
 };
 
@@ -26,6 +27,7 @@ pub(super) struct Taker {
     pub(super) namespaces: Option<Vec<String>>,
     pub(super) asked: Arc<Asked>,
     pub(super) triggers: Triggers,
+    pub(super) clock: Arc<dyn Clock>,
     /// Stages whose work may begin at once.
     pub(super) starts: usize,
     /// Told when there may be something to do.
@@ -78,7 +80,7 @@ impl Taker {
             if tokio::time::timeout(REST, &mut heard).await.is_ok() {
                 return;
             }
-            for key in self.asked.turns(self.starts) {
+            for key in self.asked.turns(self.starts, self.clock.now()) {
                 self.triggers.stage(&key);
             }
         }

@@ -117,6 +117,7 @@ pub(super) async fn lead(
         namespaces: process.config.namespaces.names(),
         asked,
         triggers,
+        clock: process.clock.clone(),
         starts: starts(process.config.concurrency.get()),
         woken: vault.requests.clone(),
     };
