@@ -99,6 +99,15 @@ impl Groups {
         self.wake(&members, Some(who));
     }
 
+    /// A member has succeeded: the outcome is looked at once more in its next pass, whenever that is.
+    pub fn advanced(&self, group: Uuid) {
+        let mut all = self.lock();
+        self.news.fetch_add(1, Ordering::SeqCst);
+        if let Some(known) = all.get_mut(&group) {
+            known.quiet = false;
+        }
+    }
+
     /// They have begun: each goes on by itself.
     pub fn begun(&self, group: Uuid, members: &[StageKey]) {
         if let Some(known) = self.lock().get_mut(&group) {

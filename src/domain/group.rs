@@ -75,6 +75,8 @@ pub struct MemberDeploy {
     pub state: State,
     /// Why it did not succeed, in one sentence.
     pub message: Option<String>,
+    /// Nothing more will happen to it.
+    pub finished: bool,
     /// A later deploy goes back from it.
     pub undone: bool,
 }
@@ -150,7 +152,13 @@ mod tests {
     use super::*;
 
     fn member(stage: &str, request: RequestState, deploy: Option<State>) -> Member {
-        let deploy = deploy.map(|state| MemberDeploy { id: Uuid::nil(), state, message: None, undone: false });
+        let deploy = deploy.map(|state| MemberDeploy {
+            id: Uuid::nil(),
+            state,
+            message: None,
+            finished: state.is_terminal(),
+            undone: false,
+        });
         Member { stage: stage.into(), gone: false, request, message: None, deploy }
     }
 
@@ -200,6 +208,7 @@ mod tests {
                 id: Uuid::nil(),
                 state: State::RolledBack,
                 message: Some("GET /healthz answers 500".into()),
+                finished: true,
                 undone: false,
             }),
             ..done("ap", State::Pending)

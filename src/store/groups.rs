@@ -101,6 +101,7 @@ struct MemberRow {
     deploy: Option<Uuid>,
     deploy_state: Option<String>,
     deploy_message: Option<String>,
+    finished: bool,
     undone: bool,
 }
 
@@ -115,6 +116,7 @@ impl MemberRow {
                 id,
                 state: state.parse().map_err(|why: UnknownState| why.to_string())?,
                 message: self.deploy_message,
+                finished: self.finished,
                 undone: self.undone,
             }),
             _ => None,
@@ -157,6 +159,7 @@ macro_rules! groups {
                       g.at AS "at: SqlTimestamp", g.started_at AS "started_at: SqlTimestamp",
                       s.name AS "stage?", s.deleted_at IS NOT NULL AS "gone!", r.state AS "request?", r.message AS "message?",
                       d.id AS "deploy?", d.state AS "deploy_state?", d.message AS "deploy_message?",
+                      d.finished_at IS NOT NULL AS "finished!",
                       EXISTS (SELECT FROM deploys AS back WHERE back.rollback_of = d.id) AS "undone!"
                FROM deploy_groups AS g
                LEFT JOIN requests AS r ON r.group_id = g.id

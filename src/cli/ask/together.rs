@@ -22,7 +22,6 @@ use crate::{
     },
     domain::{
         clock::{Ids as _, SystemIds},
-        deploy::State,
         group::{MOST, OnFailure},
         request::{Action, Origin, RequestState, Via},
     },
@@ -132,8 +131,7 @@ async fn follow(
     let deadline = Instant::now() + limit;
     let people = matches!(format, Format::Table | Format::Wide);
     loop {
-        let is_over = |member: &GroupMember| member.state.is_some_and(State::is_terminal);
-        if group.state == "refused" || group.members.iter().all(is_over) {
+        if group.state == "refused" || group.members.iter().all(|member| member.finished) {
             return ended(&group);
         }
         if Instant::now() >= deadline {

@@ -361,10 +361,12 @@ fn take_over(
     if to == State::Success || vetoed {
         ctx.lanes.tell(&target.key);
     }
-    if let (Some(group), true) =
-        (group, matches!(to, State::Failed | State::RolledBack | State::Aborted | State::Superseded))
-    {
-        ctx.groups.changed(group, &target.key);
+    match (group, to) {
+        (Some(group), State::Success) => ctx.groups.advanced(group),
+        (Some(group), State::Failed | State::RolledBack | State::Aborted | State::Superseded) => {
+            ctx.groups.changed(group, &target.key);
+        }
+        _ => {}
     }
 }
 

@@ -126,6 +126,9 @@ pub struct GroupMember {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "state_schema")]
     pub state: Option<State>,
+    /// Whether nothing more will happen to that deploy.
+    #[serde(default)]
+    pub finished: bool,
 }
 
 impl From<StoredGroup> for Group {
@@ -157,8 +160,9 @@ impl From<StoredGroup> for Group {
 impl From<Member> for GroupMember {
     fn from(member: Member) -> Self {
         let Member { stage, request, message, deploy, .. } = member;
-        let state = deploy.as_ref().map(|deploy| deploy.state);
-        Self { stage, request: request.word().to_owned(), message, deploy: deploy.map(|deploy| deploy.id), state }
+        let (state, finished) = deploy.as_ref().map_or((None, false), |deploy| (Some(deploy.state), deploy.finished));
+        let deploy = deploy.map(|deploy| deploy.id);
+        Self { stage, request: request.word().to_owned(), message, deploy, state, finished }
     }
 }
 
