@@ -45,7 +45,7 @@ impl Callers {
             let given = accounts.create_token_request(name, &PostParams::default(), &asked).await?;
             tokens.push(given.status.ok_or("a token request without an answer")?.token);
         }
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build()?;
         Ok(Self { http, base: format!("http://127.0.0.1:{port}/api/v1/namespaces/{namespace}/stages"), tokens })
     }
 

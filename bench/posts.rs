@@ -47,8 +47,8 @@ pub struct Posts {
     #[arg(long)]
     port: u16,
     /// How many are asked for; there are at least so many stages.
-    #[arg(long)]
-    posts: usize,
+    #[arg(long = "posts")]
+    number: usize,
     /// Seconds until the stage before them has the release.
     #[arg(long, default_value_t = 120)]
     deadline: u64,
@@ -71,8 +71,8 @@ impl Posts {
         let mut statuses = Statuses::open(client, &self.namespace).await?;
         statuses.lead(&self.digest, Instant::now() + Duration::from_secs(self.deadline)).await?;
         let stages = statuses.stages();
-        if stages.len() < self.posts {
-            return Err(format!("{} stages are too few for {} requests", stages.len(), self.posts).into());
+        if stages.len() < self.number {
+            return Err(format!("{} stages are too few for {} requests", stages.len(), self.number).into());
         }
         let callers = Callers::make(client, &self.namespace, 1, self.port).await?;
         let mut sql = PgConnection::connect(database).await?;
@@ -80,7 +80,7 @@ impl Posts {
         let mut ears = PgListener::connect(database).await?;
         ears.listen(CHANNEL).await?;
         let mut times = Times::default();
-        for stage in stages.iter().take(self.posts) {
+        for stage in stages.iter().take(self.number) {
             one(&callers, stage, &mut ears, &mut times).await.map_err(|error| format!("{stage}: {error}"))?;
             tokio::time::sleep(REST).await;
             let begun = Instant::now();
@@ -91,7 +91,7 @@ impl Posts {
         let Times { answered, made, began, bare } = times;
         Ok(json!({
             "kind": "posts",
-            "posts": self.posts,
+            "posts": self.number,
             "answeredMillis": spread(answered),
             "madeMillis": spread(made),
             "beganMillis": spread(began),
