@@ -2,7 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Target, ledger::Ledger, record};
+use super::{
+    Target,
+    ledger::{Entry, Ledger},
+    record,
+};
 use crate::{
     controllers::{context::Context, error::Error},
     domain::{
@@ -25,15 +29,7 @@ pub async fn begin(
     let Some(entry) = ledger.open.get(position) else {
         return Ok(None);
     };
-    let asked = Asked {
-        stage: &target.key.name,
-        suspended: target.suspended.as_deref(),
-        ledger,
-        deploy: &entry.deploy,
-        request: entry.request.as_deref(),
-        emergency: entry.provenance.emergency,
-        queue,
-    };
+    let asked = Asked::of(target, ledger, entry, queue);
     let mut said = Vec::new();
     let open = |found: &Proof| {
         said = promotion::gates(&asked.facts(found, now), rules, now);
@@ -67,7 +63,20 @@ pub struct Asked<'a> {
     pub queue: Queue,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// A deploy of a target's ledger, whose turn is as `queue` says.
+    pub fn of(target: &'a Target<'_>, ledger: &'a Ledger, entry: &'a Entry, queue: Queue) -> Self {
+        Self {
+            stage: &target.key.name,
+            suspended: target.suspended.as_deref(),
+            ledger,
+            deploy: &entry.deploy,
+            request: entry.request.as_deref(),
+            emergency: entry.provenance.emergency,
+            queue,
+        }
+    }
+
     /// With what was found out about its release.
     pub fn facts(&self, found: &Proof, now: Timestamp) -> Facts {
         let Self { stage, suspended, ledger, deploy, request, emergency, queue } = self;

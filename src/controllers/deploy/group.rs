@@ -54,15 +54,7 @@ pub async fn look(
     let release = entry.deploy.release.clone();
     let mut found = ctx.store.proofs_list(target.id, &rules.from, std::slice::from_ref(&release)).await?;
     let proof = found.pop().unwrap_or_else(|| Proof::none(release));
-    let asked = Asked {
-        stage: &target.key.name,
-        suspended: target.suspended.as_deref(),
-        ledger,
-        deploy: &entry.deploy,
-        request: entry.request.as_deref(),
-        emergency: entry.provenance.emergency,
-        queue,
-    };
+    let asked = Asked::of(target, ledger, entry, queue);
     let mut facts = asked.facts(&proof, now);
     let own = promotion::verdict(&promotion::gates(&facts, rules, now)).waiting;
     let members = members(&group);
@@ -116,7 +108,8 @@ fn waits_for(ctx: &Context, group: &StoredGroup, own: &StageKey) -> Vec<String> 
     all
 }
 
-/// Stops the deploy at `position`, which waits for a group that cannot begin. The hold that came with it ends: nothing was gone back to.
+/// Stops the deploy at `position`, which waits for a group that cannot begin. The hold that came with it ends: nothing was
+/// gone back to.
 pub async fn stop(
     ctx: &Context,
     target: &Target<'_>,

@@ -140,15 +140,7 @@ impl Hand<'_> {
     /// What its gates say when everybody else is ready.
     fn gates(&self, group: Uuid, found: &Proof, now: Timestamp) -> Vec<Gate> {
         let entry = &self.ledger.open[self.position];
-        let asked = gate::Asked {
-            stage: &self.target.key.name,
-            suspended: self.target.suspended.as_deref(),
-            ledger: self.ledger,
-            deploy: &entry.deploy,
-            request: entry.request.as_deref(),
-            emergency: entry.provenance.emergency,
-            queue: self.queue.clone(),
-        };
+        let asked = gate::Asked::of(&self.target, self.ledger, entry, self.queue.clone());
         let facts = Facts { group: Some(Group { id: group, waits_for: Vec::new() }), ..asked.facts(found, now) };
         promotion::gates(&facts, &self.rules, now)
     }
