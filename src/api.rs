@@ -10,11 +10,13 @@ pub mod conditions;
 mod crd;
 pub mod credential;
 pub mod duration;
+pub mod environment;
 pub mod health;
 pub mod hooks;
 pub mod image;
 pub mod kstatus;
 pub mod labels;
+pub mod preview;
 pub mod project;
 pub mod promotion;
 pub mod route;
@@ -30,9 +32,14 @@ pub use access::{Access, Role, ServiceAccountRef};
 pub use crd::{crds, to_yaml};
 pub use credential::{CredentialDeclaration, CredentialType};
 pub use duration::Duration;
+pub use environment::{
+    Environment, EnvironmentHooks, EnvironmentSource, EnvironmentSpec, EnvironmentTemplate, GitProvider, Isolation, SecretAccess,
+    SleepWindow,
+};
 pub use health::{Health, HttpProbe, TcpProbe};
 pub use hooks::{Hook, Hooks};
 pub use image::{Image, ImageSource, Policy, TagOrder};
+pub use preview::{Environments, Feedback, Forks, Previews, Prices, WhenFull};
 pub use project::{Project, ProjectSpec};
 pub use promotion::{Approvals, Promotion, Require, Window, WindowAction};
 pub use route::{ParentRef, Route, RouteType};
@@ -40,7 +47,7 @@ pub use secret::{SecretDeclaration, SecretForm, SecretRef};
 pub use service::{FreeObject, Port, Scope, Service};
 pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};
 pub use status::{
-    DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus,
+    Cost, DeployStatus, EnvironmentStatus, GateStatus, HistoryEntry, HoldStatus, HostStatus, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus,
     RequestStatus, ServiceStatus, StageStatus, Veto, WebhookStatus, bounded,
 };
 pub use volume::{Claim, EmptyDir, Volume, VolumeSource};

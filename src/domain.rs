@@ -5,6 +5,7 @@ pub mod annotation;
 pub mod clock;
 pub mod credential;
 pub mod deploy;
+pub mod environment;
 pub mod excerpt;
 pub mod group;
 pub mod hint;

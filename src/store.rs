@@ -12,6 +12,7 @@ mod credentials;
 mod deploys;
 mod dora;
 mod encryption_keys;
+mod environments;
 mod epochs;
 mod error;
 mod gates;
@@ -54,6 +55,7 @@ pub use deploys::{
 };
 pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
+pub use environments::{Environment, NewEnvironment, Recorded};
 pub use error::{Class, MigrationError, StoreError};
 pub use gates::{Begun, Proof};
 pub use groups::{Beginning, BegunTogether, NewGroup, StoredGroup};

@@ -5,11 +5,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{Project, Stage};
+use super::{Environment, Project, Stage};
 
 /// The definitions of all kinds, in the order in which people should read them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![finished(Project::crd()), finished(Stage::crd())]
+    vec![finished(Project::crd()), finished(Stage::crd()), finished(Environment::crd())]
 }
 
 /// One definition as a YAML document, with a line on top that says where it comes from.

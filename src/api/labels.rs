@@ -47,6 +47,17 @@ pub const NAME: &str = "app.kubernetes.io/name";
 /// Label of a `RoleBinding`: the role of `spec.access` that it is for.
 pub const ACCESS: &str = "stagekeeper.dev/access";
 
+/// Label of a Service, and so of its endpoints: the built-in proxy leads to it. Its value is `true`.
+pub const EDGE: &str = "stagekeeper.dev/edge";
+/// Annotation of a Service with [`EDGE`]: the hosts that lead to it, separated by commas.
+pub const EDGE_HOSTS: &str = "stagekeeper.dev/edge-hosts";
+/// Annotation of a Service with [`EDGE`]: the name of the port that requests go to.
+pub const EDGE_PORT: &str = "stagekeeper.dev/edge-port";
+/// Label of a namespace that was made for an Environment: the namespace of that Environment.
+pub const HOME: &str = "stagekeeper.dev/home";
+/// Label of a namespace that was made for an Environment: its name.
+pub const ENVIRONMENT: &str = "stagekeeper.dev/environment";
+
 /// Annotation: hash of the manifest that was last applied; while it is what would be applied again, nothing is.
 pub const RENDERED: &str = "stagekeeper.dev/rendered";
 
@@ -91,6 +102,11 @@ mod tests {
             HOOK,
             HOOK_NAME,
             ACCESS,
+            EDGE,
+            EDGE_HOSTS,
+            EDGE_PORT,
+            HOME,
+            ENVIRONMENT,
             RETRY,
             REQUEST,
             REQUEST_NONCE,

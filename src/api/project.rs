@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Access;
 use super::credential::CredentialDeclaration;
+use super::preview::{Environments, Previews};
 use super::rules;
 use super::secret::SecretDeclaration;
 use super::service::Service;
@@ -74,6 +75,12 @@ pub struct ProjectSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub access: Vec<Access>,
+    /// An environment for each pull request of a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previews: Option<Previews>,
+    /// How many environments the project may have, and what they are reckoned to cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environments: Option<Environments>,
 }
 
 impl ProjectSpec {

@@ -120,6 +120,6 @@ fn default_expires() -> Duration {
     Duration::from_mins(72 * 60)
 }
 
-fn default_time_zone() -> String {
+pub(super) fn default_time_zone() -> String {
     "UTC".to_owned()
 }

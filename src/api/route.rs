@@ -38,8 +38,8 @@ pub struct Route {
             .message("instanceHost must be a host name whose first part holds {instance}, such as {instance}.shop.example.com")
     )]
     pub instance_host: Option<String>,
-    /// The kind of object that makes the route: a Kubernetes Ingress, a Gateway API `HTTPRoute`, or `None` for
-    /// Services only.
+    /// The kind of object that makes the route: a Kubernetes Ingress, a Gateway API `HTTPRoute`, `Edge` for the built-in
+    /// proxy, or `None` for Services only.
     #[serde(default, rename = "type")]
     pub type_: RouteType,
     /// Name of the service that gets the traffic. Left out, the first service of scope Instance that has a port.
@@ -77,6 +77,8 @@ pub enum RouteType {
     /// A Gateway API `HTTPRoute`.
     #[serde(rename = "HTTPRoute")]
     HttpRoute,
+    /// The built-in proxy, `stagekeeper edge`.
+    Edge,
     /// No object: only Services.
     None,
 }

@@ -96,6 +96,14 @@ pub fn quantity() -> Rule {
     )
 }
 
+/// What something costs, as a decimal number.
+pub fn price(subject: &str) -> Rule {
+    rule(
+        "self.matches('^[0-9]{1,6}([.][0-9]{1,9})?$')",
+        &format!("{subject} must be a price as a decimal number, such as 0.034"),
+    )
+}
+
 /// Schema of an amount that has to be a string, so that its rule knows the type.
 pub fn quantity_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 32})

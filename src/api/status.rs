@@ -140,6 +140,69 @@ pub struct StageStatus {
     pub last_handled_retry: Option<String>,
 }
 
+/// What is known of an environment: what is known of a stage, and where it is in its life.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentStatus {
+    /// What is known of it as of any place where deploys go to.
+    #[serde(flatten)]
+    pub stage: StageStatus,
+    /// `Pending`, `Queued`, `Deploying`, `Ready`, `Asleep`, `Failed` or `Ending`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// The first part of its hosts: stable as long as it lives, and never used again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subdomain: Option<String>,
+    /// The namespace that its objects are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The host of each service that has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["service".into()]))]
+    pub hosts: Vec<HostStatus>,
+    /// Whether its pods run, or are to.
+    #[serde(default)]
+    pub awake: bool,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// Why it ends then, in a few words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_because: Option<String>,
+    /// When somebody last looked at it, to within some minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_activity: Option<Time>,
+    /// Its place among those that wait for others to sleep or end; 1 is next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_position: Option<i64>,
+    /// What it is reckoned to cost by what its pods ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+}
+
+/// The host of a service.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HostStatus {
+    /// Name of the service.
+    pub service: String,
+    /// Its host.
+    #[serde(default)]
+    pub host: String,
+}
+
+/// What an environment is reckoned to cost.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    /// While it is awake, in an hour, as a decimal number.
+    #[serde(default)]
+    pub per_hour: String,
+    /// The currency.
+    #[serde(default)]
+    pub currency: String,
+}
+
 /// The latest deploy of a stage.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]

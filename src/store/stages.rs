@@ -54,13 +54,18 @@ impl Store {
         if let Some(id) = known {
             return Ok(id);
         }
-        self.stage_write(stage)
+        self.target_upsert(stage, "stage").await
+    }
+
+    /// The identity of the row of a target of this kind. A name that had another kind before, and is free, changes it.
+    pub(super) async fn target_upsert(&self, stage: &NewStage, kind: &str) -> Result<Uuid, StoreError> {
+        self.target_write(stage, kind)
             .await
             .map_err(|error| self.fault(error))?
             .ok_or_else(|| StoreError::not_found("project", &stage.project_id))
     }
 
-    async fn stage_write(&self, stage: &NewStage) -> Result<Option<Uuid>, sqlx::Error> {
+    async fn target_write(&self, stage: &NewStage, kind: &str) -> Result<Option<Uuid>, sqlx::Error> {
         let mut all = self.pool.begin().await?;
         // Two who record the same new stage take turns, so that it gets one target.
         let project = sqlx::query_scalar!(
@@ -88,7 +93,9 @@ impl Store {
                  SELECT id FROM stages WHERE project_id = $2 AND namespace = $3 AND name = $4
              ), target AS (
                  INSERT INTO targets (id, project_id, kind)
-                 SELECT $1, $2, 'stage' WHERE NOT EXISTS (SELECT FROM known)
+                 SELECT $1, $2, $6 WHERE NOT EXISTS (SELECT FROM known)
+             ), changed AS (
+                 UPDATE targets SET kind = $6 FROM known WHERE targets.id = known.id AND kind <> $6
              )
              INSERT INTO stages (id, project_id, namespace, name, uid)
              VALUES (coalesce((SELECT id FROM known), $1), $2, $3, $4, $5)
@@ -98,7 +105,8 @@ impl Store {
             stage.project_id,
             stage.namespace,
             stage.name,
-            stage.uid
+            stage.uid,
+            kind
         )
         .fetch_one(&mut *all)
         .await?;

@@ -119,6 +119,11 @@ fn zone(name: &str) -> Result<TimeZone, String> {
 }
 
 impl Window {
+    /// Since when it is open at an instant, if it is.
+    pub fn open_since(&self, at: Timestamp) -> Option<Timestamp> {
+        self.latest(at)
+    }
+
     /// The last start at or before an instant, if the window is still open then.
     fn latest(&self, at: Timestamp) -> Option<Timestamp> {
         let earliest = at.saturating_sub(self.duration).unwrap_or(Timestamp::MIN);
