@@ -71,7 +71,7 @@ pub use projects::Project;
 pub use receivers::{DeclaredReceiver, NewReceiver, Receiver, VaultReceiver};
 pub use registries::{RegistrySettings, StoredRegistry};
 pub use replies::ReplyClaim;
-pub use requests::{Asked, NewHold, NewRequest, Settlement, StoredRequest};
+pub use requests::{Asked, LifeChange, NewHold, NewRequest, Settlement, StoredRequest};
 pub use scans::ImageScan;
 pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, SecretUse};
 pub use settings::Settings;

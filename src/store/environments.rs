@@ -104,10 +104,13 @@ impl Store {
     pub async fn environment_get(&self, id: Uuid) -> Result<Option<Environment>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "SELECT e.id, s.project_id, e.uid, e.subdomain, e.place, e.born_at, e.extended_until, e.pinned, e.active_at,
-                    e.wake_asked_at, e.sleep_asked_at, e.asleep_since, e.ending_since, e.ending_because
+            r#"SELECT e.id, s.project_id, e.uid, e.subdomain, e.place, e.born_at AS "born_at: SqlTimestamp",
+                    e.extended_until AS "extended_until: SqlTimestamp", e.pinned, e.active_at AS "active_at: SqlTimestamp",
+                    e.wake_asked_at AS "wake_asked_at: SqlTimestamp", e.sleep_asked_at AS "sleep_asked_at: SqlTimestamp",
+                    e.asleep_since AS "asleep_since: SqlTimestamp", e.ending_since AS "ending_since: SqlTimestamp",
+                    e.ending_because
              FROM environments AS e JOIN stages AS s ON s.id = e.id
-             WHERE e.id = $1 AND s.deleted_at IS NULL",
+             WHERE e.id = $1 AND s.deleted_at IS NULL"#,
             id
         )
         .fetch_optional(&self.pool)
@@ -120,10 +123,13 @@ impl Store {
     pub async fn environment_find(&self, namespace: &str, name: &str) -> Result<Option<Environment>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "SELECT e.id, s.project_id, e.uid, e.subdomain, e.place, e.born_at, e.extended_until, e.pinned, e.active_at,
-                    e.wake_asked_at, e.sleep_asked_at, e.asleep_since, e.ending_since, e.ending_because
+            r#"SELECT e.id, s.project_id, e.uid, e.subdomain, e.place, e.born_at AS "born_at: SqlTimestamp",
+                    e.extended_until AS "extended_until: SqlTimestamp", e.pinned, e.active_at AS "active_at: SqlTimestamp",
+                    e.wake_asked_at AS "wake_asked_at: SqlTimestamp", e.sleep_asked_at AS "sleep_asked_at: SqlTimestamp",
+                    e.asleep_since AS "asleep_since: SqlTimestamp", e.ending_since AS "ending_since: SqlTimestamp",
+                    e.ending_because
              FROM stages AS s JOIN environments AS e ON e.id = s.id
-             WHERE s.namespace = $1 AND s.name = $2 AND s.deleted_at IS NULL",
+             WHERE s.namespace = $1 AND s.name = $2 AND s.deleted_at IS NULL"#,
             namespace,
             name
         )
