@@ -55,7 +55,7 @@ pub use deploys::{
 };
 pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
-pub use environments::{Environment, NewEnvironment, Recorded};
+pub use environments::{Environment, EnvironmentRow, NewEnvironment, Recorded};
 pub use error::{Class, MigrationError, StoreError};
 pub use gates::{Begun, Proof};
 pub use groups::{Beginning, BegunTogether, NewGroup, StoredGroup};

@@ -64,9 +64,15 @@ pub async fn reconcile(environment: Arc<Environment>, ctx: Arc<Context>) -> Resu
         ctx.writer.set_finalizers(&*environment, &all).await?;
     }
     let project = ctx.projects.get(&ObjectRef::<Project>::new(&environment.spec.project).within(&key.namespace));
-    let mut lived = match open::open(&ctx, &environment, project.as_deref(), &key).await? {
-        Opened::Lives(lived) => *lived,
-        Opened::Refused(outcome, wake) => {
+    let mut lived = match open::open(&ctx, &environment, project.as_deref(), &key).await {
+        Err(error) => {
+            if let Some(outcome) = outcome::of_error(&error) {
+                tell(&ctx, &environment, None, &outcome).await?;
+            }
+            return Err(error);
+        }
+        Ok(Opened::Lives(lived)) => *lived,
+        Ok(Opened::Refused(outcome, wake)) => {
             tell(&ctx, &environment, None, &outcome).await?;
             return Ok(Action::requeue(wake));
         }
@@ -223,9 +229,13 @@ async fn moved(
         let since = lies.then_some(now);
         ctx.store.environment_sleeps(lived.life.id, since).await?;
         lived.life.asleep = since;
+    }
+    let runs = !lies && !matches!(seat, Seat::Waits(_));
+    if std::mem::replace(&mut lived.runs, runs) != runs {
+        // Others look at what is known here.
+        ctx.lives.put(key, lived.clone());
         tell_others(ctx, key, &lived.project);
     }
-    lived.runs = !lies && !matches!(seat, Seat::Waits(_));
     for wake in decided.wake.into_iter().chain(changes) {
         driven.wake_at(wake);
     }

@@ -88,13 +88,6 @@ async fn begin(
                 ctx.memories.forget(key);
                 return Ok(Opened::Lives(Box::new(lived(life, environment))));
             }
-            Recorded::NameTaken => {
-                let message = format!(
-                    "namespace {} has a Stage {} already: give the Environment another name, their Services have the same",
-                    key.namespace, key.name
-                );
-                return Ok(Opened::Refused(Outcome::stalled("NameTaken", message), STALLED_REST));
-            }
             Recorded::SubdomainTaken => {}
         }
     }
