@@ -5,6 +5,7 @@
 
 mod compose;
 mod end;
+mod farewell;
 pub mod known;
 mod namespace;
 mod open;
@@ -129,7 +130,7 @@ async fn pass(
         }
     };
     let owner = match namespace::prepare(ctx, environment, key, lived).await? {
-        Place::Ready(uid) => owner(environment, lived, uid),
+        Place::Ready(uid) => owner(environment, Some(&lived.life.place), uid),
         Place::Waits(message) => {
             let outcome = conditions::Outcome::reconciling("NamespaceEnding", message);
             tell(ctx, environment, Some(lived), &outcome).await?;
@@ -413,13 +414,13 @@ fn not_pushed_yet(environment: &Environment, decided: &mut Decided) {
 }
 
 /// Who owns its objects: an object of another namespace cannot, but the namespace itself can.
-fn owner(environment: &Environment, lived: &Lived, namespace: Option<String>) -> OwnerReference {
+fn owner(environment: &Environment, place: Option<&str>, namespace: Option<String>) -> OwnerReference {
     match namespace {
         None => environment.controller_owner_ref(&()).unwrap_or_default(),
         Some(uid) => OwnerReference {
             api_version: "v1".into(),
             kind: "Namespace".into(),
-            name: lived.life.place.clone(),
+            name: place.unwrap_or_default().to_owned(),
             uid,
             ..OwnerReference::default()
         },
