@@ -214,9 +214,8 @@ pub fn resolved_hook(hook: &api::Hook, first_service: &str) -> Hook {
 }
 
 fn hooks(declared: &api::Hooks, first_service: &str) -> Hooks {
-    let phase = |hooks: &[api::Hook]| -> Vec<Hook> {
-        hooks.iter().map(|hook| resolved_hook(hook, first_service)).collect()
-    };
+    let phase =
+        |hooks: &[api::Hook]| -> Vec<Hook> { hooks.iter().map(|hook| resolved_hook(hook, first_service)).collect() };
     Hooks {
         before_start: phase(&declared.before_start),
         before_traffic: phase(&declared.before_traffic),

@@ -21,7 +21,7 @@ use crate::{
 const RECHECK: Duration = Duration::from_secs(3);
 
 /// How long a project may be out of sight before its environments end: it may be applied anew.
-const ORPHANED: Duration = Duration::from_secs(60);
+const ORPHANED: Duration = Duration::from_mins(1);
 
 /// Asks for its deletion, which does the rest.
 pub async fn begin(ctx: &Context, environment: &Environment) -> Result<(), Error> {

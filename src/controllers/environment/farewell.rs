@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What a Job has beyond its own timeout: a node takes it, pulls its image, and says how it ended.
-const MARGIN: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_mins(1);
 
 /// The value of the label that names the moment.
 const MOMENT: &str = "before-delete";
@@ -91,9 +91,8 @@ async fn ended(
     resolved.name = named(hook);
     let at = good.context(target, children);
     let HookManifests { claims, config, secret, pull, mut job, addresses } =
-        render::hook(&snapshot, &good.deploy.instance, &resolved, KEPT_AS, &at).map_err(|problems| Error::Snapshot {
-            snapshot: good.deploy.snapshot.clone(),
-            message: problems.to_string(),
+        render::hook(&snapshot, &good.deploy.instance, &resolved, KEPT_AS, &at).map_err(|problems| {
+            Error::Snapshot { snapshot: good.deploy.snapshot.clone(), message: problems.to_string() }
         })?;
     if addresses.iter().any(|name| !at.service_ips.contains_key(name)) {
         return Ok(false);
