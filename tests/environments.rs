@@ -12,6 +12,8 @@
 mod cluster;
 #[path = "environments/ending.rs"]
 mod ending;
+#[path = "environments/faults.rs"]
+mod faults;
 #[path = "support/images.rs"]
 mod images;
 #[path = "environments/life.rs"]
