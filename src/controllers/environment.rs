@@ -4,6 +4,7 @@
 //! may run, and how long it lives.
 
 mod compose;
+mod conclude;
 mod end;
 mod farewell;
 pub mod known;
@@ -21,6 +22,7 @@ use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime
 
 use self::{
     compose::Composed,
+    conclude::{conclude, tell},
     known::{Known, Lived},
     namespace::Place,
     open::Opened,
@@ -34,15 +36,13 @@ use super::{
         adopt,
         decide::{self, Decided},
         memory::Memory,
-        outcome::{self, Situation},
-        policy, recall,
+        outcome, policy, recall,
         requests::{self, Scene},
-        status, until,
     },
 };
 use crate::{
     api::{
-        Environment, EnvironmentStatus, Project, Stage, StageStatus, WhenFull, conditions,
+        Environment, Project, Stage, WhenFull, conditions,
         labels::{self, FINALIZER},
     },
     cluster::index::StageKey,
@@ -446,99 +446,6 @@ fn url(ctx: &Context, hosts: &[(String, String)]) -> Option<String> {
     let (at, (_, host)) = (ctx.preview_url.as_ref()?, hosts.first()?);
     let port = at.port().map(|port| format!(":{port}")).unwrap_or_default();
     Some(format!("{}://{host}{port}", at.scheme()))
-}
-
-/// Writes the status if it is due, and says when to look again.
-async fn conclude(
-    ground: &Ground<'_>,
-    lived: &mut Lived,
-    memory: &mut Memory,
-    ledger: &Ledger,
-    decided: &Decided,
-    mut driven: Driven,
-    around: &Surroundings<'_>,
-) -> Result<Action, Error> {
-    let Ground { environment, key, ctx, composed, .. } = ground;
-    let now = ctx.clock.now();
-    let situation = Situation {
-        stage: &composed.stage,
-        ledger,
-        decided,
-        waiting: driven.waiting.as_ref(),
-        gates: &driven.gates,
-        request: memory.request.as_ref(),
-        unready: memory.unready_since.is_some(),
-        asleep: (!around.awake).then(|| asleep(around)),
-    };
-    if lived.written == environment.status {
-        lived.written = None;
-    }
-    let before = lived.written.clone().or_else(|| environment.status.clone()).unwrap_or_default();
-    let children = ctx.index.stage(&StageKey::new(around.life.place.as_str(), &*key.name));
-    // The address is laid over what the stage says, so it has to be taken off to compare.
-    let bare = StageStatus { url: None, ..before.stage.clone() };
-    let after = outcome::status(&bare, &situation, &children, now);
-    let shown = show::show(after, around);
-    let since = *memory.unwritten_since.get_or_insert(now);
-    let others = ctx.memories.unwritten();
-    let due = if shown == before {
-        None
-    } else {
-        status::due(&before.stage, &shown.stage, since, others, false).or(Some(since))
-    };
-    match due {
-        None => memory.unwritten_since = None,
-        Some(at) if at <= now => {
-            write(ctx, environment, lived, shown).await?;
-            memory.unwritten_since = None;
-        }
-        Some(at) => driven.wake_at(at),
-    }
-    ctx.backoff.reset(&key.to_string());
-    Ok(driven.wake.map_or_else(|| Action::requeue(RESYNC), |at| Action::requeue(until(at, now).min(RESYNC))))
-}
-
-fn asleep(around: &Surroundings<'_>) -> String {
-    match around.seat {
-        Seat::Waits(place) => format!("it wants to wake and waits for room, at place {place}"),
-        Seat::Yields => "it made room for another".into(),
-        Seat::Taken => around.span.why().into(),
-    }
-}
-
-async fn write(
-    ctx: &Context,
-    environment: &Environment,
-    lived: &mut Lived,
-    status: EnvironmentStatus,
-) -> Result<(), Error> {
-    ctx.writer.apply_status(environment, &status).await?;
-    lived.written = Some(status);
-    Ok(())
-}
-
-/// Tells an outcome in the conditions, once, and leaves the rest of the status as it is.
-async fn tell(
-    ctx: &Context,
-    environment: &Environment,
-    lived: Option<&mut Lived>,
-    outcome: &conditions::Outcome,
-) -> Result<(), Error> {
-    let written = lived.as_ref().and_then(|lived| lived.written.clone());
-    let before = written.or_else(|| environment.status.clone()).unwrap_or_default();
-    let generation = environment.metadata.generation.unwrap_or_default();
-    let mut after = before.clone();
-    after.stage.observed_generation = generation;
-    after.stage.conditions = conditions::conditions(&before.stage.conditions, outcome, generation, ctx.clock.now());
-    let stalled = matches!(outcome, conditions::Outcome::Stalled { .. });
-    after.phase = Some(if stalled { "Failed" } else { "Pending" }.to_owned());
-    if after != before {
-        ctx.writer.apply_status(environment, &after).await?;
-        if let Some(lived) = lived {
-            lived.written = Some(after);
-        }
-    }
-    Ok(())
 }
 
 /// What happens after a failed pass.

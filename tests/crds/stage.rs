@@ -109,7 +109,7 @@ fn route_cases() -> Vec<Case> {
         good("HTTPRoute", route("host: shop.example.com, type: HTTPRoute, parentRefs: [{name: edge, namespace: gateways, sectionName: https}]")),
         good("no route object", route("type: None")),
         bad("no host", route("type: Ingress"), "spec.route", "route.host is needed"),
-        bad("unknown type", route("type: Edge"), "spec.route.type", "supported values"),
+        bad("unknown type", route("type: Tunnel"), "spec.route.type", "supported values"),
         bad("HTTPRoute without parentRefs", route("host: a.b, type: HTTPRoute"), "spec.route", "route.parentRefs must name the Gateway"),
         bad("HTTPRoute with empty parentRefs", route("host: a.b, type: HTTPRoute, parentRefs: []"), "spec.route", "route.parentRefs must name the Gateway"),
         bad("Ingress with parentRefs", route("host: a.b, parentRefs: [{name: edge}]"), "spec.route", "route.parentRefs is only for route.type HTTPRoute"),

@@ -1,7 +1,7 @@
 //! The operator is killed at each step of an environment's life: it ends as if nothing had been.
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, ResourceExt as _, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams};
 use stagekeeper::{
     api::labels,
     domain::clock::{Clock as _, SystemClock},
@@ -40,7 +40,7 @@ async fn killed_at_each_step_nothing_is_done_twice_and_nothing_is_left() {
     let ready = stand.until_phase("demo", "Ready").await;
     stand = stand.crash().await;
 
-    stand.cli(&["sleep", "demo"]).await;
+    stand.asked(&["sleep", "demo"]).await;
     stand = stand.crash().await;
     stand.until_phase("demo", "Asleep").await;
     stand = stand.crash().await;
@@ -55,7 +55,7 @@ async fn killed_at_each_step_nothing_is_done_twice_and_nothing_is_left() {
     assert_eq!(deploys.len(), 1, "one image, one deploy: {deploys:?}");
     assert_eq!(Some(deploys[0].stored.deploy.id.to_string()), under_way.stage.deploy.map(|deploy| deploy.id));
 
-    stand.cli(&["delete", "demo"]).await;
+    stand.asked(&["delete", "demo"]).await;
     stand = stand.crash().await;
     stand
         .env

@@ -149,7 +149,7 @@ fn span(life: &Life<'_>, used: Timestamp, now: Timestamp) -> (Span, Option<Times
                 _ => None,
             };
             if begun.is_some_and(|begun| used >= begun) && now < nap {
-                (Span::Awake, Some(nap))
+                (Span::Awake, opens.into_iter().chain([nap]).min())
             } else {
                 (Span::Scheduled, opens)
             }

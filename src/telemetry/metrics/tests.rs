@@ -67,6 +67,7 @@ fn names_and_labels_are_those_of_the_dashboards() {
         r#"stagekeeper_deploy_state_duration_seconds_sum{state="pulling"} 3.0"#,
         r#"stagekeeper_deploy_total{outcome="success"} 1"#,
         r#"stagekeeper_deploys_open{state="pending"} 2"#,
+        "stagekeeper_environment_orphans 0",
         "stagekeeper_images_frozen 0",
         r#"stagekeeper_scan_total{result="unchanged"} 1"#,
         "stagekeeper_store_up 1",

@@ -1,3 +1,5 @@
+//! When environments sleep, wake and end.
+
 use proptest::prelude::*;
 
 use super::*;
