@@ -17,11 +17,11 @@ use futures::{
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource, ResourceExt,
     api::{ApiResource, DynamicObject, PartialObjectMeta},
     runtime::{
         WatchStreamExt as _,
-        watcher::{self, Event, metadata_watcher, watcher},
+        watcher::{self, Event, watcher},
     },
 };
 use serde::Deserialize;
@@ -146,13 +146,13 @@ fn streams(client: &Client, scopes: &[Option<String>]) -> SelectAll<BoxStream<'s
     let environments = ApiResource::erase::<Environment>(&());
     let mut news = SelectAll::new();
     for (at, scope) in scopes.iter().enumerate() {
-        let services: Api<Service> = scoped(client, scope.as_deref());
+        let services: Api<PartialObjectMeta<Service>> = scoped(client, scope.as_deref());
         let slices: Api<EndpointSlice> = scoped(client, scope.as_deref());
         let found: Api<DynamicObject> = match scope {
             None => Api::all_with(client.clone(), &environments),
             Some(scope) => Api::namespaced_with(client.clone(), scope, &environments),
         };
-        let services = metadata_watcher(services, all().labels(&selector));
+        let services = watcher(services, all().labels(&selector));
         news.push(read(services, "Services", service).map(move |one| (at, News::Service(one))).boxed());
         let slices = watcher(slices, all().labels(&selector));
         news.push(read(slices, "EndpointSlices", slice).map(move |one| (at, News::Slice(one))).boxed());
