@@ -114,7 +114,7 @@ impl Place {
         let project = Project::deserialize(next()).expect("a project");
         let stage = Stage::deserialize(next()).expect("a stage");
         let identity =
-            Identity { namespace: self.namespace.clone(), project: project.name_any(), stage: stage.name_any() };
+            Identity { namespace: self.namespace.clone(), home: None, project: project.name_any(), stage: stage.name_any() };
         let images = project.spec.services.iter().map(|service| {
             let image = ReleaseImage {
                 repository: service.image.repository.clone(),
@@ -147,6 +147,7 @@ fn context() -> Context {
         deploy: Uuid::from_u128(7),
         service_ips: BTreeMap::new(),
         credentials: std::sync::Arc::default(),
+        edge: std::collections::BTreeMap::new(),
     }
 }
 

@@ -223,7 +223,7 @@ fn service(object: &PartialObjectMeta<Service>) -> Option<ServiceView> {
 
 fn slice(object: &EndpointSlice) -> Option<SliceView> {
     let service = object.labels().get(SERVICE_NAME)?.clone();
-    let endpoints = object.endpoints.iter().flatten();
+    let endpoints = object.endpoints.iter();
     let endpoints = endpoints.filter_map(|endpoint| {
         let conditions = endpoint.conditions.clone().unwrap_or_default();
         let ends = conditions.terminating == Some(true);

@@ -16,15 +16,16 @@ use super::{
     scans::keep_scans,
     stop::until_stopped,
     vault::Held,
-    watched::{projects_controller, stages_controller, watched},
+    watched::{environments_controller, namespaces, projects_controller, stages_controller, watched},
 };
 use crate::{
-    api::{Project, Stage},
+    api::{Environment, Project, Stage},
     cluster::{apply::Writer, events::Events, index::StageKey, lease::LeaseHandle},
     controllers::{
         asked::Asked,
         backoff::{self, Backoff},
         context::{Context, Memories, Term},
+        environment::sweep,
         groups::Groups,
         images::{ImageBook, Subscriber},
         lanes::Lanes,
@@ -80,6 +81,8 @@ pub(super) async fn lead(
     for queue in queues {
         let stages = watched::<Stage>(&process.client, queue.namespace.as_deref());
         let projects = watched::<Project>(&process.client, queue.namespace.as_deref());
+        let environments = watched::<Environment>(&process.client, queue.namespace.as_deref());
+        let namespaces = queue.namespace.is_none().then(|| namespaces(&process.client, &triggers, &mut tasks, &stop));
         let ctx = Arc::new(Context {
             client: process.client.clone(),
             writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),
@@ -89,6 +92,11 @@ pub(super) async fn lead(
             index: process.index.clone(),
             projects: projects.reader.clone(),
             stages: stages.reader,
+            environments: environments.reader.clone(),
+            namespaces,
+            lives: triggers.lives().clone(),
+            preview_url: process.config.preview_url.clone().map(Arc::new),
+            namespace: process.namespace.clone(),
             images: images.clone(),
             vault: vault.book.clone(),
             safe: process.safe.as_ref().map(|safe| safe.over(store.clone())),
@@ -110,6 +118,9 @@ pub(super) async fn lead(
         readers.push((projects.reader.clone(), projects.ready.clone()));
         let listed = (projects.ready.clone(), stages.ready);
         tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
+        tasks.spawn(sweep::run(ctx.clone(), stop.clone()));
+        let all = (projects.ready.clone(), environments);
+        tasks.spawn(environments_controller(ctx.clone(), all.0, all.1, queue.environments, stop.clone()));
         tasks.spawn(projects_controller(ctx, queue.namespace, projects, queue.projects, stop.clone()));
     }
     let taker = Taker {
@@ -152,6 +163,7 @@ struct Queue {
     namespace: Option<String>,
     stages: mpsc::UnboundedReceiver<ObjectRef<Stage>>,
     projects: mpsc::UnboundedReceiver<ObjectRef<Project>>,
+    environments: mpsc::UnboundedReceiver<ObjectRef<Environment>>,
 }
 
 /// A queue for each namespace that is watched on its own, and what fills them.
@@ -165,10 +177,12 @@ fn queues(process: &Process) -> (Triggers, Vec<Queue>) {
     for namespace in namespaces {
         let (stage_sender, stages) = mpsc::unbounded_channel();
         let (project_sender, projects) = mpsc::unbounded_channel();
-        senders.insert(namespace.clone().unwrap_or_default(), Trigger::new(stage_sender, project_sender));
-        queues.push(Queue { namespace, stages, projects });
+        let (environment_sender, environments) = mpsc::unbounded_channel();
+        let trigger = Trigger::new(stage_sender, project_sender, environment_sender);
+        senders.insert(namespace.clone().unwrap_or_default(), trigger);
+        queues.push(Queue { namespace, stages, projects, environments });
     }
-    (Triggers::new(senders), queues)
+    (Triggers::new(senders, Arc::default()), queues)
 }
 
 /// Asks registries what stages and projects want to know, and triggers them when the answer changes.
