@@ -162,6 +162,6 @@ async fn two_claims_of_one_host_are_told() {
     lab.lead_stage(&[ours.address]);
     let text = lab.caller().get(lab.url(STAGE, "/")).send().await.unwrap().text().await.unwrap();
     assert!(text.starts_with("ours "), "{text}");
-    assert_eq!(lab.metric("stagekeeper_edge_now{name=\"conflicts\"}"), 1.0);
-    assert_eq!(lab.metric("stagekeeper_edge_now{name=\"hosts\"}"), 2.0);
+    assert_eq!(lab.metric("stagekeeper_edge_host_conflicts"), 1.0);
+    assert_eq!(lab.metric("stagekeeper_edge_hosts"), 2.0);
 }

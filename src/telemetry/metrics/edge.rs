@@ -9,7 +9,7 @@ use prometheus_client::{
 
 use super::{
     Bounds, Histograms, add,
-    labels::{NameLabel, ReasonLabel, ResultLabel, TargetCodeLabels, TargetLabel},
+    labels::{ReasonLabel, ResultLabel, TargetCodeLabels, TargetLabel},
 };
 
 /// Upper bounds for the beginning of an answer, seconds: from memory to a wait for a pod that starts.
@@ -49,7 +49,10 @@ pub(super) struct EdgeFamilies {
     durations: Histograms<TargetLabel>,
     upstream_errors: Family<ReasonLabel, Counter>,
     wakes: Family<ResultLabel, Counter>,
-    now: Family<NameLabel, Gauge>,
+    connections: Family<(), Gauge>,
+    waiting: Family<(), Gauge>,
+    hosts: Family<(), Gauge>,
+    conflicts: Family<(), Gauge>,
 }
 
 impl EdgeFamilies {
@@ -79,17 +82,29 @@ impl EdgeFamilies {
                 "Wakes of environments that were asked for, by whether that could be written down",
                 Family::default(),
             ),
-            now: add(
+            connections: add(
                 registry,
-                "stagekeeper_edge_now",
-                "What the edge has now: connections, requests that wait for a wake, hosts, and conflicts about hosts",
+                "stagekeeper_edge_connections",
+                "Connections of callers to the edge",
+                Family::default(),
+            ),
+            waiting: add(
+                registry,
+                "stagekeeper_edge_waiting_requests",
+                "Requests that wait for an environment to wake",
+                Family::default(),
+            ),
+            hosts: add(registry, "stagekeeper_edge_hosts", "Hosts in the edge's table", Family::default()),
+            conflicts: add(
+                registry,
+                "stagekeeper_edge_host_conflicts",
+                "Claims of hosts that others have: they are in the log by name",
                 Family::default(),
             ),
         }
     }
 
     pub(super) fn metrics(&self) -> EdgeMetrics {
-        let gauge = |name| self.now.get_or_create_owned(&NameLabel { name });
         let codes = |target: EdgeTarget| {
             CODES.map(|code| self.requests.get_or_create_owned(&TargetCodeLabels { target: target.word(), code }))
         };
@@ -99,10 +114,10 @@ impl EdgeFamilies {
                 .map(|target| self.durations.get_or_create_owned(&TargetLabel { target: target.word() })),
             upstream_errors: self.upstream_errors.clone(),
             wakes: self.wakes.clone(),
-            connections: gauge("connections"),
-            waiting: gauge("waiting"),
-            hosts: gauge("hosts"),
-            conflicts: gauge("conflicts"),
+            connections: self.connections.get_or_create_owned(&()),
+            waiting: self.waiting.get_or_create_owned(&()),
+            hosts: self.hosts.get_or_create_owned(&()),
+            conflicts: self.conflicts.get_or_create_owned(&()),
         }
     }
 }
