@@ -183,7 +183,7 @@ impl Metrics {
         self.controllers.of(controller)
     }
 
-    /// The metrics of the edge. They appear once they are asked for: other processes have none.
+    /// The metrics of the edge.
     pub fn edge(&self) -> EdgeMetrics {
         self.edge.metrics()
     }

@@ -55,7 +55,8 @@ async fn nobody_is_woken_by_strangers_and_details_are_for_who_came_in() {
     let mut lab = Lab::with(|setup| setup.lock = Some(lock("woken"))).await;
     lab.sleep();
     let caller = lab.caller();
-    let ask = || caller.get(lab.url(PREVIEW, "/")).header("accept", "text/html");
+    let url = lab.url(PREVIEW, "/");
+    let ask = || caller.get(&url).header("accept", "text/html");
     assert_eq!(ask().send().await.unwrap().status(), 401);
     assert!(lab.told.wakes.lock().unwrap().is_empty());
     assert_eq!(ask().basic_auth("me", Some("open sesame")).send().await.unwrap().status(), 503);

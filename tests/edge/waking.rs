@@ -50,7 +50,8 @@ async fn a_browser_gets_a_page_that_looks_again() {
     let mut lab = Lab::new().await;
     lab.sleep();
     let caller = lab.caller();
-    let ask = || caller.get(lab.url(PREVIEW, "/")).header("accept", HTML).send();
+    let url = lab.url(PREVIEW, "/");
+    let ask = || caller.get(&url).header("accept", HTML).send();
     let answer = in_time("the page", ask()).await.unwrap();
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.headers()["retry-after"], "2");

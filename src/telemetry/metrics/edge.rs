@@ -42,17 +42,17 @@ impl EdgeTarget {
     }
 }
 
-/// Families without series until an edge asks for them.
+/// What is registered. Families have no series until an edge asks for them.
 #[derive(Debug)]
 pub(super) struct EdgeFamilies {
     requests: Family<TargetCodeLabels, Counter>,
     durations: Histograms<TargetLabel>,
     upstream_errors: Family<ReasonLabel, Counter>,
     wakes: Family<ResultLabel, Counter>,
-    connections: Family<(), Gauge>,
-    waiting: Family<(), Gauge>,
-    hosts: Family<(), Gauge>,
-    conflicts: Family<(), Gauge>,
+    connections: Gauge,
+    waiting: Gauge,
+    hosts: Gauge,
+    conflicts: Gauge,
 }
 
 impl EdgeFamilies {
@@ -86,20 +86,20 @@ impl EdgeFamilies {
                 registry,
                 "stagekeeper_edge_connections",
                 "Connections of callers to the edge",
-                Family::default(),
+                Gauge::default(),
             ),
             waiting: add(
                 registry,
                 "stagekeeper_edge_waiting_requests",
                 "Requests that wait for an environment to wake",
-                Family::default(),
+                Gauge::default(),
             ),
-            hosts: add(registry, "stagekeeper_edge_hosts", "Hosts in the edge's table", Family::default()),
+            hosts: add(registry, "stagekeeper_edge_hosts", "Hosts in the edge's table", Gauge::default()),
             conflicts: add(
                 registry,
                 "stagekeeper_edge_host_conflicts",
                 "Claims of hosts that others have: they are in the log by name",
-                Family::default(),
+                Gauge::default(),
             ),
         }
     }
@@ -114,10 +114,10 @@ impl EdgeFamilies {
                 .map(|target| self.durations.get_or_create_owned(&TargetLabel { target: target.word() })),
             upstream_errors: self.upstream_errors.clone(),
             wakes: self.wakes.clone(),
-            connections: self.connections.get_or_create_owned(&()),
-            waiting: self.waiting.get_or_create_owned(&()),
-            hosts: self.hosts.get_or_create_owned(&()),
-            conflicts: self.conflicts.get_or_create_owned(&()),
+            connections: self.connections.clone(),
+            waiting: self.waiting.clone(),
+            hosts: self.hosts.clone(),
+            conflicts: self.conflicts.clone(),
         }
     }
 }
