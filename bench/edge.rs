@@ -2,12 +2,7 @@
 //!
 //! Everything is as in `stagekeeper edge` but for the API server and Postgres, neither of which a request asks.
 
-use std::{
-    error::Error,
-    net::SocketAddr,
-    sync::Arc,
-    time::Instant,
-};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Instant};
 
 use clap::Parser;
 use futures::future::BoxFuture;

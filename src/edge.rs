@@ -134,7 +134,12 @@ impl Edge {
         let before = self.table();
         let gone: Vec<String> = table.gone(&before).map(ToOwned::to_owned).collect();
         for conflict in table.conflicts.difference(&before.conflicts) {
-            tracing::warn!(host = conflict.host, has = conflict.has, lost = conflict.lost, "two objects claim one host");
+            tracing::warn!(
+                host = conflict.host,
+                has = conflict.has,
+                lost = conflict.lost,
+                "two objects claim one host"
+            );
         }
         self.metrics.table(table.len(), table.conflicts.len());
         self.end(gone);

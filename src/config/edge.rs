@@ -51,11 +51,8 @@ pub const EDGE_PASSWORD_FILE: Setting = setting(
     "a readable file, such as one of a mounted Secret, whose first line is the password in front of environments",
 );
 /// How long a request waits for an environment to wake.
-pub const EDGE_WAKE_LIMIT: Setting = setting(
-    "STAGEKEEPER_EDGE_WAKE_LIMIT",
-    "edge-wake-limit",
-    "a whole number of seconds from 0 to 600 (default 30)",
-);
+pub const EDGE_WAKE_LIMIT: Setting =
+    setting("STAGEKEEPER_EDGE_WAKE_LIMIT", "edge-wake-limit", "a whole number of seconds from 0 to 600 (default 30)");
 /// Requests a second for each environment.
 pub const EDGE_RATE: Setting = setting(
     "STAGEKEEPER_EDGE_RATE",

@@ -94,7 +94,13 @@ pub(super) fn preview_url(text: &str) -> Result<Url, String> {
         return Err("it has a path".into());
     }
     match url.domain() {
-        Some(domain) if domain.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte)) => Ok(url),
+        Some(domain)
+            if domain
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte)) =>
+        {
+            Ok(url)
+        }
         _ => Err("its host is no domain name".into()),
     }
 }

@@ -104,7 +104,7 @@ impl Edge {
         if headers::upgrade(request.headers()).is_some() && request.version() == Version::HTTP_11 {
             visit.upgrade = Some(hyper::upgrade::on(&mut request));
         }
-        let outgoing = self.outgoing(request, caller, &visit.asked, &route);
+        let outgoing = outgoing(request, caller, &visit.asked, &route);
         let answer = self.reach(route, outgoing, &visit).await;
         match answer {
             Ok(answered) => Ok(self.pass_back(answered, caller, preview, visit)),
@@ -156,27 +156,6 @@ impl Edge {
         // Only now: who does not get in is not somebody.
         preview.visited();
         Ok(())
-    }
-
-    /// The request as an upstream gets it.
-    fn outgoing(&self, request: Request<Incoming>, caller: &Caller, asked: &Asked, route: &Route) -> Request<Upload> {
-        let preview = route.preview.as_ref();
-        let mut outgoing = request.map(|body| Upload::of(body, preview));
-        let facts = Facts {
-            peer: caller.peer.ip(),
-            peer_text: &caller.peer_text,
-            secure: caller.secure,
-            host: &asked.host,
-            port: asked.port,
-            version: outgoing.version(),
-        };
-        headers::inward(outgoing.headers_mut(), &facts, &route.marks);
-        if outgoing.uri().authority().is_some() || outgoing.uri().scheme().is_some() {
-            let path = outgoing.uri().path_and_query().cloned();
-            *outgoing.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
-        }
-        *outgoing.version_mut() = Version::HTTP_11;
-        outgoing
     }
 
     /// The answer of an address that takes the request; waits for one where that makes sense.
@@ -268,6 +247,27 @@ impl Edge {
         add_cookie(&mut answer, visit.cookie);
         answer
     }
+}
+
+/// The request as an upstream gets it.
+fn outgoing(request: Request<Incoming>, caller: &Caller, asked: &Asked, route: &Route) -> Request<Upload> {
+    let preview = route.preview.as_ref();
+    let mut outgoing = request.map(|body| Upload::of(body, preview));
+    let facts = Facts {
+        peer: caller.peer.ip(),
+        peer_text: &caller.peer_text,
+        secure: caller.secure,
+        host: &asked.host,
+        port: asked.port,
+        version: outgoing.version(),
+    };
+    headers::inward(outgoing.headers_mut(), &facts, &route.marks);
+    if outgoing.uri().authority().is_some() || outgoing.uri().scheme().is_some() {
+        let path = outgoing.uri().path_and_query().cloned();
+        *outgoing.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    }
+    *outgoing.version_mut() = Version::HTTP_11;
+    outgoing
 }
 
 /// A request that waits for an address, and is counted while it does. Nothing of its body is read.

@@ -193,11 +193,8 @@ impl Why {
 
     /// The answer: a page, or the same as problem details (RFC 9457).
     pub fn answer(&self, page: bool) -> Response<String> {
-        let (kind, body) = if page {
-            ("text/html; charset=utf-8", self.page())
-        } else {
-            ("application/problem+json", self.problem())
-        };
+        let (kind, body) =
+            if page { ("text/html; charset=utf-8", self.page()) } else { ("application/problem+json", self.problem()) };
         let mut answer = Response::new(body);
         *answer.status_mut() = self.status();
         let headers = answer.headers_mut();

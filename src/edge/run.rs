@@ -54,7 +54,8 @@ pub async fn run(config: EdgeConfig, telemetry: Telemetry, shutdown: Cancellatio
         let spoken = certificates.config().map_err(|why| failed(why, ""))?;
         doors.push(Door { listener: listen(tls.port.get()).await?, tls: Some(spoken) });
     }
-    let store = Store::lazy(config.database.expose(), CONNECTIONS).map_err(|error| failed(error, "check DATABASE_URL"))?;
+    let store =
+        Store::lazy(config.database.expose(), CONNECTIONS).map_err(|error| failed(error, "check DATABASE_URL"))?;
     let client = clients(&config, &telemetry).await?.general;
     let edge = Edge::new(Setup {
         limits: Limits::default(),

@@ -125,13 +125,7 @@ pub async fn serve(edge: Arc<Edge>, doors: Vec<Door>, shutdown: CancellationToke
 }
 
 /// Takes connections at one door until `shutdown`.
-async fn accept(
-    edge: Arc<Edge>,
-    door: Door,
-    room: Arc<Semaphore>,
-    open: TaskTracker,
-    shutdown: CancellationToken,
-) {
+async fn accept(edge: Arc<Edge>, door: Door, room: Arc<Semaphore>, open: TaskTracker, shutdown: CancellationToken) {
     let tls = door.tls.map(TlsAcceptor::from);
     let builder = Arc::new(builder(&edge.limits));
     loop {
@@ -255,7 +249,11 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {

@@ -278,11 +278,11 @@ impl Table {
             routes.insert(host, Arc::new(route));
         }
         for (host, preview) in owners {
-            if !routes.contains_key(&host) {
+            let known = before.route(&host);
+            routes.entry(host).or_insert_with(|| {
                 let marks = marks(Some(preview), Some(&preview.view.project));
-                let route = settle(None, Vec::new(), before.route(&host), Some(Arc::clone(preview)), marks, now);
-                routes.insert(host, Arc::new(route));
-            }
+                Arc::new(settle(None, Vec::new(), known, Some(Arc::clone(preview)), marks, now))
+            });
         }
         Self { routes, previews, conflicts, complete: true }
     }
@@ -351,7 +351,7 @@ fn addresses(slices: &[&SliceView], port: &str) -> Vec<SocketAddr> {
     let chosen = |choose: fn(&EndpointView) -> bool| {
         let of_slice = |slice: &&SliceView| {
             let port = slice.ports.iter().find(|(name, _)| name == port).map(|(_, number)| *number);
-            let all = slice.endpoints.iter().copied().filter(move |endpoint| choose(endpoint));
+            let all = slice.endpoints.iter().copied().filter(choose);
             all.filter_map(move |endpoint| Some(SocketAddr::new(endpoint.address, port?))).collect::<Vec<_>>()
         };
         // While an endpoint moves from one slice to another it is in both.

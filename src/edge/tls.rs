@@ -101,10 +101,9 @@ fn read(certificate: &Path, key: &Path, known: Option<[u8; 32]>) -> Result<Optio
     if chain.is_empty() {
         return Err(format!("{} has no certificate in PEM", certificate.display()));
     }
-    let private = PrivateKeyDer::from_pem_slice(&key_pem)
-        .map_err(|_| format!("{} has no private key in PEM", key.display()))?;
-    let key = CertifiedKey::from_der(chain, private, &provider()).map_err(|error| {
-        format!("{} and {} cannot be used together: {error}", certificate.display(), key.display())
-    })?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| format!("{} has no private key in PEM", key.display()))?;
+    let key = CertifiedKey::from_der(chain, private, &provider())
+        .map_err(|error| format!("{} and {} cannot be used together: {error}", certificate.display(), key.display()))?;
     Ok(Some(Current { digest, key: Arc::new(key) }))
 }

@@ -87,19 +87,15 @@ impl Inner {
         let Ok(_turn) = self.at_once.acquire().await else { return };
         let mut pauses = PAUSES.iter();
         loop {
-            match self.records.wake(subdomain, self.clock.now()).await {
-                Ok(()) => return self.metrics.woke("asked"),
-                Err(error) => match pauses.next() {
-                    Some(pause) => {
-                        tracing::debug!(subdomain, %error, "a wake could not be written down yet");
-                        tokio::time::sleep(*pause).await;
-                    }
-                    None => {
-                        tracing::warn!(subdomain, %error, "an environment is not woken: who asks next tries again");
-                        return self.metrics.woke("failed");
-                    }
-                },
-            }
+            let Err(error) = self.records.wake(subdomain, self.clock.now()).await else {
+                return self.metrics.woke("asked");
+            };
+            let Some(pause) = pauses.next() else {
+                tracing::warn!(subdomain, %error, "an environment is not woken: who asks next tries again");
+                return self.metrics.woke("failed");
+            };
+            tracing::debug!(subdomain, %error, "a wake could not be written down yet");
+            tokio::time::sleep(*pause).await;
         }
     }
 }
@@ -155,8 +151,7 @@ impl Waker {
         if due.is_empty() {
             return;
         }
-        let seen: Vec<(String, Timestamp)> =
-            due.iter().map(|preview| (preview.view.subdomain.clone(), now)).collect();
+        let seen: Vec<(String, Timestamp)> = due.iter().map(|preview| (preview.view.subdomain.clone(), now)).collect();
         match self.inner.records.touch(&seen).await {
             Ok(()) => {
                 for preview in due {

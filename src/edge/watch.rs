@@ -362,7 +362,10 @@ mod tests {
         .unwrap();
         let view = environment(&object).unwrap();
         assert_eq!((view.phase, view.place.as_str(), view.hosts.len()), (Phase::Asleep, "home-42", 1));
-        assert_eq!((view.pull_request, view.waiting.as_deref(), view.deploy.as_deref()), (Some(42), Some("Image"), Some("0192")));
+        assert_eq!(
+            (view.pull_request, view.waiting.as_deref(), view.deploy.as_deref()),
+            (Some(42), Some("Image"), Some("0192"))
+        );
     }
 
     #[test]

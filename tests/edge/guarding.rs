@@ -22,7 +22,9 @@ async fn environments_are_behind_the_password_and_stages_are_not() {
     lab.lead_stage(&[upstream.address]);
     let caller = lab.caller();
     let url = lab.url(PREVIEW, "/");
-    for request in [caller.get(&url), caller.get(&url).basic_auth("me", Some("wrong")), caller.get(&url).bearer_auth("x")] {
+    for request in
+        [caller.get(&url), caller.get(&url).basic_auth("me", Some("wrong")), caller.get(&url).bearer_auth("x")]
+    {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 401);
         assert_eq!(answer.headers()["www-authenticate"], "Basic realm=\"preview\", charset=\"UTF-8\"");

@@ -197,7 +197,10 @@ impl Lab {
     }
 
     /// The same, made in another way.
-    pub fn caller_with(&self, change: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> reqwest::Client {
+    pub fn caller_with(
+        &self,
+        change: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> reqwest::Client {
         let builder = reqwest::Client::builder()
             .no_proxy()
             .timeout(PATIENCE)
@@ -230,7 +233,6 @@ impl Lab {
         line.unwrap_or_else(|| panic!("no {sample} in {text}")).trim().parse().unwrap()
     }
 }
-
 
 /// A server behind the edge that answers with its name and what it was asked: method, target and headers, a line each.
 pub struct Upstream {
@@ -319,7 +321,8 @@ async fn respond(
 pub async fn drain(mut body: Incoming) -> usize {
     use hyper::body::Body as _;
     let mut length = 0;
-    while let Some(Ok(frame)) = std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await {
+    while let Some(Ok(frame)) = std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
+    {
         length += frame.data_ref().map_or(0, Bytes::len);
     }
     length

@@ -74,7 +74,9 @@ async fn what_has_ended_is_gone_and_what_never_was_is_not_found() {
     lab.tell();
     assert_eq!(ask(&lab, PREVIEW).await, "410", "it went before our eyes");
     lab.edge.end(["pr-1-aaaaaaaaaaaa".to_owned()]);
-    for host in ["pr-1-aaaaaaaaaaaa.preview.test", "api.pr-1-aaaaaaaaaaaa.preview.test", "api-pr-1-aaaaaaaaaaaa.preview.test"] {
+    for host in
+        ["pr-1-aaaaaaaaaaaa.preview.test", "api.pr-1-aaaaaaaaaaaa.preview.test", "api-pr-1-aaaaaaaaaaaa.preview.test"]
+    {
         assert_eq!(ask(&lab, host).await, "410", "{host}");
     }
     assert_eq!(ask(&lab, "preview.test").await, "404");

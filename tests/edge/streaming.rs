@@ -61,7 +61,8 @@ async fn an_event_arrives_before_the_next_one_is_made() {
             let event = in_time("an event", events.next()).await.unwrap().unwrap();
             assert_eq!(event, format!("data: {number}\n\n").as_bytes());
         }
-        assert!(in_time("the end", events.next()).await.is_none());
+        let end = in_time("the end", events.next()).await;
+        assert!(end.is_none(), "{end:?}");
     }
 }
 

@@ -17,11 +17,8 @@ async fn a_switch_fails_no_request() {
     let mut load = tokio::task::JoinSet::new();
     for at in 0..16 {
         let (stop, answered, url) = (stop.clone(), answered.clone(), lab.url(STAGE, "/"));
-        let caller = if at % 4 == 0 {
-            lab.caller_with(reqwest::ClientBuilder::http2_prior_knowledge)
-        } else {
-            lab.caller()
-        };
+        let caller =
+            if at % 4 == 0 { lab.caller_with(reqwest::ClientBuilder::http2_prior_knowledge) } else { lab.caller() };
         load.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 // Every other one cannot be repeated.

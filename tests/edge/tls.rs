@@ -58,6 +58,7 @@ fn make(certificate: &Path, key: &Path) {
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]);
     command.args(["-subj", "/CN=preview.test", "-addext", "subjectAltName=DNS:*.preview.test"]);
+    command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     command.arg("-keyout").arg(key).arg("-out").arg(certificate);
     let made = command.output().expect("openssl starts");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -71,7 +71,9 @@ async fn bytes_go_both_ways_after_an_upgrade() {
         assert_eq!(line(&mut stream).await, format!("LINE {number}\n"));
     }
     let asked = told.recv().await.unwrap().to_lowercase();
-    for header in ["connection: upgrade", "upgrade: websocket", "sec-websocket-key: ", "x-stagekeeper-environment: pr-42"] {
+    for header in
+        ["connection: upgrade", "upgrade: websocket", "sec-websocket-key: ", "x-stagekeeper-environment: pr-42"]
+    {
         assert!(asked.contains(header), "{header} in {asked}");
     }
     // One side ends, and so does the other.

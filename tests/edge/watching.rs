@@ -35,7 +35,8 @@ async fn client() -> Client {
         "STAGEKEEPER_TEST_KUBECONFIG is not set: this test needs a real API server, `make test` starts one and sets it",
     );
     let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
     stagekeeper::cluster::client::install_tls();
     Client::try_from(config).expect("a client")
 }
@@ -88,7 +89,9 @@ impl World {
             let name = definition.name_any();
             let params = PatchParams::apply("stagekeeper-tests").force();
             definitions.patch(&name, &params, &Patch::Apply(&definition)).await.expect("the definition is applied");
-            in_time("served", await_condition(definitions.clone(), &name, conditions::is_crd_established())).await.unwrap();
+            in_time("served", await_condition(definitions.clone(), &name, conditions::is_crd_established()))
+                .await
+                .unwrap();
         }
         Self { client, namespace }
     }

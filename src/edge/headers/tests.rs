@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Names and values.
+type Pairs = &'static [(&'static str, &'static str)];
+
 fn map(headers: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
@@ -38,46 +41,56 @@ fn facts(version: Version) -> Facts<'static> {
 
 #[test]
 fn headers_of_one_hop_end_here() {
-    let cases: &[(&str, &[(&str, &str)], &[(&str, &str)])] = &[
+    let cases: &[(&str, Pairs, Pairs)] = &[
         ("others pass", &[("accept", "a"), ("authorization", "b")], &[("accept", "a"), ("authorization", "b")]),
         ("the usual ones", &[("keep-alive", "5"), ("proxy-connection", "x"), ("proxy-authorization", "y")], &[]),
-        ("those that are listed", &[("connection", "close, X-Mine"), ("x-mine", "1"), ("x-yours", "2")], &[(
-            "x-yours", "2",
-        )]),
+        (
+            "those that are listed",
+            &[("connection", "close, X-Mine"), ("x-mine", "1"), ("x-yours", "2")],
+            &[("x-yours", "2")],
+        ),
         ("in several lines", &[("connection", "a"), ("connection", "b"), ("a", "1"), ("b", "2")], &[]),
-        ("what is listed to confuse", &[("connection", "content-length, host"), ("content-length", "3")], &[(
-            "content-length",
-            "3",
-        )]),
+        (
+            "what is listed to confuse",
+            &[("connection", "content-length, host"), ("content-length", "3")],
+            &[("content-length", "3")],
+        ),
         ("the coding", &[("transfer-encoding", "chunked")], &[]),
         ("an expectation is answered here", &[("expect", "100-continue")], &[]),
-        ("trailers are wanted", &[("te", "trailers, deflate"), ("connection", "te")], &[
-            ("connection", "te"),
-            ("te", "trailers"),
-        ]),
+        (
+            "trailers are wanted",
+            &[("te", "trailers, deflate"), ("connection", "te")],
+            &[("connection", "te"), ("te", "trailers")],
+        ),
         ("other codings are not", &[("te", "gzip"), ("connection", "te")], &[]),
-        ("an upgrade", &[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")], &[
-            ("connection", "upgrade"),
-            ("upgrade", "websocket"),
-        ]),
+        (
+            "an upgrade",
+            &[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")],
+            &[("connection", "upgrade"), ("upgrade", "websocket")],
+        ),
         ("an upgrade that is not listed", &[("upgrade", "websocket")], &[]),
-        ("another HTTP", &[("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "AA")], &[]),
+        (
+            "another HTTP",
+            &[("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "AA")],
+            &[],
+        ),
         ("another HTTP among others", &[("connection", "upgrade"), ("upgrade", "websocket, H2C")], &[]),
         ("two upgrades", &[("connection", "upgrade"), ("upgrade", "a"), ("upgrade", "b")], &[]),
-        ("one cookie header of HTTP/1.1", &[("cookie", "a=1"), ("cookie", "b=2")], &[
-            ("cookie", "a=1"),
-            ("cookie", "b=2"),
-        ]),
+        (
+            "one cookie header of HTTP/1.1",
+            &[("cookie", "a=1"), ("cookie", "b=2")],
+            &[("cookie", "a=1"), ("cookie", "b=2")],
+        ),
     ];
     for (name, given, expected) in cases {
         let expected: Vec<(String, String)> =
             expected.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         assert_eq!(passed(given, Version::HTTP_11), expected, "{name}");
     }
-    assert_eq!(passed(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")], Version::HTTP_2), [(
-        "cookie".to_owned(),
-        "a=1; b=2; c=3".to_owned()
-    )]);
+    assert_eq!(
+        passed(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")], Version::HTTP_2),
+        [("cookie".to_owned(), "a=1; b=2; c=3".to_owned())]
+    );
 }
 
 #[test]
@@ -125,7 +138,7 @@ fn forwarded_quotes_what_has_colons() {
 
 #[test]
 fn a_body_has_one_length() {
-    let cases: &[(&[(&str, &str)], Result<(), Odd>)] = &[
+    let cases: &[(Pairs, Result<(), Odd>)] = &[
         (&[], Ok(())),
         (&[("content-length", "3")], Ok(())),
         (&[("transfer-encoding", "Chunked")], Ok(())),

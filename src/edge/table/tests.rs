@@ -97,12 +97,15 @@ fn the_named_port_of_ready_endpoints_is_where_requests_go() {
     assert_eq!(table(&objects), []);
     objects.slices.insert(
         key("a", "web-1"),
-        slice("web", vec![
-            endpoint("10.0.0.2", true, false),
-            endpoint("10.0.0.1", true, false),
-            endpoint("10.0.0.3", false, true),
-            endpoint("10.0.0.4", false, false),
-        ]),
+        slice(
+            "web",
+            vec![
+                endpoint("10.0.0.2", true, false),
+                endpoint("10.0.0.1", true, false),
+                endpoint("10.0.0.3", false, true),
+                endpoint("10.0.0.4", false, false),
+            ],
+        ),
     );
     // Of another namespace, and of another Service.
     objects.slices.insert(key("b", "web-1"), slice("web", vec![endpoint("10.0.0.9", true, false)]));

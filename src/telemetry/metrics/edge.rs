@@ -13,9 +13,8 @@ use super::{
 };
 
 /// Upper bounds for the beginning of an answer, seconds: from memory to a wait for a pod that starts.
-const ANSWER_SECONDS: Bounds = Bounds(&[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
-]);
+const ANSWER_SECONDS: Bounds =
+    Bounds(&[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]);
 /// Classes of status codes.
 const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
