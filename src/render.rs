@@ -51,8 +51,7 @@ pub use problem::{Problem, Problems};
 pub use pull::{PullSecret, registry_of};
 pub use resolve::missing_secrets;
 pub use route::{
-    RouteObject, backend, instance_route, instance_url, published, stage_route, stage_service, stage_services,
-    stage_url,
+    RouteObject, backend, instance_route, published, instance_url, stage_route, stage_service, stage_services, stage_url,
 };
 pub use secret::{SecretContent, SecretManifest};
 pub use snapshot::{Identity, Scope, ServiceSpec, Snapshot, SnapshotError};

@@ -15,8 +15,8 @@ pub mod sweep;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime::reflector::ObjectRef};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use self::{
     compose::Composed,
@@ -30,13 +30,8 @@ use super::{
     deploy::{self, Driven, Target, ledger::Ledger, settle::Keeping},
     error::{Class, Error, STALLED_REST},
     stage::{
-        adopt,
-        decide::{self, Decided},
-        memory::Memory,
-        outcome::{self, Situation},
-        policy, recall,
-        requests::{self, Scene},
-        status, until,
+        adopt, decide::{self, Decided}, memory::Memory, outcome::{self, Situation}, policy, recall,
+        requests::{self, Scene}, status, until,
     },
 };
 use crate::{
@@ -142,13 +137,7 @@ async fn pass(
         }
     };
     let mut ledger = recall::ledger(ctx, memory).await?;
-    let moved = moved(
-        &Ground { environment, key, ctx, composed: &composed, sleeps: &sleeps, owner },
-        lived,
-        memory,
-        &mut ledger,
-    )
-    .await;
+    let moved = moved(&Ground { environment, key, ctx, composed: &composed, sleeps: &sleeps, owner }, lived, memory, &mut ledger).await;
     match &moved {
         // What the database says is not known any more after a lost race or a lost reply.
         Err(Error::Store(_)) => {}
@@ -180,10 +169,7 @@ async fn moved(
     let Ground { environment, key, ctx, composed: Composed { stage, project, hosts }, .. } = *ground;
     let mut target = ground.target(lived, memory);
     if !memory.compared {
-        let insisted = stage
-            .annotations()
-            .get(labels::RETRY)
-            .is_some_and(|asked| Some(asked) != memory.handled_retry(stage).as_ref());
+        let insisted = stage.annotations().get(labels::RETRY).is_some_and(|asked| Some(asked) != memory.handled_retry(stage).as_ref());
         if let Some(why) = adopt::adopt(ctx, stage, Some(project), &target, ledger, insisted).await? {
             let outcome = conditions::Outcome::stalled("ClusterAhead", why);
             tell(ctx, environment, Some(lived), &outcome).await?;
@@ -235,11 +221,8 @@ async fn moved(
         let numbers = |snapshot: &_, manifests: &_| policy::policy(&stage.spec, snapshot, manifests);
         driven = deploy::drive(ctx, &target, ledger, &mut memory.prober, &numbers).await?;
         let rollback = &stage.spec.rollback;
-        let keeping = Keeping {
-            keep_previous: rollback.keep_previous.as_std(),
-            max_instances: 1,
-            watch: rollback.watch.as_std(),
-        };
+        let keeping =
+            Keeping { keep_previous: rollback.keep_previous.as_std(), max_instances: 1, watch: rollback.watch.as_std() };
         deploy::settle::settle(ctx, &target, ledger, &mut memory.unready_since, keeping, &mut driven).await?;
     }
     if lies != lived.life.asleep.is_some() {
@@ -531,7 +514,8 @@ async fn tell(
     let generation = environment.metadata.generation.unwrap_or_default();
     let mut after = before.clone();
     after.stage.observed_generation = generation;
-    after.stage.conditions = conditions::conditions(&before.stage.conditions, outcome, generation, ctx.clock.now());
+    after.stage.conditions =
+        conditions::conditions(&before.stage.conditions, outcome, generation, ctx.clock.now());
     let stalled = matches!(outcome, conditions::Outcome::Stalled { .. });
     after.phase = Some(if stalled { "Failed" } else { "Pending" }.to_owned());
     if after != before {

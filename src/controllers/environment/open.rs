@@ -67,8 +67,7 @@ async fn begin(
     let row = ctx.store.project_upsert(ctx.ids.next(), &key.namespace, &project.name_any()).await?;
     let number = environment.spec.source.as_ref().and_then(|source| source.pull_request);
     for _ in 0..DRAWS {
-        let random =
-            safe::random().map_err(|error| Error::Sealed { reason: "NoRandomBytes", message: error.to_string() })?;
+        let random = safe::random().map_err(|error| Error::Sealed { reason: "NoRandomBytes", message: error.to_string() })?;
         let Some(subdomain) = subdomain(&prefix(number, &key.name), &random) else {
             continue;
         };

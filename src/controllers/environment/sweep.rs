@@ -59,9 +59,7 @@ async fn namespaces(ctx: &Context, suspects: &mut HashMap<String, Timestamp>) {
         removed += 1;
         match ctx.writer.delete_namespace(&name, &uid).await {
             Ok(()) => tracing::warn!(namespace = name, "removed a namespace whose environment is gone"),
-            Err(error) => {
-                tracing::warn!(namespace = name, %error, "a namespace whose environment is gone cannot be removed")
-            }
+            Err(error) => tracing::warn!(namespace = name, %error, "a namespace whose environment is gone cannot be removed"),
         }
     }
 }
