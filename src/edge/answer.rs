@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, StatusCode, Uri, Version,
-    header::{LOCATION, SET_COOKIE, WWW_AUTHENTICATE},
+    header::{CONNECTION, LOCATION, SET_COOKIE, WWW_AUTHENTICATE},
     uri::PathAndQuery,
 };
 use hyper::{
@@ -89,7 +89,10 @@ impl Edge {
                 Odd::Coding => Why::Coding,
                 Odd::TwoLengths => Why::Malformed("the length of the body is told in two ways"),
             };
-            said(&why, page, None)
+            let mut answer = said(&why, page, None);
+            // Where the next request begins is as unclear: there is none on this connection.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            answer
         })?;
         if self.redirect && !caller.secure {
             return Err(Box::new(to_https(&asked, request.uri())));
@@ -173,6 +176,10 @@ impl Edge {
                     Err(Trouble::Late) => {
                         self.metrics.upstream_failed("late");
                         return Err(Why::Late);
+                    }
+                    // What the caller sent has no end, or is no body.
+                    Err(Trouble::Broken(error)) if error.is_user() => {
+                        return Err(Why::Malformed("the body of the request broke off, or is malformed"));
                     }
                     Err(Trouble::Broken(error)) => {
                         tracing::debug!(host = visit.asked.host, %error, "an upstream broke off");

@@ -59,6 +59,7 @@ pub enum Odd {
 /// Its framing is not plain.
 pub fn framing(headers: &HeaderMap) -> Result<(), Odd> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    // HTTP/2 has frames of its own, and no such header.
     let Some(first) = codings.next() else { return Ok(()) };
     if codings.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Err(Odd::Coding);

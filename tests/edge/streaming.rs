@@ -61,8 +61,9 @@ async fn an_event_arrives_before_the_next_one_is_made() {
             let event = in_time("an event", events.next()).await.unwrap().unwrap();
             assert_eq!(event, format!("data: {number}\n\n").as_bytes());
         }
-        let end = in_time("the end", events.next()).await;
-        assert!(end.is_none(), "{end:?}");
+        // HTTP/2 may end with a frame that has nothing in it.
+        let rest = in_time("the end", events.map(|one| one.unwrap().to_vec()).concat()).await;
+        assert!(rest.is_empty(), "{rest:?}");
     }
 }
 
