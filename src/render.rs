@@ -49,9 +49,10 @@ pub use hook::{HookManifests, hook};
 pub use meta::{Context, Published, RENDERED, rendered};
 pub use problem::{Problem, Problems};
 pub use pull::{PullSecret, registry_of};
-pub use resolve::missing_secrets;
+pub use resolve::{missing_secrets, resolved_hook};
 pub use route::{
-    RouteObject, backend, instance_route, published, instance_url, stage_route, stage_service, stage_services, stage_url,
+    RouteObject, backend, instance_route, instance_url, published, stage_route, stage_service, stage_services,
+    stage_url,
 };
 pub use secret::{SecretContent, SecretManifest};
 pub use snapshot::{Identity, Scope, ServiceSpec, Snapshot, SnapshotError};

@@ -5,6 +5,7 @@
 
 mod crds {
     pub mod cases;
+    pub mod environment;
     pub mod objects;
     pub mod project;
     pub mod reference;
@@ -65,12 +66,20 @@ async fn the_api_server_enforces_the_rules_of_stage() {
 }
 
 #[tokio::test]
+async fn the_api_server_enforces_the_rules_of_environment() {
+    let client = crds::server::client().await;
+    crds::server::install(&client).await;
+    crds::cases::hold(&client, "Environment", &crds::environment::cases()).await;
+}
+
+#[tokio::test]
 async fn stored_objects() {
     let client = crds::server::client().await;
     crds::server::install(&client).await;
     // From here on the API server is known to follow the definitions of this build.
     crds::cases::hold(&client, "Project", &crds::project::cases()).await;
     crds::cases::hold(&client, "Stage", &crds::stage::cases()).await;
+    crds::cases::hold(&client, "Environment", &crds::environment::cases()).await;
     let namespace = crds::server::namespace(&client, "objects").await;
     crds::objects::are_born_with_defaults_and_unobserved(&client, &namespace).await;
     crds::objects::keep_every_field_of_their_status(&client, &namespace).await;

@@ -8,16 +8,21 @@
 )]
 
 #[path = "support/cluster.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod cluster;
 #[path = "environments/ending.rs"]
 mod ending;
+#[path = "environments/faults.rs"]
+mod faults;
 #[path = "support/images.rs"]
 mod images;
 #[path = "environments/life.rs"]
 mod life;
 #[path = "support/operator.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod operator;
 #[path = "support/postgres.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod postgres;
 #[path = "environments/stand.rs"]
 mod stand;

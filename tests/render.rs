@@ -113,8 +113,12 @@ impl Place {
         let mut next = || documents.next().expect("a document");
         let project = Project::deserialize(next()).expect("a project");
         let stage = Stage::deserialize(next()).expect("a stage");
-        let identity =
-            Identity { namespace: self.namespace.clone(), home: None, project: project.name_any(), stage: stage.name_any() };
+        let identity = Identity {
+            namespace: self.namespace.clone(),
+            home: None,
+            project: project.name_any(),
+            stage: stage.name_any(),
+        };
         let images = project.spec.services.iter().map(|service| {
             let image = ReleaseImage {
                 repository: service.image.repository.clone(),

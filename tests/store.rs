@@ -12,6 +12,8 @@ mod audit;
 mod connect;
 #[path = "store/deploys.rs"]
 mod deploys;
+#[path = "store/environments.rs"]
+mod environments;
 #[path = "store/fence.rs"]
 mod fence;
 #[path = "store/fixture.rs"]

@@ -5,6 +5,7 @@
 
 mod compose;
 mod end;
+mod farewell;
 pub mod known;
 mod namespace;
 mod open;
@@ -15,8 +16,8 @@ pub mod sweep;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime::reflector::ObjectRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime::reflector::ObjectRef};
 
 use self::{
     compose::Composed,
@@ -30,8 +31,13 @@ use super::{
     deploy::{self, Driven, Target, ledger::Ledger, settle::Keeping},
     error::{Class, Error, STALLED_REST},
     stage::{
-        adopt, decide::{self, Decided}, memory::Memory, outcome::{self, Situation}, policy, recall,
-        requests::{self, Scene}, status, until,
+        adopt,
+        decide::{self, Decided},
+        memory::Memory,
+        outcome::{self, Situation},
+        policy, recall,
+        requests::{self, Scene},
+        status, until,
     },
 };
 use crate::{
@@ -129,7 +135,7 @@ async fn pass(
         }
     };
     let owner = match namespace::prepare(ctx, environment, key, lived).await? {
-        Place::Ready(uid) => owner(environment, lived, uid),
+        Place::Ready(uid) => owner(environment, Some(&lived.life.place), uid),
         Place::Waits(message) => {
             let outcome = conditions::Outcome::reconciling("NamespaceEnding", message);
             tell(ctx, environment, Some(lived), &outcome).await?;
@@ -137,14 +143,17 @@ async fn pass(
         }
     };
     let mut ledger = recall::ledger(ctx, memory).await?;
-    let moved = moved(&Ground { environment, key, ctx, composed: &composed, sleeps: &sleeps, owner }, lived, memory, &mut ledger).await;
-    match &moved {
-        // What the database says is not known any more after a lost race or a lost reply.
-        Err(Error::Store(_)) => {}
-        _ => {
-            ledger.rest();
-            memory.ledger = Some(ledger);
-        }
+    let moved = moved(
+        &Ground { environment, key, ctx, composed: &composed, sleeps: &sleeps, owner },
+        lived,
+        memory,
+        &mut ledger,
+    )
+    .await;
+    // What the database says is not known any more after a lost race or a lost reply.
+    if !matches!(moved, Err(Error::Store(_))) {
+        ledger.rest();
+        memory.ledger = Some(ledger);
     }
     moved
 }
@@ -169,7 +178,10 @@ async fn moved(
     let Ground { environment, key, ctx, composed: Composed { stage, project, hosts }, .. } = *ground;
     let mut target = ground.target(lived, memory);
     if !memory.compared {
-        let insisted = stage.annotations().get(labels::RETRY).is_some_and(|asked| Some(asked) != memory.handled_retry(stage).as_ref());
+        let insisted = stage
+            .annotations()
+            .get(labels::RETRY)
+            .is_some_and(|asked| Some(asked) != memory.handled_retry(stage).as_ref());
         if let Some(why) = adopt::adopt(ctx, stage, Some(project), &target, ledger, insisted).await? {
             let outcome = conditions::Outcome::stalled("ClusterAhead", why);
             tell(ctx, environment, Some(lived), &outcome).await?;
@@ -221,8 +233,11 @@ async fn moved(
         let numbers = |snapshot: &_, manifests: &_| policy::policy(&stage.spec, snapshot, manifests);
         driven = deploy::drive(ctx, &target, ledger, &mut memory.prober, &numbers).await?;
         let rollback = &stage.spec.rollback;
-        let keeping =
-            Keeping { keep_previous: rollback.keep_previous.as_std(), max_instances: 1, watch: rollback.watch.as_std() };
+        let keeping = Keeping {
+            keep_previous: rollback.keep_previous.as_std(),
+            max_instances: 1,
+            watch: rollback.watch.as_std(),
+        };
         deploy::settle::settle(ctx, &target, ledger, &mut memory.unready_since, keeping, &mut driven).await?;
     }
     if lies != lived.life.asleep.is_some() {
@@ -413,13 +428,13 @@ fn not_pushed_yet(environment: &Environment, decided: &mut Decided) {
 }
 
 /// Who owns its objects: an object of another namespace cannot, but the namespace itself can.
-fn owner(environment: &Environment, lived: &Lived, namespace: Option<String>) -> OwnerReference {
+fn owner(environment: &Environment, place: Option<&str>, namespace: Option<String>) -> OwnerReference {
     match namespace {
         None => environment.controller_owner_ref(&()).unwrap_or_default(),
         Some(uid) => OwnerReference {
             api_version: "v1".into(),
             kind: "Namespace".into(),
-            name: lived.life.place.clone(),
+            name: place.unwrap_or_default().to_owned(),
             uid,
             ..OwnerReference::default()
         },
@@ -514,8 +529,7 @@ async fn tell(
     let generation = environment.metadata.generation.unwrap_or_default();
     let mut after = before.clone();
     after.stage.observed_generation = generation;
-    after.stage.conditions =
-        conditions::conditions(&before.stage.conditions, outcome, generation, ctx.clock.now());
+    after.stage.conditions = conditions::conditions(&before.stage.conditions, outcome, generation, ctx.clock.now());
     let stalled = matches!(outcome, conditions::Outcome::Stalled { .. });
     after.phase = Some(if stalled { "Failed" } else { "Pending" }.to_owned());
     if after != before {

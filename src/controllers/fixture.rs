@@ -89,7 +89,8 @@ pub fn snapshot(text: &str, minor: u8) -> Snapshot {
 /// The same, with secrets at these versions.
 pub fn snapshot_with(text: &str, minor: u8, secrets: &SecretVersions) -> Snapshot {
     let (project, stage) = read(text);
-    let identity = Identity { namespace: "acme".into(), home: None, project: project.name_any(), stage: stage.name_any() };
+    let identity =
+        Identity { namespace: "acme".into(), home: None, project: project.name_any(), stage: stage.name_any() };
     Snapshot::build(identity, &project.spec, &stage.spec, release(&project, minor), secrets).expect("a snapshot")
 }
 

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::{
-        core::v1::{
-            LimitRange, LimitRangeItem, LimitRangeSpec, Namespace, ResourceQuota, ResourceQuotaSpec,
-        },
+        core::v1::{LimitRange, LimitRangeItem, LimitRangeSpec, Namespace, ResourceQuota, ResourceQuotaSpec},
         networking::v1::{
             IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
             NetworkPolicyPort, NetworkPolicySpec,
@@ -178,10 +176,7 @@ fn network(metadata: ObjectMeta, operator: &str) -> NetworkPolicy {
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(LabelSelector::default()),
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
-            ingress: Some(vec![NetworkPolicyIngressRule {
-                from: Some(vec![own(), namespace(operator)]),
-                ports: None,
-            }]),
+            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(vec![own(), namespace(operator)]), ports: None }]),
             egress: Some(vec![
                 NetworkPolicyEgressRule { to: Some(vec![own()]), ports: None },
                 NetworkPolicyEgressRule {
@@ -219,7 +214,8 @@ mod tests {
         let small = isolation("shop-x", &WHO, &quota("1Gi"));
         let large = isolation("shop-x", &WHO, &quota("2Gi"));
         let other = isolation("shop-x", &Occupant { uid: "u-2", ..WHO }, &BTreeMap::new());
-        let marks: std::collections::BTreeSet<_> = [&plain, &small, &large, &other].map(|one| one.mark().map(str::to_owned)).into();
+        let marks: std::collections::BTreeSet<_> =
+            [&plain, &small, &large, &other].map(|one| one.mark().map(str::to_owned)).into();
         assert_eq!(marks.len(), 4);
         assert_eq!(isolation("shop-x", &WHO, &quota("1Gi")), small);
         assert_eq!(plain.quota, None);

@@ -104,7 +104,9 @@ pub fn published(
         lead(host, service, port);
     }
     for (name, host) in others {
-        if let Some((service, port)) = snapshot.service(name).and_then(|service| Some((service, service.ports.first()?))) {
+        if let Some((service, port)) =
+            snapshot.service(name).and_then(|service| Some((service, service.ports.first()?)))
+        {
             lead(host, service, port);
         }
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use stagekeeper::api::conditions::{Outcome, conditions};
 use stagekeeper::api::kstatus::{self, Progress};
 use stagekeeper::api::{
-    DeployStatus, GateStatus, HistoryEntry, HoldStatus, InstanceStatus, Project, ProjectStatus, RequestStatus,
-    ServiceStatus, Stage, StageStatus, Veto, WebhookStatus,
+    Cost, DeployStatus, Environment, EnvironmentStatus, GateStatus, HistoryEntry, HoldStatus, HostStatus,
+    InstanceStatus, Project, ProjectStatus, RequestStatus, ServiceStatus, Stage, StageStatus, Veto, WebhookStatus,
 };
 
 use super::server;
@@ -39,7 +39,8 @@ pub async fn are_born_with_defaults_and_unobserved(client: &Client, namespace: &
             }],
         }],
     });
-    born(client, namespace, "Project", project, &wanted).await;
+    let unobserved = json!({"observedGeneration": -1});
+    born(client, namespace, "Project", project, &wanted, &unobserved).await;
 
     let stage = json!({"project": "shop", "timeouts": {"pull": "9m"}, "promotion": {
         "from": ["staging"],
@@ -60,14 +61,30 @@ pub async fn are_born_with_defaults_and_unobserved(client: &Client, namespace: &
         "rollback": {"onFailure": true, "keepPrevious": "10m", "watch": "5m"},
         "suspend": false,
     });
-    born(client, namespace, "Stage", stage, &wanted).await;
+    born(client, namespace, "Stage", stage, &wanted, &unobserved).await;
+
+    let environment =
+        json!({"project": "shop", "idleAfter": "1h", "sleep": [{"schedule": "0 20 * * *", "duration": "10h"}]});
+    let wanted = json!({
+        "project": "shop",
+        "strategy": {"type": "Rolling"},
+        "ttl": "72h",
+        "idleAfter": "1h",
+        "sleep": [{"schedule": "0 20 * * *", "duration": "10h", "timeZone": "UTC"}],
+        "isolation": "Automatic",
+        "pinned": false,
+        "secrets": "Project",
+        "suspend": false,
+    });
+    let asleep = json!({"observedGeneration": -1, "awake": false});
+    born(client, namespace, "Environment", environment, &wanted, &asleep).await;
 }
 
-async fn born(client: &Client, namespace: &str, kind: &str, spec: Value, wanted: &Value) {
+async fn born(client: &Client, namespace: &str, kind: &str, spec: Value, wanted: &Value, status: &Value) {
     let api = server::untyped(client, namespace, kind);
     let object = api.create(&PostParams::default(), &server::object(kind, "born", &spec)).await.expect(kind);
     assert_eq!(&object.data["spec"], wanted, "{kind}: defaults");
-    assert_eq!(object.data["status"], json!({"observedGeneration": -1}), "{kind}: status at birth");
+    assert_eq!(&object.data["status"], status, "{kind}: status at birth");
     let object = serde_json::to_value(&object).unwrap();
     assert_eq!(kstatus::compute(&object), Progress::InProgress, "{kind}: no tool takes it for done");
 }
@@ -157,7 +174,25 @@ pub async fn keep_every_field_of_their_status(client: &Client, namespace: &str) 
     let stages: Api<Stage> = Api::namespaced(client.clone(), namespace);
     let patch = Patch::Merge(json!({"status": status}));
     stages.patch_status("born", &PatchParams::default(), &patch).await.expect("status of the stage");
-    assert_eq!(stages.get("born").await.expect("the stage").status, Some(status));
+    assert_eq!(stages.get("born").await.expect("the stage").status, Some(status.clone()));
+
+    let status = EnvironmentStatus {
+        stage: status,
+        phase: text("Ready"),
+        subdomain: text("pr-42-a8f9d2k1p4m7"),
+        namespace: text("shop-pr-42-a8f9d2k1p4m7"),
+        hosts: vec![HostStatus { service: "web".into(), host: "pr-42-a8f9d2k1p4m7.preview.example.com".into() }],
+        awake: true,
+        expires_at: Some(at()),
+        expires_because: text("its time to live is over"),
+        last_activity: Some(at()),
+        queue_position: Some(3),
+        cost: Some(Cost { per_hour: "0.0300".into(), currency: "EUR".into() }),
+    };
+    let environments: Api<Environment> = Api::namespaced(client.clone(), namespace);
+    let patch = Patch::Merge(json!({"status": status}));
+    environments.patch_status("born", &PatchParams::default(), &patch).await.expect("status of the environment");
+    assert_eq!(environments.get("born").await.expect("the environment").status, Some(status));
 }
 
 /// A status with words of another version is stored, so that two versions can follow each other.

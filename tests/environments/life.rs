@@ -49,7 +49,10 @@ async fn it_waits_for_its_image_runs_sleeps_wakes_moves_on_and_goes() {
     let namespace = stand.namespace(&place).await;
     assert_eq!(namespace.labels().get(labels::HOME), Some(&env.namespace));
     assert_eq!(namespace.labels().get("pod-security.kubernetes.io/enforce").map(String::as_str), Some("restricted"));
-    Api::<NetworkPolicy>::namespaced(env.client.clone(), &place).get("environment").await.expect("who may talk to whom");
+    Api::<NetworkPolicy>::namespaced(env.client.clone(), &place)
+        .get("environment")
+        .await
+        .expect("who may talk to whom");
     Api::<LimitRange>::namespaced(env.client.clone(), &place).get("environment").await.expect("defaults");
     let service: Service = Api::namespaced(env.client.clone(), &place).get("demo-web").await.expect("its Service");
     assert_eq!(service.annotations().get(labels::EDGE_HOSTS), Some(&ready.hosts[0].host));
@@ -60,10 +63,14 @@ async fn it_waits_for_its_image_runs_sleeps_wakes_moves_on_and_goes() {
     // It sleeps with no pod, and wakes without another deploy.
     stand.cli(&["sleep", "demo", "--reason", "nobody looks"]).await;
     stand.until_phase("demo", "Asleep").await;
-    env.wait("no pod is left", crate::cluster::DEADLINE, async || stand.pods(&place).await.is_empty().then_some(())).await;
+    env.wait("no pod is left", crate::cluster::DEADLINE, async || stand.pods(&place).await.is_empty().then_some(()))
+        .await;
     env.database.store.environment_wake(&subdomain, SystemClock.now()).await.expect("it is asked");
     let awake = stand.until_phase("demo", "Ready").await;
-    assert_eq!(awake.stage.deploy.as_ref().map(|deploy| &deploy.id), ready.stage.deploy.as_ref().map(|deploy| &deploy.id));
+    assert_eq!(
+        awake.stage.deploy.as_ref().map(|deploy| &deploy.id),
+        ready.stage.deploy.as_ref().map(|deploy| &deploy.id)
+    );
     assert_eq!(stand.pods(&place).await.len(), 1);
 
     // A new commit is a new deploy at the same place.
@@ -102,7 +109,8 @@ async fn it_sleeps_by_itself_when_nobody_looks() {
     stand.environment("pr-7", "services: {web: {tag: pr-7}}, idleAfter: 3s").await;
     let asleep = stand.until_phase("pr-7", "Asleep").await;
     let place = asleep.namespace.clone().unwrap();
-    env.wait("no pod is left", crate::cluster::DEADLINE, async || stand.pods(&place).await.is_empty().then_some(())).await;
+    env.wait("no pod is left", crate::cluster::DEADLINE, async || stand.pods(&place).await.is_empty().then_some(()))
+        .await;
     assert_eq!(asleep.stage.history.len(), 1, "it ran before it slept");
     assert!(!asleep.awake);
 }

@@ -76,12 +76,7 @@ impl Stand {
     }
 
     /// Waits until the status of an Environment is so.
-    pub async fn until(
-        &self,
-        name: &str,
-        what: &str,
-        holds: impl Fn(&EnvironmentStatus) -> bool,
-    ) -> EnvironmentStatus {
+    pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&EnvironmentStatus) -> bool) -> EnvironmentStatus {
         let what = format!("environment {name}: {what}");
         let look = async || self.get(name).await?.status.filter(|status| holds(status));
         self.env.wait(&what, DEADLINE, look).await
@@ -94,7 +89,9 @@ impl Stand {
 
     /// Waits until an Environment is gone.
     pub async fn until_gone(&self, name: &str) {
-        self.env.wait(&format!("{name} is gone"), DEADLINE, async || self.get(name).await.is_none().then_some(())).await;
+        self.env
+            .wait(&format!("{name} is gone"), DEADLINE, async || self.get(name).await.is_none().then_some(()))
+            .await;
     }
 
     /// Waits until a namespace is gone.

@@ -16,14 +16,15 @@ use stagekeeper::{
     },
     store::{
         Asked, Class, CredentialSlot, CredentialUse, DeclaredReceiver, DeliveryKey, DeliveryState, HookStart,
-        ImageScan, InstanceStatus, LogFilter, LogLevel, LogLine, NewCredential, NewDelivery, NewHold, NewReceiver,
-        NewRequest, NewSecret, NewStage, RegistrySettings, SecretSlot, SecretUse, Settled, Settlement, Store,
-        StoreError, UpdateChoice, UpdateFilter,
+        ImageScan, InstanceStatus, LifeChange, LogFilter, LogLevel, LogLine, NewCredential, NewDelivery, NewHold,
+        NewReceiver, NewRequest, NewSecret, NewStage, RegistrySettings, SecretSlot, SecretUse, Settled, Settlement,
+        Store, StoreError, UpdateChoice, UpdateFilter,
     },
 };
 use uuid::Uuid;
 
 use crate::{
+    environments::new_environment,
     fixture::{Shop, WAY, at, change, found, id, new_deploy, release, step, veto},
     groups::{answer, beginning, group},
     scans::scan,
@@ -58,6 +59,16 @@ fn writes() -> Vec<Write> {
     write!("project_upsert", |_scene, store| store.project_upsert(id(60), "acme", "other"));
     write!("stage_upsert", |scene, store| store.stage_upsert(&new_stage(scene)));
     write!("stage_soft_delete", |_scene, store| store.stage_soft_delete("acme", "idle"));
+    write!("environment_open", |scene, store| async {
+        store.environment_open(&new_environment(&scene.shop, 62, "other", "other-aaaaaaaaaaaa")).await
+    });
+    write!("environment_sleeps", |_scene, store| store.environment_sleeps(id(63), Some(at(4))));
+    write!("request_life", |_scene, store| async {
+        let change = LifeChange { pinned: Some(true), ..LifeChange::default() };
+        store.request_life(&settles(107), change, at(4)).await
+    });
+    write!("environment_ends", |_scene, store| store.environment_ends(id(63), at(4), "over"));
+    write!("environment_ended", |_scene, store| store.environment_ended("acme", "demo", at(400)));
     write!("deploy_create", |scene, store| store.deploy_create(&new_deploy(scene.dev, 2, 11)));
     write!("deploy_adopt", |scene, store| store.deploy_adopt(&found(scene.live, 3, 14)));
     write!("deploy_advance", |scene, store| store.deploy_advance(&step(
@@ -332,6 +343,9 @@ impl Scene {
             let asked = shop.request_create(&request(number)).await.unwrap();
             assert!(matches!(asked, Asked::Made(_)), "{asked:?}");
         }
+        shop.environment_open(&new_environment(&shop, 63, "demo", "demo-aaaaaaaaaaaa")).await.unwrap();
+        let life = NewRequest { stage: "demo".into(), action: Action::Pin, ..request(107) };
+        assert!(matches!(shop.request_create(&life).await.unwrap(), Asked::Made(_)));
         let (eu, us) = (shop.stage(6, "eu").await, shop.stage(7, "us").await);
         shop.group_create(&group(120, &["eu", "us"])).await.unwrap();
         answer(&shop, id(120), id(121), new_deploy(eu, 1, 21)).await;
@@ -419,6 +433,8 @@ impl Scene {
             "deploy_groups",
             "holds",
             "approvals",
+            "environments",
+            "subdomains",
         ];
         self.shop.rows(tables).await
     }

@@ -8,7 +8,9 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::fixture::Shop;
 
 /// Tables that grow with the number of deploys, and with what they use.
-const LARGE: [&str; 20] = [
+const LARGE: [&str; 22] = [
+    "environments",
+    "subdomains",
     "deploys",
     "deploy_transitions",
     "deploy_logs",
@@ -41,6 +43,13 @@ INSERT INTO targets (id, project_id, kind)
 INSERT INTO stages (id, project_id, namespace, name, uid)
     SELECT md5('t' || t)::uuid, md5('p' || 1 + t % 50)::uuid, 'ns-' || (1 + t % 50) % 5, 'stage-' || t, 'uid'
     FROM generate_series(0, 499) AS t;
+INSERT INTO subdomains (subdomain, environment_id, given_at, ended_at)
+    SELECT 's-' || s, CASE WHEN s < 500 THEN md5('t' || s)::uuid ELSE md5('gone' || s)::uuid END, now(),
+           CASE WHEN s >= 500 THEN now() END
+    FROM generate_series(0, 19999) AS s;
+INSERT INTO environments (id, uid, subdomain, place, born_at, active_at)
+    SELECT CASE WHEN s < 500 THEN md5('t' || s)::uuid ELSE md5('gone' || s)::uuid END, 'uid', 's-' || s, 'p-' || s, now(), now()
+    FROM generate_series(0, 19999) AS s;
 INSERT INTO releases (project_id, id, images)
     SELECT md5('p' || 1 + r % 50)::uuid, repeat(md5('r' || r), 2),
            jsonb_build_object('web', jsonb_build_object('repository', 'r/shop', 'digest', md5(r::text)),

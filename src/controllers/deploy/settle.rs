@@ -103,7 +103,10 @@ async fn serve(
     }
     // Credentials change in place: pods that are made later have to be pulled too.
     apply::secrets(ctx, target, good, &planned, planned.manifests.secrets(), &children).await?;
-    if ledger.readdressed || sleep::any(&children) || planned.expected.iter().any(|one| children.workload(&one.workload).is_none()) {
+    if ledger.readdressed
+        || sleep::any(&children)
+        || planned.expected.iter().any(|one| children.workload(&one.workload).is_none())
+    {
         apply::instance(ctx, target, good, &planned, &children).await?;
         ledger.readdressed &= !whole;
     }

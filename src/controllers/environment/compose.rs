@@ -6,7 +6,8 @@ use kube::ResourceExt as _;
 
 use crate::{
     api::{
-        Duration, Environment, Hooks, Project, Rollback, Route, RouteType, SecretAccess, ServiceOverride, Stage, StageSpec,
+        Duration, Environment, Hooks, Project, Rollback, Route, RouteType, SecretAccess, ServiceOverride, Stage,
+        StageSpec,
     },
     domain::environment::host,
 };

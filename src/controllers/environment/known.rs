@@ -12,10 +12,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    api::EnvironmentStatus,
-    cluster::index::StageKey,
-    domain::environment::Tenant,
-    store::Environment as Life,
+    api::EnvironmentStatus, cluster::index::StageKey, domain::environment::Tenant, store::Environment as Life,
 };
 
 /// What is known of one environment between passes.
@@ -120,7 +117,8 @@ impl Lives {
     /// The environments of a project.
     pub fn of(&self, namespace: &str, project: &str) -> Vec<StageKey> {
         let inner = self.lock();
-        let theirs = inner.by_key.iter().filter(|(key, lived)| &*key.namespace == namespace && lived.project == project);
+        let theirs =
+            inner.by_key.iter().filter(|(key, lived)| &*key.namespace == namespace && lived.project == project);
         theirs.map(|(key, _)| key.clone()).collect()
     }
 
@@ -131,9 +129,10 @@ impl Lives {
             Some(told) if *told != generation => *told = generation,
             _ => return Vec::new(),
         }
-        let theirs = inner.by_key.iter().filter(|(key, lived)| {
-            key.namespace == stage.namespace && lived.base.as_deref() == Some(&*stage.name)
-        });
+        let theirs = inner
+            .by_key
+            .iter()
+            .filter(|(key, lived)| key.namespace == stage.namespace && lived.base.as_deref() == Some(&*stage.name));
         theirs.map(|(key, _)| key.clone()).collect()
     }
 

@@ -67,7 +67,8 @@ async fn begin(
     let row = ctx.store.project_upsert(ctx.ids.next(), &key.namespace, &project.name_any()).await?;
     let number = environment.spec.source.as_ref().and_then(|source| source.pull_request);
     for _ in 0..DRAWS {
-        let random = safe::random().map_err(|error| Error::Sealed { reason: "NoRandomBytes", message: error.to_string() })?;
+        let random =
+            safe::random().map_err(|error| Error::Sealed { reason: "NoRandomBytes", message: error.to_string() })?;
         let Some(subdomain) = subdomain(&prefix(number, &key.name), &random) else {
             continue;
         };
@@ -86,7 +87,7 @@ async fn begin(
         match ctx.store.environment_open(&new).await? {
             Recorded::Known(life) => {
                 ctx.memories.forget(key);
-                return Ok(Opened::Lives(Box::new(lived(life, environment))));
+                return Ok(Opened::Lives(Box::new(lived(*life, environment))));
             }
             Recorded::SubdomainTaken => {}
         }

@@ -89,7 +89,9 @@ fn phase(stage: &StageStatus, around: &Surroundings<'_>) -> &'static str {
 fn reckoned(prices: &Prices, runs: &Snapshot) -> Option<Cost> {
     let asked = runs.services.iter().map(|service| {
         let requests = service.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-        let of = |name: &str| requests.and_then(|all| all.get(name)).and_then(|amount| cost::quantity(&amount.0)).unwrap_or(0.0);
+        let of = |name: &str| {
+            requests.and_then(|all| all.get(name)).and_then(|amount| cost::quantity(&amount.0)).unwrap_or(0.0)
+        };
         let pods = f64::from(service.replicas.max(0));
         Asked { cores: of("cpu") * pods, gib: of("memory") * pods / f64::from(1 << 30) }
     });

@@ -161,7 +161,8 @@ pub(super) fn namespaces(
     let (reader, writer) = reflector::store();
     let config = watcher::Config::default().labels(labels::ENVIRONMENT).timeout(WATCH_SECONDS).page_size(PAGE_SIZE);
     let (triggers, stop) = (triggers.clone(), stop.clone());
-    let mut seen = watcher(api, config).default_backoff().modify(|object| trim(&mut object.metadata)).reflect(writer).boxed();
+    let mut seen =
+        watcher(api, config).default_backoff().modify(|object| trim(&mut object.metadata)).reflect(writer).boxed();
     tasks.spawn(async move {
         while let Some(Some(event)) = until_stopped(&stop, seen.next()).await {
             match event {
@@ -172,7 +173,9 @@ pub(super) fn namespaces(
                     }
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "cannot watch the namespaces of environments; it goes on by itself"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot watch the namespaces of environments; it goes on by itself");
+                }
             }
         }
     });

@@ -202,7 +202,9 @@ impl Operation for Ask {
         status: StatusCode::ACCEPTED,
         about: "Delete takes the right to delete the environment, everything else the right to update it. What else can be \
                 asked of a stage, such as a rollback, is asked under `stages` by the environment's name.",
-        example: Some(|| json!({"action": "extend", "until": "2126-01-31T12:00:00Z", "reason": "the demo is on Friday"})),
+        example: Some(
+            || json!({"action": "extend", "until": "2126-01-31T12:00:00Z", "reason": "the demo is on Friday"}),
+        ),
         patience: PATIENCE_OF_WAITERS,
         keeps_its_key: true,
         ..Spec::new(

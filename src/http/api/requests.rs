@@ -300,12 +300,7 @@ impl Ask {
     ///
     /// # Errors
     /// The reason is too long.
-    pub(super) fn of_life(
-        input: &Input,
-        name: &str,
-        action: Action,
-        reason: Option<String>,
-    ) -> Result<Self, Problem> {
+    pub(super) fn of_life(input: &Input, name: &str, action: Action, reason: Option<String>) -> Result<Self, Problem> {
         let reason = reason.unwrap_or_default().trim().to_owned();
         if reason.len() > LONGEST_REASON {
             let wrong = FieldError::new("reason", format!("expected at most {LONGEST_REASON} bytes"));

@@ -10,8 +10,8 @@ use super::{
     verbs::Short,
 };
 use super::{
-    audit, credentials, deploys, environments, groups, holds, logs, projects, rehearsal, releases, requests, secrets, served, stages,
-    tags, updates, users, verbs, why,
+    audit, credentials, deploys, environments, groups, holds, logs, projects, rehearsal, releases, requests, secrets,
+    served, stages, tags, updates, users, verbs, why,
 };
 
 /// An entry.

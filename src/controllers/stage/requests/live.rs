@@ -16,16 +16,19 @@ impl Scene<'_> {
         let now = self.ctx.clock.now();
         let (change, message) = match &request.action {
             Action::Wake => (LifeChange { wake_asked: Some(now), ..LifeChange::default() }, "awake".to_owned()),
-            Action::Sleep => {
-                (LifeChange { sleep_asked: Some(now), ..LifeChange::default() }, "sleeps until somebody uses it".to_owned())
-            }
+            Action::Sleep => (
+                LifeChange { sleep_asked: Some(now), ..LifeChange::default() },
+                "sleeps until somebody uses it".to_owned(),
+            ),
             Action::Extend { until } if *until <= now => {
                 return Ok(Outcome::Refused("`until` has passed already".into()));
             }
             Action::Extend { until } => {
                 (LifeChange { extended: Some(*until), ..LifeChange::default() }, format!("does not end before {until}"))
             }
-            Action::Pin => (LifeChange { pinned: Some(true), ..LifeChange::default() }, "does not end by itself".to_owned()),
+            Action::Pin => {
+                (LifeChange { pinned: Some(true), ..LifeChange::default() }, "does not end by itself".to_owned())
+            }
             Action::Unpin => (LifeChange { pinned: Some(false), ..LifeChange::default() }, "ends by itself".to_owned()),
             _ => (LifeChange { ending: Some(now), ..LifeChange::default() }, "ends".to_owned()),
         };

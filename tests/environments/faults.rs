@@ -1,0 +1,75 @@
+//! The operator is killed at each step of an environment's life: it ends as if nothing had been.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt as _, api::ListParams};
+use stagekeeper::{
+    api::labels,
+    domain::clock::{Clock as _, SystemClock},
+};
+
+use crate::stand::{SHOP, Stand};
+
+impl Stand {
+    /// The operator is killed, and another one started.
+    async fn crash(self) -> Self {
+        let Self { env, operator, _one: one } = self;
+        operator.kill9();
+        let operator = Self::operator(&env).await;
+        Self::of(env, operator, one)
+    }
+
+    /// Names of the namespaces that were made for environments of this test.
+    async fn places(&self) -> Vec<String> {
+        let all: Api<Namespace> = Api::all(self.env.client.clone());
+        let theirs = ListParams::default().labels(&format!("{}={}", labels::HOME, self.env.namespace));
+        all.list(&theirs).await.expect("namespaces").iter().map(ResourceExt::name_any).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_each_step_nothing_is_done_twice_and_nothing_is_left() {
+    let mut stand = Stand::new("killed").await;
+    stand.env.apply(SHOP).await;
+    stand.environment("demo", "services: {web: {tag: one}}").await;
+    let first = stand.until("demo", "it has a subdomain", |status| status.stage.observed_generation > 0).await;
+    assert_eq!(first.phase.as_deref(), Some("Pending"));
+    stand = stand.crash().await;
+    stand.env.push("web", "one", &[]).await;
+    let under_way = stand.until("demo", "a deploy is under way", |status| status.stage.deploy.is_some()).await;
+    stand = stand.crash().await;
+    let ready = stand.until_phase("demo", "Ready").await;
+    stand = stand.crash().await;
+
+    stand.cli(&["sleep", "demo"]).await;
+    stand = stand.crash().await;
+    stand.until_phase("demo", "Asleep").await;
+    stand = stand.crash().await;
+    let subdomain = ready.subdomain.clone().unwrap();
+    stand.env.database.store.environment_wake(&subdomain, SystemClock.now()).await.expect("it is asked");
+    stand = stand.crash().await;
+    let awake = stand.until_phase("demo", "Ready").await;
+    assert_eq!(awake.subdomain, ready.subdomain);
+    assert_eq!(stand.pods(&awake.namespace.clone().unwrap()).await.len(), 1);
+    assert_eq!(stand.places().await, [awake.namespace.unwrap()]);
+    let deploys = stand.env.deploys("demo").await;
+    assert_eq!(deploys.len(), 1, "one image, one deploy: {deploys:?}");
+    assert_eq!(Some(deploys[0].stored.deploy.id.to_string()), under_way.stage.deploy.map(|deploy| deploy.id));
+
+    stand.cli(&["delete", "demo"]).await;
+    stand = stand.crash().await;
+    stand
+        .env
+        .wait("its end has begun", crate::cluster::DEADLINE, async || {
+            let found = stand.get("demo").await;
+            found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()).then_some(())
+        })
+        .await;
+    stand = stand.crash().await;
+    stand.until_gone("demo").await;
+    stand
+        .env
+        .wait("nothing is left", std::time::Duration::from_mins(3), async || {
+            stand.places().await.is_empty().then_some(())
+        })
+        .await;
+}
