@@ -7,7 +7,7 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::core::v1::{Namespace, Pod, Service},
+    api::core::v1::{Namespace, Node, Pod, Service},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -93,6 +93,9 @@ impl World {
                 .await
                 .unwrap();
         }
+        // Endpoints are only made of pods on a node that exists; this one has nobody who would run them.
+        let node: Node = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &node).await.expect("the node is made");
         Self { client, namespace }
     }
 
@@ -108,7 +111,7 @@ impl World {
         let object: Pod = serde_json::from_value(json!({
             "metadata": {"name": instance, "labels": {"instance": instance}},
             "spec": {
-                "schedulerName": "nobody", "automountServiceAccountToken": false,
+                "nodeName": self.namespace, "automountServiceAccountToken": false,
                 "containers": [{
                     "name": "web", "image": "none", "ports": [{"name": "http", "containerPort": address.port()}],
                 }],
@@ -228,6 +231,9 @@ async fn the_table_follows_the_cluster() {
     until("its host is gone", || lab.edge.table().is_empty()).await;
     assert_eq!(ask().await.status(), 410);
     following.abort();
+    world.api::<Pod>().delete("blue", &DeleteParams::default().grace_period(0)).await.unwrap();
+    let nodes: Api<Node> = Api::all(world.client.clone());
+    nodes.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
     let namespaces: Api<Namespace> = Api::all(world.client.clone());
     namespaces.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
 }
