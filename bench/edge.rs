@@ -1,4 +1,4 @@
-//! The edge with a table made by hand: what `bench/edge` compares with nginx and HAProxy.
+//! The edge with a table made by hand: what `bench/edge` compares with nginx and `HAProxy`.
 //!
 //! Everything is as in `stagekeeper edge` but for the API server and Postgres, neither of which a request asks.
 

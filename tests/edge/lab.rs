@@ -227,7 +227,7 @@ impl Lab {
     }
 
     /// A metric's sample that begins like this.
-    pub fn metric(&self, sample: &str) -> f64 {
+    pub fn metric(&self, sample: &str) -> u64 {
         let text = self.telemetry.metrics.render().unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(sample));
         line.unwrap_or_else(|| panic!("no {sample} in {text}")).trim().parse().unwrap()

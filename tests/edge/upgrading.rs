@@ -1,4 +1,4 @@
-//! WebSockets, and whatever else HTTP/1.1 may be changed into.
+//! `WebSocket`s, and whatever else HTTP/1.1 may be changed into.
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},

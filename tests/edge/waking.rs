@@ -27,7 +27,7 @@ async fn a_thousand_requests_are_one_wake_and_all_are_answered() {
             (answer.status().as_u16(), answer.text().await.expect("all of it"), number)
         });
     }
-    until("a thousand wait", || lab.metric("stagekeeper_edge_waiting_requests") >= 1000.0).await;
+    until("a thousand wait", || lab.metric("stagekeeper_edge_waiting_requests") >= 1000).await;
     until("it is woken", || !lab.told.wakes.lock().unwrap().is_empty()).await;
     // On its way: its pods start.
     (lab.preview().phase, lab.preview().awake) = (Phase::Deploying, true);
@@ -39,8 +39,8 @@ async fn a_thousand_requests_are_one_wake_and_all_are_answered() {
         assert!(text.starts_with(&format!("a POST /{number} {number}\n")), "{text}");
     }
     assert_eq!(*lab.told.wakes.lock().unwrap(), [SUBDOMAIN], "one wake");
-    assert_eq!(lab.metric("stagekeeper_edge_wakes_total{result=\"asked\"}"), 1.0);
-    assert_eq!(lab.metric("stagekeeper_edge_waiting_requests"), 0.0);
+    assert_eq!(lab.metric("stagekeeper_edge_wakes_total{result=\"asked\"}"), 1);
+    assert_eq!(lab.metric("stagekeeper_edge_waiting_requests"), 0);
     lab.edge.write_visits().await;
     assert_eq!(*lab.told.touches.lock().unwrap(), [SUBDOMAIN], "and one visit");
 }
@@ -82,7 +82,7 @@ async fn no_more_wait_than_may() {
     lab.sleep();
     let caller = many(&lab);
     let waiting: Vec<_> = (0..3).map(|_| tokio::spawn(caller.get(lab.url(PREVIEW, "/")).send())).collect();
-    until("three wait", || lab.metric("stagekeeper_edge_waiting_requests") >= 3.0).await;
+    until("three wait", || lab.metric("stagekeeper_edge_waiting_requests") >= 3).await;
     let answer = in_time("the fourth", caller.get(lab.url(PREVIEW, "/")).send()).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (503, true));
     let upstream = Upstream::new("a").await;
@@ -99,7 +99,7 @@ async fn a_body_waits_with_its_request() {
     lab.sleep();
     let body = vec![b'x'; 20 << 20];
     let asking = tokio::spawn(lab.caller().put(lab.url(PREVIEW, "/big")).body(body).send());
-    until("it waits", || lab.metric("stagekeeper_edge_waiting_requests") >= 1.0).await;
+    until("it waits", || lab.metric("stagekeeper_edge_waiting_requests") >= 1).await;
     let upstream = Upstream::new("a").await;
     lab.awaken(&[upstream.address]);
     let text = in_time("the answer", asking).await.unwrap().unwrap().text().await.unwrap();
@@ -114,7 +114,7 @@ async fn an_address_that_is_gone_is_waited_out() {
     lab.lead_preview(&[old.address]);
     old.end().await;
     let asking = tokio::spawn(lab.caller().get(lab.url(PREVIEW, "/")).send());
-    until("it waits", || lab.metric("stagekeeper_edge_waiting_requests") >= 1.0).await;
+    until("it waits", || lab.metric("stagekeeper_edge_waiting_requests") >= 1).await;
     let new = Upstream::new("new").await;
     lab.lead_preview(&[new.address]);
     let text = in_time("the answer", asking).await.unwrap().unwrap().text().await.unwrap();
