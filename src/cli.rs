@@ -13,6 +13,7 @@ mod credential;
 mod database;
 mod deploys;
 mod doctor;
+mod edge;
 mod env;
 mod failure;
 mod get;
@@ -53,7 +54,10 @@ pub use self::{
     failure::{Code, Failure},
 };
 use crate::{
-    config::settings::{ClusterArgs, ControllerArgs},
+    config::{
+        edge::EdgeArgs,
+        settings::{ClusterArgs, ControllerArgs},
+    },
     domain::clock::{Clock as _, SystemClock},
 };
 
@@ -81,6 +85,8 @@ struct Cli {
 enum Command {
     /// Run the operator.
     Controller(Box<ControllerArgs>),
+    /// Run the edge: the proxy that leads visitors to environments and stages, and wakes what sleeps.
+    Edge(Box<EdgeArgs>),
     /// Bring the database's schema to this version, or back.
     Migrate(migrate::MigrateArgs),
     /// List what was deployed, newest first: when, why and by whom.
@@ -206,6 +212,7 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
     let now = SystemClock.now();
     match chosen {
         Command::Controller(arguments) => controller::start(&context, &arguments),
+        Command::Edge(arguments) => edge::start(&context, &arguments),
         Command::Migrate(arguments) => in_runtime(migrate::migrate(&arguments, out)),
         Command::History(arguments) => in_runtime(history::list(&context, &arguments, now, out)),
         Command::Stats(arguments) => in_runtime(stats::print(&context, &arguments, now, out)),

@@ -4,6 +4,7 @@
 //! values in, a configuration or every problem at once out.
 
 pub mod database_url;
+pub mod edge;
 pub mod key_file;
 mod parse;
 pub mod problem;
@@ -26,6 +27,7 @@ use crate::crypto::Keyring;
 
 pub use self::{
     database_url::DatabaseUrl,
+    edge::{EdgeConfig, EdgeTls},
     problem::{ConfigErrors, Problem},
     settings::{Setting, Values},
 };

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 pub use self::serve::{Limits, Peer, serve};
 use self::{api::Api, hooks::Hooks};
-use crate::telemetry::{Telemetry, metrics};
+use crate::telemetry::{Part, Telemetry, metrics};
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +35,36 @@ pub fn router(telemetry: Telemetry, hooks: Hooks, api: Api) -> Router {
         .with_state(telemetry)
         .merge(hooks.router())
         .merge(api.router())
+}
+
+/// The routes of the edge's own port, which has no traffic.
+pub fn edge_router(telemetry: Telemetry) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(edge_readyz))
+        .route("/metrics", get(render_metrics))
+        .fallback(edge_unknown)
+        .with_state(telemetry)
+}
+
+/// The edge is ready once it has a table. Without Postgres it serves all the same, and only tells: taking it out of service would
+/// help nobody.
+async fn edge_readyz(State(telemetry): State<Telemetry>) -> Response {
+    let missing = telemetry.readiness.missing();
+    let ready = !missing.contains(&Part::Watches);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let reason = |part: &Part| match part {
+        Part::Store => "Postgres does not answer: requests are served, nothing is woken; check DATABASE_URL and the server",
+        Part::Schema => "what has ended has not been read: its hosts are answered with 404; run `stagekeeper migrate up`",
+        Part::Watches => "the watches have not delivered yet: check the CRDs and the RBAC rules of the edge",
+    };
+    let parts: Vec<Value> = missing.iter().map(|part| json!({"part": part.word(), "reason": reason(part)})).collect();
+    answer(status, "application/json", json!({"ready": ready, "missing": parts}).to_string())
+}
+
+async fn edge_unknown(uri: Uri) -> Response {
+    let detail = format!("{} is not served; there are /healthz, /readyz, /metrics", uri.path());
+    problem(StatusCode::NOT_FOUND, "No such path", &detail)
 }
 
 /// The process runs. Dependencies do not count: a restart would not bring them back.

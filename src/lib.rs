@@ -10,6 +10,7 @@ pub mod config;
 pub mod controllers;
 pub mod crypto;
 pub mod domain;
+pub mod edge;
 pub mod http;
 pub mod probe;
 pub mod registry;

@@ -35,6 +35,7 @@ fn tables_are_written_from_the_code() {
         ("docs/deploy-states.md", "diagram", reference::diagram()),
         ("docs/deploy-states.md", "transitions", stagekeeper::domain::deploy::table::markdown()),
         ("docs/deploy-states.md", "waits", stagekeeper::domain::promotion::waits()),
+        ("docs/edge.md", "edge-settings", reference::edge_settings()),
         ("docs/metrics.md", "metrics", reference::metrics()),
         ("docs/security.md", "permissions", permissions::table()),
     ];
@@ -49,6 +50,14 @@ fn what_the_controller_takes_is_what_is_documented() {
     let missing: Vec<_> = taken.iter().filter(|name| !documented.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "not in config::settings::DOCUMENTED: {missing:?}");
     assert!(taken.len() > 10, "{taken:?}");
+}
+
+#[test]
+fn what_the_edge_takes_is_what_is_documented() {
+    let documented: BTreeSet<String> =
+        stagekeeper::config::edge::EDGE_DOCUMENTED.iter().map(|setting| setting.name.to_owned()).collect();
+    let taken: BTreeSet<String> = reference::environment_of("edge").into_iter().collect();
+    assert_eq!(taken, documented);
 }
 
 /// Relative links lead to files, and what follows `#` to one of their headings.

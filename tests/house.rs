@@ -35,6 +35,7 @@ const ROOMS: &[Room] = &[
         "controllers",
         &["domain", "api", "registry", "webhook", "probe", "store", "safe", "render", "cluster", "telemetry", "config"],
     ),
+    Room("edge", &["domain", "api", "store", "cluster", "telemetry", "config"]),
     Room("http", &["domain", "api", "webhook", "store", "safe", "cluster", "telemetry", "config"]),
     Room("cli", EVERY_ROOM),
     Room("main", EVERY_ROOM),
@@ -54,6 +55,7 @@ const EVERY_ROOM: &[&str] = &[
     "render",
     "cluster",
     "controllers",
+    "edge",
     "http",
     "cli",
 ];
@@ -66,9 +68,9 @@ enum Foreign {
 
 const FOREIGN: &[Foreign] = &[
     Foreign::Only(&["sqlx", "jiff_sqlx"], &["store"]),
-    Foreign::Only(&["axum"], &["http"]),
+    Foreign::Only(&["axum"], &["http", "edge"]),
     Foreign::Only(&["aes_gcm", "hkdf"], &["crypto"]),
-    Foreign::Only(&["hmac"], &["webhook"]),
+    Foreign::Only(&["hmac"], &["webhook", "edge"]),
     Foreign::Never(&["kube", "k8s_openapi"], &["domain", "crypto", "store", "safe", "registry", "webhook", "probe"]),
     Foreign::Never(&["tokio"], &["domain", "crypto", "render", "webhook"]),
 ];
@@ -211,7 +213,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     ("store/a.rs", "//! D.\nuse crate::telemetry::Metrics;", "2: store may not import telemetry"),
     ("controllers.rs", "//! D.\nuse crate::http::router;", "2: controllers may not import http"),
     ("http/a.rs", "//! D.\nlet n = sqlx::query!(\"a\");", "2: sqlx only in store"),
-    ("cli.rs", "//! D.\nuse ::axum::Router;", "2: axum only in http"),
+    ("cli.rs", "//! D.\nuse ::axum::Router;", "2: axum only in http, edge"),
     ("cli.rs", "//! D.\nuse jiff_sqlx as time;", "2: jiff_sqlx only in store"),
     ("store.rs", "//! D.\nuse {std::fmt, kube::Client};", "2: kube never in domain"),
     ("registry.rs", "//! D.\n#[derive(k8s_openapi::Resource)]\nstruct A;", "2: k8s_openapi never in domain"),

@@ -53,7 +53,7 @@ pub fn start(context: &Context, arguments: &ControllerArgs) -> Result<(), Failur
 }
 
 /// One thread does without what several need to wake each other.
-fn threads(workers: usize) -> Builder {
+pub(super) fn threads(workers: usize) -> Builder {
     if workers == 1 {
         return Builder::new_current_thread();
     }
@@ -62,7 +62,7 @@ fn threads(workers: usize) -> Builder {
     several
 }
 
-fn install_logs(log: &Log) -> Result<(), Failure> {
+pub(super) fn install_logs(log: &Log) -> Result<(), Failure> {
     let filter = log.filter.clone();
     match log.format {
         LogFormat::Json => set_global_default(logs::json(filter, io::stderr)),
@@ -133,7 +133,7 @@ fn reviews(oidc: Option<OidcConfig>, cluster: Arc<dyn Reviews>) -> Arc<dyn Revie
 }
 
 /// Listens on all addresses, of both families where the machine has both.
-async fn listen(port: u16) -> Result<TcpListener, Failure> {
+pub(super) async fn listen(port: u16) -> Result<TcpListener, Failure> {
     let bound = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
@@ -148,13 +148,14 @@ async fn listen(port: u16) -> Result<TcpListener, Failure> {
     })
 }
 
-struct Signals {
+/// What asks a process to stop.
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
+    pub(super) fn listen() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|error| Failure::failed(format!("signals cannot be heard: {error}"), ""));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
@@ -169,7 +170,7 @@ impl Signals {
 }
 
 /// The first signal asks everybody to finish; the second one does not wait for them.
-async fn stop_on_signal(mut signals: Signals, shutdown: CancellationToken) {
+pub(super) async fn stop_on_signal(mut signals: Signals, shutdown: CancellationToken) {
     let name = signals.next().await;
     tracing::info!(signal = name, "stopping; a second signal stops at once");
     shutdown.cancel();

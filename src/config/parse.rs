@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     num::{NonZeroU16, NonZeroUsize},
+    path::PathBuf,
 };
 
 use reqwest::Url;
@@ -20,6 +21,24 @@ pub(super) fn up_to<const MAX: usize>(text: &str) -> Result<NonZeroUsize, String
         Ok(number) if number.get() <= MAX => Ok(number),
         _ => Err(String::new()),
     }
+}
+
+/// A number that may be nothing.
+pub(super) fn number_up_to<const MAX: u32>(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(number) if number <= MAX => Ok(number),
+        _ => Err(String::new()),
+    }
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| String::new())
+}
+
+/// A file that can be read now; its content is read by who needs it.
+pub(super) fn readable(path: &str) -> Result<PathBuf, String> {
+    std::fs::File::open(path).map_err(|error| format!("which cannot be read: {error}"))?;
+    Ok(path.into())
 }
 
 /// The one value that is elsewhere: a key does not belong into the environment of a process that others can look at.

@@ -19,7 +19,7 @@ pub struct Setting {
     pub secret: bool,
 }
 
-const fn setting(name: &'static str, flag: &'static str, expected: &'static str) -> Setting {
+pub(super) const fn setting(name: &'static str, flag: &'static str, expected: &'static str) -> Setting {
     Setting { name, flag: Some(flag), expected, secret: false }
 }
 

@@ -108,6 +108,13 @@ impl Store {
         }
     }
 
+    /// Connects when there is something to be said, and not before: for who can do without. `max` connections at most.
+    pub fn lazy(url: &str, max: u32) -> Result<Self, StoreError> {
+        let server = parse(url)?.application_name("stagekeeper-edge");
+        let options = ConnectOptions { min_idle: 0, max, ..ConnectOptions::default() };
+        Ok(Self::over(server, &options))
+    }
+
     fn over(server: PgConnectOptions, options: &ConnectOptions) -> Self {
         let lost = Lost::default();
         let seen_lost = lost.clone();

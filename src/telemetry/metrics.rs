@@ -8,6 +8,7 @@
 mod controller;
 mod credentials;
 mod dora;
+mod edge;
 mod labels;
 
 use std::{fmt, time::Duration};
@@ -28,6 +29,7 @@ use self::{
     controller::ControllerFamilies,
     credentials::{ByKey, Expiries, Replaceable},
     dora::DoraGauges,
+    edge::EdgeFamilies,
     labels::{
         NameLabel, OutcomeLabel, RestLabels, ResultLabel, RouteLabels, SourceOutcomeLabels, SourceResultLabels,
         StateLabel,
@@ -36,6 +38,7 @@ use self::{
 pub use self::{
     controller::{ActiveWorker, ControllerMetrics, ReconcileResult},
     dora::StageDora,
+    edge::{EdgeMetrics, EdgeTarget},
 };
 
 /// The content type of [`Metrics::render`].
@@ -80,6 +83,7 @@ pub struct Metrics {
     credential_expiries: Replaceable<Expiries>,
     credentials_by_key: Replaceable<ByKey>,
     dora: DoraGauges,
+    edge: EdgeFamilies,
 }
 
 impl Default for Metrics {
@@ -155,6 +159,7 @@ impl Default for Metrics {
             credential_expiries: Replaceable::register(r),
             credentials_by_key: Replaceable::register(r),
             dora: DoraGauges::register(r),
+            edge: EdgeFamilies::register(r),
             registry,
         }
     }
@@ -176,6 +181,11 @@ impl Metrics {
     /// The metrics of one controller, under its name.
     pub fn controller(&self, controller: &'static str) -> ControllerMetrics {
         self.controllers.of(controller)
+    }
+
+    /// The metrics of the edge.
+    pub fn edge(&self) -> EdgeMetrics {
+        self.edge.metrics()
     }
 
     /// Counts an answer of the Kubernetes API by its verb (`list`, `apply`, …); code 0 stands for none.

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use clap::{Arg, ArgAction, Command};
 use stagekeeper::{
     cli,
-    config::settings::DOCUMENTED,
+    config::{edge::EDGE_DOCUMENTED, settings::DOCUMENTED, settings::Setting},
     domain::deploy::State,
     telemetry::{
         Metrics,
@@ -64,8 +64,17 @@ pub fn diagram() -> String {
 
 /// Every setting of the operator.
 pub fn settings() -> String {
+    table_of(&DOCUMENTED)
+}
+
+/// Every setting of the edge.
+pub fn edge_settings() -> String {
+    table_of(&EDGE_DOCUMENTED)
+}
+
+fn table_of(settings: &[Setting]) -> String {
     let mut text = String::from("| variable | flag | value |\n|---|---|---|\n");
-    for setting in DOCUMENTED {
+    for setting in settings {
         let flag = setting.flag.map(|flag| format!("--{flag}")).unwrap_or_default();
         let secret = if setting.secret { "; never shown in logs or errors" } else { "" };
         writeln!(text, "| `{}` | {} | {}{secret} |", setting.name, code(&flag), cell(setting.expected)).unwrap();
@@ -181,6 +190,9 @@ pub fn metrics() -> String {
     metrics.deploy_left("pulling", Duration::ZERO);
     metrics.scanned("success");
     metrics.store_up(true);
+    let edge = metrics.edge();
+    edge.upstream_failed("connect");
+    edge.woke("asked");
     metrics.set_credential_expiries(vec![("acme".into(), "shop".into(), "ghcr".into(), 0)]);
     metrics.set_credentials_by_key(vec![("2026".into(), 0)]);
     let (namespace, project, stage) = ("acme".into(), "shop".into(), "prod".into());

@@ -1,0 +1,411 @@
+//! Pure: what is answered when nothing can be passed on: a page for browsers, a few fields of JSON for everybody else.
+//!
+//! The pages need no script and load nothing. They tell in general words what is the case; what a deploy said is only for
+//! those who may see it.
+
+use std::fmt::Write as _;
+
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{
+        ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+        X_CONTENT_TYPE_OPTIONS,
+    },
+};
+use serde_json::json;
+
+use super::table::{Phase, Preview};
+
+/// How soon a page looks again, in seconds.
+const LOOK_AGAIN: u64 = 2;
+/// The same for what takes minutes.
+const LOOK_LATER: u64 = 5;
+/// How much is shown of what a deploy said.
+const SHOWN: usize = 1000;
+
+/// Why there is no answer of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It is not ready for the first time, or not again; what it waits for, if that is known.
+    Building(Option<&'static str>),
+    /// It sleeps, and is being woken.
+    Waking,
+    /// Its deploy failed; with what it said, if the caller may know.
+    Failed(Option<Details>),
+    /// It has ended.
+    Gone,
+    /// Nobody has this host.
+    Unknown,
+    /// The table is not there yet.
+    Starting,
+    /// It has no address that answers.
+    Unavailable,
+    /// Too much is under way.
+    Busy,
+    /// An upstream broke off before it had answered.
+    Broken,
+    /// An upstream did not answer in time.
+    Late,
+    /// Too many requests; after so many seconds there may be another one.
+    TooMany(u64),
+    /// The request itself is at fault.
+    Malformed(&'static str),
+    /// Its body is coded in a way that is not known.
+    Coding,
+    /// The method is for another kind of proxy.
+    Method,
+    /// The password is missing, or wrong.
+    Locked,
+}
+
+/// What a failed deploy said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    /// Its last words.
+    pub message: String,
+    /// The command that shows its log.
+    pub command: String,
+}
+
+impl Details {
+    /// What there is to tell of an environment's deploy.
+    pub fn of(preview: &Preview) -> Option<Self> {
+        let deploy = preview.view.deploy.as_deref()?;
+        let message = preview.view.message.as_deref().unwrap_or("it said nothing");
+        Some(Self { message: message.chars().take(SHOWN).collect(), command: format!("stagekeeper logs {deploy}") })
+    }
+}
+
+/// What an environment without an address is up to.
+pub fn why(preview: &Preview, may_know: bool) -> Why {
+    match preview.view.phase {
+        Phase::Asleep => Why::Waking,
+        Phase::Ready if !preview.view.awake => Why::Waking,
+        Phase::Failed => Why::Failed(Details::of(preview).filter(|_| may_know)),
+        Phase::Ending => Why::Gone,
+        Phase::Queued => Why::Building(Some("Other previews of this project are before it.")),
+        Phase::Ready => Why::Building(Some("Its containers are starting.")),
+        Phase::Pending | Phase::Deploying => Why::Building(waits(preview.view.waiting.as_deref())),
+    }
+}
+
+/// In general words what a deploy waits for.
+fn waits(reason: Option<&str>) -> Option<&'static str> {
+    let reason = reason?;
+    let has = |word: &str| reason.contains(word);
+    Some(match () {
+        () if has("Image") => "Its image has not been pushed yet, or is being pulled.",
+        () if has("Approval") => "It waits for an approval.",
+        () if has("Hook") => "It is being prepared.",
+        () if has("Health") || has("Ready") => "Its containers are starting.",
+        () => return None,
+    })
+}
+
+/// Whether a request comes from somebody who looks at pages.
+pub fn is_browser(method: &Method, headers: &HeaderMap) -> bool {
+    (method == Method::GET || method == Method::HEAD)
+        && headers.get_all(ACCEPT).iter().any(|value| {
+            value.to_str().is_ok_and(|text| {
+                text.split(',').any(|range| {
+                    let kind = range.split(';').next().unwrap_or_default().trim();
+                    kind.eq_ignore_ascii_case("text/html") || kind.eq_ignore_ascii_case("application/xhtml+xml")
+                })
+            })
+        })
+}
+
+impl Why {
+    /// The status code.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Building(_) | Self::Waking | Self::Failed(_) | Self::Starting | Self::Unavailable | Self::Busy => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Gone => StatusCode::GONE,
+            Self::Unknown => StatusCode::NOT_FOUND,
+            Self::Broken => StatusCode::BAD_GATEWAY,
+            Self::Late => StatusCode::GATEWAY_TIMEOUT,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Coding => StatusCode::NOT_IMPLEMENTED,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Locked => StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    /// After how many seconds asking again may help.
+    const fn again(&self) -> Option<u64> {
+        match self {
+            Self::Waking | Self::Starting | Self::Unavailable | Self::Busy => Some(LOOK_AGAIN),
+            Self::Building(_) => Some(LOOK_LATER),
+            Self::TooMany(seconds) => Some(*seconds),
+            _ => None,
+        }
+    }
+
+    /// Whether a page looks again by itself.
+    const fn refreshes(&self) -> bool {
+        matches!(self, Self::Waking | Self::Building(_) | Self::Starting | Self::Unavailable | Self::Busy)
+    }
+
+    const fn title(&self) -> &'static str {
+        match self {
+            Self::Building(_) => "This preview is being made",
+            Self::Waking => "This preview is waking up",
+            Self::Failed(_) => "This preview could not be deployed",
+            Self::Gone => "This preview is gone",
+            Self::Unknown => "There is nothing here",
+            Self::Starting | Self::Unavailable => "Not available right now",
+            Self::Busy => "Too busy right now",
+            Self::Broken => "The answer broke off",
+            Self::Late => "There was no answer in time",
+            Self::TooMany(_) => "Too many requests",
+            Self::Malformed(_) => "The request is malformed",
+            Self::Coding => "The request's coding is not supported",
+            Self::Method => "The method is not supported",
+            Self::Locked => "A password is needed",
+        }
+    }
+
+    const fn text(&self) -> &'static str {
+        match self {
+            Self::Building(Some(text)) | Self::Malformed(text) => text,
+            Self::Building(None) => "It will be here as soon as it is ready.",
+            Self::Waking => "It slept because nobody was here. It takes a moment to start.",
+            Self::Failed(_) => {
+                "Its latest deploy failed. Who has access to the project sees why in the status of its Environment, \
+                 and in the log of the deploy."
+            }
+            Self::Gone => "It has ended, and this address is not used again.",
+            Self::Unknown => "No environment and no stage has this address. Check the link.",
+            Self::Starting => "The proxy has just been started.",
+            Self::Unavailable => "No instance takes requests at the moment.",
+            Self::Busy => "Too many requests are waiting.",
+            Self::Broken => "The instance closed its connection before it had answered.",
+            Self::Late => "The instance took too long.",
+            Self::TooMany(_) => "This environment takes only so many requests a second.",
+            Self::Coding => "Only Transfer-Encoding: chunked is.",
+            Self::Method => "This is not a forward proxy: CONNECT is not supported.",
+            Self::Locked => "Ask whoever gave you the link.",
+        }
+    }
+
+    /// The answer: a page, or the same as problem details (RFC 9457).
+    pub fn answer(&self, page: bool) -> Response<String> {
+        let (kind, body) =
+            if page { ("text/html; charset=utf-8", self.page()) } else { ("application/problem+json", self.problem()) };
+        let mut answer = Response::new(body);
+        *answer.status_mut() = self.status();
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert(
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(
+                "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
+        );
+        if let Some(seconds) = self.again() {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        answer
+    }
+
+    fn problem(&self) -> String {
+        let mut body = json!({"title": self.title(), "status": self.status().as_u16(), "detail": self.text()});
+        if let Self::Failed(Some(details)) = self {
+            body["reason"] = json!(details.message);
+            body["log"] = json!(details.command);
+        }
+        body.to_string()
+    }
+
+    fn page(&self) -> String {
+        let mut html = String::with_capacity(2048);
+        html.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+        html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
+        html.push_str("<meta name=\"robots\" content=\"noindex\">\n");
+        let seconds = self.again().filter(|_| self.refreshes());
+        let mut written = Ok(());
+        if let Some(seconds) = seconds {
+            written = writeln!(html, "<meta http-equiv=\"refresh\" content=\"{seconds}\">");
+        }
+        let (title, text) = (escaped(self.title()), escaped(self.text()));
+        written = written.and_then(|()| {
+            write!(
+                html,
+                "<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{text}</p>\n"
+            )
+        });
+        if let Self::Failed(Some(details)) = self {
+            let (message, command) = (escaped(&details.message), escaped(&details.command));
+            written = written.and_then(|()| {
+                write!(
+                    html,
+                    "<h2>What the deploy said</h2>\n<p>{message}</p>\n<h2>Its log</h2>\n<p><code>{command}</code></p>\n"
+                )
+            });
+        }
+        if seconds.is_some() {
+            html.push_str("<p role=\"status\">This page looks again by itself.</p>\n");
+        }
+        html.push_str("</main>\n</body>\n</html>\n");
+        debug_assert!(written.is_ok(), "a text takes everything");
+        html
+    }
+}
+
+/// Dark on light or light on dark, as the reader has it; contrast is above 7:1 in both.
+const STYLE: &str = "\
+:root{color-scheme:light dark}\
+body{margin:0;font:1.125rem/1.5 system-ui,sans-serif;color:#1b1f24;background:#fff}\
+main{max-width:38rem;margin:15vh auto 0;padding:0 1.5rem}\
+h1{font-size:1.75rem;line-height:1.2}h2{font-size:1.125rem}\
+code{overflow-wrap:anywhere}p{overflow-wrap:anywhere}\
+@media(prefers-color-scheme:dark){body{color:#e8eaed;background:#16181b}}";
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::edge::table::EnvironmentView;
+
+    fn all() -> Vec<Why> {
+        let details = Details { message: "it said <b>no</b>".into(), command: "stagekeeper logs 0192".into() };
+        vec![
+            Why::Building(None),
+            Why::Building(Some("It waits.")),
+            Why::Waking,
+            Why::Failed(None),
+            Why::Failed(Some(details)),
+            Why::Gone,
+            Why::Unknown,
+            Why::Starting,
+            Why::Unavailable,
+            Why::Busy,
+            Why::Broken,
+            Why::Late,
+            Why::TooMany(3),
+            Why::Malformed("why"),
+            Why::Coding,
+            Why::Method,
+            Why::Locked,
+        ]
+    }
+
+    #[test]
+    fn every_page_can_be_read_by_everybody_and_kept_by_nobody() {
+        for why in all() {
+            let answer = why.answer(true);
+            assert_eq!(answer.headers()[CACHE_CONTROL], "no-store", "{why:?}");
+            let html = answer.body();
+            for part in ["<!doctype html>", "<html lang=\"en\">", "<title>", "<main>", "<h1>", "width=device-width"] {
+                assert_eq!(html.matches(part).count(), 1, "{part} in {html}");
+            }
+            assert!(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"), "{html}");
+            let again = answer.headers().contains_key(RETRY_AFTER);
+            assert_eq!(html.contains("http-equiv=\"refresh\""), again && !matches!(why, Why::TooMany(_)), "{why:?}");
+            let told = why.answer(false);
+            assert_eq!(told.headers()[CONTENT_TYPE], "application/problem+json");
+            let body: serde_json::Value = serde_json::from_str(told.body()).unwrap();
+            assert_eq!(body["status"], why.status().as_u16());
+        }
+    }
+
+    #[test]
+    fn codes_say_whether_to_come_again() {
+        for (why, status, again) in [
+            (Why::Waking, 503, Some("2")),
+            (Why::Building(None), 503, Some("5")),
+            (Why::Failed(None), 503, None),
+            (Why::Gone, 410, None),
+            (Why::Unknown, 404, None),
+            (Why::TooMany(7), 429, Some("7")),
+            (Why::Broken, 502, None),
+            (Why::Late, 504, None),
+            (Why::Locked, 401, None),
+        ] {
+            let answer = why.answer(false);
+            assert_eq!(answer.status().as_u16(), status, "{why:?}");
+            let told = answer.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!(told, again, "{why:?}");
+        }
+    }
+
+    #[test]
+    fn each_phase_has_its_words_and_details_are_for_those_who_may() {
+        let preview = |phase, waiting: Option<&str>| Preview {
+            key: ("acme".into(), "pr-42".into()),
+            view: EnvironmentView {
+                phase,
+                awake: true,
+                waiting: waiting.map(Into::into),
+                deploy: Some("0192".into()),
+                message: Some("password=hunter2".into()),
+                ..EnvironmentView::default()
+            },
+            activity: Arc::default(),
+        };
+        assert_eq!(why(&preview(Phase::Asleep, None), false), Why::Waking);
+        assert_eq!(why(&preview(Phase::Ending, None), false), Why::Gone);
+        assert_eq!(why(&preview(Phase::Failed, None), false), Why::Failed(None));
+        let Why::Failed(Some(details)) = why(&preview(Phase::Failed, None), true) else { panic!("details") };
+        assert_eq!((details.message.as_str(), details.command.as_str()), ("password=hunter2", "stagekeeper logs 0192"));
+        let Why::Building(Some(text)) = why(&preview(Phase::Pending, Some("ImageMissing")), false) else {
+            panic!("words")
+        };
+        assert!(text.contains("image"), "{text}");
+        assert_eq!(why(&preview(Phase::Deploying, Some("Odd")), false), Why::Building(None));
+    }
+
+    #[test]
+    fn browsers_are_told_by_what_they_accept() {
+        let cases = [
+            (Method::GET, Some("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"), true),
+            (Method::HEAD, Some("Text/HTML;q=0.5"), true),
+            (Method::POST, Some("text/html"), false),
+            (Method::GET, Some("*/*"), false),
+            (Method::GET, Some("application/json"), false),
+            (Method::GET, None, false),
+        ];
+        for (method, accept, expected) in cases {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(ACCEPT, accept.parse().unwrap());
+            }
+            assert_eq!(is_browser(&method, &headers), expected, "{method} {accept:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_deploy_says_is_only_text(message in "\\PC{0,60}") {
+            let details = Details { message, command: "x".into() };
+            let html = Why::Failed(Some(details)).page();
+            let (_, said) = html.split_once("What the deploy said</h2>\n<p>").unwrap();
+            let (said, _) = said.split_once("</p>\n<h2>").unwrap();
+            prop_assert!(!said.contains(['<', '>', '"', '\'']));
+        }
+    }
+}

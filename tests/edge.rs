@@ -1,0 +1,30 @@
+//! The edge as its callers and upstreams see it: over real connections, with real servers behind it.
+//!
+//! All but [`watching`] need nothing but this process.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+
+#[path = "edge/lab.rs"]
+mod lab;
+
+#[path = "edge/draining.rs"]
+mod draining;
+#[path = "edge/guarding.rs"]
+mod guarding;
+#[path = "edge/pages.rs"]
+mod pages;
+#[path = "edge/passing.rs"]
+mod passing;
+#[path = "edge/smuggling.rs"]
+mod smuggling;
+#[path = "edge/streaming.rs"]
+mod streaming;
+#[path = "edge/switching.rs"]
+mod switching;
+#[path = "edge/tls.rs"]
+mod tls;
+#[path = "edge/upgrading.rs"]
+mod upgrading;
+#[path = "edge/waking.rs"]
+mod waking;
+#[path = "edge/watching.rs"]
+mod watching;
