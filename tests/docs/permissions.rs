@@ -33,6 +33,7 @@ pub fn table() -> String {
             Where::Watched => "every watched namespace",
             Where::Lease => "the namespace of the Lease",
             Where::Cluster => "the cluster",
+            Where::Environments => "the cluster, where environments have namespaces of their own",
         };
         let group = if grant.group.is_empty() { "core" } else { grant.group };
         text.extend([
@@ -77,15 +78,21 @@ fn rules(listed: Option<Vec<PolicyRule>>) -> Rules {
 pub fn rules_are_grants() {
     let all = documents();
     let count = all.iter().filter(|document| matches!(document["kind"].as_str(), Some("Role" | "ClusterRole"))).count();
-    assert_eq!(count, 3, "{RULES}");
+    assert_eq!(count, 4, "{RULES}");
     let named = |kind: &str, name: &str| {
         let found = all.iter().find(|document| document["kind"] == kind && document["metadata"]["name"] == name);
         found.cloned().unwrap_or_else(|| panic!("{RULES} has no {kind} {name}"))
     };
     let watched: ClusterRole = serde_json::from_value(named("ClusterRole", "stagekeeper")).unwrap();
     let reviews: ClusterRole = serde_json::from_value(named("ClusterRole", "stagekeeper-reviews")).unwrap();
+    let environments: ClusterRole = serde_json::from_value(named("ClusterRole", "stagekeeper-environments")).unwrap();
     let lease: Role = serde_json::from_value(named("Role", "stagekeeper")).unwrap();
-    let written = [(Where::Watched, watched.rules), (Where::Cluster, reviews.rules), (Where::Lease, lease.rules)];
+    let written = [
+        (Where::Watched, watched.rules),
+        (Where::Cluster, reviews.rules),
+        (Where::Environments, environments.rules),
+        (Where::Lease, lease.rules),
+    ];
     for (place, written) in written.map(|(place, listed)| (place, rules(listed))) {
         let needed: Rules = GRANTS
             .iter()
