@@ -14,6 +14,7 @@ pub mod mask;
 pub mod plan;
 pub mod policy;
 pub mod promotion;
+pub mod pull_request;
 pub mod release;
 pub mod request;
 pub mod retire;

@@ -64,7 +64,8 @@ pub struct ProjectSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub credentials: Vec<CredentialDeclaration>,
-    /// Webhooks that say when an image was pushed. Without any, registries are asked at intervals alone.
+    /// Webhooks that say when an image was pushed, and how pull requests stand. Without any, registries and git providers
+    /// are asked at intervals alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
-use super::images::{PROJECT, Subscriber};
+use super::{
+    images::{PROJECT, Subscriber},
+    vault::ProjectName,
+};
 use crate::{
     api::{Project, Stage},
     cluster::index::StageKey,
@@ -46,15 +49,18 @@ impl Triggers {
         }
     }
 
+    /// Another pass of a project.
+    pub fn project(&self, (namespace, name): &ProjectName) {
+        if let Some(trigger) = self.of(namespace) {
+            let _ = trigger.projects.send(ObjectRef::new(name).within(namespace));
+        }
+    }
+
     /// Another pass of whoever asked a registry something.
     pub fn subscriber(&self, (namespace, name): &Subscriber) {
         match name.strip_prefix(PROJECT) {
             None => self.stage(&StageKey::new(namespace.as_str(), name.as_str())),
-            Some(project) => {
-                if let Some(trigger) = self.of(namespace) {
-                    let _ = trigger.projects.send(ObjectRef::new(project).within(namespace));
-                }
-            }
+            Some(project) => self.project(&(namespace.clone(), project.to_owned())),
         }
     }
 

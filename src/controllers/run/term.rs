@@ -3,8 +3,11 @@
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use kube::runtime::reflector::ObjectRef;
-use tokio::{sync::mpsc, task::JoinSet};
+use kube::runtime::reflector::{ObjectRef, Store as Reflected};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -19,7 +22,7 @@ use super::{
     watched::{projects_controller, stages_controller, watched},
 };
 use crate::{
-    api::{Project, Stage},
+    api::{Environment, Project, Stage},
     cluster::{apply::Writer, events::Events, index::StageKey, lease::LeaseHandle},
     controllers::{
         asked::Asked,
@@ -28,6 +31,7 @@ use crate::{
         groups::Groups,
         images::{ImageBook, Subscriber},
         lanes::Lanes,
+        previews::{Bell, PreviewBook, Previews},
         scan,
         stage::{memory::Memory, recall},
         trigger::{Trigger, Triggers},
@@ -76,10 +80,15 @@ pub(super) async fn lead(
     let groups = Arc::new(Groups::new(triggers.clone()));
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
-    let mut readers = Vec::new();
+    let (bell, rung) = Bell::new();
+    let book = Arc::new(PreviewBook::default());
+    let (mut readers, mut environments) = (Vec::new(), Vec::new());
     for queue in queues {
-        let stages = watched::<Stage>(&process.client, queue.namespace.as_deref());
-        let projects = watched::<Project>(&process.client, queue.namespace.as_deref());
+        let stages = watched::<Stage>(&process.client, queue.namespace.as_deref(), |_| {});
+        let told = bell.clone();
+        let projects =
+            watched::<Project>(&process.client, queue.namespace.as_deref(), move |event| told.projects(event));
+        environments.push(environments_watch(process, queue.namespace.as_deref(), &bell, &mut tasks, &stop));
         let ctx = Arc::new(Context {
             client: process.client.clone(),
             writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),
@@ -101,6 +110,7 @@ pub(super) async fn lead(
             term: Term { epoch, leader: handle.clone() },
             lanes: lanes.clone(),
             groups: groups.clone(),
+            previews: book.clone(),
             asked: asked.clone(),
             memories: memories.clone(),
             public_url: process.config.public_url.as_ref().map(|url| url.as_str().into()),
@@ -116,14 +126,33 @@ pub(super) async fn lead(
         store: store.clone(),
         namespaces: process.config.namespaces.names(),
         asked,
-        triggers,
+        triggers: triggers.clone(),
         clock: process.clock.clone(),
         starts: starts(process.config.concurrency.get()),
         woken: vault.requests.clone(),
     };
     tasks.spawn(taker.run(stop.clone()));
+    let previews = Previews {
+        client: process.client.clone(),
+        writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),
+        store: store.clone(),
+        clock: process.clock.clone(),
+        ids: process.ids.clone(),
+        leader: handle.clone(),
+        namespaces: process.config.namespaces.names(),
+        projects: readers.clone(),
+        environments,
+        book,
+        triggers,
+        telemetry: process.telemetry.clone(),
+        engaged: Mutex::default(),
+        backoff: Backoff::default(),
+    };
+    tasks.spawn(Arc::new(previews).run(rung, stop.clone()));
     let reader = Reader {
         store,
+        ids: process.ids.clone(),
+        bell,
         clock: process.clock.clone(),
         telemetry: process.telemetry.clone(),
         images,
@@ -139,6 +168,27 @@ pub(super) async fn lead(
         }
     }
     Ok(())
+}
+
+/// Watches environments, and tells of each change of one.
+fn environments_watch(
+    process: &Process,
+    namespace: Option<&str>,
+    bell: &Bell,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> (Reflected<Environment>, watch::Receiver<bool>) {
+    let bell = bell.clone();
+    let mut watched = watched::<Environment>(&process.client, namespace, move |event| bell.environments(event));
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        while let Some(Some(event)) = until_stopped(&stop, watched.events.next()).await {
+            if let Err(error) = event {
+                tracing::warn!(%error, "the watch of environments has trouble; it goes on by itself");
+            }
+        }
+    });
+    (watched.reader, watched.ready)
 }
 
 /// How many of the passes that run at once may begin the work of deploys that were asked for. What follows takes passes too,
