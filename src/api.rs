@@ -33,8 +33,8 @@ pub use crd::{crds, to_yaml};
 pub use credential::{CredentialDeclaration, CredentialType};
 pub use duration::Duration;
 pub use environment::{
-    Environment, EnvironmentHooks, EnvironmentSource, EnvironmentSpec, EnvironmentTemplate, GitProvider, Isolation, SecretAccess,
-    SleepWindow,
+    Environment, EnvironmentHooks, EnvironmentSource, EnvironmentSpec, EnvironmentTemplate, GitProvider, Isolation,
+    SecretAccess, SleepWindow,
 };
 pub use health::{Health, HttpProbe, TcpProbe};
 pub use hooks::{Hook, Hooks};
@@ -47,8 +47,8 @@ pub use secret::{SecretDeclaration, SecretForm, SecretRef};
 pub use service::{FreeObject, Port, Scope, Service};
 pub use stage::{Queue, Rollback, ServiceOverride, Stage, StageSpec, Strategy, StrategyType, Timeouts};
 pub use status::{
-    Cost, DeployStatus, EnvironmentStatus, GateStatus, HistoryEntry, HoldStatus, HostStatus, InstanceStatus, MAX_HISTORY, MAX_TEXT, ProjectStatus,
-    RequestStatus, ServiceStatus, StageStatus, Veto, WebhookStatus, bounded,
+    Cost, DeployStatus, EnvironmentStatus, GateStatus, HistoryEntry, HoldStatus, HostStatus, InstanceStatus,
+    MAX_HISTORY, MAX_TEXT, ProjectStatus, RequestStatus, ServiceStatus, StageStatus, Veto, WebhookStatus, bounded,
 };
 pub use volume::{Claim, EmptyDir, Volume, VolumeSource};
 pub use webhook::{Webhook, WebhookSource};

@@ -7,6 +7,7 @@ pub mod credential;
 pub mod deploy;
 pub mod environment;
 pub mod excerpt;
+pub mod feedback;
 pub mod group;
 pub mod hint;
 pub mod image;

@@ -21,13 +21,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use reqwest::Client;
 use zeroize::Zeroizing;
 
+use self::rest::Rests;
 pub use self::{
     error::ForgeError,
     place::Place,
     pulls::{Listed, Listing},
-    tell::{CommitState, CommitStatus},
 };
-use self::rest::Rests;
 use crate::{
     domain::clock::Clock,
     outbound::{self, Deadlines, guard::Reach},

@@ -35,7 +35,20 @@ const ROOMS: &[Room] = &[
     Room("cluster", &["api"]),
     Room(
         "controllers",
-        &["domain", "api", "registry", "webhook", "forge", "probe", "store", "safe", "render", "cluster", "telemetry", "config"],
+        &[
+            "domain",
+            "api",
+            "registry",
+            "webhook",
+            "forge",
+            "probe",
+            "store",
+            "safe",
+            "render",
+            "cluster",
+            "telemetry",
+            "config",
+        ],
     ),
     Room("http", &["domain", "api", "webhook", "store", "safe", "cluster", "telemetry", "config"]),
     Room("cli", EVERY_ROOM),
@@ -73,7 +86,10 @@ const FOREIGN: &[Foreign] = &[
     Foreign::Only(&["axum"], &["http"]),
     Foreign::Only(&["aes_gcm", "hkdf"], &["crypto"]),
     Foreign::Only(&["hmac"], &["webhook"]),
-    Foreign::Never(&["kube", "k8s_openapi"], &["domain", "crypto", "store", "safe", "registry", "webhook", "outbound", "forge", "probe"]),
+    Foreign::Never(
+        &["kube", "k8s_openapi"],
+        &["domain", "crypto", "store", "safe", "registry", "webhook", "outbound", "forge", "probe"],
+    ),
     Foreign::Never(&["tokio"], &["domain", "crypto", "render", "webhook"]),
 ];
 

@@ -89,7 +89,8 @@ impl ProjectSpec {
     pub fn needs_safe(&self) -> bool {
         let private = self.services.iter().any(|service| service.image.credential.is_some());
         let signed = self.webhooks.iter().any(|webhook| !webhook.credentials.is_empty());
-        private || signed || !self.credentials.is_empty() || !self.secrets.is_empty()
+        let asks = self.previews.as_ref().is_some_and(|previews| previews.credential.is_some());
+        private || signed || asks || !self.credentials.is_empty() || !self.secrets.is_empty()
     }
 
     /// The service with this name.

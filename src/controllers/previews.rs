@@ -5,20 +5,27 @@
 //! intervals. What an environment does once it exists is not decided here.
 
 mod agenda;
+mod asked;
 mod bell;
 mod heard;
 mod pass;
 mod report;
+mod told;
 mod wanted;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Deref,
+    sync::Arc,
+    time::Duration,
+};
 
 use kube::{
     ResourceExt as _,
     runtime::reflector::{ObjectRef, Store as Reflected},
 };
 use tokio::{
-    sync::{Mutex, mpsc, watch},
+    sync::{Mutex, Notify, mpsc, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -33,13 +40,16 @@ pub use self::{
 use super::{
     backoff::Backoff,
     error::{Class, Error},
+    project::verdict::Trouble,
     trigger::Triggers,
-    vault::ProjectName,
+    vault::{ProjectName, Vault},
 };
 use crate::{
     api::{Environment, Project},
     cluster::{apply::Writer, lease::LeaseHandle},
     domain::clock::{Clock, Ids},
+    forge::Forge,
+    safe::Safe,
     store::Store,
     telemetry::Telemetry,
 };
@@ -53,8 +63,8 @@ const STALLED_REST: Duration = Duration::from_mins(1);
 /// A watch's memory, and whether everything was listed once.
 pub type Watched<K> = (Reflected<K>, watch::Receiver<bool>);
 
-/// What passes over pull requests share.
-pub struct Previews {
+/// What a term of looking after previews begins with.
+pub struct Ground {
     /// Looks past the watches.
     pub client: kube::Client,
     /// The one way to write to the cluster.
@@ -79,13 +89,54 @@ pub struct Previews {
     pub triggers: Triggers,
     /// Metrics.
     pub telemetry: Telemetry,
+    /// Asks for passes over pull requests.
+    pub bell: Bell,
+    /// What projects have in the safe, without values.
+    pub vault: Arc<Vault>,
+    /// The safe; none without keys.
+    pub safe: Option<Safe>,
+    /// The client of git providers.
+    pub forge: Forge,
+}
+
+/// What passes over pull requests share.
+pub struct Previews {
+    ground: Ground,
     /// Projects that have previews, or had some that are not all gone yet.
-    pub engaged: Mutex<HashSet<ProjectName>>,
-    /// Retry delays.
-    pub backoff: Backoff,
+    engaged: Mutex<HashSet<ProjectName>>,
+    /// What is remembered of asking providers.
+    inquiries: Mutex<HashMap<ProjectName, asked::Shared>>,
+    /// What was put into the outbox last, by what it is about.
+    posted: Mutex<HashMap<(&'static str, String), serde_json::Value>>,
+    /// Why the last message of a project did not arrive.
+    refusals: Mutex<HashMap<ProjectName, Trouble>>,
+    /// Told when there is something to send.
+    outbox: Notify,
+    backoff: Backoff,
+}
+
+impl Deref for Previews {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.ground
+    }
 }
 
 impl Previews {
+    /// Nothing is known yet.
+    pub fn new(ground: Ground) -> Arc<Self> {
+        Arc::new(Self {
+            ground,
+            engaged: Mutex::default(),
+            inquiries: Mutex::default(),
+            posted: Mutex::default(),
+            refusals: Mutex::default(),
+            outbox: Notify::new(),
+            backoff: Backoff::default(),
+        })
+    }
+
     /// Looks after the pull requests of all projects until `stop`. `heard` is the other end of the [`Bell`].
     pub async fn run(self: Arc<Self>, mut heard: mpsc::UnboundedReceiver<ProjectName>, stop: CancellationToken) {
         let mut agenda = Agenda::default();

@@ -3,7 +3,10 @@
 use reqwest::Url;
 
 use super::ForgeError;
-use crate::{domain::pull_request::Provider, outbound::guard::{self, Reach, Refused}};
+use crate::{
+    domain::pull_request::Provider,
+    outbound::guard::{self, Reach, Refused},
+};
 
 /// A repository at a git provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +28,19 @@ impl Place {
             Provider::Gitea => None,
         };
         let text = api.or(usual).ok_or_else(|| ForgeError::Address {
-            why: "it is left out, and Gitea has no usual address: name it, such as https://git.example.com/api/v1".into(),
+            why: "it is left out, and Gitea has no usual address: name it, such as https://git.example.com/api/v1"
+                .into(),
         })?;
         let wrong = |why: &str| ForgeError::Address { why: why.to_owned() };
         let base = Url::parse(&format!("{}/", text.trim_end_matches('/'))).map_err(|_| wrong("it is no URL"))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(wrong("expected an http or https URL"));
         }
-        if !base.username().is_empty() || base.password().is_some() || base.query().is_some() || base.fragment().is_some() {
+        if !base.username().is_empty()
+            || base.password().is_some()
+            || base.query().is_some()
+            || base.fragment().is_some()
+        {
             return Err(wrong("expected a URL without credentials, query and fragment"));
         }
         let place = Self { provider, repository: repository.to_owned(), base };

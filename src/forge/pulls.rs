@@ -137,7 +137,12 @@ impl Forge {
     ///
     /// # Errors
     /// Why that is not known.
-    pub async fn vouched(&self, place: &Place, token: &Token, of: &PullRequest) -> Result<BTreeSet<String>, ForgeError> {
+    pub async fn vouched(
+        &self,
+        place: &Place,
+        token: &Token,
+        of: &PullRequest,
+    ) -> Result<BTreeSet<String>, ForgeError> {
         let mut vouched = BTreeSet::new();
         let number = of.number.to_string();
         let parts = ["issues", number.as_str(), "timeline"];
@@ -190,9 +195,7 @@ struct Label {
 fn read(place: &Place, item: Value) -> Result<PullRequest, ForgeError> {
     let strange = |_| malformed(place, "a pull request in it is not what the API says");
     let found = match place.provider() {
-        Provider::GitLab => {
-            serde_json::from_value::<MergeObject>(item).map_err(strange)?.read(place.repository())
-        }
+        Provider::GitLab => serde_json::from_value::<MergeObject>(item).map_err(strange)?.read(place.repository()),
         Provider::GitHub | Provider::Gitea => {
             serde_json::from_value::<PullObject>(item).map_err(strange)?.read(place.repository())
         }

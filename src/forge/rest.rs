@@ -49,7 +49,8 @@ impl Rests {
     /// Takes in what an answer says; how long to rest, if it was refused for that.
     pub(super) fn hear(&self, key: Key, status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-        let either = |name: &str| number(&format!("x-ratelimit-{name}")).or_else(|| number(&format!("ratelimit-{name}")));
+        let either =
+            |name: &str| number(&format!("x-ratelimit-{name}")).or_else(|| number(&format!("ratelimit-{name}")));
         let (remaining, reset) = (either("remaining"), either("reset"));
         let until_reset = reset.and_then(|at| {
             let at = Timestamp::from_second(i64::try_from(at).ok()?).ok()?;

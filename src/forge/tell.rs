@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 
 use super::{Forge, ForgeError, Place, Token, call::Call};
 use crate::{
-    domain::{excerpt::excerpt, pull_request::Provider},
+    domain::{
+        excerpt::excerpt,
+        feedback::{CommitState, CommitStatus},
+        pull_request::Provider,
+    },
     outbound::bounded,
 };
 
@@ -24,30 +28,6 @@ const MAX_REFUSAL: usize = 4 << 10;
 
 const COMMENT: &str = "comment on its pull requests";
 const STATUS: &str = "set the status of its commits";
-
-/// How a commit's environment stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitState {
-    /// It is being made.
-    Pending,
-    /// It runs.
-    Success,
-    /// It does not run.
-    Failure,
-}
-
-/// The status of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitStatus {
-    /// How it stands.
-    pub state: CommitState,
-    /// What the status is about: a later one of the same name takes its place.
-    pub context: String,
-    /// One sentence.
-    pub description: String,
-    /// Where it leads.
-    pub url: Option<String>,
-}
 
 #[derive(Deserialize)]
 struct Comment {
@@ -103,7 +83,13 @@ impl Forge {
     }
 
     /// The first comment that holds the marker. Whoever writes one later, with our marker in it, is not taken for us.
-    async fn find(&self, place: &Place, token: &Token, number: i64, marker: &str) -> Result<Option<String>, ForgeError> {
+    async fn find(
+        &self,
+        place: &Place,
+        token: &Token,
+        number: i64,
+        marker: &str,
+    ) -> Result<Option<String>, ForgeError> {
         let number = number.to_string();
         let (kind, notes) = kinds(place.provider());
         let parts = [kind, number.as_str(), notes];

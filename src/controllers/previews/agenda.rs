@@ -34,7 +34,8 @@ impl Agenda {
     /// A project that is due and not at work, which it is from now on.
     pub(super) fn take(&mut self, now: Instant) -> Option<ProjectName> {
         let due = |entry: &Entry| entry.due.filter(|due| !entry.at_work && *due <= now);
-        let (project, entry) = self.0.iter_mut().filter(|(_, entry)| due(entry).is_some()).min_by_key(|(_, e)| e.due)?;
+        let (project, entry) =
+            self.0.iter_mut().filter(|(_, entry)| due(entry).is_some()).min_by_key(|(_, e)| e.due)?;
         (entry.due, entry.at_work) = (None, true);
         Some(project.clone())
     }

@@ -5,9 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::ResourceExt as _;
-
-use super::{Previews, Standing, wanted};
+use super::{Previews, Standing, told::named, wanted};
 use crate::{
     api::{self, Environment, Project},
     cluster::{apply::Doomed, live::live},
@@ -58,21 +56,35 @@ pub(super) async fn pass(all: &Previews, name: &ProjectName) -> Result<Option<Du
     };
     let environments = all.environments_of(name);
     let objects: Vec<Object> = environments.iter().map(|one| wanted::object(&name.1, one)).collect();
-    let pulls = known(all, &row, previews, &objects).await?;
+    let mut pulls = known(all, &row, previews, &objects).await?;
     if previews.is_none() && pulls.is_empty() {
         return Ok(over(all, name).await);
     }
-    let mut work = Work { all, name, project: project.as_deref(), row, pulls, environments, troubles: Vec::new() };
+    let (mut asked_again, mut troubles) = (None, Vec::new());
+    if let Some(previews) = previews {
+        let is_known = |number: i64| pulls.iter().any(|pull| pull.known.facts.number == number);
+        let strays = objects.iter().filter_map(|object| object.number).filter(|number| !is_known(*number));
+        let asked = all.ask(name, &row, previews, &strays.collect::<Vec<_>>()).await?;
+        if asked.answered {
+            pulls = known(all, &row, Some(previews), &objects).await?;
+        }
+        asked_again = asked.next;
+        troubles.extend(asked.trouble);
+    }
+    let mut work =
+        Work { all, name, project: project.as_deref(), row, pulls, environments, troubles, fresh: Vec::new() };
     let plan = work.plan(&objects);
+    let before = work.troubles.len();
     work.carry_out(&plan).await?;
-    let refused = !work.troubles.is_empty();
-    let standing = work.standing(&plan);
-    all.tell(name, previews.is_some().then_some(standing));
-    Ok(Some(match plan.held_back {
+    let rest = match plan.held_back {
         1.. => HELD_BACK,
-        0 if refused => REFUSED,
+        0 if work.troubles.len() > before => REFUSED,
         0 => SWEEP,
-    }))
+    };
+    work.inform().await?;
+    let standing = work.standing(&plan).await;
+    all.tell(name, previews.is_some().then_some(standing));
+    Ok(Some(asked_again.map_or(rest, |asked| asked.min(rest))))
 }
 
 /// Nothing is left to be looked after.
@@ -115,6 +127,8 @@ struct Work<'a> {
     pulls: Vec<StoredPull>,
     environments: Vec<Arc<Environment>>,
     troubles: Vec<Trouble>,
+    /// Names of those that were made in this pass.
+    fresh: Vec<String>,
 }
 
 impl Work<'_> {
@@ -183,13 +197,17 @@ impl Work<'_> {
                 return self.end(&Ending { known: at, name: made.name, uid: object.uid }).await;
             }
         }
+        if let Some(previews) = self.previews() {
+            self.all.farewell(&self.row, previews, &self.pulls[at]).await?;
+        }
+        self.all.hush(&self.pulls[at]).await;
         self.record(at, None).await
     }
 
     /// Brings an environment up to date. Nothing is written while it is.
     async fn keep(&mut self, at: usize, made: &Made) -> Result<(), Error> {
         let Some(wanted) = self.wanted(at, &made.name) else { return Ok(()) };
-        let known = self.environments.iter().find(|one| one.name_any() == made.name).cloned();
+        let known = named(&self.environments, &made.name).cloned();
         if let Some(known) = known.filter(|known| !wanted::is_current(&wanted, known))
             && self.apply(&wanted::over(wanted, &known)).await?.is_none()
         {
@@ -218,6 +236,7 @@ impl Work<'_> {
         if let Some(uid) = self.apply(&wanted).await? {
             let (namespace, project) = self.name;
             tracing::info!(namespace, project, environment = name, pull_request = number, "made for a pull request");
+            self.fresh.push(name.to_owned());
             self.record(at, Some(Made { uid: Some(uid), ..intent })).await?;
         }
         Ok(())
@@ -265,7 +284,29 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn standing(&mut self, plan: &Plan) -> Standing {
+    fn previews(&self) -> Option<&api::Previews> {
+        self.project.and_then(|project| project.spec.previews.as_ref())
+    }
+
+    /// Has the pull requests told how their environments stand.
+    async fn inform(&self) -> Result<(), StoreError> {
+        let Some(previews) = self.previews() else { return Ok(()) };
+        for pull in self.pulls.iter().filter(|pull| pull.known.facts.state.is_open()) {
+            let made = pull.known.made.as_ref();
+            let environment = made.and_then(|made| named(&self.environments, &made.name));
+            // What was made only just now is not to be seen yet, and what is not to be seen has not ended for that.
+            let fresh = environment.is_none() && made.is_some_and(|made| self.fresh.contains(&made.name));
+            if !fresh {
+                self.all.inform(&self.row, previews, pull, environment).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn standing(&mut self, plan: &Plan) -> Standing {
+        if let Some(trouble) = self.all.refusals.lock().await.get(self.name) {
+            self.troubles.push(trouble.clone());
+        }
         if let Some((name, number)) = plan.orphans.first() {
             let message = format!(
                 "{} environments were made for pull requests that nobody knows of, such as {name} for {number}: they are left \

@@ -48,7 +48,10 @@ pub fn environment(project: &Project, previews: &Previews, of: &Known, name: &st
     let facts = &of.facts;
     let invalid = |message: String| Trouble { reason: "InvalidPreviews", message };
     let tag = TagPattern::parse(&previews.tag).and_then(|pattern| pattern.fill(facts)).map_err(|error| {
-        invalid(format!("spec.previews.tag makes no tag for pull request {}: {error}; use another pattern", facts.number))
+        invalid(format!(
+            "spec.previews.tag makes no tag for pull request {}: {error}; use another pattern",
+            facts.number
+        ))
     })?;
     let mut template: EnvironmentTemplate = previews.template.clone();
     for service in built(project, previews)? {
@@ -102,10 +105,8 @@ fn built(project: &Project, previews: &Previews) -> Result<Vec<String>, Trouble>
         let built = services.filter(|service| service.image.tag.is_none() && service.image.digest.is_none());
         return Ok(built.map(|service| service.name.clone()).collect());
     }
-    let unknown: Vec<&str> = (previews.services.iter())
-        .filter(|name| project.spec.service(name).is_none())
-        .map(String::as_str)
-        .collect();
+    let unknown: Vec<&str> =
+        (previews.services.iter()).filter(|name| project.spec.service(name).is_none()).map(String::as_str).collect();
     if unknown.is_empty() {
         return Ok(previews.services.clone());
     }

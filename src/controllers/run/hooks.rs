@@ -177,7 +177,8 @@ impl Reader {
                 (DeliveryState::Processed, result)
             }
             Heard::Elsewhere => {
-                let result = format!("pull request {number} of {repository}: spec.previews of the project does not name it");
+                let result =
+                    format!("pull request {number} of {repository}: spec.previews of the project does not name it");
                 (DeliveryState::Ignored, result)
             }
         };

@@ -5,7 +5,7 @@ use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use kube::runtime::reflector::{ObjectRef, Store as Reflected};
 use tokio::{
-    sync::{Mutex, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -31,11 +31,12 @@ use crate::{
         groups::Groups,
         images::{ImageBook, Subscriber},
         lanes::Lanes,
-        previews::{Bell, PreviewBook, Previews},
+        previews::{Bell, Ground, PreviewBook, Previews},
         scan,
         stage::{memory::Memory, recall},
         trigger::{Trigger, Triggers},
     },
+    forge::Forge,
     store::{ImageScan, Store, StoreError},
 };
 
@@ -132,7 +133,7 @@ pub(super) async fn lead(
         woken: vault.requests.clone(),
     };
     tasks.spawn(taker.run(stop.clone()));
-    let previews = Previews {
+    let previews = Previews::new(Ground {
         client: process.client.clone(),
         writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),
         store: store.clone(),
@@ -145,10 +146,13 @@ pub(super) async fn lead(
         book,
         triggers,
         telemetry: process.telemetry.clone(),
-        engaged: Mutex::default(),
-        backoff: Backoff::default(),
-    };
-    tasks.spawn(Arc::new(previews).run(rung, stop.clone()));
+        bell: bell.clone(),
+        vault: vault.book.clone(),
+        safe: process.safe.as_ref().map(|safe| safe.over(store.clone())),
+        forge: Forge::new(process.clock.clone()).map_err(|error| RunError::Failed(error.to_string()))?,
+    });
+    tasks.spawn(previews.clone().send(stop.clone()));
+    tasks.spawn(previews.run(rung, stop.clone()));
     let reader = Reader {
         store,
         ids: process.ids.clone(),

@@ -30,10 +30,8 @@ pub fn quantity(text: &str) -> Option<f64> {
         ("E", 1e18),
     ];
     let text = text.trim();
-    let (number, factor) = SUFFIXES
-        .iter()
-        .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
-        .unwrap_or((text, 1.0));
+    let (number, factor) =
+        SUFFIXES.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor))).unwrap_or((text, 1.0));
     let value: f64 = number.parse().ok()?;
     (value.is_finite() && value >= 0.0).then_some(value * factor)
 }

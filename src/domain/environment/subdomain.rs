@@ -27,7 +27,8 @@ pub fn prefix(pull_request: Option<i64>, name: &str) -> String {
             readable.push(c);
         }
     }
-    let readable: String = readable.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).chars().take(READABLE).collect();
+    let readable: String =
+        readable.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).chars().take(READABLE).collect();
     let readable = readable.trim_end_matches('-');
     if readable.is_empty() { "env".to_owned() } else { readable.to_owned() }
 }

@@ -88,8 +88,7 @@ pub struct Sweep {
 impl Known {
     /// A pull request of which nothing was known.
     pub fn new(provider: Provider, repository: &str, facts: PullRequest) -> Self {
-        let mut known =
-            Self { provider, repository: repository.to_ascii_lowercase(), facts, absences: 0, made: None };
+        let mut known = Self { provider, repository: repository.to_ascii_lowercase(), facts, absences: 0, made: None };
         known.keep_vouched(BTreeSet::new());
         known
     }
@@ -155,9 +154,7 @@ pub fn sweep(known: &[Known], answer: &Answer) -> Sweep {
         };
         if (*known).clone().hear(one, Word::Told) {
             news.push((*one).clone());
-        } else if !known.facts.state.is_open()
-            && one.updated_at.as_second() == known.facts.updated_at.as_second()
-        {
+        } else if !known.facts.state.is_open() && one.updated_at.as_second() == known.facts.updated_at.as_second() {
             // Opened again within the second in which it was closed, or a list from before that.
             look.push((known.absences, *number));
         }

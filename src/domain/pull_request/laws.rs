@@ -39,8 +39,9 @@ fn states() -> impl Strategy<Value = PullState> {
 
 /// What webhooks tell of one pull request.
 fn stories() -> impl Strategy<Value = Vec<PullRequest>> {
-    prop::collection::vec((0_i64..6, states()), 1..12)
-        .prop_map(|all| all.into_iter().map(|(second, state)| PullRequest { state, ..pull_request(7, second) }).collect())
+    prop::collection::vec((0_i64..6, states()), 1..12).prop_map(|all| {
+        all.into_iter().map(|(second, state)| PullRequest { state, ..pull_request(7, second) }).collect()
+    })
 }
 
 fn heard(story: &[PullRequest]) -> Known {

@@ -66,8 +66,8 @@ pub fn plan(
     for (at, one) in known.iter().enumerate() {
         let called = one.made.as_ref().map_or_else(|| name(one.facts.number), |made| made.name.clone());
         // Another pull request of that number, of the repository that was named before, has to go first.
-        let elsewhere = one.made.is_none()
-            && known.iter().any(|other| other.made.as_ref().is_some_and(|made| made.name == called));
+        let elsewhere =
+            one.made.is_none() && known.iter().any(|other| other.made.as_ref().is_some_and(|made| made.name == called));
         let object = by_name.get(called.as_str()).copied();
         if !elsewhere {
             claimed.insert(called.clone());

@@ -87,7 +87,11 @@ fn it_ends_at_the_first_of_its_ends() {
     let cases = [
         Case { name: "ttl", life: newborn(), ends: Some((72, Ending::Ttl)) },
         Case { name: "extended", life: Life { extended: Some(at(100)), ..newborn() }, ends: Some((100, Ending::Ttl)) },
-        Case { name: "an extension does not shorten", life: Life { extended: Some(at(10)), ..newborn() }, ends: Some((72, Ending::Ttl)) },
+        Case {
+            name: "an extension does not shorten",
+            life: Life { extended: Some(at(10)), ..newborn() },
+            ends: Some((72, Ending::Ttl)),
+        },
         Case { name: "pinned", life: Life { pinned: true, delete_after_idle: Some(HOUR), ..newborn() }, ends: None },
         Case {
             name: "idle",

@@ -1,0 +1,1 @@
+//! Every provider, played by a local server.
