@@ -35,6 +35,7 @@ impl Instance {
         };
         let image = ReleaseImage { repository: service.image.repository.clone(), tag: None, digest: digest.to_owned() };
         let identity = Identity {
+            home: None,
             namespace: stage.namespace().unwrap_or_default(),
             project: project.name_any(),
             stage: stage.name_any(),
@@ -75,6 +76,7 @@ impl Instance {
             deploy: self.deploy,
             service_ips,
             credentials: std::sync::Arc::default(),
+            edge: std::collections::BTreeMap::new(),
         };
         let rendered =
             render::instance(&self.snapshot, &self.name, &context).map_err(|problems| format!("{problems:?}"))?;

@@ -13,6 +13,7 @@ mod credential;
 mod database;
 mod deploys;
 mod doctor;
+mod env;
 mod failure;
 mod get;
 mod groups;
@@ -104,6 +105,8 @@ enum Command {
     Groups(groups::GroupsArgs),
     #[command(flatten)]
     Ask(Box<ask::Ask>),
+    /// List, make, wake and end environments: copies of a project that live for a while.
+    Env(env::EnvArgs),
     /// Store, list and delete what Stagekeeper logs in with.
     Credential(credential::CredentialArgs),
     /// Store, list and delete what workloads get without its standing in a Project.
@@ -215,6 +218,7 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Updates(arguments) => in_runtime(updates::updates(&context, &arguments, now, out)),
         Command::Images(arguments) => in_runtime(images::images(&context, &arguments, now, out)),
         Command::Ask(asked) => in_runtime(ask::ask(&context, &asked, now, out)),
+        Command::Env(arguments) => in_runtime(env::env(&context, &arguments, now, out)),
         Command::Credential(arguments) => in_runtime(credential::credential(&context, &arguments, now, out)),
         Command::Secret(arguments) => in_runtime(secret::secret(&context, &arguments, now, out)),
         Command::Webhook(arguments) => in_runtime(webhook::webhook(&context, &arguments, now, out)),

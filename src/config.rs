@@ -34,8 +34,8 @@ use self::{
     settings::{
         API_AUDIENCE, CONCURRENCY, DATABASE_URL, ENCRYPTION_KEYS, ENCRYPTION_KEYS_FILE, LEASE_IDENTITY, LEASE_NAME,
         LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, OIDC_CLIENT_ID, OIDC_GROUPS_CLAIM, OIDC_GROUPS_PREFIX,
-        OIDC_ISSUER, OIDC_USER_CLAIM, OIDC_USER_PREFIX, POD_NAME, POD_NAMESPACE, PORT, PROCESS, PUBLIC_URL,
-        SCAN_CONCURRENCY, WORKER_THREADS,
+        OIDC_ISSUER, OIDC_USER_CLAIM, OIDC_USER_PREFIX, POD_NAME, POD_NAMESPACE, PORT, PREVIEW_URL, PROCESS,
+        PUBLIC_URL, SCAN_CONCURRENCY, WORKER_THREADS,
     },
 };
 
@@ -54,6 +54,8 @@ pub struct Config {
     pub log: Log,
     /// The address people reach this installation at, for links; without a slash at the end.
     pub public_url: Option<Url>,
+    /// Where environments are reached: each has a name of its own under the host of this address.
+    pub preview_url: Option<Url>,
     /// Which tokens the API takes: those for this audience.
     pub api_audience: String,
     /// The issuer of ID tokens that the API takes besides, if there is one.
@@ -158,6 +160,7 @@ impl Config {
         let log = Log::read(&mut problems);
         let port = problems.or_default(&PORT, "8080", parse::port);
         let public_url = problems.optional(&[&PUBLIC_URL], parse::public_url);
+        let preview_url = problems.optional(&[&PREVIEW_URL], parse::preview_url);
         let api_audience = problems.or_default(&API_AUDIENCE, "stagekeeper", parse::word);
         let oidc = OidcConfig::read(&mut problems);
         let namespaces = problems.optional(&[&NAMESPACES], parse::namespaces);
@@ -173,6 +176,7 @@ impl Config {
                 port: port?,
                 log: log?,
                 public_url: public_url?,
+                preview_url: preview_url?,
                 api_audience: api_audience?,
                 oidc: oidc?,
                 namespaces: namespaces?.map_or(Namespaces::All, Namespaces::Only),

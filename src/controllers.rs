@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod context;
 pub mod count;
 pub mod deploy;
+pub mod environment;
 pub mod error;
 #[cfg(test)]
 mod fixture;

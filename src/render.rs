@@ -13,6 +13,7 @@ mod check;
 pub mod discovery;
 pub mod gateway;
 mod hook;
+pub mod isolation;
 mod meta;
 pub mod names;
 mod order;
@@ -45,12 +46,13 @@ use k8s_openapi::api::{
 pub use access::bindings;
 pub use gateway::HttpRoute;
 pub use hook::{HookManifests, hook};
-pub use meta::{Context, RENDERED, rendered};
+pub use meta::{Context, Published, RENDERED, rendered};
 pub use problem::{Problem, Problems};
 pub use pull::{PullSecret, registry_of};
 pub use resolve::missing_secrets;
 pub use route::{
-    RouteObject, backend, instance_route, instance_url, stage_route, stage_service, stage_services, stage_url,
+    RouteObject, backend, instance_route, instance_url, published, stage_route, stage_service, stage_services,
+    stage_url,
 };
 pub use secret::{SecretContent, SecretManifest};
 pub use snapshot::{Identity, Scope, ServiceSpec, Snapshot, SnapshotError};

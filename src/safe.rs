@@ -19,7 +19,7 @@ pub use self::{
     canary::{Checked, Verified},
     rotate::Rotated,
     secrets::SecretDeposit,
-    token::token,
+    token::{random, token},
 };
 /// What is put in and taken out.
 pub use crate::crypto::Plaintext;

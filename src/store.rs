@@ -57,7 +57,7 @@ pub use deploys::{
 };
 pub use dora::{DoraFilter, DoraNumbers, DoraStats, Spread};
 pub use encryption_keys::{EncryptionKey, Retirement, SealedRow, SealedTable, WrappedRow};
-pub use environments::{Environment, NewEnvironment, Recorded};
+pub use environments::{Environment, EnvironmentRow, NewEnvironment, Recorded};
 pub use error::{Class, MigrationError, StoreError};
 pub use gates::{Begun, Proof};
 pub use groups::{Beginning, BegunTogether, NewGroup, StoredGroup};
@@ -75,7 +75,7 @@ pub use pull_requests::StoredPull;
 pub use receivers::{DeclaredReceiver, NewReceiver, Receiver, VaultReceiver};
 pub use registries::{RegistrySettings, StoredRegistry};
 pub use replies::ReplyClaim;
-pub use requests::{Asked, NewHold, NewRequest, Settlement, StoredRequest};
+pub use requests::{Asked, LifeChange, NewHold, NewRequest, Settlement, StoredRequest};
 pub use scans::ImageScan;
 pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, SecretUse};
 pub use settings::Settings;

@@ -113,8 +113,12 @@ impl Place {
         let mut next = || documents.next().expect("a document");
         let project = Project::deserialize(next()).expect("a project");
         let stage = Stage::deserialize(next()).expect("a stage");
-        let identity =
-            Identity { namespace: self.namespace.clone(), project: project.name_any(), stage: stage.name_any() };
+        let identity = Identity {
+            namespace: self.namespace.clone(),
+            home: None,
+            project: project.name_any(),
+            stage: stage.name_any(),
+        };
         let images = project.spec.services.iter().map(|service| {
             let image = ReleaseImage {
                 repository: service.image.repository.clone(),
@@ -147,6 +151,7 @@ fn context() -> Context {
         deploy: Uuid::from_u128(7),
         service_ips: BTreeMap::new(),
         credentials: std::sync::Arc::default(),
+        edge: std::collections::BTreeMap::new(),
     }
 }
 

@@ -193,7 +193,7 @@ pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn W
         return together::ask(context, &source, together, now, out).await;
     }
     let namespace = context.namespace().await?;
-    let settled = source.ask(&namespace, &arguments.stage, action, &arguments.reason, now).await?;
+    let settled = source.ask("stages", (&namespace, &arguments.stage), action, &arguments.reason, now).await?;
     tell(&settled, arguments.output, out)?;
     let id = settled.id;
     match (settled.state, settled.deploy) {
@@ -209,7 +209,8 @@ pub async fn ask(context: &Context, asked: &Ask, now: Timestamp, out: &mut dyn W
     }
 }
 
-fn tell(view: &RequestView, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
+/// Prints what became of a request.
+pub(super) fn tell(view: &RequestView, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
     match format {
         Format::Json => output::print_value(out, view, false),
         Format::Yaml => output::print_value(out, view, true),
@@ -227,7 +228,7 @@ fn tell(view: &RequestView, format: Format, out: &mut dyn Write) -> Result<(), F
 /// A request as scripts see it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RequestView {
+pub(super) struct RequestView {
     id: Uuid,
     namespace: String,
     stage: String,
@@ -242,6 +243,13 @@ struct RequestView {
     at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_at: Option<Timestamp>,
+}
+
+impl RequestView {
+    /// How far it has come.
+    pub(super) fn state(&self) -> RequestState {
+        self.state
+    }
 }
 
 impl TryFrom<Request> for RequestView {
@@ -263,16 +271,16 @@ impl TryFrom<Request> for RequestView {
 
 impl Source {
     /// Asks, and gives the operator a while to act on it.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
-        namespace: &str,
-        stage: &str,
+        kind: &str,
+        (namespace, stage): (&str, &str),
         action: Action,
         reason: &str,
         now: Timestamp,
     ) -> Result<RequestView, Failure> {
         let request = match self {
-            Self::Api(remote) => asked_through(remote, namespace, stage, &action, reason).await?,
+            Self::Api(remote) => asked_through(remote, kind, (namespace, stage), &action, reason).await?,
             Self::Database(store) => {
                 let new = NewRequest {
                     id: SystemIds.next(),
@@ -301,8 +309,8 @@ impl Source {
 /// Asks through the API, which makes sure of who asks.
 async fn asked_through(
     remote: &Remote,
-    namespace: &str,
-    stage: &str,
+    kind: &str,
+    (namespace, stage): (&str, &str),
     action: &Action,
     reason: &str,
 ) -> Result<Request, Failure> {
@@ -311,8 +319,8 @@ async fn asked_through(
     if !reason.is_empty() {
         body["reason"] = reason.into();
     }
-    let about = format!("stage {stage} in namespace {namespace}");
-    let path = ["namespaces", namespace, "stages", stage, "requests"];
+    let about = format!("{} {stage} in namespace {namespace}", kind.trim_end_matches('s'));
+    let path = ["namespaces", namespace, kind, stage, "requests"];
     let call = Call::new(&path, &about).with("wait", PATIENCE.as_secs());
     let mut request: Request = remote.post(call, &body).await?;
     let deadline = Instant::now() + PATIENCE;
@@ -400,7 +408,7 @@ async fn destination(source: &Source, to: &str) -> Result<Destination, Failure> 
 }
 
 /// A time, or a span from now.
-fn instant(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn instant(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     if let Ok(at) = text.parse() {
         return Ok(at);
     }

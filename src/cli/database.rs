@@ -47,7 +47,7 @@ impl From<StoreError> for Failure {
                 "check that the server runs and that DATABASE_URL (--database-url) points at it",
             ),
             Class::NotFound => Self::failed(what, "see `stagekeeper history -A` for what there is"),
-            Class::Conflict | Class::Corrupt | Class::Other => Self::failed(what, ""),
+            Class::Conflict | Class::Taken | Class::Corrupt | Class::Other => Self::failed(what, ""),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::ACCEPT;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions, ValidationDirective};
 use kube::core::Request;
 use kube::{Client, Resource};
@@ -290,6 +291,54 @@ impl Writer {
         self.send(&target, request, false).await.map(drop)
     }
 
+    /// Makes or changes a namespace that is ours. Returns its UID.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached; class [`Class::Taken`] when somebody else made one of that name, or
+    /// it was made for another object.
+    pub async fn apply_namespace(&self, namespace: &Namespace, marks: &[&str]) -> Result<String, ApiError> {
+        let name = namespace.metadata.name.clone().unwrap_or_default();
+        let target = of_namespace("create and patch", &name);
+        let look = Target { verbs: "get", ..target.clone() };
+        let found = Request::new(Namespace::url_path(&(), None)).get(&name, &GetParams::default());
+        match self.send(&look, found, true).await {
+            Ok(text) => {
+                let found = serde_json::from_str::<Reply>(&text).map_err(|err| unreadable(&look, err))?.metadata;
+                let ours = namespace.metadata.labels.clone().unwrap_or_default();
+                if marks.iter().any(|mark| found.labels.get(*mark) != ours.get(*mark)) {
+                    return Err(ApiError::taken(&target));
+                }
+            }
+            Err(err) if err.class() == Class::NotFound => {}
+            Err(err) => return Err(err),
+        }
+        let params = PatchParams {
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::apply(FIELD_MANAGER).force()
+        };
+        let request = Request::new(Namespace::url_path(&(), None)).patch(&name, &params, &Patch::Apply(namespace));
+        let text = self.send(&target, request, true).await?;
+        read(&target, &text).map(|applied| applied.uid)
+    }
+
+    /// Deletes a namespace with everything in it, provided that it is still this one. That it is gone is success.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be reached.
+    pub async fn delete_namespace(&self, name: &str, uid: &str) -> Result<(), ApiError> {
+        let target = of_namespace("delete", name);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(uid.into()), resource_version: None }),
+            ..DeleteParams::background()
+        };
+        match self.send(&target, Request::new(Namespace::url_path(&(), None)).delete(name, &params), true).await {
+            Ok(_) => Ok(()),
+            Err(err) if err.class() == Class::NotFound => Ok(()),
+            Err(err) if err.class() == Class::Conflict && is_about_the_uid(&err) => Ok(()),
+            Err(err) => Err(err),
+        }
+    }
+
     async fn send(
         &self,
         target: &Target,
@@ -327,6 +376,10 @@ fn target<K: Resource<DynamicType = ()>>(
         return Err(ApiError::nameless(&target));
     }
     Ok(target)
+}
+
+fn of_namespace(verbs: &'static str, name: &str) -> Target {
+    Target { verbs, group: String::new(), resource: "namespaces".into(), namespace: None, name: name.into() }
 }
 
 fn path<K: Resource<DynamicType = ()>>(target: &Target) -> Request {

@@ -68,6 +68,24 @@ pub(super) fn public_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// An address whose host can have names under it.
+pub(super) fn preview_url(text: &str) -> Result<Url, String> {
+    let url = public_url(text)?;
+    if !url.path().trim_matches('/').is_empty() {
+        return Err("it has a path".into());
+    }
+    match url.domain() {
+        Some(domain)
+            if domain
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte)) =>
+        {
+            Ok(url)
+        }
+        _ => Err("its host is no domain name".into()),
+    }
+}
+
 /// Without TLS only on this machine: whoever could change what the issuer says could be anybody.
 pub(super) fn issuer(text: &str) -> Result<String, String> {
     let url = public_url(text)?;

@@ -59,6 +59,12 @@ pub const LOG_FORMAT: Setting = setting("STAGEKEEPER_LOG_FORMAT", "log-format", 
 /// The address people reach this installation at.
 pub const PUBLIC_URL: Setting =
     setting("STAGEKEEPER_PUBLIC_URL", "public-url", "an http or https URL without credentials, query and fragment");
+/// Where previews are reached.
+pub const PREVIEW_URL: Setting = setting(
+    "STAGEKEEPER_PREVIEW_URL",
+    "preview-url",
+    "an http or https URL whose host is the domain that environments get names under, such as https://preview.example.com",
+);
 /// Audience of the API's tokens.
 pub const API_AUDIENCE: Setting = setting(
     "STAGEKEEPER_API_AUDIENCE",
@@ -121,7 +127,7 @@ pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name o
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
 /// Every setting that people give, in the order of the documentation.
-pub const DOCUMENTED: [Setting; 23] = [
+pub const DOCUMENTED: [Setting; 24] = [
     DATABASE_URL,
     ENCRYPTION_KEYS,
     ENCRYPTION_KEYS_FILE,
@@ -130,6 +136,7 @@ pub const DOCUMENTED: [Setting; 23] = [
     LOG,
     LOG_FORMAT,
     PUBLIC_URL,
+    PREVIEW_URL,
     API_AUDIENCE,
     OIDC_ISSUER,
     OIDC_CLIENT_ID,
@@ -238,6 +245,9 @@ pub struct ControllerArgs {
     /// The address people reach this installation at.
     #[arg(long, env = PUBLIC_URL.name, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Where environments are reached: the host is the domain that they get names under.
+    #[arg(long, env = PREVIEW_URL.name, value_name = "URL")]
+    pub preview_url: Option<String>,
     /// Audience of the tokens that the API takes [default: stagekeeper].
     #[arg(long, env = API_AUDIENCE.name, value_name = "NAME")]
     pub api_audience: Option<String>,
@@ -293,6 +303,7 @@ impl ControllerArgs {
             .with(&LOG, self.log.clone())
             .with(&LOG_FORMAT, self.log_format.clone())
             .with(&PUBLIC_URL, self.public_url.clone())
+            .with(&PREVIEW_URL, self.preview_url.clone())
             .with(&API_AUDIENCE, self.api_audience.clone())
             .with(&OIDC_ISSUER, self.oidc_issuer.clone())
             .with(&OIDC_CLIENT_ID, self.oidc_client_id.clone())

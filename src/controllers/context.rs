@@ -8,11 +8,13 @@ use std::{
     },
 };
 
-use kube::runtime::reflector::Store as Reflected;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{core::PartialObjectMeta, runtime::reflector::Store as Reflected};
 
 use super::{
     asked::Asked,
     backoff::Backoff,
+    environment::known::Lives,
     groups::Groups,
     images::ImageBook,
     lanes::Lanes,
@@ -22,7 +24,7 @@ use super::{
     vault::{ProjectName, Vault},
 };
 use crate::{
-    api::{Project, Stage},
+    api::{Environment, Project, Stage},
     cluster::{
         apply::Writer,
         events::Events,
@@ -54,6 +56,16 @@ pub struct Context {
     pub projects: Reflected<Project>,
     /// Stages, as watched.
     pub stages: Reflected<Stage>,
+    /// Environments, as watched.
+    pub environments: Reflected<Environment>,
+    /// Namespaces that were made for environments, as watched; none where the operator may not make any.
+    pub namespaces: Option<Reflected<PartialObjectMeta<Namespace>>>,
+    /// What is known of the lives of environments.
+    pub lives: Arc<Lives>,
+    /// Where environments are reached.
+    pub preview_url: Option<Arc<reqwest::Url>>,
+    /// The namespace that the operator runs in.
+    pub namespace: Arc<str>,
     /// What registries say.
     pub images: Arc<ImageBook>,
     /// What projects have in the safe, without values.
@@ -153,6 +165,13 @@ impl Memories {
         };
         self.counted(&memory, -1);
         Taken::Memory(Box::new(memory))
+    }
+
+    /// What was remembered is of another life.
+    pub fn forget(&self, key: &StageKey) {
+        if let Some(memory) = self.lock().by_stage.remove(key) {
+            self.counted(&memory, -1);
+        }
     }
 
     /// Puts it back.

@@ -51,12 +51,16 @@ pub struct Target<'a> {
     pub project: Uuid,
     /// Its object.
     pub key: StageKey,
+    /// Where its children are: the namespace of a target is not always that of its object.
+    pub place: StageKey,
     /// Owner of everything it makes.
     pub owner: OwnerReference,
     /// What events are about.
     pub object: ObjectReference,
     /// Where traffic from outside comes in.
     pub route: Option<&'a api::Route>,
+    /// Hosts that the built-in proxy leads to services at, besides the route's.
+    pub hosts: &'a [(String, String)],
     /// What a newer deploy does to one that waits.
     pub queue: QueuePolicy,
     /// What is suspended, if anything is.
@@ -67,6 +71,8 @@ pub struct Target<'a> {
     pub rules: Option<Arc<Rules>>,
     /// Versions of its project's registry credentials, by name.
     pub logins: Arc<BTreeMap<String, i64>>,
+    /// Whether other targets may take their releases from here, and so want to know when it was not ready.
+    pub promotes: bool,
 }
 
 /// How far a drive came.
@@ -147,7 +153,7 @@ async fn pass(
     driven: &mut Driven,
 ) -> Result<bool, Error> {
     let now = ctx.clock.now();
-    let children = ctx.index.stage(&target.key);
+    let children = ctx.index.stage(&target.place);
     let Some(entry) = ledger.open.get_mut(position) else {
         return Ok(false);
     };
@@ -317,7 +323,7 @@ async fn perform(
         if !ctx.term.leader.is_leader() {
             return Err(Error::Deposed);
         }
-        let children = ctx.index.stage(&target.key);
+        let children = ctx.index.stage(&target.place);
         let Some(entry) = ledger.open.get_mut(position) else {
             return Ok(changed);
         };

@@ -61,6 +61,7 @@ impl Error {
             Self::Store(error) => match error.class() {
                 StoreClass::Unavailable => Class::StoreAway,
                 StoreClass::Conflict => Class::Conflict,
+                StoreClass::Taken => Class::Stalled,
                 _ => Class::Transient,
             },
             Self::Cluster(error) => match error.class() {

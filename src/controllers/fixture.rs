@@ -89,7 +89,8 @@ pub fn snapshot(text: &str, minor: u8) -> Snapshot {
 /// The same, with secrets at these versions.
 pub fn snapshot_with(text: &str, minor: u8, secrets: &SecretVersions) -> Snapshot {
     let (project, stage) = read(text);
-    let identity = Identity { namespace: "acme".into(), project: project.name_any(), stage: stage.name_any() };
+    let identity =
+        Identity { namespace: "acme".into(), home: None, project: project.name_any(), stage: stage.name_any() };
     Snapshot::build(identity, &project.spec, &stage.spec, release(&project, minor), secrets).expect("a snapshot")
 }
 
@@ -145,14 +146,17 @@ pub fn target() -> Target<'static> {
         id: Uuid::from_u128(0xff),
         project: Uuid::from_u128(0xfe),
         key: StageKey::new("acme", "dev"),
+        place: StageKey::new("acme", "dev"),
         owner: owner(),
         object: ObjectReference::default(),
         route: None,
+        hosts: &[],
         queue: QueuePolicy::Latest,
         suspended: None,
         rules: None,
         unreadable: None,
         logins: Arc::default(),
+        promotes: true,
     }
 }
 

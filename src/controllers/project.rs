@@ -92,6 +92,9 @@ fn tell_stages(ctx: &Context, namespace: &str, project: &str) {
             ctx.trigger.stage(&StageKey::new(namespace, stage.name_any()));
         }
     }
+    for environment in ctx.lives.of(namespace, project) {
+        ctx.trigger.stage(&environment);
+    }
 }
 
 /// What is to be said about a project.
@@ -107,6 +110,7 @@ fn judge(project: &Project, ctx: &Context) -> Judgement {
     let nowhere = StageSpec::unchanged(&project.name_any());
     let identity = Identity {
         namespace: project.namespace().unwrap_or_default(),
+        home: None,
         project: project.name_any(),
         stage: "stage".to_owned(),
     };

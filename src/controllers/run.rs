@@ -24,6 +24,7 @@ mod dora;
 mod hooks;
 mod house;
 mod keys;
+mod previews;
 mod requests;
 mod scans;
 mod stop;
@@ -78,6 +79,8 @@ struct Process {
     index: Index,
     /// The lease that this process competes for, `NAMESPACE/NAME`.
     lease: Arc<str>,
+    /// The namespace that it runs in.
+    namespace: Arc<str>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -112,6 +115,7 @@ pub async fn run(
         safe,
         index: Index::new(&scope),
         lease: format!("{}/{}", lease.namespace, lease.name).into(),
+        namespace: lease.namespace.as_str().into(),
         clock,
         ids,
         config: Arc::new(config),

@@ -64,6 +64,9 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
         let all: Vec<&str> = stage.finalizers().iter().map(String::as_str).chain([FINALIZER]).collect();
         ctx.writer.set_finalizers(&*stage, &all).await?;
     }
+    for environment in ctx.lives.based_on(&key, stage.metadata.generation.unwrap_or_default()) {
+        ctx.trigger.stage(&environment);
+    }
     let project = ctx.projects.get(&ObjectRef::<Project>::new(&stage.spec.project).within(&key.namespace));
     let uid = stage.uid().unwrap_or_default();
     let taken = match ctx.memories.take(&key) {
@@ -100,6 +103,7 @@ async fn without_project(ctx: &Context, stage: &Stage, key: &StageKey) -> Result
         gates: &[],
         request: None,
         unready: false,
+        asleep: None,
     };
     tell(ctx, stage, None, &outcome::outcome(&situation)).await?;
     let now = ctx.clock.now();
@@ -131,7 +135,7 @@ async fn pass(
         }
         memory.compared = true;
     }
-    let scene = Scene { ctx, stage, project, target: &target, rules: &rules };
+    let scene = Scene { ctx, stage, project, target: &target, rules: &rules, life: None };
     let asked = async {
         requests::act(&scene, &mut ledger, &mut memory.request).await?;
         undo::undo(&scene, &mut ledger, &mut memory.groups_settled).await?;
@@ -246,6 +250,7 @@ async fn conclude(
         gates: &driven.gates,
         request: memory.request.as_ref(),
         unready: memory.unready_since.is_some(),
+        asleep: None,
     };
     if memory.written == stage.status {
         // The watch has caught up: one copy is enough.
@@ -362,14 +367,17 @@ fn target<'a>(
         id: memory.target,
         project: memory.project,
         key: key.clone(),
+        place: key.clone(),
         owner: stage.controller_owner_ref(&()).unwrap_or_default(),
         object: stage.object_ref(&()),
         route: stage.spec.route.as_ref(),
+        hosts: &[],
         queue: policy::queue(&stage.spec),
         suspended,
         rules: None,
         unreadable: None,
         logins: ctx.vault.of(&key.namespace, &stage.spec.project).map(|held| held.logins.clone()).unwrap_or_default(),
+        promotes: true,
     }
 }
 
@@ -378,6 +386,6 @@ fn key(stage: &Stage) -> StageKey {
 }
 
 /// From now until `at`; never zero, so that an instant that has just passed does not spin.
-fn until(at: Timestamp, now: Timestamp) -> Duration {
+pub fn until(at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(10))
 }

@@ -71,6 +71,21 @@ pub enum Action {
         /// Its hash, or its beginning.
         release: String,
     },
+    /// Wake an environment.
+    Wake,
+    /// Put an environment to sleep until somebody uses it.
+    Sleep,
+    /// Move the end of an environment.
+    Extend {
+        /// To when; never to an earlier end than it has.
+        until: Timestamp,
+    },
+    /// Let an environment not end by itself.
+    Pin,
+    /// Let it end by itself again.
+    Unpin,
+    /// End an environment.
+    Delete,
 }
 
 /// What a rollback goes back to.
@@ -100,10 +115,14 @@ pub enum Verb {
     Retry,
     /// Hold, resume, veto and unveto.
     Hold,
+    /// Change an environment: wake, sleep, extend, pin and unpin.
+    Update,
+    /// End an environment.
+    Delete,
 }
 
 impl Verb {
-    /// Every verb.
+    /// Every verb of stages.
     pub const ALL: [Self; 6] = [Self::Promote, Self::Rollback, Self::Approve, Self::Abort, Self::Retry, Self::Hold];
 
     /// The word in Kubernetes roles.
@@ -115,6 +134,8 @@ impl Verb {
             Self::Abort => "abort",
             Self::Retry => "retry",
             Self::Hold => "hold",
+            Self::Update => "update",
+            Self::Delete => "delete",
         }
     }
 }
@@ -135,6 +156,8 @@ impl Action {
             Self::Abort { .. } => Verb::Abort,
             Self::Retry { .. } => Verb::Retry,
             Self::Hold { .. } | Self::Resume { .. } | Self::Veto { .. } | Self::Unveto { .. } => Verb::Hold,
+            Self::Wake | Self::Sleep | Self::Extend { .. } | Self::Pin | Self::Unpin => Verb::Update,
+            Self::Delete => Verb::Delete,
         }
     }
 
@@ -150,7 +173,18 @@ impl Action {
             Self::Resume { .. } => "resume",
             Self::Veto { .. } => "veto",
             Self::Unveto { .. } => "unveto",
+            Self::Wake => "wake",
+            Self::Sleep => "sleep",
+            Self::Extend { .. } => "extend",
+            Self::Pin => "pin",
+            Self::Unpin => "unpin",
+            Self::Delete => "delete",
         }
+    }
+
+    /// Whether only environments can be asked for it.
+    pub const fn is_of_environments(&self) -> bool {
+        matches!(self.verb(), Verb::Update | Verb::Delete)
     }
 
     /// Whether it passes over what protects a stage, so that it is not done without a reason.

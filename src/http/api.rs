@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod cursor;
 pub mod deploys;
 mod diff;
+pub mod environments;
 pub mod groups;
 pub mod guard;
 mod holds;

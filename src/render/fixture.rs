@@ -34,6 +34,7 @@ impl Fixture {
     pub(super) fn identity(&self) -> Identity {
         let name = |name: &Option<String>| name.clone().expect("a name");
         Identity {
+            home: None,
             namespace: name(&self.stage.metadata.namespace),
             project: name(&self.project.metadata.name),
             stage: name(&self.stage.metadata.name),
@@ -96,6 +97,7 @@ pub(super) fn context() -> Context {
         deploy: Uuid::from_u128(7),
         service_ips: BTreeMap::new(),
         credentials: BTreeMap::from([("ghcr".to_owned(), 3), ("hub".to_owned(), 1)]).into(),
+        edge: BTreeMap::new(),
     }
 }
 

@@ -34,6 +34,27 @@ pub struct Context {
     /// How many times each of the project's registry credentials was written. A pull secret carries these versions in
     /// its mark, and no pod does: another password is applied, and restarts nothing.
     pub credentials: Arc<BTreeMap<String, i64>>,
+    /// What the built-in proxy leads to, by name of the service.
+    pub edge: BTreeMap<String, Published>,
+}
+
+/// How the built-in proxy leads to a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The hosts.
+    pub hosts: Vec<String>,
+    /// Name of the port.
+    pub port: String,
+}
+
+impl Published {
+    /// Marks a Service as one that the proxy leads to.
+    pub(super) fn mark(&self, meta: &mut ObjectMeta) {
+        meta.labels.get_or_insert_default().insert(labels::EDGE.into(), "true".into());
+        let annotations = meta.annotations.get_or_insert_default();
+        annotations.insert(labels::EDGE_HOSTS.into(), self.hosts.join(","));
+        annotations.insert(labels::EDGE_PORT.into(), self.port.clone());
+    }
 }
 
 /// One copy of a service: that of an instance, or the one that the stage's instances share.

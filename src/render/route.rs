@@ -1,5 +1,7 @@
 //! The stage's stable Services, and how traffic from outside reaches the stage and each instance.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::{
     core::v1::Service,
     networking::v1::{
@@ -10,7 +12,7 @@ use k8s_openapi::api::{
 
 use super::{
     gateway::{BackendReference, HttpRoute, HttpRouteRule, HttpRouteSpec, ParentReference},
-    meta::{self, Context, Copy},
+    meta::{self, Context, Copy, Published},
     names,
     snapshot::{Port, Scope, ServiceSpec, Snapshot},
     workload,
@@ -55,7 +57,10 @@ pub fn stage_service(
     all.insert(labels::SERVICE.into(), service.name.clone());
     all.insert(labels::SCOPE.into(), labels::SCOPE_STAGE.into());
     let name = names::stage_service(stage, &service.name);
-    let metadata = meta::meta(snapshot, name, all, ctx);
+    let mut metadata = meta::meta(snapshot, name, all, ctx);
+    if let Some(published) = ctx.edge.get(&service.name) {
+        published.mark(&mut metadata);
+    }
     let instance = active.unwrap_or(names::NOWHERE);
     let selector = meta::selector(stage, &service.name, Some(instance));
     workload::cluster_ip(metadata, &service.ports, selector, ctx)
@@ -75,6 +80,37 @@ pub fn backend<'a>(snapshot: &'a Snapshot, route: Option<&Route>) -> Option<(&'a
         None => service.ports.first()?,
     };
     Some((service, port))
+}
+
+/// What the built-in proxy leads to: the route's service at its host, and others at theirs, by name of the service. Only
+/// services that instances have their own of.
+pub fn published(
+    snapshot: &Snapshot,
+    route: Option<&Route>,
+    others: &[(String, String)],
+) -> BTreeMap<String, Published> {
+    let mut all = BTreeMap::new();
+    let Some(route) = route.filter(|route| route.type_ == RouteType::Edge) else {
+        return all;
+    };
+    let mut lead = |host: &str, service: &ServiceSpec, port: &Port| {
+        if service.scope == Scope::Instance {
+            let to: &mut Published = all.entry(service.name.clone()).or_default();
+            to.hosts.push(host.to_owned());
+            to.port.clone_from(&port.name);
+        }
+    };
+    if let (Some(host), Some((service, port))) = (&route.host, backend(snapshot, Some(route))) {
+        lead(host, service, port);
+    }
+    for (name, host) in others {
+        if let Some((service, port)) =
+            snapshot.service(name).and_then(|service| Some((service, service.ports.first()?)))
+        {
+            lead(host, service, port);
+        }
+    }
+    all
 }
 
 /// The stage's route, to its stable Service; none where the stage has no route, or the snapshot no such service.
@@ -173,7 +209,7 @@ fn object(snapshot: &Snapshot, route: &Route, target: &Target<'_>, ctx: &Context
             let rendered = HttpRoute { metadata, spec: http_route(route, target), status: None };
             Some(RouteObject::HttpRoute(Box::new(meta::marked(rendered, ctx))))
         }
-        RouteType::None => None,
+        RouteType::Edge | RouteType::None => None,
     }
 }
 

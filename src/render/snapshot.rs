@@ -53,12 +53,22 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
-    /// Namespace of the stage and of everything it makes.
+    /// Namespace of everything that it makes.
     pub namespace: String,
+    /// Namespace of the stage and its project, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
     /// Name of the project.
     pub project: String,
     /// Name of the stage.
     pub stage: String,
+}
+
+impl Identity {
+    /// Namespace of the stage and its project.
+    pub fn home(&self) -> &str {
+        self.home.as_deref().unwrap_or(&self.namespace)
+    }
 }
 
 /// A service with the stage's overrides merged in and every default resolved.

@@ -17,6 +17,14 @@ pub fn token() -> Result<String, SafeError> {
     Ok(URL_SAFE_NO_PAD.encode(*bytes))
 }
 
+/// Random bytes for a name that nobody can guess.
+///
+/// # Errors
+/// The machine gives no random bytes.
+pub fn random() -> Result<[u8; 32], SafeError> {
+    crypto::random::<32>().map(|bytes| *bytes).map_err(SafeError::Random)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -50,13 +50,24 @@ pub struct Environment {
     pub ending: Option<(Timestamp, String)>,
 }
 
+/// The life of an environment with its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentRow {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its project.
+    pub project: String,
+    /// Its name.
+    pub name: String,
+    /// Its life.
+    pub life: Environment,
+}
+
 /// What became of a [`NewEnvironment`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
     /// This is its life.
     Known(Environment),
-    /// A Stage of this namespace has the name.
-    NameTaken,
     /// The subdomain was given out before: another one is needed.
     SubdomainTaken,
 }
@@ -104,10 +115,13 @@ impl Store {
     pub async fn environment_get(&self, id: Uuid) -> Result<Option<Environment>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "SELECT e.id, s.project_id, e.uid, e.subdomain, e.place, e.born_at, e.extended_until, e.pinned, e.active_at,
-                    e.wake_asked_at, e.sleep_asked_at, e.asleep_since, e.ending_since, e.ending_because
+            r#"SELECT e.id, s.project_id, e.uid, e.subdomain, e.place, e.born_at AS "born_at: SqlTimestamp",
+                    e.extended_until AS "extended_until: SqlTimestamp", e.pinned, e.active_at AS "active_at: SqlTimestamp",
+                    e.wake_asked_at AS "wake_asked_at: SqlTimestamp", e.sleep_asked_at AS "sleep_asked_at: SqlTimestamp",
+                    e.asleep_since AS "asleep_since: SqlTimestamp", e.ending_since AS "ending_since: SqlTimestamp",
+                    e.ending_because
              FROM environments AS e JOIN stages AS s ON s.id = e.id
-             WHERE e.id = $1 AND s.deleted_at IS NULL",
+             WHERE e.id = $1 AND s.deleted_at IS NULL"#,
             id
         )
         .fetch_optional(&self.pool)
@@ -120,10 +134,13 @@ impl Store {
     pub async fn environment_find(&self, namespace: &str, name: &str) -> Result<Option<Environment>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "SELECT e.id, s.project_id, e.uid, e.subdomain, e.place, e.born_at, e.extended_until, e.pinned, e.active_at,
-                    e.wake_asked_at, e.sleep_asked_at, e.asleep_since, e.ending_since, e.ending_because
+            r#"SELECT e.id, s.project_id, e.uid, e.subdomain, e.place, e.born_at AS "born_at: SqlTimestamp",
+                    e.extended_until AS "extended_until: SqlTimestamp", e.pinned, e.active_at AS "active_at: SqlTimestamp",
+                    e.wake_asked_at AS "wake_asked_at: SqlTimestamp", e.sleep_asked_at AS "sleep_asked_at: SqlTimestamp",
+                    e.asleep_since AS "asleep_since: SqlTimestamp", e.ending_since AS "ending_since: SqlTimestamp",
+                    e.ending_because
              FROM stages AS s JOIN environments AS e ON e.id = s.id
-             WHERE s.namespace = $1 AND s.name = $2 AND s.deleted_at IS NULL",
+             WHERE s.namespace = $1 AND s.name = $2 AND s.deleted_at IS NULL"#,
             namespace,
             name
         )
@@ -133,8 +150,72 @@ impl Store {
         Ok(row.map(Environment::from))
     }
 
+    /// The environment of this name with its life, unless there is none or it is deleted.
+    pub async fn environment_row(&self, namespace: &str, name: &str) -> Result<Option<EnvironmentRow>, StoreError> {
+        let Some(life) = self.environment_find(namespace, name).await? else { return Ok(None) };
+        let target = self.stage_get(namespace, name).await?;
+        Ok(target.map(|target| EnvironmentRow {
+            namespace: target.namespace,
+            project: target.project,
+            name: target.name,
+            life,
+        }))
+    }
+
+    /// The environments of a namespace, or of one of its projects, by name, from the one behind `after` on.
+    pub async fn environments_list(
+        &self,
+        namespace: &str,
+        project: Option<&str>,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<EnvironmentRow>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT e.id, s.project_id, e.uid, e.subdomain, e.place, e.born_at AS "born_at: SqlTimestamp",
+                    e.extended_until AS "extended_until: SqlTimestamp", e.pinned, e.active_at AS "active_at: SqlTimestamp",
+                    e.wake_asked_at AS "wake_asked_at: SqlTimestamp", e.sleep_asked_at AS "sleep_asked_at: SqlTimestamp",
+                    e.asleep_since AS "asleep_since: SqlTimestamp", e.ending_since AS "ending_since: SqlTimestamp",
+                    e.ending_because, s.name, p.name AS project
+             FROM stages AS s JOIN environments AS e ON e.id = s.id JOIN projects AS p ON p.id = s.project_id
+             WHERE s.namespace = $1 AND s.name > coalesce($3, '') AND s.deleted_at IS NULL
+                 AND ($2::text IS NULL OR p.name = $2)
+             ORDER BY s.name LIMIT $4"#,
+            namespace,
+            project,
+            after,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        let at = |at: Option<SqlTimestamp>| at.map(SqlTimestamp::to_jiff);
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            let life = Environment {
+                id: row.id,
+                project_id: row.project_id,
+                uid: row.uid,
+                subdomain: row.subdomain,
+                place: row.place,
+                born: row.born_at.to_jiff(),
+                extended: at(row.extended_until),
+                pinned: row.pinned,
+                active: row.active_at.to_jiff(),
+                wake_asked: at(row.wake_asked_at),
+                sleep_asked: at(row.sleep_asked_at),
+                asleep: at(row.asleep_since),
+                ending: row.ending_since.map(|since| (since.to_jiff(), row.ending_because)),
+            };
+            all.push(EnvironmentRow { namespace: namespace.to_owned(), project: row.project, name: row.name, life });
+        }
+        Ok(all)
+    }
+
     /// The life of an environment, begun if need be. Another object of the same name begins another life, with another
     /// subdomain, and continues its history. Writes nothing when nothing changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`]: a Stage of the namespace has the name.
     pub async fn environment_open(&self, new: &NewEnvironment) -> Result<Recorded, StoreError> {
         let NewStage { namespace, name, uid, project_id, .. } = &new.stage;
         if let Some(known) = self.environment_find(namespace, name).await?
@@ -142,20 +223,6 @@ impl Store {
             && known.project_id == *project_id
         {
             return Ok(Recorded::Known(known));
-        }
-        let taken = sqlx::query_scalar!(
-            r#"SELECT EXISTS (
-                 SELECT FROM stages AS s JOIN targets AS t ON t.id = s.id
-                 WHERE s.namespace = $1 AND s.name = $2 AND s.deleted_at IS NULL AND t.kind <> 'environment'
-             ) AS "taken!""#,
-            namespace,
-            name
-        )
-        .fetch_one(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))?;
-        if taken {
-            return Ok(Recorded::NameTaken);
         }
         let id = self.target_upsert(&new.stage, "environment").await?;
         self.environment_begin(id, new).await

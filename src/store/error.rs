@@ -22,6 +22,9 @@ pub enum StoreError {
         /// How it was asked for.
         id: String,
     },
+    /// The name belongs to something of another kind.
+    #[error("{0}")]
+    Taken(String),
     /// A row holds something that this program cannot read.
     #[error("{what} {id} cannot be read: {why}")]
     Corrupt {
@@ -86,6 +89,8 @@ pub enum Class {
     Conflict,
     /// What was asked for is not there.
     NotFound,
+    /// Somebody has to choose another name.
+    Taken,
     /// Leave it alone and tell somebody.
     Corrupt,
     /// Tell somebody.
@@ -99,6 +104,7 @@ impl StoreError {
             Self::Unavailable(_) => Class::Unavailable,
             Self::Conflict(_) | Self::Fenced(_) => Class::Conflict,
             Self::NotFound { .. } => Class::NotFound,
+            Self::Taken(_) => Class::Taken,
             Self::Corrupt { .. } => Class::Corrupt,
             Self::Migration(_) | Self::Other(_) => Class::Other,
         }
@@ -111,6 +117,7 @@ impl StoreError {
             Self::Conflict(_) => "StoreConflict",
             Self::Fenced(_) => "StoreFenced",
             Self::NotFound { .. } => "StoreNotFound",
+            Self::Taken(_) => "NameTaken",
             Self::Corrupt { .. } => "StoreCorrupt",
             Self::Migration(_) => "StoreMigrationFailed",
             Self::Other(_) => "StoreFailed",

@@ -177,13 +177,14 @@ impl Store {
         error: &str,
         next: Option<Timestamp>,
     ) -> Result<(), StoreError> {
+        let error = storable(error);
         sqlx::query!(
             "UPDATE outbox SET attempts = attempts + 1, error = $3,
                  next_at = CASE WHEN version = $2 THEN $4 ELSE coalesce($4, next_at) END
              WHERE id = $1 AND leads($5, $6)",
             id,
             version,
-            storable(error).as_ref(),
+            error.as_ref(),
             next.map(|at| at.to_sqlx()) as Option<SqlTimestamp>,
             self.lease(),
             self.epoch()

@@ -140,6 +140,9 @@ impl Store {
             all.iter().map(|one| storable(one).into_owned()).collect()
         };
         let made = made.as_ref();
+        let [title, author] = [storable(&facts.title), storable(&facts.author)];
+        let [branch, target] = [storable(&facts.branch), storable(&facts.target)];
+        let head_repository = storable(&facts.head_repository);
         let done = sqlx::query!(
             "WITH new AS (
                  SELECT $1::uuid AS id, $2::uuid AS project_id, $3::text AS provider, $4::text AS repository,
@@ -171,12 +174,12 @@ impl Store {
             provider.word(),
             repository,
             facts.number,
-            storable(&facts.title).as_ref(),
-            storable(&facts.author).as_ref(),
-            storable(&facts.branch).as_ref(),
-            storable(&facts.target).as_ref(),
+            title.as_ref(),
+            author.as_ref(),
+            branch.as_ref(),
+            target.as_ref(),
             facts.head,
-            storable(&facts.head_repository).as_ref(),
+            head_repository.as_ref(),
             facts.fork,
             &texts(&facts.labels),
             &texts(&facts.vouched),

@@ -2,7 +2,7 @@
 
 mod settle;
 
-pub use settle::{NewHold, Settlement};
+pub use settle::{LifeChange, NewHold, Settlement};
 
 use std::time::Duration;
 

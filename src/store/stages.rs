@@ -36,6 +36,13 @@ pub struct NewStage {
     pub uid: String,
 }
 
+/// What became of a target's row.
+enum Written {
+    Known(Uuid),
+    NoProject,
+    Taken,
+}
+
 impl Store {
     /// The identity of the stage's row, which is made, or revived with its history, if need be. A stage that moved to
     /// another project leaves its history with the old one. Writes nothing when nothing changed.
@@ -59,13 +66,19 @@ impl Store {
 
     /// The identity of the row of a target of this kind. A name that had another kind before, and is free, changes it.
     pub(super) async fn target_upsert(&self, stage: &NewStage, kind: &str) -> Result<Uuid, StoreError> {
-        self.target_write(stage, kind)
-            .await
-            .map_err(|error| self.fault(error))?
-            .ok_or_else(|| StoreError::not_found("project", &stage.project_id))
+        match self.target_write(stage, kind).await.map_err(|error| self.fault(error))? {
+            Written::Known(id) => Ok(id),
+            Written::NoProject => Err(StoreError::not_found("project", &stage.project_id)),
+            Written::Taken => Err(StoreError::Taken(format!(
+                "namespace {} has {} of the name {} already: choose another name, as their Services have the same",
+                stage.namespace,
+                if kind == "stage" { "an Environment" } else { "a Stage" },
+                stage.name
+            ))),
+        }
     }
 
-    async fn target_write(&self, stage: &NewStage, kind: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    async fn target_write(&self, stage: &NewStage, kind: &str) -> Result<Written, sqlx::Error> {
         let mut all = self.pool.begin().await?;
         // Two who record the same new stage take turns, so that it gets one target.
         let project = sqlx::query_scalar!(
@@ -77,7 +90,21 @@ impl Store {
         .fetch_optional(&mut *all)
         .await?;
         if project.is_none() {
-            return Ok(None);
+            return Ok(Written::NoProject);
+        }
+        let taken = sqlx::query_scalar!(
+            r#"SELECT EXISTS (
+                 SELECT FROM stages AS s JOIN targets AS t ON t.id = s.id
+                 WHERE s.namespace = $1 AND s.name = $2 AND s.deleted_at IS NULL AND t.kind <> $3
+             ) AS "taken!""#,
+            stage.namespace,
+            stage.name,
+            kind
+        )
+        .fetch_one(&mut *all)
+        .await?;
+        if taken {
+            return Ok(Written::Taken);
         }
         sqlx::query!(
             "UPDATE stages SET deleted_at = now()
@@ -111,7 +138,7 @@ impl Store {
         .fetch_one(&mut *all)
         .await?;
         all.commit().await?;
-        Ok(Some(id))
+        Ok(Written::Known(id))
     }
 
     /// Marks the stage deleted; its history stays, what was pending for it on the update list goes: nothing runs there that

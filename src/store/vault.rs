@@ -93,6 +93,8 @@ pub enum VaultChange {
     Inbox,
     /// Somebody asked something of a stage.
     Requests,
+    /// Somebody wants this environment awake.
+    Environment(Uuid),
     /// Somebody accepted the listing of the question with this key.
     Accepted(String),
     /// Nobody knows: the connection was lost and has been made anew. Everything is to be read again.
@@ -332,9 +334,10 @@ fn change(told: &PgNotification) -> VaultChange {
         "registries" => VaultChange::Registries,
         "inbox" => VaultChange::Inbox,
         "requests" => VaultChange::Requests,
-        word => match word.strip_prefix("scan ") {
-            Some(key) => VaultChange::Accepted(key.to_owned()),
-            None => word.parse().map_or(VaultChange::Unheard, VaultChange::Project),
+        word => match word.split_once(' ') {
+            Some(("scan", key)) => VaultChange::Accepted(key.to_owned()),
+            Some(("environment", id)) => id.parse().map_or(VaultChange::Unheard, VaultChange::Environment),
+            _ => word.parse().map_or(VaultChange::Unheard, VaultChange::Project),
         },
     }
 }

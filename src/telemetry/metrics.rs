@@ -76,6 +76,7 @@ pub struct Metrics {
     webhooks_read: Family<SourceResultLabels, Counter>,
     images_frozen: Gauge,
     preview_orphans: Gauge,
+    orphans: Gauge,
     store_up: Gauge,
     credential_expiries: Replaceable<Expiries>,
     credentials_by_key: Replaceable<ByKey>,
@@ -125,6 +126,12 @@ impl Default for Metrics {
                 "stagekeeper_deploys_open",
                 "Deploys that are not closed, by state",
                 Family::default(),
+            ),
+            orphans: add(
+                r,
+                "stagekeeper_environment_orphans",
+                "Namespaces that were made for environments which are gone",
+                Gauge::default(),
             ),
             scans: add(r, "stagekeeper_scan", "Registry scans, by result", Family::default()),
             webhooks_received: add(
@@ -253,6 +260,11 @@ impl Metrics {
     /// Reports how many sealed values each key is needed for: all keys, in place of those before.
     pub fn set_credentials_by_key(&self, all: Vec<(String, i64)>) {
         self.credentials_by_key.set(all);
+    }
+
+    /// Reports how many namespaces are left of environments that are gone.
+    pub fn set_orphans(&self, count: usize) {
+        self.orphans.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Reports DORA's numbers: of all stages that are told, in place of those before.

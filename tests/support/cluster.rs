@@ -106,7 +106,9 @@ impl Env {
                 .expect("a namespace");
         Api::all(client.clone()).create(&PostParams::default(), &object).await.expect("the namespace is made");
         let wrong = Arc::new(Mutex::new(Vec::new()));
-        let judge = tokio::spawn(judge(client.clone(), namespace.clone(), wrong.clone()));
+        let judged = |kind| judge(client.clone(), namespace.clone(), wrong.clone(), kind);
+        let (stages, environments) = (judged("Stage"), judged("Environment"));
+        let judge = tokio::spawn(async { _ = tokio::join!(stages, environments) });
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
             // A connection that is kept would stay with the pod that it first met.
@@ -301,8 +303,8 @@ async fn install(client: &Client) {
 }
 
 /// Watches every status of every Stage in the namespace and collects what generic tools would misread.
-async fn judge(client: Client, namespace: String, wrong: Arc<Mutex<Vec<String>>>) {
-    let gvk = GroupVersionKind::gvk(stagekeeper::api::GROUP, stagekeeper::api::VERSION, "Stage");
+async fn judge(client: Client, namespace: String, wrong: Arc<Mutex<Vec<String>>>, kind: &'static str) {
+    let gvk = GroupVersionKind::gvk(stagekeeper::api::GROUP, stagekeeper::api::VERSION, kind);
     let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &ApiResource::from_gvk(&gvk));
     let watched = watcher(api, watcher::Config::default()).default_backoff().applied_objects().try_for_each(|stage| {
         let found = misread(&serde_json::to_value(&stage).unwrap_or_default());

@@ -70,8 +70,12 @@ impl Seen {
         stage: &StageSpec,
         name: Option<&str>,
     ) -> Result<Self, Failure> {
-        let names =
-            Identity { namespace: namespace.clone(), project: project.into(), stage: name.unwrap_or("stage").into() };
+        let names = Identity {
+            namespace: namespace.clone(),
+            home: None,
+            project: project.into(),
+            stage: name.unwrap_or("stage").into(),
+        };
         let sources = sources::sources(&names, &found.spec, stage).map_err(|refused| {
             let said: Vec<String> = refused.iter().map(|one| format!("{}: {}", one.field, one.message)).collect();
             Failure::failed(format!("what is declared cannot be used: {}", said.join("; ")), "correct it first")

@@ -244,13 +244,13 @@ pub async fn prune_routes(
         .map(|view| view.meta())
         .filter(|meta| meta.instance.is_none() && !keep(|one| matches!(one, RouteObject::Ingress(_)), &meta.name))
         .collect();
-    delete::<Ingress>(ctx, &target.key, ingresses).await?;
+    delete::<Ingress>(ctx, &target.place, ingresses).await?;
     let routes = children
         .http_routes()
         .map(|view| view.meta())
         .filter(|meta| meta.instance.is_none() && !keep(|one| matches!(one, RouteObject::HttpRoute(_)), &meta.name))
         .collect();
-    delete::<HttpRoute>(ctx, &target.key, routes).await?;
+    delete::<HttpRoute>(ctx, &target.place, routes).await?;
     Ok(())
 }
 

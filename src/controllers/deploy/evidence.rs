@@ -31,7 +31,7 @@ pub async fn collect(
     if pods.is_empty() {
         pods = children.instance(&entry.deploy.instance).pods().filter(|pod| pod.job.is_none()).collect();
     }
-    let subjects: Vec<Subject> = pods.iter().map(|pod| subject(&target.key.namespace, pod)).collect();
+    let subjects: Vec<Subject> = pods.iter().map(|pod| subject(&target.place.namespace, pod)).collect();
     let found = evidence::collect(&ctx.client, &subjects, &Limits::default()).await;
     let probing = prober.filter(|prober| prober.is_for(entry.deploy.id));
     let mut said = sentences(entry, probing.and_then(|prober| prober.health(1, 1).last_failure));

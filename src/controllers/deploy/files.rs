@@ -41,10 +41,10 @@ pub async fn prune(
     snapshot: &Snapshot,
     children: &StageChildren,
 ) -> Result<(), Error> {
-    apply::delete::<Secret>(ctx, &target.key, stale_secrets(serving, snapshot, children)).await?;
-    for Stale { demands, except } in stale(&target.key.name, serving, snapshot) {
+    apply::delete::<Secret>(ctx, &target.place, stale_secrets(serving, snapshot, children)).await?;
+    for Stale { demands, except } in stale(&target.place.name, serving, snapshot) {
         let except: Vec<&str> = except.iter().map(String::as_str).collect();
-        ctx.writer.delete_labelled::<ConfigMap>(&target.key.namespace, &demands, &except).await?;
+        ctx.writer.delete_labelled::<ConfigMap>(&target.place.namespace, &demands, &except).await?;
     }
     Ok(())
 }

@@ -66,6 +66,7 @@ impl Entry {
             deploy: self.deploy.id,
             service_ips: children.services().filter_map(address).collect(),
             credentials: target.logins.clone(),
+            edge: render::published(&self.snapshot, target.route, target.hosts),
         }
     }
 }

@@ -52,6 +52,7 @@ impl Planned {
         these.owner == those.owner
             && these.deploy == those.deploy
             && these.credentials == those.credentials
+            && these.edge == those.edge
             && told.all(|name| these.service_ips.get(name) == those.service_ips.get(name))
     }
 }

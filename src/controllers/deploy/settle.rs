@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     cluster::index::{StageChildren, View as _},
-    controllers::{context::Context, error::Error},
+    controllers::{context::Context, environment::sleep, error::Error},
     domain::{
         deploy::{Hooks, Phase, State, watch},
         retire::{Kept, Retirement, Role, retire},
@@ -48,7 +48,7 @@ pub async fn settle(
 ) -> Result<Option<record::Collapse>, Error> {
     let now = ctx.clock.now();
     let collapse = serve(ctx, target, ledger, unready_since, keeping.watch, driven, now).await?;
-    let children = ctx.index.stage(&target.key);
+    let children = ctx.index.stage(&target.place);
     let retirement = retire(&kept(ledger, &children), keeping.keep_previous, keeping.max_instances, now);
     remove(ctx, target, ledger, &retirement, &children, now).await?;
     remove_jobs(ctx, target, ledger, &children).await?;
@@ -68,7 +68,7 @@ async fn serve(
     driven: &mut Driven,
     now: Timestamp,
 ) -> Result<Option<record::Collapse>, Error> {
-    let children = ctx.index.stage(&target.key);
+    let children = ctx.index.stage(&target.place);
     // A deploy in health checking moves the traffic as its last act, and one that is being undone gets it back by itself.
     let moving = ledger.open.iter().any(|entry| matches!(entry.deploy.state, State::HealthChecking | State::Failed));
     let quiet = ledger.open.iter().all(|entry| entry.deploy.state == State::Pending);
@@ -93,7 +93,7 @@ async fn serve(
     }
     if observe::hooks(good, Phase::AfterSuccess) != Hooks::Done {
         let after = Phase::AfterSuccess;
-        while hooks::run(ctx, target, good, &planned, after, &ctx.index.stage(&target.key)).await? {}
+        while hooks::run(ctx, target, good, &planned, after, &ctx.index.stage(&target.place)).await? {}
     }
     // Only what is gone is made again, and what knows the address of a Service that was: what renders differently since
     // an upgrade of this program is left as it is.
@@ -103,7 +103,10 @@ async fn serve(
     }
     // Credentials change in place: pods that are made later have to be pulled too.
     apply::secrets(ctx, target, good, &planned, planned.manifests.secrets(), &children).await?;
-    if ledger.readdressed || planned.expected.iter().any(|one| children.workload(&one.workload).is_none()) {
+    if ledger.readdressed
+        || sleep::any(&children)
+        || planned.expected.iter().any(|one| children.workload(&one.workload).is_none())
+    {
         apply::instance(ctx, target, good, &planned, &children).await?;
         ledger.readdressed &= !whole;
     }
@@ -113,7 +116,7 @@ async fn serve(
     let seen = workloads::workloads(&good.deploy.snapshot, &planned.expected, &children);
     *unready_since = if ready { None } else { Some(unready_since.unwrap_or(now)) };
     let deploy = good.deploy.id;
-    if ready == (ledger.unready == Some(deploy)) {
+    if target.promotes && ready == (ledger.unready == Some(deploy)) {
         if ready {
             ctx.store.unready_end(deploy, now).await?;
         } else {
@@ -195,13 +198,13 @@ async fn remove(
             metas.any(|meta| !meta.deleting)
         };
         if unknown || row.is_some_and(|row| row.storage) {
-            apply::delete_storage(ctx, &target.key, Some(name)).await?;
+            apply::delete_storage(ctx, &target.place, Some(name)).await?;
         }
-        apply::delete::<HttpRoute>(ctx, &target.key, apply::metas(instance.http_routes())).await?;
-        apply::delete::<Ingress>(ctx, &target.key, apply::metas(instance.ingresses())).await?;
-        apply::delete::<Deployment>(ctx, &target.key, apply::metas(instance.workloads())).await?;
-        apply::delete::<Service>(ctx, &target.key, apply::metas(instance.services())).await?;
-        apply::delete::<Secret>(ctx, &target.key, apply::metas(instance.secrets())).await?;
+        apply::delete::<HttpRoute>(ctx, &target.place, apply::metas(instance.http_routes())).await?;
+        apply::delete::<Ingress>(ctx, &target.place, apply::metas(instance.ingresses())).await?;
+        apply::delete::<Deployment>(ctx, &target.place, apply::metas(instance.workloads())).await?;
+        apply::delete::<Service>(ctx, &target.place, apply::metas(instance.services())).await?;
+        apply::delete::<Secret>(ctx, &target.place, apply::metas(instance.secrets())).await?;
         record::instance_removed(ctx, target, ledger, name, now).await?;
     }
     Ok(())
@@ -225,7 +228,7 @@ async fn remove_jobs(
         })
         .collect();
     let over = children.jobs().filter(|job| !running.contains(&*job.meta.name));
-    apply::delete::<Job>(ctx, &target.key, apply::metas(over)).await
+    apply::delete::<Job>(ctx, &target.place, apply::metas(over)).await
 }
 
 #[cfg(test)]

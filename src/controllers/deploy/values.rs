@@ -125,7 +125,7 @@ pub async fn open(ctx: &Context, target: &Target<'_>, entry: &Entry, planned: &P
     }
     let safe = ctx.safe.as_ref().ok_or_else(no_keys)?;
     let identity = &entry.snapshot.identity;
-    let owner = Owner { project: target.project, namespace: &identity.namespace, name: &identity.project };
+    let owner = Owner { project: target.project, namespace: identity.home(), name: &identity.project };
     let purpose = format!("run deploy {} on stage {}", entry.deploy.id, identity.stage);
     Ok(Screen::Masked(Arc::new(opened(safe, &owner, needs, &purpose).await?)))
 }

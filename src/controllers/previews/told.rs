@@ -177,7 +177,8 @@ impl Previews {
     async fn batch(&self) -> Result<Option<Duration>, StoreError> {
         let namespaces = self.namespaces.as_deref();
         let due = self.store.outbox_due(namespaces, self.clock.now(), BATCH).await?;
-        let mut all = futures::stream::iter(due.iter().map(|message| self.deliver(message))).buffer_unordered(AT_ONCE);
+        let deliveries: Vec<_> = due.iter().map(|message| self.deliver(message)).collect();
+        let mut all = futures::stream::iter(deliveries).buffer_unordered(AT_ONCE);
         while let Some(done) = all.next().await {
             done?;
         }

@@ -3,11 +3,8 @@
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use kube::runtime::reflector::{ObjectRef, Store as Reflected};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use kube::runtime::reflector::ObjectRef;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,11 +12,12 @@ use super::{
     dora::tell_dora,
     hooks::Reader,
     house::keep_house,
+    previews::Watching,
     requests::Taker,
     scans::keep_scans,
     stop::until_stopped,
     vault::Held,
-    watched::{projects_controller, stages_controller, watched},
+    watched::{environments_controller, namespaces, projects_controller, stages_controller, watched},
 };
 use crate::{
     api::{Environment, Project, Stage},
@@ -28,15 +26,14 @@ use crate::{
         asked::Asked,
         backoff::{self, Backoff},
         context::{Context, Memories, Term},
+        environment::sweep,
         groups::Groups,
         images::{ImageBook, Subscriber},
         lanes::Lanes,
-        previews::{Bell, Ground, PreviewBook, Previews},
         scan,
         stage::{memory::Memory, recall},
         trigger::{Trigger, Triggers},
     },
-    forge::Forge,
     store::{ImageScan, Store, StoreError},
 };
 
@@ -81,15 +78,16 @@ pub(super) async fn lead(
     let groups = Arc::new(Groups::new(triggers.clone()));
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
-    let (bell, rung) = Bell::new();
-    let book = Arc::new(PreviewBook::default());
-    let (mut readers, mut environments) = (Vec::new(), Vec::new());
+    let (mut readers, mut previews) = (Vec::new(), Watching::new());
     for queue in queues {
-        let stages = watched::<Stage>(&process.client, queue.namespace.as_deref(), |_| {});
-        let told = bell.clone();
-        let projects =
-            watched::<Project>(&process.client, queue.namespace.as_deref(), move |event| told.projects(event));
-        environments.push(environments_watch(process, queue.namespace.as_deref(), &bell, &mut tasks, &stop));
+        let namespace = queue.namespace.as_deref();
+        let stages = watched::<Stage>(&process.client, namespace, |_| {});
+        let told = previews.bell.clone();
+        let projects = watched::<Project>(&process.client, namespace, move |event| told.projects(event));
+        let told = previews.bell.clone();
+        let environments = watched::<Environment>(&process.client, namespace, move |event| told.environments(event));
+        previews.environments.push((environments.reader.clone(), environments.ready.clone()));
+        let namespaces = queue.namespace.is_none().then(|| namespaces(&process.client, &triggers, &mut tasks, &stop));
         let ctx = Arc::new(Context {
             client: process.client.clone(),
             writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),
@@ -99,6 +97,11 @@ pub(super) async fn lead(
             index: process.index.clone(),
             projects: projects.reader.clone(),
             stages: stages.reader,
+            environments: environments.reader.clone(),
+            namespaces,
+            lives: triggers.lives().clone(),
+            preview_url: process.config.preview_url.clone().map(Arc::new),
+            namespace: process.namespace.clone(),
             images: images.clone(),
             vault: vault.book.clone(),
             safe: process.safe.as_ref().map(|safe| safe.over(store.clone())),
@@ -111,7 +114,7 @@ pub(super) async fn lead(
             term: Term { epoch, leader: handle.clone() },
             lanes: lanes.clone(),
             groups: groups.clone(),
-            previews: book.clone(),
+            previews: previews.book.clone(),
             asked: asked.clone(),
             memories: memories.clone(),
             public_url: process.config.public_url.as_ref().map(|url| url.as_str().into()),
@@ -121,6 +124,9 @@ pub(super) async fn lead(
         readers.push((projects.reader.clone(), projects.ready.clone()));
         let listed = (projects.ready.clone(), stages.ready);
         tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
+        tasks.spawn(sweep::run(ctx.clone(), stop.clone()));
+        let all = (projects.ready.clone(), environments);
+        tasks.spawn(environments_controller(ctx.clone(), all.0, all.1, queue.environments, stop.clone()));
         tasks.spawn(projects_controller(ctx, queue.namespace, projects, queue.projects, stop.clone()));
     }
     let taker = Taker {
@@ -133,26 +139,8 @@ pub(super) async fn lead(
         woken: vault.requests.clone(),
     };
     tasks.spawn(taker.run(stop.clone()));
-    let previews = Previews::new(Ground {
-        client: process.client.clone(),
-        writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),
-        store: store.clone(),
-        clock: process.clock.clone(),
-        ids: process.ids.clone(),
-        leader: handle.clone(),
-        namespaces: process.config.namespaces.names(),
-        projects: readers.clone(),
-        environments,
-        book,
-        triggers,
-        telemetry: process.telemetry.clone(),
-        bell: bell.clone(),
-        vault: vault.book.clone(),
-        safe: process.safe.as_ref().map(|safe| safe.over(store.clone())),
-        forge: Forge::new(process.clock.clone()).map_err(|error| RunError::Failed(error.to_string()))?,
-    });
-    tasks.spawn(previews.clone().send(stop.clone()));
-    tasks.spawn(previews.run(rung, stop.clone()));
+    let bell = previews.bell.clone();
+    previews.begin(process, handle, (&store, &triggers), &vault.book, &readers, (&mut tasks, &stop))?;
     let reader = Reader {
         store,
         ids: process.ids.clone(),
@@ -174,27 +162,6 @@ pub(super) async fn lead(
     Ok(())
 }
 
-/// Watches environments, and tells of each change of one.
-fn environments_watch(
-    process: &Process,
-    namespace: Option<&str>,
-    bell: &Bell,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> (Reflected<Environment>, watch::Receiver<bool>) {
-    let bell = bell.clone();
-    let mut watched = watched::<Environment>(&process.client, namespace, move |event| bell.environments(event));
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        while let Some(Some(event)) = until_stopped(&stop, watched.events.next()).await {
-            if let Err(error) = event {
-                tracing::warn!(%error, "the watch of environments has trouble; it goes on by itself");
-            }
-        }
-    });
-    (watched.reader, watched.ready)
-}
-
 /// How many of the passes that run at once may begin the work of deploys that were asked for. What follows takes passes too,
 /// as many again each: traffic, what is left behind. The rest is for whoever asks meanwhile.
 fn starts(passes: usize) -> usize {
@@ -206,6 +173,7 @@ struct Queue {
     namespace: Option<String>,
     stages: mpsc::UnboundedReceiver<ObjectRef<Stage>>,
     projects: mpsc::UnboundedReceiver<ObjectRef<Project>>,
+    environments: mpsc::UnboundedReceiver<ObjectRef<Environment>>,
 }
 
 /// A queue for each namespace that is watched on its own, and what fills them.
@@ -219,10 +187,12 @@ fn queues(process: &Process) -> (Triggers, Vec<Queue>) {
     for namespace in namespaces {
         let (stage_sender, stages) = mpsc::unbounded_channel();
         let (project_sender, projects) = mpsc::unbounded_channel();
-        senders.insert(namespace.clone().unwrap_or_default(), Trigger::new(stage_sender, project_sender));
-        queues.push(Queue { namespace, stages, projects });
+        let (environment_sender, environments) = mpsc::unbounded_channel();
+        let trigger = Trigger::new(stage_sender, project_sender, environment_sender);
+        senders.insert(namespace.clone().unwrap_or_default(), trigger);
+        queues.push(Queue { namespace, stages, projects, environments });
     }
-    (Triggers::new(senders), queues)
+    (Triggers::new(senders, Arc::default()), queues)
 }
 
 /// Asks registries what stages and projects want to know, and triggers them when the answer changes.

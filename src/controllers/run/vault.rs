@@ -11,6 +11,7 @@ use crate::{
     cluster::originals::Originals,
     controllers::{
         backoff,
+        environment::known::Lives,
         images::{ImageBook, PROJECT},
         scan::{self, Registries},
         trigger::Triggers,
@@ -94,6 +95,8 @@ impl Held {
             images: images.clone(),
             inbox: inbox.clone(),
             requests: requests.clone(),
+            lives: triggers.lives().clone(),
+            triggers: triggers.clone(),
         };
         tasks.spawn(follower.follow(self.changes, stop.clone()));
         Followed { book, originals, told, inbox, requests }
@@ -108,6 +111,8 @@ struct Follower {
     inbox: Arc<Notify>,
     requests: Arc<Notify>,
     images: Arc<ImageBook>,
+    lives: Arc<Lives>,
+    triggers: Triggers,
 }
 
 impl Follower {
@@ -159,6 +164,12 @@ impl Follower {
                 self.inbox.notify_one();
                 return;
             }
+            VaultChange::Environment(id) => {
+                if let Some(key) = self.lives.changed(id) {
+                    self.triggers.stage(&key);
+                }
+                return;
+            }
             VaultChange::Accepted(key) => {
                 self.accept(vec![key]).await;
                 return;
@@ -170,6 +181,9 @@ impl Follower {
             VaultChange::Unheard => {
                 self.requests.notify_one();
                 self.inbox.notify_one();
+                for key in self.lives.all_changed() {
+                    self.triggers.stage(&key);
+                }
                 self.accept(self.images.frozen_keys()).await;
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
                 let namespaces = self.process.config.namespaces.names();

@@ -3,9 +3,10 @@
 use std::{hash::Hash, sync::Arc};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt as _,
+    core::PartialObjectMeta,
     runtime::{
         Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, controller, predicates,
         reflector::{self, ObjectRef, Store as Reflected},
@@ -13,13 +14,17 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::stop::{ended_in_order, until_stopped};
 use crate::{
-    api::{Project, Stage},
-    controllers::{context::Context, count::counted, error::Error, project, stage},
+    api::{Environment, Project, Stage, labels},
+    cluster::index::StageKey,
+    controllers::{context::Context, count::counted, environment, error::Error, project, stage, trigger::Triggers},
 };
 
 /// Longest life of a watch: a connection that broke silently is noticed this much later at the most.
@@ -128,6 +133,62 @@ pub(super) async fn stages_controller(
         .run(pass, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
         .for_each(|result| async move { log(result) });
     ended_in_order(&stop, listed, controller).await;
+}
+
+/// Acts on environments until `stop`.
+pub(super) async fn environments_controller(
+    ctx: Arc<Context>,
+    mut projects: watch::Receiver<bool>,
+    watched: Watched<Environment>,
+    queue: mpsc::UnboundedReceiver<ObjectRef<Environment>>,
+    stop: CancellationToken,
+) {
+    if until_stopped(&stop, projects.wait_for(|ready| *ready)).await.is_none() {
+        return;
+    }
+    let metrics = ctx.telemetry.metrics.controller("environment");
+    metrics.max_concurrent(ctx.concurrency);
+    let pass = move |object, ctx| counted(metrics.clone(), environment::reconcile(object, ctx));
+    let Watched { events, ready, .. } = watched;
+    let controller = Controller::for_stream(events, ctx.environments.clone())
+        .with_config(controller::Config::default().concurrency(ctx.concurrency))
+        .reconcile_on(received(queue))
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(pass, |object, error, ctx| environment::error_policy(&object, error, &ctx), ctx)
+        .for_each(|result| async move { log(result) });
+    ended_in_order(&stop, ready, controller).await;
+}
+
+/// The namespaces that were made for environments. Whoever has one hears when it changes or goes.
+pub(super) fn namespaces(
+    client: &Client,
+    triggers: &Triggers,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Reflected<PartialObjectMeta<Namespace>> {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let (reader, writer) = reflector::store();
+    let config = watcher::Config::default().labels(labels::ENVIRONMENT).timeout(WATCH_SECONDS).page_size(PAGE_SIZE);
+    let (triggers, stop) = (triggers.clone(), stop.clone());
+    let mut seen =
+        watcher(api, config).default_backoff().modify(|object| trim(&mut object.metadata)).reflect(writer).boxed();
+    tasks.spawn(async move {
+        while let Some(Some(event)) = until_stopped(&stop, seen.next()).await {
+            match event {
+                Ok(watcher::Event::Apply(namespace) | watcher::Event::Delete(namespace)) => {
+                    let label = |key: &str| namespace.labels().get(key).cloned();
+                    if let (Some(home), Some(name)) = (label(labels::HOME), label(labels::ENVIRONMENT)) {
+                        triggers.stage(&StageKey::new(home, name));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot watch the namespaces of environments; it goes on by itself")
+                }
+            }
+        }
+    });
+    reader
 }
 
 /// Acts on projects until `stop`.

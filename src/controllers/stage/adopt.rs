@@ -104,6 +104,7 @@ pub fn rebuild(
     remember_tags(&mut release, stage.status.as_ref());
     let identity = Identity {
         namespace: key.namespace.to_string(),
+        home: stage.metadata.namespace.clone().filter(|home| **home != *key.namespace),
         project: stage.spec.project.clone(),
         stage: key.name.to_string(),
     };
@@ -138,7 +139,7 @@ pub async fn adopt(
     ledger: &mut Ledger,
     insisted: bool,
 ) -> Result<Option<String>, Error> {
-    let children = ctx.index.stage(&target.key);
+    let children = ctx.index.stage(&target.place);
     let Some(Ahead { deploy, serving }) = ahead(stage.status.as_ref(), ledger, &children) else {
         return Ok(None);
     };
@@ -152,7 +153,7 @@ pub async fn adopt(
     let images = images(ctx, project, target, &serving).await?;
     let held = ctx.vault.of(&target.key.namespace, &stage.spec.project);
     let secrets = held.map(|held| held.versions.clone()).unwrap_or_default();
-    match rebuild(&serving, project, stage, &target.key, &images, &secrets) {
+    match rebuild(&serving, project, stage, &target.place, &images, &secrets) {
         Ok(snapshot) => {
             write_down(ctx, target, ledger, deploy, &snapshot).await?;
             *ledger = recall::fresh(ctx, target.id).await?;
@@ -186,7 +187,7 @@ async fn images(
             crate::api::Scope::Instance => names::instance_service(stage, &service.name, &serving.instance),
             crate::api::Scope::Stage => names::stage_service(stage, &service.name),
         };
-        let mut found = workload::images(&ctx.client, &target.key.namespace, &name).await?;
+        let mut found = workload::images(&ctx.client, &target.place.namespace, &name).await?;
         images.extend(found.remove_entry(&service.name));
     }
     Ok(images)

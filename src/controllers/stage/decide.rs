@@ -132,7 +132,7 @@ pub async fn decide(
     let secrets = held.as_ref().map(|held| held.versions.clone()).unwrap_or_default();
     let declared = Declared::of(stage, project, &secrets);
     let before = memory.checked.take().filter(|before| before.of == declared);
-    let usable = usable(stage, project, &target.key, before.is_some());
+    let usable = usable(stage, project, &target.place, before.is_some());
     let unusable = |message| Refusal { reason: "InvalidSpec", message, passing: false };
     let (sources, rules) = match usable.map_err(unusable).and_then(|sources| Ok((sources, rules.clone()?))) {
         Ok(both) => both,
@@ -176,7 +176,7 @@ pub async fn decide(
         beyond = Some(resolution.clone());
     }
     if lane.is_none() {
-        let (names, serves) = (identity(stage, &target.key), ledger.good.as_ref().map(|good| good.release()));
+        let (names, serves) = (identity(stage, &target.place), ledger.good.as_ref().map(|good| good.release()));
         let place = Place { identity: &names, project: &project.spec, stage: &stage.spec, serves, now };
         decided.newer = place.newer(&sources, &mut resolution, &memory.told, known);
     }
@@ -207,13 +207,13 @@ pub async fn decide(
             return Ok(decided);
         }
     }
-    let found = build(stage, project, &target.key, resolution.release, &secrets)?;
+    let found = build(stage, project, &target.place, resolution.release, &secrets)?;
     memory.checked = Some(Checked { of: declared, release: found.0.release.id(), hash: found.1.clone() });
     if settled.covers(&found.1) {
         decided.serves = ledger.good.as_ref().is_some_and(|good| good.deploy.release == found.0.release.id());
         return Ok(decided);
     }
-    let other = |good: &Release| build(stage, project, &target.key, good.clone(), &secrets);
+    let other = |good: &Release| build(stage, project, &target.place, good.clone(), &secrets);
     let Some((snapshot, hash)) = choose(ledger, found, request.as_deref(), other, &mut decided)? else {
         return Ok(decided);
     };
@@ -335,7 +335,7 @@ fn without_value(ctx: &Context, project: &Project, secrets: &SecretVersions) -> 
     missing.collect()
 }
 
-/// The tags and digests that are declared for services now; none where the declarations cannot be used.
+/// The tags and digests that are declared for services now, for a stage whose children are at `key`; none where the declarations cannot be used.
 pub(super) fn declared(stage: &Stage, project: &Project, key: &StageKey) -> Option<BTreeMap<String, String>> {
     usable(stage, project, key, false).ok().map(|sources| hold::declared(&sources))
 }
@@ -359,7 +359,7 @@ pub(super) fn with(
     key: &StageKey,
     release: &Release,
 ) -> Result<(Snapshot, String), Error> {
-    let held = ctx.vault.of(&key.namespace, &stage.spec.project);
+    let held = ctx.vault.of(&stage.namespace().unwrap_or_default(), &stage.spec.project);
     let secrets = held.map(|held| held.versions.clone()).unwrap_or_default();
     build(stage, project, key, release.clone(), &secrets)
 }
@@ -391,7 +391,12 @@ fn build(
 }
 
 fn identity(stage: &Stage, key: &StageKey) -> Identity {
-    Identity { namespace: key.namespace.to_string(), project: stage.spec.project.clone(), stage: key.name.to_string() }
+    Identity {
+        namespace: key.namespace.to_string(),
+        home: stage.namespace().filter(|home| **home != *key.namespace),
+        project: stage.spec.project.clone(),
+        stage: key.name.to_string(),
+    }
 }
 
 /// Only images that policies follow differ from what serves: nobody asked for this release.

@@ -42,6 +42,18 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
             }
         }
     }
+    let gone = children(ctx, key).await?;
+    ctx.store.stage_soft_delete(&key.namespace, &key.name).await?;
+    if gone {
+        let others: Vec<&str> = stage.finalizers().iter().map(String::as_str).filter(|one| *one != FINALIZER).collect();
+        ctx.writer.set_finalizers(stage, &others).await?;
+        return Ok(Action::await_change());
+    }
+    Ok(Action::requeue(RECHECK))
+}
+
+/// Removes whatever was made there. Says whether nothing is left.
+pub async fn children(ctx: &Context, key: &StageKey) -> Result<bool, Error> {
     let children = ctx.index.stage(key);
     apply::delete::<HttpRoute>(ctx, key, apply::metas(children.http_routes())).await?;
     apply::delete::<Ingress>(ctx, key, apply::metas(children.ingresses())).await?;
@@ -50,13 +62,7 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
     apply::delete::<Job>(ctx, key, apply::metas(children.jobs())).await?;
     apply::delete::<Secret>(ctx, key, apply::metas(children.secrets())).await?;
     apply::delete_storage(ctx, key, None).await?;
-    ctx.store.stage_soft_delete(&key.namespace, &key.name).await?;
-    if ctx.index.stage(key).is_empty() {
-        let others: Vec<&str> = stage.finalizers().iter().map(String::as_str).filter(|one| *one != FINALIZER).collect();
-        ctx.writer.set_finalizers(stage, &others).await?;
-        return Ok(Action::await_change());
-    }
-    Ok(Action::requeue(RECHECK))
+    Ok(ctx.index.stage(key).is_empty())
 }
 
 /// Ends what is under way, so that a stage of the same name begins with nothing open.

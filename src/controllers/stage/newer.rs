@@ -99,7 +99,7 @@ impl Place<'_> {
                 service: source.service.clone(),
                 update: SeenUpdate {
                     image: followed(&source.repository, tag),
-                    host: format!("{}/{}", self.identity.namespace, self.identity.stage),
+                    host: format!("{}/{}", self.identity.home(), self.identity.stage),
                     platform: source.platform.as_ref().map(ToString::to_string).unwrap_or_default(),
                     tag: new.tag.clone(),
                     old_digest: old.digest.parse().ok(),

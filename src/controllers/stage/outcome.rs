@@ -48,6 +48,8 @@ pub struct Situation<'a> {
     pub request: Option<&'a RequestStatus>,
     /// The serving instance is not ready.
     pub unready: bool,
+    /// Why it sleeps, if it does.
+    pub asleep: Option<String>,
 }
 
 /// The outcome for the conditions. The first of these that applies: declarations that cannot be used, a deploy under
@@ -109,6 +111,10 @@ fn settled(situation: &Situation<'_>) -> Outcome {
                 latest.and_then(|latest| latest.deploy.message.as_deref()).unwrap_or("the last deploy was stopped");
             let ways = format!("push a newer image, change the spec, or {AGAIN}");
             Outcome::stalled("Aborted", format!("{why}; {serves} serves; {ways}"))
+        }
+        _ if situation.asleep.is_some() => {
+            let why = situation.asleep.as_deref().unwrap_or_default();
+            Outcome::ready("Asleep", format!("{serves} sleeps: {why}; a request wakes it, or `stagekeeper env wake`"))
         }
         _ if decided.held.is_some() && !situation.unready => {
             let held = decided.held.as_ref().map(|hold| (hold.owner.clone(), hold.reason.clone())).unwrap_or_default();

@@ -68,6 +68,11 @@ pub async fn fresh(ctx: &Context, target: Uuid) -> Result<Ledger, Error> {
     Ok(read.ledger.unwrap_or_default())
 }
 
+/// What the database says about a target.
+pub async fn of_target(ctx: &Context, target: Uuid) -> Result<Memory, Error> {
+    read(ctx, target).await
+}
+
 async fn read(ctx: &Context, target: Uuid) -> Result<Memory, Error> {
     match ctx.store.target_state_load(target).await? {
         Some(state) => remember(state),

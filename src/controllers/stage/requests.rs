@@ -2,6 +2,7 @@
 
 mod back;
 mod keep;
+mod live;
 pub mod pick;
 mod promote;
 
@@ -17,6 +18,7 @@ use crate::{
     controllers::{
         context::Context,
         deploy::{Target, ledger::Ledger},
+        environment::known::Known,
         error::{Class, Error},
     },
     domain::{
@@ -55,6 +57,8 @@ pub struct Scene<'a> {
     pub target: &'a Target<'a>,
     /// What is asked of releases that come from other stages, or what is wrong with that.
     pub rules: &'a Result<Option<Arc<Rules>>, Refusal>,
+    /// Its life, if it is an environment.
+    pub life: Option<&'a Known>,
 }
 
 /// Acts on everything that was asked of the stage, in the order in which it was asked.
@@ -182,6 +186,9 @@ impl Scene<'_> {
                 self.promote(ledger, request, release.as_deref(), from.as_deref(), *emergency).await
             }
             Action::Approve { release } => self.approve(ledger, request, release.as_deref()).await,
+            Action::Wake | Action::Sleep | Action::Extend { .. } | Action::Pin | Action::Unpin | Action::Delete => {
+                self.live(request).await
+            }
         }
     }
 

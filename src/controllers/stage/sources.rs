@@ -127,7 +127,7 @@ fn source(identity: &Identity, service: &crate::api::Service, stage: &StageSpec)
         (which, false)
     };
     let login = image.credential.as_ref().map(|credential| LoginRef {
-        namespace: identity.namespace.clone(),
+        namespace: identity.home().to_owned(),
         project: identity.project.clone(),
         credential: credential.clone(),
     });

@@ -118,7 +118,8 @@ mod tests {
             let found = seats(&all, most, evict);
             prop_assert_eq!(found.len(), all.len());
             let taken = found.iter().filter(|(_, seat)| *seat == Seat::Taken).count();
-            prop_assert!(taken <= most.max(if evict { 0 } else { running }));
+            let stays = if evict { 0 } else { running };
+            prop_assert!(taken <= most.max(stays));
             let mut places: Vec<usize> =
                 found.iter().filter_map(|(_, seat)| if let Seat::Waits(place) = seat { Some(*place) } else { None }).collect();
             places.sort_unstable();

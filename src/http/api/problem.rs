@@ -202,7 +202,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error.class() {
             Class::NotFound => Self::denied(),
-            Class::Conflict => {
+            Class::Conflict | Class::Taken => {
                 tracing::info!(%error, "a request of the API met another one");
                 Self::conflict("somebody else changed it at the same moment; read it again and decide anew")
             }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     cluster::access::Attributes,
-    domain::request::{Action, Destination, Origin, Via},
+    domain::request::{Action, Destination, Origin, Verb, Via},
     store::{Asked, NewRequest, StoredRequest},
 };
 
@@ -294,6 +294,31 @@ impl Ask {
             key: input.get(KEY.name).map(Into::into),
             wait: input.number(WAIT.name),
         })
+    }
+
+    /// What is asked of the life of an environment.
+    ///
+    /// # Errors
+    /// The reason is too long.
+    pub(super) fn of_life(input: &Input, name: &str, action: Action, reason: Option<String>) -> Result<Self, Problem> {
+        let reason = reason.unwrap_or_default().trim().to_owned();
+        if reason.len() > LONGEST_REASON {
+            let wrong = FieldError::new("reason", format!("expected at most {LONGEST_REASON} bytes"));
+            return Err(Problem::invalid(vec![wrong]));
+        }
+        Ok(Self {
+            namespace: input.text("namespace"),
+            stage: name.to_owned(),
+            action,
+            reason,
+            key: input.get(KEY.name).map(Into::into),
+            wait: input.number(WAIT.name),
+        })
+    }
+
+    /// The right that it takes.
+    pub(super) fn verb(&self) -> Verb {
+        self.action.verb()
     }
 }
 

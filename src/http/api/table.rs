@@ -10,8 +10,8 @@ use super::{
     verbs::Short,
 };
 use super::{
-    audit, credentials, deploys, groups, holds, logs, projects, rehearsal, releases, requests, secrets, served, stages,
-    tags, updates, users, verbs, why,
+    audit, credentials, deploys, environments, groups, holds, logs, projects, rehearsal, releases, requests, secrets,
+    served, stages, tags, updates, users, verbs, why,
 };
 
 /// An entry.
@@ -35,6 +35,10 @@ pub static TABLE: &[Endpoint] = &[
     endpoint::<projects::Get>(),
     endpoint::<stages::List>(),
     endpoint::<stages::Get>(),
+    endpoint::<environments::List>(),
+    endpoint::<environments::Get>(),
+    endpoint::<environments::Ask>(),
+    endpoint::<environments::Beat>(),
     endpoint::<why::Why>(),
     endpoint::<rehearsal::Suppose>(),
     endpoint::<deploys::List<true>>(),

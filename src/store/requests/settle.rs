@@ -44,7 +44,63 @@ pub struct NewHold {
     pub declared: Option<BTreeMap<String, String>>,
 }
 
+/// What a request changes in the life of an environment; what is none stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LifeChange {
+    /// When somebody asked that it wakes.
+    pub wake_asked: Option<Timestamp>,
+    /// When somebody asked that it sleeps.
+    pub sleep_asked: Option<Timestamp>,
+    /// Until when it is extended.
+    pub extended: Option<Timestamp>,
+    /// Whether it ends by itself.
+    pub pinned: Option<bool>,
+    /// Since when its end is decided.
+    pub ending: Option<Timestamp>,
+}
+
 impl Store {
+    /// Changes the life of an environment as it was asked for. False if the request was settled before.
+    pub async fn request_life(
+        &self,
+        settlement: &Settlement,
+        change: LifeChange,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = |at: Option<Timestamp>| at.map(Timestamp::to_sqlx);
+        sqlx::query_scalar!(
+            r#"WITH settled AS (
+                   UPDATE requests SET state = 'done', message = $2, settled_at = $3
+                   WHERE id = $1 AND state = 'pending' AND leads($9, $10)
+                   RETURNING target_id, actor
+               ), changed AS (
+                   UPDATE environments AS e
+                   SET wake_asked_at = coalesce($4, wake_asked_at),
+                       sleep_asked_at = coalesce($5, sleep_asked_at),
+                       extended_until = greatest(extended_until, $6),
+                       pinned = coalesce($7, pinned),
+                       ending_since = coalesce(ending_since, $8),
+                       ending_because = CASE WHEN ending_since IS NULL AND $8 IS NOT NULL
+                                             THEN 'asked for by ' || settled.actor ELSE ending_because END
+                   FROM settled WHERE e.id = settled.target_id
+               )
+               SELECT EXISTS (SELECT FROM settled) AS "settled!""#,
+            settlement.request,
+            &*storable(&settlement.message),
+            at.to_sqlx() as SqlTimestamp,
+            sql(change.wake_asked) as Option<SqlTimestamp>,
+            sql(change.sleep_asked) as Option<SqlTimestamp>,
+            sql(change.extended) as Option<SqlTimestamp>,
+            change.pinned,
+            sql(change.ending) as Option<SqlTimestamp>,
+            self.lease(),
+            self.epoch()
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))
+    }
+
     /// Says that a request cannot be done, and why. False if it was settled before.
     pub async fn request_refuse(&self, settlement: &Settlement, at: Timestamp) -> Result<bool, StoreError> {
         let refused = sqlx::query!(

@@ -109,7 +109,7 @@ impl World {
     fn declare(&mut self, pinned: Option<u8>) {
         let pin = pinned.map_or_else(|| "{}".into(), |minor| format!("{{web: 1.{minor}.0}}"));
         let (project, stage) = read(&SHOP.replace("  project: shop\n", &format!("  project: shop\n  pin: {pin}\n")));
-        let identity = Identity { namespace: "acme".into(), project: "shop".into(), stage: "dev".into() };
+        let identity = Identity { namespace: "acme".into(), home: None, project: "shop".into(), stage: "dev".into() };
         self.sources = sources(&identity, &project.spec, &stage.spec).unwrap();
         self.generation += u8::from(self.pinned != pinned);
         self.pinned = pinned;

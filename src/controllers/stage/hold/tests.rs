@@ -14,7 +14,7 @@ use crate::{
 
 fn shop(pin: &str) -> (Vec<Source>, impl Fn(u8) -> Release) {
     let (project, stage) = read(&SHOP.replace("  project: shop\n", &format!("  project: shop\n  pin: {pin}\n")));
-    let identity = Identity { namespace: "acme".into(), project: "shop".into(), stage: "dev".into() };
+    let identity = Identity { namespace: "acme".into(), home: None, project: "shop".into(), stage: "dev".into() };
     let sources = sources(&identity, &project.spec, &stage.spec).unwrap();
     (sources, move |minor| release(&project, minor))
 }

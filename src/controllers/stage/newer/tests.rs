@@ -49,7 +49,7 @@ impl Scene {
     }
 
     fn look(&self, last: u8) -> (Vec<Newer>, Resolution) {
-        let identity = Identity { namespace: "acme".into(), project: "shop".into(), stage: "dev".into() };
+        let identity = Identity { namespace: "acme".into(), home: None, project: "shop".into(), stage: "dev".into() };
         let (project, stage, serves) = (&self.project.spec, &self.stage.spec, self.serves.as_ref());
         let sources = sources::sources(&identity, project, stage).unwrap();
         let mut resolution = wanted::resolve(&sources, serves, registry(last));

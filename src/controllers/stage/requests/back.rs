@@ -49,7 +49,7 @@ impl Scene<'_> {
         let left = ledger.open.last().or(serves);
         let rollback_of = left.map(|entry| entry.deploy.id);
         let summary = snapshot.release.summary();
-        let declared = self.project.map(|project| decide::declared(self.stage, project, &self.target.key));
+        let declared = self.project.map(|project| decide::declared(self.stage, project, &self.target.place));
         let (holds, now) = (ledger.holds.clone(), self.ctx.clock.now());
         let holds: Vec<&Hold> = hold::active(&holds, now).collect();
         let tried = self.tried(ledger).await?;
@@ -116,7 +116,7 @@ impl Scene<'_> {
     /// What today's declarations make of a release, as long as it can be told.
     fn settled_on(&self, release: &Release) -> Option<String> {
         let project = self.project?;
-        decide::hash_with(self.ctx, self.stage, project, &self.target.key, release)
+        decide::hash_with(self.ctx, self.stage, project, &self.target.place, release)
     }
 
     pub(super) async fn retry(

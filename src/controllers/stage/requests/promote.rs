@@ -49,7 +49,7 @@ impl Scene<'_> {
             let names = pinned.join(", ");
             return Ok(Outcome::Refused(format!("spec.pin fixes {names} here: take the pin out to promote a release")));
         }
-        let (snapshot, hash) = match decide::with(ctx, self.stage, project, &target.key, &release) {
+        let (snapshot, hash) = match decide::with(ctx, self.stage, project, &target.place, &release) {
             Ok(built) => built,
             Err(error) => return Ok(Outcome::Refused(format!("{summary}: {error}"))),
         };
@@ -69,7 +69,7 @@ impl Scene<'_> {
             expires_at: None,
             from: Some(left.release.clone()),
             settled_on: Some(hash.clone()),
-            declared: decide::declared(self.stage, project, &target.key),
+            declared: decide::declared(self.stage, project, &target.place),
         });
         let back = ledger.holds.iter().any(Hold::is_of_rollback);
         let lifts = (hold.is_none() && back).then(|| format!("{summary} was promoted"));

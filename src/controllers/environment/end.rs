@@ -1,0 +1,115 @@
+//! The end of an environment: what it made goes, its history stays. Needs only its identity; "already gone" is done.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
+
+use super::{known::Lived, namespace};
+use crate::{
+    api::{Environment, labels::FINALIZER},
+    cluster::{apply::Doomed, index::StageKey},
+    controllers::{
+        context::{Context, Taken},
+        deploy::{Target, record},
+        error::Error,
+        stage::{delete, memory::Memory, recall},
+    },
+    domain::deploy::{QueuePolicy, State, stopped},
+};
+
+/// How long a namespace may take to go before it is looked at again; what goes in it triggers a pass anyway.
+const RECHECK: Duration = Duration::from_secs(3);
+
+/// How long a project may be out of sight before its environments end: it may be applied anew.
+const ORPHANED: Duration = Duration::from_secs(60);
+
+/// Asks for its deletion, which does the rest.
+pub async fn begin(ctx: &Context, environment: &Environment) -> Result<(), Error> {
+    let (namespace, name) = (environment.namespace().unwrap_or_default(), environment.name_any());
+    let doomed = Doomed { namespace: &namespace, name: &name, uid: environment.metadata.uid.as_deref() };
+    Ok(ctx.writer.delete::<Environment>(doomed).await?)
+}
+
+/// Its project is not there: after a while it ends.
+pub async fn orphaned(
+    ctx: &Context,
+    environment: &Environment,
+    key: &StageKey,
+    lived: &mut Lived,
+) -> Result<Action, Error> {
+    let now = ctx.clock.now();
+    let since = *lived.orphaned.get_or_insert(now);
+    let ends = since.saturating_add(ORPHANED).unwrap_or(now);
+    if now < ends {
+        return Ok(Action::requeue(Duration::try_from(ends.duration_since(now)).unwrap_or_default()));
+    }
+    ctx.store.environment_ends(lived.life.id, now, "its project was deleted").await?;
+    tracing::info!(environment = %key, "an environment ends: its project was deleted");
+    begin(ctx, environment).await?;
+    Ok(Action::await_change())
+}
+
+/// Closes what is open, removes what it made, marks the rows, and lets the object go.
+pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -> Result<Action, Error> {
+    if !environment.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        ctx.lives.forget(key);
+        return Ok(Action::await_change());
+    }
+    ctx.images.subscribe(&(key.namespace.to_string(), key.name.to_string()), &BTreeMap::new());
+    match ctx.memories.take(key) {
+        Taken::Lent => return Ok(Action::await_change()),
+        Taken::Nothing => {}
+        Taken::Memory(mut memory) => {
+            if let Err(error) = stop(ctx, environment, key, &mut memory).await {
+                ctx.memories.put(key.clone(), *memory);
+                return Err(error);
+            }
+        }
+    }
+    let gone = namespace::remove_all(ctx, key).await? & delete::children(ctx, key).await?;
+    ctx.store.environment_ended(&key.namespace, &key.name, ctx.clock.now()).await?;
+    ctx.store.stage_soft_delete(&key.namespace, &key.name).await?;
+    if !gone {
+        return Ok(Action::requeue(RECHECK));
+    }
+    let project = ctx.lives.get(key).map(|(lived, _)| lived.project);
+    ctx.lives.forget(key);
+    if let Some(project) = project {
+        super::tell_others(ctx, key, &project);
+    }
+    let others: Vec<&str> =
+        environment.finalizers().iter().map(String::as_str).filter(|one| *one != FINALIZER).collect();
+    ctx.writer.set_finalizers(environment, &others).await?;
+    Ok(Action::await_change())
+}
+
+/// Ends what is under way, so that an environment of the same name begins with nothing open.
+async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: &mut Memory) -> Result<(), Error> {
+    let mut ledger = recall::ledger(ctx, memory).await?;
+    let target = Target {
+        id: memory.target,
+        project: memory.project,
+        key: key.clone(),
+        place: key.clone(),
+        owner: environment.controller_owner_ref(&()).unwrap_or_default(),
+        object: environment.object_ref(&()),
+        route: None,
+        hosts: &[],
+        queue: QueuePolicy::Latest,
+        suspended: None,
+        rules: None,
+        unreadable: None,
+        logins: std::sync::Arc::default(),
+        promotes: false,
+    };
+    while let Some(entry) = ledger.open.first() {
+        let why = || "the environment was deleted".to_owned();
+        let (steps, close) = match entry.deploy.state {
+            State::Failed => (Vec::new(), Some(why())),
+            _ => (vec![stopped(&entry.deploy, why())], None),
+        };
+        record::advance(ctx, &target, &mut ledger, 0, &steps, close, &record::Moved::default(), ctx.clock.now())
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! What the leader knows of the life of each environment, and where its objects are.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    api::EnvironmentStatus, cluster::index::StageKey, domain::environment::Tenant, store::Environment as Life,
+};
+
+/// What is known of one environment between passes.
+#[derive(Debug, Clone)]
+pub struct Lived {
+    /// What the database says of its life.
+    pub life: Life,
+    /// Name of its project.
+    pub project: String,
+    /// Name of the stage whose configuration it copies.
+    pub base: Option<String>,
+    /// When it was used last, deploys included.
+    pub used: Timestamp,
+    /// It wants to be awake, or has a deploy under way.
+    pub wants: bool,
+    /// Its pods run, or may.
+    pub runs: bool,
+    /// UID of the namespace that it has to itself, once that is there with everything in it.
+    pub prepared: Option<String>,
+    /// Since when its project is not seen.
+    pub orphaned: Option<Timestamp>,
+    /// The status as last written by this process.
+    pub written: Option<EnvironmentStatus>,
+}
+
+impl Lived {
+    /// As it is when nothing but its row is known.
+    pub fn new(life: Life, project: String, base: Option<String>) -> Self {
+        let (used, runs) = (life.active, false);
+        Self { life, project, base, used, wants: false, runs, prepared: None, orphaned: None, written: None }
+    }
+}
+
+/// The lives of all environments. One pass at a time has that of an environment, as the runtime never runs two of one object.
+#[derive(Debug, Default)]
+pub struct Lives(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_key: HashMap<StageKey, Lived>,
+    by_place: HashMap<StageKey, StageKey>,
+    by_id: HashMap<Uuid, StageKey>,
+    /// Those of which the database knows more.
+    stale: HashSet<StageKey>,
+    /// Stages whose configuration environments copy, with the generation that they were last told of.
+    bases: HashMap<StageKey, i64>,
+}
+
+impl Lives {
+    /// What is known of an environment, and whether the database knows more.
+    pub fn get(&self, key: &StageKey) -> Option<(Lived, bool)> {
+        let mut inner = self.lock();
+        let lived = inner.by_key.get(key)?.clone();
+        let stale = inner.stale.remove(key);
+        Some((lived, stale))
+    }
+
+    /// Remembers what a pass found out.
+    pub fn put(&self, key: &StageKey, lived: Lived) {
+        let mut inner = self.lock();
+        let place = StageKey::new(lived.life.place.as_str(), &*key.name);
+        inner.by_place.insert(place, key.clone());
+        inner.by_id.insert(lived.life.id, key.clone());
+        if let Some(base) = &lived.base {
+            inner.bases.entry(StageKey::new(&*key.namespace, base.as_str())).or_insert(0);
+        }
+        inner.by_key.insert(key.clone(), lived);
+    }
+
+    /// An environment is gone.
+    pub fn forget(&self, key: &StageKey) {
+        let mut inner = self.lock();
+        if let Some(lived) = inner.by_key.remove(key) {
+            inner.by_place.remove(&StageKey::new(lived.life.place.as_str(), &*key.name));
+            inner.by_id.remove(&lived.life.id);
+        }
+        inner.stale.remove(key);
+    }
+
+    /// The database knows more of an environment. Says which it is, if it is known.
+    pub fn changed(&self, id: Uuid) -> Option<StageKey> {
+        let mut inner = self.lock();
+        let key = inner.by_id.get(&id)?.clone();
+        inner.stale.insert(key.clone());
+        Some(key)
+    }
+
+    /// The database may know more of any of them. Says which they are.
+    pub fn all_changed(&self) -> Vec<StageKey> {
+        let mut inner = self.lock();
+        let keys: Vec<StageKey> = inner.by_key.keys().cloned().collect();
+        inner.stale.extend(keys.iter().cloned());
+        keys
+    }
+
+    /// The environment whose objects are there, or that has this key itself.
+    pub fn at(&self, key: &StageKey) -> Option<StageKey> {
+        let inner = self.lock();
+        inner.by_place.get(key).or_else(|| inner.by_key.get_key_value(key).map(|(key, _)| key)).cloned()
+    }
+
+    /// The environments of a project.
+    pub fn of(&self, namespace: &str, project: &str) -> Vec<StageKey> {
+        let inner = self.lock();
+        let theirs =
+            inner.by_key.iter().filter(|(key, lived)| &*key.namespace == namespace && lived.project == project);
+        theirs.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The environments that copy the configuration of a stage, once for each generation of it.
+    pub fn based_on(&self, stage: &StageKey, generation: i64) -> Vec<StageKey> {
+        let mut inner = self.lock();
+        match inner.bases.get_mut(stage) {
+            Some(told) if *told != generation => *told = generation,
+            _ => return Vec::new(),
+        }
+        let theirs = inner
+            .by_key
+            .iter()
+            .filter(|(key, lived)| key.namespace == stage.namespace && lived.base.as_deref() == Some(&*stage.name));
+        theirs.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The environments of a project that run or want to.
+    pub fn tenants(&self, namespace: &str, project: &str) -> Vec<Tenant<String>> {
+        let inner = self.lock();
+        let theirs = inner.by_key.iter().filter(|(key, lived)| {
+            &*key.namespace == namespace && lived.project == project && (lived.wants || lived.runs)
+        });
+        let tenant = |(key, lived): (&StageKey, &Lived)| Tenant {
+            key: key.name.to_string(),
+            since: lived.life.wake_asked.unwrap_or(lived.life.born).max(lived.life.born),
+            used: lived.used,
+            runs: lived.runs,
+            pinned: lived.life.pinned,
+        };
+        theirs.map(tenant).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The life of an environment as requests find it.
+#[derive(Debug, Default)]
+pub struct Known(AtomicBool);
+
+impl Known {
+    /// A request changed it: the database knows more.
+    pub fn changed(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that happened.
+    pub fn is_changed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,126 @@
+//! The life of an environment, begun if need be, or read again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::{known::Lived, namespace};
+use crate::{
+    api::{Environment, Project, conditions::Outcome},
+    cluster::index::StageKey,
+    controllers::{
+        context::Context,
+        error::{Error, STALLED_REST},
+    },
+    domain::environment::{prefix, subdomain},
+    safe,
+    store::{Environment as Life, NewEnvironment, NewStage, Recorded, StoreError},
+};
+
+/// How long an environment may be older than its project before the name counts as wrong: both may be applied together.
+const PROJECT_GRACE: Duration = Duration::from_secs(10);
+
+/// Two environments that draw the same twelve characters are no accident, but one may try again.
+const DRAWS: usize = 3;
+
+/// What there is of an environment.
+pub enum Opened {
+    /// It lives.
+    Lives(Box<Lived>),
+    /// It cannot, and how long that rests.
+    Refused(Outcome, Duration),
+}
+
+/// The life of an environment. Without its project none begins.
+pub async fn open(
+    ctx: &Context,
+    environment: &Environment,
+    project: Option<&Project>,
+    key: &StageKey,
+) -> Result<Opened, Error> {
+    let uid = environment.uid().unwrap_or_default();
+    if let Some((mut lived, stale)) = ctx.lives.get(key).filter(|(lived, _)| lived.life.uid == uid) {
+        if stale {
+            again(ctx, &mut lived).await?;
+        }
+        return Ok(Opened::Lives(Box::new(lived)));
+    }
+    if let Some(life) = ctx.store.environment_find(&key.namespace, &key.name).await?
+        && life.uid == uid
+    {
+        return Ok(Opened::Lives(Box::new(lived(life, environment))));
+    }
+    let Some(project) = project else {
+        return Ok(without_project(ctx, environment, key));
+    };
+    begin(ctx, environment, project, key, &uid).await
+}
+
+async fn begin(
+    ctx: &Context,
+    environment: &Environment,
+    project: &Project,
+    key: &StageKey,
+    uid: &str,
+) -> Result<Opened, Error> {
+    let row = ctx.store.project_upsert(ctx.ids.next(), &key.namespace, &project.name_any()).await?;
+    let number = environment.spec.source.as_ref().and_then(|source| source.pull_request);
+    for _ in 0..DRAWS {
+        let random =
+            safe::random().map_err(|error| Error::Sealed { reason: "NoRandomBytes", message: error.to_string() })?;
+        let Some(subdomain) = subdomain(&prefix(number, &key.name), &random) else {
+            continue;
+        };
+        let new = NewEnvironment {
+            stage: NewStage {
+                id: ctx.ids.next(),
+                project_id: row.id,
+                namespace: key.namespace.to_string(),
+                name: key.name.to_string(),
+                uid: uid.to_owned(),
+            },
+            place: namespace::choose(ctx, environment, key, &subdomain),
+            subdomain,
+            born: ctx.clock.now(),
+        };
+        match ctx.store.environment_open(&new).await? {
+            Recorded::Known(life) => {
+                ctx.memories.forget(key);
+                return Ok(Opened::Lives(Box::new(lived(life, environment))));
+            }
+            Recorded::SubdomainTaken => {}
+        }
+    }
+    Err(StoreError::Conflict("no subdomain was free".into()).into())
+}
+
+fn lived(life: Life, environment: &Environment) -> Lived {
+    Lived::new(life, environment.spec.project.clone(), environment.spec.template.base.clone())
+}
+
+/// What the database says of it now.
+pub async fn again(ctx: &Context, lived: &mut Lived) -> Result<(), Error> {
+    match ctx.store.environment_get(lived.life.id).await? {
+        Some(life) => {
+            lived.life = life;
+            Ok(())
+        }
+        None => Err(StoreError::Conflict(format!("environment {} was deleted meanwhile", lived.life.id)).into()),
+    }
+}
+
+fn without_project(ctx: &Context, environment: &Environment, key: &StageKey) -> Opened {
+    let created = environment.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let passing = ctx.clock.now() < created.saturating_add(PROJECT_GRACE).unwrap_or(created);
+    let message = format!(
+        "there is no Project `{}` in namespace {}: create it there, or delete this Environment and make one whose spec.project \
+         names an existing Project",
+        environment.spec.project, key.namespace
+    );
+    if passing {
+        Opened::Refused(Outcome::reconciling("ProjectNotFound", message), PROJECT_GRACE)
+    } else {
+        Opened::Refused(Outcome::stalled("ProjectNotFound", message), STALLED_REST)
+    }
+}

@@ -1,0 +1,49 @@
+//! Sleep: the workloads stay, with no pod. Their mark says so, and so whoever brings the instance up again sees that they are
+//! not as they should be.
+
+use kube::ResourceExt as _;
+
+use crate::{
+    api::labels,
+    cluster::index::StageChildren,
+    controllers::{
+        context::Context,
+        deploy::{Target, ledger::Ledger, observe},
+        error::Error,
+    },
+};
+
+/// What the mark of a workload without pods is.
+pub const ASLEEP: &str = "asleep";
+
+/// Whether a workload is without pods because its environment sleeps.
+pub fn any(children: &StageChildren) -> bool {
+    children.workloads().any(|view| view.meta.rendered.as_deref() == Some(ASLEEP))
+}
+
+/// Takes the pods away. Writes once for each workload, and nothing where that is done.
+pub async fn lay(ctx: &Context, target: &Target<'_>, ledger: &mut Ledger) -> Result<(), Error> {
+    let children = ctx.index.stage(&target.place);
+    let awake = |name: &str| {
+        children.workload(name).is_some_and(|view| view.meta.rendered.as_deref() != Some(ASLEEP) && !view.meta.deleting)
+    };
+    let Some(good) = &mut ledger.good else {
+        return Ok(());
+    };
+    if !children.workloads().any(|view| awake(&view.meta.name)) {
+        return Ok(());
+    }
+    let planned = observe::planned(good, target, &children)?;
+    for service in planned.manifests.services() {
+        if !awake(&service.workload.name_any()) {
+            continue;
+        }
+        let mut workload = service.workload.clone();
+        workload.annotations_mut().insert(labels::RENDERED.to_owned(), ASLEEP.to_owned());
+        if let Some(spec) = &mut workload.spec {
+            spec.replicas = Some(0);
+        }
+        ctx.writer.apply(&workload).await?;
+    }
+    Ok(())
+}

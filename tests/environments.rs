@@ -1,0 +1,23 @@
+//! Environments on a real node: their namespaces, their sleep, and their end. The operator of these tests sees the whole
+//! cluster, so there is one of it at a time, and no other test program runs meanwhile.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at what it cannot read, and says what it saw"
+)]
+
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "environments/ending.rs"]
+mod ending;
+#[path = "support/images.rs"]
+mod images;
+#[path = "environments/life.rs"]
+mod life;
+#[path = "support/operator.rs"]
+mod operator;
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "environments/stand.rs"]
+mod stand;

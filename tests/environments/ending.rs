@@ -1,0 +1,67 @@
+//! Nothing is left of an environment, whatever it ends of.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::json;
+use stagekeeper::api::{Environment, Project};
+
+use crate::stand::{SHOP, Stand};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_project_it_ends() {
+    let stand = Stand::new("orphan").await;
+    let env = &stand.env;
+    env.apply(SHOP).await;
+    env.push("web", "one", &[]).await;
+    stand.environment("demo", "services: {web: {tag: one}}").await;
+    let place = stand.until_phase("demo", "Ready").await.namespace.unwrap();
+    env.api::<Project>().delete("shop", &DeleteParams::default()).await.expect("it is deleted");
+    stand.until_gone("demo").await;
+    stand.until_namespace_gone(&place).await;
+}
+
+/// Somebody takes the finalizer away while the operator is away: only the sweep knows of the namespace then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_owns_is_swept() {
+    let stand = Stand::new("swept").await;
+    let env = &stand.env;
+    env.apply(SHOP).await;
+    env.push("web", "one", &[]).await;
+    stand.environment("demo", "services: {web: {tag: one}}").await;
+    let place = stand.until_phase("demo", "Ready").await.namespace.unwrap();
+    let uid = stand.namespace(&place).await.uid();
+    let Stand { env, operator, _one: one } = stand;
+    operator.kill9();
+    let all = env.api::<Environment>();
+    let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    all.patch("demo", &PatchParams::default(), &none).await.expect("its finalizer is taken away");
+    all.delete("demo", &DeleteParams::default()).await.expect("it is deleted");
+    let namespaces: Api<Namespace> = Api::all(env.client.clone());
+    assert_eq!(namespaces.get(&place).await.expect("it is still there").uid(), uid);
+    let operator = Stand::operator(&env).await;
+    let stand = Stand::of(env, operator, one);
+    stand.until_namespace_gone(&place).await;
+}
+
+/// A namespace that merely looks like one of ours is not touched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_without_our_marks_is_left_alone() {
+    let stand = Stand::new("strange").await;
+    let env = &stand.env;
+    env.apply(SHOP).await;
+    env.push("web", "one", &[]).await;
+    stand.environment("demo", "services: {web: {tag: one}}").await;
+    let ready = stand.until_phase("demo", "Ready").await;
+    let place = ready.namespace.unwrap();
+    let namespaces: Api<Namespace> = Api::all(env.client.clone());
+    let theirs = Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}}));
+    namespaces.patch(&place, &PatchParams::default(), &theirs).await.expect("somebody takes it over");
+    stand.cli(&["delete", "demo"]).await;
+    stand.until_gone("demo").await;
+    let left = namespaces.get(&place).await.expect("it is not ours to delete");
+    assert_eq!(left.metadata.deletion_timestamp, None);
+    namespaces.delete(&place, &DeleteParams::default()).await.expect("the test tidies up");
+}
