@@ -32,6 +32,8 @@ mod migrate;
 mod outcomes;
 #[path = "store/plans.rs"]
 mod plans;
+#[path = "store/pull_requests.rs"]
+mod pull_requests;
 #[path = "store/questions.rs"]
 mod questions;
 #[path = "store/requests.rs"]
