@@ -106,6 +106,8 @@ pub struct Previews {
     engaged: Mutex<HashSet<ProjectName>>,
     /// What is remembered of asking providers.
     inquiries: Mutex<HashMap<ProjectName, asked::Shared>>,
+    /// When environments were made, by namespace and name: only of late.
+    made: Mutex<HashMap<(String, String), Instant>>,
     /// What was put into the outbox last, by what it is about.
     posted: Mutex<HashMap<(&'static str, String), serde_json::Value>>,
     /// Why the last message of a project did not arrive.
@@ -130,6 +132,7 @@ impl Previews {
             ground,
             engaged: Mutex::default(),
             inquiries: Mutex::default(),
+            made: Mutex::default(),
             posted: Mutex::default(),
             refusals: Mutex::default(),
             outbox: Notify::new(),

@@ -150,16 +150,19 @@ async fn a_list_without_end_says_that_it_is_not_whole() {
     let bench = Bench::new().await;
     Mock::given(method("GET"))
         .respond_with(
-            ResponseTemplate::new(200).set_body_json(page(Provider::Gitea, 1..2)).insert_header("link", "<x>; rel=\"next\""),
+            ResponseTemplate::new(200)
+                .set_body_json(page(Provider::Gitea, 1..2))
+                .insert_header("link", "<x>; rel=\"next\""),
         )
         .mount(&bench.server)
         .await;
     let listing = bench.open(Provider::Gitea).await.unwrap();
     assert!(!listing.complete);
-    let known = Known::new(Provider::Gitea, "acme/shop", crate::domain::pull_request::PullRequest {
-        number: 99,
-        ..listing.open[0].clone()
-    });
+    let known = Known::new(
+        Provider::Gitea,
+        "acme/shop",
+        crate::domain::pull_request::PullRequest { number: 99, ..listing.open[0].clone() },
+    );
     assert!(sweep(&[known], &Answer::from(listing)).look.is_empty());
 }
 
@@ -288,9 +291,7 @@ async fn one_pull_request_is_looked_at_by_its_number() {
 #[tokio::test]
 async fn who_set_a_label_is_asked_of_gitea() {
     let bench = Bench::new().await;
-    let event = |by: &str, label: &str, body: &str| {
-        json!({"type": "label", "body": body, "user": {"login": by}, "label": {"name": label}})
-    };
+    let event = |by: &str, label: &str, body: &str| json!({"type": "label", "body": body, "user": {"login": by}, "label": {"name": label}});
     let events = json!([
         event("mallory", "safe", "1"),
         event("jane", "bug", "1"),
@@ -333,7 +334,8 @@ async fn there_is_one_comment_and_it_is_edited() {
     for provider in Provider::ALL {
         let bench = Bench::new().await;
         let edits = if provider == Provider::GitLab { "PUT" } else { "PATCH" };
-        let comments = json!([{"id": 1, "body": "hello"}, {"id": 5, "body": "MARK from before"}, {"id": 6, "body": "MARK"}]);
+        let comments =
+            json!([{"id": 1, "body": "hello"}, {"id": 5, "body": "MARK from before"}, {"id": 6, "body": "MARK"}]);
         Mock::given(method("GET"))
             .and(path(notes_path(provider)))
             .respond_with(ResponseTemplate::new(200).set_body_json(comments))

@@ -110,7 +110,9 @@ fn every_image_of_every_source_is_found() {
         assert_eq!(images(read(*source, name)), *want, "{source}/{name}");
     }
     // Gitea tells of pull requests alone.
-    assert!(Source::ALL.iter().all(|source| *source == Source::Gitea || cases.iter().any(|(known, ..)| known == source)));
+    assert!(
+        Source::ALL.iter().all(|source| *source == Source::Gitea || cases.iter().any(|(known, ..)| known == source))
+    );
 }
 
 #[test]
@@ -135,7 +137,11 @@ fn an_unknown_event_is_ignored_and_submits_no_empty_image() {
     assert!(unknown(Source::GitHub, &[("x-github-event", "pull_request")], r#"{"action":"assigned"}"#));
     assert!(unknown(Source::Gitea, &[("x-gitea-event", "pull_request")], r#"{"action":"reviewed"}"#));
     assert!(unknown(Source::GitHub, &[("x-github-event", "package")], r#"{"action":"deleted"}"#));
-    assert!(unknown(Source::GitLab, &[("x-gitlab-event", "Merge Request Hook")], r#"{"object_attributes":{"iid":1,"action":"approved"}}"#));
+    assert!(unknown(
+        Source::GitLab,
+        &[("x-gitlab-event", "Merge Request Hook")],
+        r#"{"object_attributes":{"iid":1,"action":"approved"}}"#
+    ));
     assert!(unknown(
         Source::GitLab,
         &[("x-gitlab-event", "Pipeline Hook")],
@@ -180,13 +186,37 @@ fn told(news: &PullNews) -> String {
 fn pull_requests_of_every_provider_are_read() {
     for (source, name, want) in [
         (Source::GitHub, "pull-request", "Acme/Shop#42 open feat/cart>main by jane [preview] at 2026-03-01T12:00:00Z"),
-        (Source::GitHub, "pull-request-closed", "Acme/Shop#42 merged feat/cart>main by jane [preview] at 2026-03-01T13:00:00Z"),
-        (Source::GitHub, "pull-request-fork", "Acme/Shop#42 open !patch-1>main by mallory [safe]+ at 2026-03-01T12:00:00Z"),
+        (
+            Source::GitHub,
+            "pull-request-closed",
+            "Acme/Shop#42 merged feat/cart>main by jane [preview] at 2026-03-01T13:00:00Z",
+        ),
+        (
+            Source::GitHub,
+            "pull-request-fork",
+            "Acme/Shop#42 open !patch-1>main by mallory [safe]+ at 2026-03-01T12:00:00Z",
+        ),
         (Source::Gitea, "pull-request", "Acme/Shop#42 open feat/cart>main by jane [preview] at 2026-03-01T12:00:00Z"),
-        (Source::Gitea, "pull-request-gone", "Acme/Shop#42 open !patch-1>main by mallory [safe] at 2026-03-01T12:00:00Z"),
-        (Source::GitLab, "merge-request", "Acme/Sub/Shop#42 open feat/cart>main by jane [preview] at 2026-03-01T12:00:00Z"),
-        (Source::GitLab, "merge-request-merged", "Acme/Sub/Shop#42 merged feat/cart>main by  [preview] at 2026-03-01T13:00:00.123Z"),
-        (Source::GitLab, "merge-request-fork", "Acme/Sub/Shop#42 open !feat/cart>main by  [safe]+ at 2026-03-01T12:00:00Z"),
+        (
+            Source::Gitea,
+            "pull-request-gone",
+            "Acme/Shop#42 open !patch-1>main by mallory [safe] at 2026-03-01T12:00:00Z",
+        ),
+        (
+            Source::GitLab,
+            "merge-request",
+            "Acme/Sub/Shop#42 open feat/cart>main by jane [preview] at 2026-03-01T12:00:00Z",
+        ),
+        (
+            Source::GitLab,
+            "merge-request-merged",
+            "Acme/Sub/Shop#42 merged feat/cart>main by  [preview] at 2026-03-01T13:00:00.123Z",
+        ),
+        (
+            Source::GitLab,
+            "merge-request-fork",
+            "Acme/Sub/Shop#42 open !feat/cart>main by  [safe]+ at 2026-03-01T12:00:00Z",
+        ),
     ] {
         let news = news(source, name);
         assert_eq!(told(&news), want, "{source}/{name}");
@@ -601,7 +631,12 @@ proptest! {
 
 fn answered(source: Source, event: &str, body: &[u8]) {
     for registry in [None, Some("registry.example.com")] {
-        match parse(source, &headers(&[("x-github-event", event), ("x-gitea-event", event), ("x-gitlab-event", event)]), body, registry) {
+        match parse(
+            source,
+            &headers(&[("x-github-event", event), ("x-gitea-event", event), ("x-gitlab-event", event)]),
+            body,
+            registry,
+        ) {
             Ok(Event::Images(images)) => {
                 assert!(!images.is_empty());
                 assert!(images.iter().all(|hint| hint.tag.as_ref().is_none_or(|tag| !tag.contains(':'))));

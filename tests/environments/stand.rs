@@ -77,11 +77,9 @@ impl Stand {
 
     /// Waits until the status of an Environment is so.
     pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&EnvironmentStatus) -> bool) -> EnvironmentStatus {
-        let found = self.env.wait(&format!("environment {name}: {what}"), DEADLINE, async || {
-            let object = self.get(name).await?;
-            object.status.filter(|status| holds(status))
-        });
-        found.await
+        let what = format!("environment {name}: {what}");
+        let look = async || self.get(name).await?.status.filter(|status| holds(status));
+        self.env.wait(&what, DEADLINE, look).await
     }
 
     /// Waits for a phase.

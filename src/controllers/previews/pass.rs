@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{Previews, Standing, told::named, wanted};
 use crate::{
     api::{self, Environment, Project},
@@ -25,6 +27,9 @@ const REFUSED: Duration = Duration::from_mins(1);
 
 /// Rows and objects are compared this often even if nothing is seen to change.
 const SWEEP: Duration = Duration::from_hours(1);
+
+/// For so long after it was made, an environment that is not to be seen has not ended.
+const FRESH: Duration = Duration::from_secs(30);
 
 /// How long a watch is waited for that shows less than there is.
 const LAG: Duration = Duration::from_secs(2);
@@ -71,8 +76,7 @@ pub(super) async fn pass(all: &Previews, name: &ProjectName) -> Result<Option<Du
         asked_again = asked.next;
         troubles.extend(asked.trouble);
     }
-    let mut work =
-        Work { all, name, project: project.as_deref(), row, pulls, environments, troubles, fresh: Vec::new() };
+    let mut work = Work { all, name, project: project.as_deref(), row, pulls, environments, troubles };
     let plan = work.plan(&objects);
     let before = work.troubles.len();
     work.carry_out(&plan).await?;
@@ -127,8 +131,6 @@ struct Work<'a> {
     pulls: Vec<StoredPull>,
     environments: Vec<Arc<Environment>>,
     troubles: Vec<Trouble>,
-    /// Names of those that were made in this pass.
-    fresh: Vec<String>,
 }
 
 impl Work<'_> {
@@ -236,7 +238,7 @@ impl Work<'_> {
         if let Some(uid) = self.apply(&wanted).await? {
             let (namespace, project) = self.name;
             tracing::info!(namespace, project, environment = name, pull_request = number, "made for a pull request");
-            self.fresh.push(name.to_owned());
+            self.all.made.lock().await.insert((self.name.0.clone(), name.to_owned()), Instant::now());
             self.record(at, Some(Made { uid: Some(uid), ..intent })).await?;
         }
         Ok(())
@@ -291,11 +293,16 @@ impl Work<'_> {
     /// Has the pull requests told how their environments stand.
     async fn inform(&self) -> Result<(), StoreError> {
         let Some(previews) = self.previews() else { return Ok(()) };
+        let fresh: Vec<String> = {
+            let mut made = self.all.made.lock().await;
+            made.retain(|_, at| at.elapsed() < FRESH);
+            made.keys().filter(|(namespace, _)| *namespace == self.name.0).map(|(_, name)| name.clone()).collect()
+        };
         for pull in self.pulls.iter().filter(|pull| pull.known.facts.state.is_open()) {
             let made = pull.known.made.as_ref();
             let environment = made.and_then(|made| named(&self.environments, &made.name));
             // What was made only just now is not to be seen yet, and what is not to be seen has not ended for that.
-            let fresh = environment.is_none() && made.is_some_and(|made| self.fresh.contains(&made.name));
+            let fresh = environment.is_none() && made.is_some_and(|made| fresh.contains(&made.name));
             if !fresh {
                 self.all.inform(&self.row, previews, pull, environment).await?;
             }

@@ -204,8 +204,27 @@ mod tests {
         let previews = "{provider: github, repository: acme/shop, template: {ttl: 5h, services: {web: {replicas: 1, \
                         policy: {semver: '1'}}}}}";
         let object = made(previews, &pull(42));
-        insta::assert_yaml_snapshot!(object, { ".metadata.annotations" => "[the hash]" });
-        assert_eq!(object.annotations().len(), 1);
+        assert_eq!(object.annotations().keys().collect::<Vec<_>>(), [labels::RENDERED]);
+        let written = serde_json::to_value(&object).expect("JSON");
+        assert_eq!(
+            written["metadata"]["labels"],
+            serde_json::json!({
+                "app.kubernetes.io/managed-by": "stagekeeper", "stagekeeper.dev/project": "shop",
+                "stagekeeper.dev/pull-request": "42",
+            })
+        );
+        assert_eq!(
+            written["spec"],
+            serde_json::json!({
+                "project": "shop", "pinned": false, "suspend": false, "secrets": "Project", "isolation": "Automatic",
+                "ttl": "5h", "strategy": {"type": "Rolling"},
+                "services": {"web": {"tag": "pr-42", "replicas": 1}},
+                "source": {
+                    "provider": "github", "repository": "acme/shop", "pullRequest": 42, "branch": "feat/cart",
+                    "commit": "0123456789abcdef0123456789abcdef01234567", "author": "jane", "fork": false,
+                },
+            })
+        );
     }
 
     #[test]

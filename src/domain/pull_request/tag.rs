@@ -127,7 +127,8 @@ mod tests {
             if let Ok(tag) = filled("{branch}", &branch) {
                 prop_assert!(crate::domain::image::is_tag(&tag), "{tag}");
             }
-            prop_assert!(crate::domain::image::is_tag(&filled("pr-{number}-{branch}", &branch).unwrap()));
+            let numbered = filled("pr-{number}-{branch}", &branch).unwrap();
+            prop_assert!(crate::domain::image::is_tag(&numbered), "{numbered}");
         }
     }
 }

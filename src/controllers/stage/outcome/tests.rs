@@ -19,7 +19,16 @@ fn failed(state: State, message: &str) -> Entry {
 /// Ready, reconciling or stalled, and the reason.
 fn told(ledger: &Ledger, decided: &Decided, unready: bool) -> (&'static str, String, String) {
     let (_, stage) = read(SHOP);
-    match outcome(&Situation { stage: &stage, ledger, decided, waiting: None, gates: &[], request: None, unready }) {
+    match outcome(&Situation {
+        stage: &stage,
+        ledger,
+        decided,
+        waiting: None,
+        gates: &[],
+        request: None,
+        unready,
+        asleep: None,
+    }) {
         Outcome::Ready { reason, message } => ("ready", reason.to_owned(), message),
         Outcome::Reconciling { reason, message } => ("reconciling", reason.to_owned(), message),
         Outcome::Stalled { reason, message } => ("stalled", reason.to_owned(), message),
@@ -77,8 +86,16 @@ fn a_listing_that_shrank_is_a_condition_and_is_told_once() {
     };
     let ledger = Ledger { good: Some(entry(snapshot(SHOP, 0), 1, State::Success)), ..Ledger::default() };
     let status_of = |before: &StageStatus, decided: &Decided, ledger: &Ledger| {
-        let situation =
-            Situation { stage: &stage, ledger, decided, waiting: None, gates: &[], request: None, unready: false };
+        let situation = Situation {
+            stage: &stage,
+            ledger,
+            decided,
+            waiting: None,
+            gates: &[],
+            request: None,
+            unready: false,
+            asleep: None,
+        };
         status(before, &situation, &StageChildren::default(), Timestamp::UNIX_EPOCH)
     };
     let told = |status: &StageStatus| {
