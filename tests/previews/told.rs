@@ -83,7 +83,7 @@ async fn what_somebody_else_made_is_left_alone() {
     scene.tell("closed", &closed(pull(7, 2, 'a'), 2)).await;
     scene.until_reason("Watching").await;
     let found = scene.env.api::<Environment>().get("shop-pr-7").await.unwrap();
-    assert_eq!((found.spec.template.ttl.to_string().as_str(), found.spec.source), ("9h", None));
+    assert_eq!((found.spec.template.ttl.to_string().as_str(), &found.spec.source), ("9h", &None));
     assert!(!found.labels().contains_key(labels::PULL_REQUEST) && found.metadata.deletion_timestamp.is_none());
     scene.operator.stop().await;
 }

@@ -75,6 +75,7 @@ pub(super) async fn pass(all: &Previews, name: &ProjectName) -> Result<Option<Du
         }
         asked_again = asked.next;
         troubles.extend(asked.trouble);
+        troubles.extend(project.as_deref().and_then(|project| unheard(project, previews)));
     }
     let mut work = Work { all, name, project: project.as_deref(), row, pulls, environments, troubles };
     let plan = work.plan(&objects);
@@ -182,7 +183,12 @@ impl Work<'_> {
             state = facts.state.word(),
             "the environment of a pull request ends"
         );
-        self.all.writer.delete::<Environment>(Doomed { namespace, name, uid: Some(uid) }).await?;
+        let gone = self.all.writer.delete::<Environment>(Doomed { namespace, name, uid: Some(uid) }).await;
+        if let Err(error) = gone.map_err(Error::from) {
+            // One that may not be deleted keeps no other from being made.
+            let refused = error.refusal().ok_or(error)?;
+            self.troubles.push(Trouble { reason: "EnvironmentRefused", message: refused.message });
+        }
         Ok(())
     }
 
@@ -330,6 +336,17 @@ impl Work<'_> {
             troubles: std::mem::take(&mut self.troubles),
         }
     }
+}
+
+/// Nobody tells of pull requests.
+fn unheard(project: &Project, previews: &api::Previews) -> Option<Trouble> {
+    let provider = wanted::provider(previews).word();
+    let told = project.spec.webhooks.iter().any(|webhook| webhook.source.word() == provider);
+    let message = format!(
+        "nobody tells of pull requests: declare a webhook with source {provider} in spec.webhooks, or name a credential in \
+         spec.previews.credential so that the provider is asked"
+    );
+    (!told && previews.credential.is_none()).then_some(Trouble { reason: "NobodyTells", message })
 }
 
 fn taken(name: &str) -> Trouble {
