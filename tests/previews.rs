@@ -13,7 +13,6 @@ mod asked;
 #[expect(dead_code, reason = "what tests of deploys need is not needed here")]
 mod cluster;
 #[path = "support/images.rs"]
-#[expect(dead_code, reason = "no image is pushed")]
 mod images;
 #[path = "support/operator.rs"]
 #[expect(dead_code, reason = "what tests of deploys need is not needed here")]

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::{
     fixture::{Shop, WAY, at, change, found, id, new_deploy, release, step, veto},
     groups::{answer, beginning, group},
-    pull_requests::{known, message},
+    pull_requests::{known as pull, message},
     scans::scan,
 };
 
@@ -180,14 +180,14 @@ fn writes() -> Vec<Write> {
     write!("pull_request_put", |scene, store| store.pull_request_put(
         id(130),
         scene.shop.project,
-        &known(1, 4),
+        &pull(1, 4),
         None,
         at(4)
     ));
     write!("pull_request_put of a known one", |scene, store| store.pull_request_put(
         id(131),
         scene.shop.project,
-        &known(2, 9),
+        &pull(2, 9),
         Some(1),
         at(4)
     ));
@@ -400,9 +400,9 @@ impl Scene {
             shop.inbox_put(&new, at(2)).await.unwrap();
         }
         shop.updates_see(&[seen("old", 2)]).await.unwrap();
-        let mut closed = known(4, 2);
+        let mut closed = pull(4, 2);
         closed.facts.state = stagekeeper::domain::pull_request::PullState::Closed;
-        for (number, one) in [(131, known(2, 2)), (132, known(3, 2)), (133, closed)] {
+        for (number, one) in [(131, pull(2, 2)), (132, pull(3, 2)), (133, closed)] {
             assert_eq!(shop.pull_request_put(id(number), shop.project, &one, None, at(2)).await, Ok(true));
         }
         for number in [141, 142, 143] {
