@@ -49,7 +49,7 @@ pub use hook::{HookManifests, hook};
 pub use meta::{Context, Published, RENDERED, rendered};
 pub use problem::{Problem, Problems};
 pub use pull::{PullSecret, registry_of};
-pub use resolve::missing_secrets;
+pub use resolve::{missing_secrets, resolved_hook};
 pub use route::{
     RouteObject, backend, instance_route, instance_url, published, stage_route, stage_service, stage_services,
     stage_url,

@@ -8,6 +8,7 @@
 )]
 
 #[path = "support/cluster.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod cluster;
 #[path = "environments/ending.rs"]
 mod ending;
@@ -16,8 +17,10 @@ mod images;
 #[path = "environments/life.rs"]
 mod life;
 #[path = "support/operator.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod operator;
 #[path = "support/postgres.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod postgres;
 #[path = "environments/stand.rs"]
 mod stand;

@@ -43,10 +43,6 @@ use super::status::EnvironmentStatus;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created")
 )]
 #[x_kube(
-    validation = Rule::new("!has(self.strategy) || self.strategy.type != 'Recreate'")
-        .message("strategy.type of an Environment must be Rolling or BlueGreen: a preview stays at its URL while a new commit comes"),
-    validation = Rule::new("!has(self.deleteAfterIdle) || !has(self.idleAfter) || duration(self.deleteAfterIdle) >= duration(self.idleAfter)")
-        .message("deleteAfterIdle must not be shorter than idleAfter: it would be deleted before it sleeps"),
     validation = Rule::new("(has(self.isolation) ? self.isolation : 'Automatic') == (has(oldSelf.isolation) ? oldSelf.isolation : 'Automatic')")
         .message("isolation cannot be changed: create another Environment")
 )]

@@ -309,7 +309,7 @@ impl Writer {
                     return Err(ApiError::taken(&target));
                 }
             }
-            Err(err) if err.class() == Class::NotFound => {}
+            Err(err) if matches!(err.class(), Class::NotFound | Class::NamespaceMissing) => {}
             Err(err) => return Err(err),
         }
         let params = PatchParams {
@@ -333,7 +333,7 @@ impl Writer {
         };
         match self.send(&target, Request::new(Namespace::url_path(&(), None)).delete(name, &params), true).await {
             Ok(_) => Ok(()),
-            Err(err) if err.class() == Class::NotFound => Ok(()),
+            Err(err) if matches!(err.class(), Class::NotFound | Class::NamespaceMissing) => Ok(()),
             Err(err) if err.class() == Class::Conflict && is_about_the_uid(&err) => Ok(()),
             Err(err) => Err(err),
         }

@@ -5,6 +5,7 @@
 
 mod compose;
 mod end;
+mod farewell;
 pub mod known;
 mod namespace;
 mod open;
@@ -134,7 +135,7 @@ async fn pass(
         }
     };
     let owner = match namespace::prepare(ctx, environment, key, lived).await? {
-        Place::Ready(uid) => owner(environment, lived, uid),
+        Place::Ready(uid) => owner(environment, Some(&lived.life.place), uid),
         Place::Waits(message) => {
             let outcome = conditions::Outcome::reconciling("NamespaceEnding", message);
             tell(ctx, environment, Some(lived), &outcome).await?;
@@ -149,6 +150,7 @@ async fn pass(
         &mut ledger,
     )
     .await;
+<<<<<<< HEAD
     match &moved {
         // What the database says is not known any more after a lost race or a lost reply.
         Err(Error::Store(_)) => {}
@@ -156,6 +158,12 @@ async fn pass(
             ledger.rest();
             memory.ledger = Some(ledger);
         }
+=======
+    // What the database says is not known any more after a lost race or a lost reply.
+    if !matches!(moved, Err(Error::Store(_))) {
+        ledger.rest();
+        memory.ledger = Some(ledger);
+>>>>>>> main
     }
     moved
 }
@@ -430,13 +438,13 @@ fn not_pushed_yet(environment: &Environment, decided: &mut Decided) {
 }
 
 /// Who owns its objects: an object of another namespace cannot, but the namespace itself can.
-fn owner(environment: &Environment, lived: &Lived, namespace: Option<String>) -> OwnerReference {
+fn owner(environment: &Environment, place: Option<&str>, namespace: Option<String>) -> OwnerReference {
     match namespace {
         None => environment.controller_owner_ref(&()).unwrap_or_default(),
         Some(uid) => OwnerReference {
             api_version: "v1".into(),
             kind: "Namespace".into(),
-            name: lived.life.place.clone(),
+            name: place.unwrap_or_default().to_owned(),
             uid,
             ..OwnerReference::default()
         },

@@ -200,19 +200,22 @@ fn resolve_health(service: &api::Service, declared: &api::Health) -> Option<Heal
     })
 }
 
+/// A hook as a snapshot has it; `first_service` is the one that it runs in when it names none.
+pub fn resolved_hook(hook: &api::Hook, first_service: &str) -> Hook {
+    Hook {
+        name: hook.name.clone(),
+        service: hook.service.clone().unwrap_or(first_service.to_owned()),
+        image: hook.image.clone(),
+        command: hook.command.clone(),
+        args: hook.args.clone(),
+        env: hook.env.clone(),
+        timeout: hook.timeout,
+    }
+}
+
 fn hooks(declared: &api::Hooks, first_service: &str) -> Hooks {
-    let phase = |hooks: &[api::Hook]| -> Vec<Hook> {
-        let hooks = hooks.iter().map(|hook| Hook {
-            name: hook.name.clone(),
-            service: hook.service.clone().unwrap_or(first_service.to_owned()),
-            image: hook.image.clone(),
-            command: hook.command.clone(),
-            args: hook.args.clone(),
-            env: hook.env.clone(),
-            timeout: hook.timeout,
-        });
-        hooks.collect()
-    };
+    let phase =
+        |hooks: &[api::Hook]| -> Vec<Hook> { hooks.iter().map(|hook| resolved_hook(hook, first_service)).collect() };
     Hooks {
         before_start: phase(&declared.before_start),
         before_traffic: phase(&declared.before_traffic),

@@ -67,7 +67,7 @@ pub struct EnvironmentRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
     /// This is its life.
-    Known(Environment),
+    Known(Box<Environment>),
     /// The subdomain was given out before: another one is needed.
     SubdomainTaken,
 }
@@ -222,7 +222,7 @@ impl Store {
             && known.uid == *uid
             && known.project_id == *project_id
         {
-            return Ok(Recorded::Known(known));
+            return Ok(Recorded::Known(known.into()));
         }
         let id = self.target_upsert(&new.stage, "environment").await?;
         self.environment_begin(id, new).await
@@ -258,7 +258,7 @@ impl Store {
             return Ok(Recorded::SubdomainTaken);
         }
         let known = self.environment_get(id).await?;
-        known.map(Recorded::Known).ok_or_else(|| StoreError::not_found("environment", &id))
+        known.map(|known| Recorded::Known(known.into())).ok_or_else(|| StoreError::not_found("environment", &id))
     }
 
     /// It sleeps from now on, or does not any more. Changes nothing if that is known.

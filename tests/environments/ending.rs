@@ -65,3 +65,27 @@ async fn a_namespace_without_our_marks_is_left_alone() {
     assert_eq!(left.metadata.deletion_timestamp, None);
     namespaces.delete(&place, &DeleteParams::default()).await.expect("the test tidies up");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_last_jobs_run_before_anything_goes_and_a_stuck_one_does_not_keep_it() {
+    let stand = Stand::new("farewell").await;
+    let env = &stand.env;
+    env.apply(SHOP).await;
+    env.push("web", "one", &[]).await;
+    let bye = "{name: bye, args: [-print, 'gave everything back', -get, \
+               'http://$(STAGEKEEPER_SERVICE_WEB_HOST):8080/', -retry, 30s]}";
+    stand.environment("demo", &format!("services: {{web: {{tag: one}}}}, hooks: {{beforeDelete: [{bye}]}}")).await;
+    let ready = stand.until_phase("demo", "Ready").await;
+    let deploy = ready.stage.deploy.unwrap().id.parse().unwrap();
+    stand.cli(&["delete", "demo"]).await;
+    stand.until_gone("demo").await;
+    let log = env.log(deploy).await;
+    assert!(log.iter().any(|line| line.line.text.contains("gave everything back")), "{log:?}");
+
+    let stuck = "{name: stuck, timeout: 1s, args: [-sleep, 10m]}";
+    stand.environment("stuck", &format!("services: {{web: {{tag: one}}}}, hooks: {{beforeDelete: [{stuck}]}}")).await;
+    let place = stand.until_phase("stuck", "Ready").await.namespace.unwrap();
+    stand.cli(&["delete", "stuck"]).await;
+    stand.until_namespace_gone(&place).await;
+    stand.until_gone("stuck").await;
+}

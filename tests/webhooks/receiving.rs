@@ -84,7 +84,7 @@ async fn an_unknown_event_is_recorded_and_answered_204() {
         told,
         [
             ("id:1", DeliveryState::Ignored, "ping"),
-            ("id:2", DeliveryState::Ignored, "pull_request"),
+            ("id:2", DeliveryState::Ignored, "pull_request review_requested"),
             ("id:3", DeliveryState::Ignored, "package of type npm"),
             ("id:4", DeliveryState::Pending, ""),
         ]

@@ -35,10 +35,16 @@ pub enum Where {
     Lease,
     /// In the cluster as a whole: the kind has no namespaces.
     Cluster,
+    /// In the cluster as a whole, where all namespaces are watched: environments have some of their own.
+    Environments,
 }
 
 const fn watched(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Grant {
     Grant { group, resource, verbs, names: &[], place: Where::Watched }
+}
+
+const fn environments(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Grant {
+    Grant { group, resource, verbs, names: &[], place: Where::Environments }
 }
 
 const fn cluster(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Grant {
@@ -60,6 +66,14 @@ pub const GRANTS: &[Grant] = &[
     watched("stagekeeper.dev", "stages/status", &["patch"]),
     // Where owner references are checked, children that hold back their owner's deletion need this.
     watched("stagekeeper.dev", "stages/finalizers", &["update"]),
+    watched("stagekeeper.dev", "environments", OWNED),
+    watched("stagekeeper.dev", "environments/status", &["patch"]),
+    watched("stagekeeper.dev", "environments/finalizers", &["update"]),
+    // The namespaces of environments, and what isolates them. Single namespaces can do without.
+    environments("", "namespaces", OWNED),
+    environments("", "resourcequotas", &["get", "create", "patch"]),
+    environments("", "limitranges", &["get", "create", "patch"]),
+    environments("networking.k8s.io", "networkpolicies", &["get", "create", "patch"]),
     watched("apps", "deployments", OWNED),
     watched("batch", "jobs", OWNED),
     watched("networking.k8s.io", "ingresses", OWNED),
@@ -147,6 +161,8 @@ pub(super) async fn check(report: &mut Report, client: &Client, place: &Place) {
             Where::Watched => place.namespaces.as_slice(),
             Where::Lease => lease.as_slice(),
             Where::Cluster => everywhere.as_slice(),
+            Where::Environments if place.namespaces.contains(&None) => everywhere.as_slice(),
+            Where::Environments => &[],
         };
         namespaces.iter().map(move |namespace| (grant, namespace.as_deref()))
     });
@@ -198,6 +214,7 @@ fn judge(
             let kind = match (namespace, grant.place) {
                 (Some(_), _) => "a Role there",
                 (None, Where::Cluster) => "a ClusterRole: the API knows nobody without it",
+                (None, Where::Environments) => "a ClusterRole, or have Environments with isolation: Project only",
                 (None, _) => "a ClusterRole, or watch single namespaces with STAGEKEEPER_NAMESPACES",
             };
             Err((

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
 
-use super::{known::Lived, namespace};
+use super::{farewell, known::Lived, namespace};
 use crate::{
     api::{Environment, labels::FINALIZER},
     cluster::{apply::Doomed, index::StageKey},
@@ -21,7 +21,7 @@ use crate::{
 const RECHECK: Duration = Duration::from_secs(3);
 
 /// How long a project may be out of sight before its environments end: it may be applied anew.
-const ORPHANED: Duration = Duration::from_secs(60);
+const ORPHANED: Duration = Duration::from_mins(1);
 
 /// Asks for its deletion, which does the rest.
 pub async fn begin(ctx: &Context, environment: &Environment) -> Result<(), Error> {
@@ -60,9 +60,10 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
         Taken::Lent => return Ok(Action::await_change()),
         Taken::Nothing => {}
         Taken::Memory(mut memory) => {
-            if let Err(error) = stop(ctx, environment, key, &mut memory).await {
+            let stopped = stop(ctx, environment, key, &mut memory).await;
+            if !matches!(stopped, Ok(true)) {
                 ctx.memories.put(key.clone(), *memory);
-                return Err(error);
+                return stopped.map(|_| Action::requeue(RECHECK));
             }
         }
     }
@@ -83,15 +84,23 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
     Ok(Action::await_change())
 }
 
-/// Ends what is under way, so that an environment of the same name begins with nothing open.
-async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: &mut Memory) -> Result<(), Error> {
+/// Ends what is under way, so that an environment of the same name begins with nothing open, and lets its last Jobs run. Says
+/// whether they have.
+async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: &mut Memory) -> Result<bool, Error> {
+    let place = match ctx.lives.get(key) {
+        Some((lived, _)) => Some(lived.life.place),
+        None => ctx.store.environment_find(&key.namespace, &key.name).await?.map(|life| life.place),
+    };
+    let own = place.filter(|place| *place != *key.namespace);
+    let namespace = own.as_ref().and_then(|own| namespace::seen(ctx, own));
     let mut ledger = recall::ledger(ctx, memory).await?;
+    let vault = ctx.vault.of(&key.namespace, &environment.spec.project);
     let target = Target {
         id: memory.target,
         project: memory.project,
         key: key.clone(),
-        place: key.clone(),
-        owner: environment.controller_owner_ref(&()).unwrap_or_default(),
+        place: own.as_ref().map_or_else(|| key.clone(), |own| StageKey::new(own.as_str(), &*key.name)),
+        owner: super::owner(environment, own.as_deref(), namespace.as_ref().and_then(|found| found.uid())),
         object: environment.object_ref(&()),
         route: None,
         hosts: &[],
@@ -99,7 +108,7 @@ async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: 
         suspended: None,
         rules: None,
         unreadable: None,
-        logins: std::sync::Arc::default(),
+        logins: vault.map(|held| held.logins.clone()).unwrap_or_default(),
         promotes: false,
     };
     while let Some(entry) = ledger.open.first() {
@@ -111,5 +120,8 @@ async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: 
         record::advance(ctx, &target, &mut ledger, 0, &steps, close, &record::Moved::default(), ctx.clock.now())
             .await?;
     }
-    Ok(())
+    let is_there = own.is_none() || namespace.is_some_and(|found| found.metadata.deletion_timestamp.is_none());
+    let said = !is_there || farewell::said(ctx, environment, &target, &mut ledger).await?;
+    memory.ledger = Some(ledger);
+    Ok(said)
 }

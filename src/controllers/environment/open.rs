@@ -87,7 +87,7 @@ async fn begin(
         match ctx.store.environment_open(&new).await? {
             Recorded::Known(life) => {
                 ctx.memories.forget(key);
-                return Ok(Opened::Lives(Box::new(lived(life, environment))));
+                return Ok(Opened::Lives(Box::new(lived(*life, environment))));
             }
             Recorded::SubdomainTaken => {}
         }

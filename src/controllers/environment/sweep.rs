@@ -17,7 +17,7 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(30);
 
 /// How long a namespace must have had no environment before it goes: watches do not tell everything at the same moment.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How many namespaces go at a time: should it be wrong about what is left behind, somebody has time to see it.
 const AT_A_TIME: usize = 10;
@@ -60,7 +60,11 @@ async fn namespaces(ctx: &Context, suspects: &mut HashMap<String, Timestamp>) {
         match ctx.writer.delete_namespace(&name, &uid).await {
             Ok(()) => tracing::warn!(namespace = name, "removed a namespace whose environment is gone"),
             Err(error) => {
+<<<<<<< HEAD
                 tracing::warn!(namespace = name, %error, "a namespace whose environment is gone cannot be removed")
+=======
+                tracing::warn!(namespace = name, %error, "a namespace whose environment is gone cannot be removed");
+>>>>>>> main
             }
         }
     }

@@ -183,7 +183,7 @@ pub(super) fn namespaces(
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot watch the namespaces of environments; it goes on by itself")
+                    tracing::warn!(%error, "cannot watch the namespaces of environments; it goes on by itself");
                 }
             }
         }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::domain::promotion::{Opening, Window, opening};
 
 /// Without `idle_after`, this long after its last use an environment that was woken in a span of sleep goes back to sleep.
-const NAP_ENDS: Duration = Duration::from_secs(30 * 60);
+const NAP_ENDS: Duration = Duration::from_mins(30);
 
 /// What decides about an environment's life.
 #[derive(Debug, Clone)]

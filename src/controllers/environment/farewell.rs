@@ -1,0 +1,112 @@
+//! Jobs before the end of an environment: giving back what was taken elsewhere. Whatever becomes of them, it ends.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use crate::{
+    api::{Environment, Hook, labels},
+    cluster::index::StageChildren,
+    controllers::{
+        context::Context,
+        deploy::{
+            Target, apply, evidence,
+            ledger::{Entry, Ledger},
+            observe,
+        },
+        error::Error,
+    },
+    domain::deploy::Phase,
+    render::{self, HookManifests, names},
+};
+
+/// What a Job has beyond its own timeout: a node takes it, pulls its image, and says how it ended.
+const MARGIN: Duration = Duration::from_mins(1);
+
+/// The value of the label that names the moment.
+const MOMENT: &str = "before-delete";
+
+/// Where the output of the Jobs is kept: the deploy that served has succeeded long since.
+const KEPT_AS: Phase = Phase::AfterSuccess;
+
+/// Moves the Jobs on, one after the other. Says whether the end may come: they have ended, or their time is over.
+pub async fn said(
+    ctx: &Context,
+    environment: &Environment,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+) -> Result<bool, Error> {
+    let hooks = environment.spec.template.hooks.as_ref().map(|hooks| &hooks.before_delete[..]).unwrap_or_default();
+    let Some(good) = ledger.good.as_mut().filter(|_| !hooks.is_empty()) else {
+        return Ok(true);
+    };
+    if deadline(environment, hooks) <= ctx.clock.now() {
+        tracing::warn!(environment = %target.key, "the time of the hooks before its end is over; it ends without them");
+        return Ok(true);
+    }
+    let children = ctx.index.stage(&target.place);
+    for hook in hooks {
+        if !ended(ctx, target, good, hook, &children).await? {
+            return Ok(false);
+        }
+    }
+    for hook in hooks {
+        let name = job(good, hook);
+        evidence::job_output(ctx, good, KEPT_AS, &named(hook), &name, &children).await?;
+    }
+    Ok(true)
+}
+
+fn deadline(environment: &Environment, hooks: &[Hook]) -> Timestamp {
+    let begun = environment.metadata.deletion_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0);
+    let all: Duration = hooks.iter().map(|hook| hook.timeout.as_std() + MARGIN).sum();
+    begun.saturating_add(all).unwrap_or(Timestamp::MAX)
+}
+
+fn named(hook: &Hook) -> String {
+    format!("{MOMENT}-{}", hook.name)
+}
+
+fn job(good: &Entry, hook: &Hook) -> String {
+    names::job(&good.snapshot.identity.stage, &named(hook), KEPT_AS.word(), &good.deploy.id.to_string())
+}
+
+/// Whether a Job has ended, however; it is begun if need be.
+async fn ended(
+    ctx: &Context,
+    target: &Target<'_>,
+    good: &mut Entry,
+    hook: &Hook,
+    children: &StageChildren,
+) -> Result<bool, Error> {
+    if let Some(job) = children.job(&job(good, hook)) {
+        return Ok(job.complete || job.failure.is_some());
+    }
+    let snapshot = good.snapshot.clone();
+    let Some(first) = snapshot.services.first() else {
+        return Ok(true);
+    };
+    let mut resolved = render::resolved_hook(hook, &first.name);
+    resolved.name = named(hook);
+    let at = good.context(target, children);
+    let HookManifests { claims, config, secret, pull, mut job, addresses } =
+        render::hook(&snapshot, &good.deploy.instance, &resolved, KEPT_AS, &at).map_err(|problems| {
+            Error::Snapshot { snapshot: good.deploy.snapshot.clone(), message: problems.to_string() }
+        })?;
+    if addresses.iter().any(|name| !at.service_ips.contains_key(name)) {
+        return Ok(false);
+    }
+    job.labels_mut().insert(labels::HOOK.to_owned(), MOMENT.to_owned());
+    let planned = observe::planned(good, target, children)?;
+    let secrets = secret.iter().chain(pull.iter().map(|pull| &pull.manifest));
+    apply::secrets(ctx, target, good, &planned, secrets, children).await?;
+    for claim in &claims {
+        ctx.writer.apply(claim).await?;
+    }
+    if let Some(config) = &config {
+        ctx.writer.apply(config).await?;
+    }
+    ctx.writer.apply(&job).await?;
+    Ok(false)
+}
