@@ -150,20 +150,10 @@ async fn pass(
         &mut ledger,
     )
     .await;
-<<<<<<< HEAD
-    match &moved {
-        // What the database says is not known any more after a lost race or a lost reply.
-        Err(Error::Store(_)) => {}
-        _ => {
-            ledger.rest();
-            memory.ledger = Some(ledger);
-        }
-=======
     // What the database says is not known any more after a lost race or a lost reply.
     if !matches!(moved, Err(Error::Store(_))) {
         ledger.rest();
         memory.ledger = Some(ledger);
->>>>>>> main
     }
     moved
 }

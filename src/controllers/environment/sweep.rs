@@ -60,11 +60,7 @@ async fn namespaces(ctx: &Context, suspects: &mut HashMap<String, Timestamp>) {
         match ctx.writer.delete_namespace(&name, &uid).await {
             Ok(()) => tracing::warn!(namespace = name, "removed a namespace whose environment is gone"),
             Err(error) => {
-<<<<<<< HEAD
-                tracing::warn!(namespace = name, %error, "a namespace whose environment is gone cannot be removed")
-=======
                 tracing::warn!(namespace = name, %error, "a namespace whose environment is gone cannot be removed");
->>>>>>> main
             }
         }
     }
