@@ -108,6 +108,8 @@ pub struct Previews {
     inquiries: Mutex<HashMap<ProjectName, asked::Shared>>,
     /// When environments were made, by namespace and name: only of late.
     made: Mutex<HashMap<(String, String), Instant>>,
+    /// UIDs of environments that were deleted, and when: only of late.
+    doomed: Mutex<HashMap<String, Instant>>,
     /// What was put into the outbox last, by what it is about.
     posted: Mutex<HashMap<(&'static str, String), serde_json::Value>>,
     /// Why the last message of a project did not arrive.
@@ -133,6 +135,7 @@ impl Previews {
             engaged: Mutex::default(),
             inquiries: Mutex::default(),
             made: Mutex::default(),
+            doomed: Mutex::default(),
             posted: Mutex::default(),
             refusals: Mutex::default(),
             outbox: Notify::new(),

@@ -71,7 +71,10 @@ async fn polling_finds_what_webhooks_lost_and_deletes_only_what_is_closed() {
     let environments = scene.env.list::<stagekeeper::api::Environment>().await;
     let shown = json!([project.spec, project.status, environments]).to_string();
     let log = std::fs::read_to_string(&scene.operator.log).unwrap();
-    let comments = format!("{:?} {:?}", provider.state().comments, provider.state().statuses);
+    let comments = {
+        let state = provider.state();
+        format!("{:?} {:?}", state.comments, state.statuses)
+    };
     for (place, text) in [("a status", &shown), ("the log", &log), ("a comment", &comments)] {
         assert!(!text.contains(TOKEN) && !text.contains(SECRET), "a canary is in {place}");
     }

@@ -225,7 +225,7 @@ impl Previews {
             }
         }
         table.pulls = pulls;
-        Ok(table.take_in(&repository, listing, strays).await?)
+        table.take_in(&repository, listing, strays).await
     }
 }
 

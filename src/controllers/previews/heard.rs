@@ -38,10 +38,10 @@ pub async fn hear(
     news: &PullNews,
 ) -> Result<Heard, StoreError> {
     let PullNews { provider, repository, pull_request, labelled_by_another } = news;
-    let asked = |previews: &&Previews| {
+    let asked = |previews: &Previews| {
         wanted::provider(previews) == *provider && previews.repository.eq_ignore_ascii_case(repository)
     };
-    if previews.filter(asked).is_none() {
+    if !previews.is_some_and(asked) {
         return Ok(Heard::Elsewhere);
     }
     let word = if *labelled_by_another { Word::Labelled } else { Word::Told };

@@ -31,6 +31,9 @@ const SWEEP: Duration = Duration::from_hours(1);
 /// For so long after it was made, an environment that is not to be seen has not ended.
 const FRESH: Duration = Duration::from_secs(30);
 
+/// For so long the watch may show what was deleted.
+const DOOMED: Duration = Duration::from_mins(10);
+
 /// How long a watch is waited for that shows less than there is.
 const LAG: Duration = Duration::from_secs(2);
 
@@ -60,7 +63,16 @@ pub(super) async fn pass(all: &Previews, name: &ProjectName) -> Result<Option<Du
         return Ok(over(all, name).await);
     };
     let environments = all.environments_of(name);
-    let objects: Vec<Object> = environments.iter().map(|one| wanted::object(&name.1, one)).collect();
+    let objects: Vec<Object> = {
+        // What we have deleted ends, whatever the watch shows.
+        let mut doomed = all.doomed.lock().await;
+        doomed.retain(|_, at| at.elapsed() < DOOMED);
+        let object = |one: &Arc<Environment>| {
+            let object = wanted::object(&name.1, one);
+            Object { ending: object.ending || doomed.contains_key(&object.uid), ..object }
+        };
+        environments.iter().map(object).collect()
+    };
     let mut pulls = known(all, &row, previews, &objects).await?;
     if previews.is_none() && pulls.is_empty() {
         return Ok(over(all, name).await);
@@ -183,11 +195,19 @@ impl Work<'_> {
             state = facts.state.word(),
             "the environment of a pull request ends"
         );
-        let gone = self.all.writer.delete::<Environment>(Doomed { namespace, name, uid: Some(uid) }).await;
-        if let Err(error) = gone.map_err(Error::from) {
+        // The end is ours: should the pull request want one again, it gets another one, and not none as one that ended by itself.
+        let made = self.pulls[ending.known].known.made.clone();
+        self.record(ending.known, made.map(|made| Made { uid: None, ..made })).await?;
+        let deleted = self.all.writer.delete::<Environment>(Doomed { namespace, name, uid: Some(uid) }).await;
+        match deleted.map_err(Error::from) {
+            Ok(()) => {
+                self.all.doomed.lock().await.insert(uid.clone(), Instant::now());
+            }
             // One that may not be deleted keeps no other from being made.
-            let refused = error.refusal().ok_or(error)?;
-            self.troubles.push(Trouble { reason: "EnvironmentRefused", message: refused.message });
+            Err(error) => {
+                let refused = error.refusal().ok_or(error)?;
+                self.troubles.push(Trouble { reason: "EnvironmentRefused", message: refused.message });
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    fmt::Write as _,
     sync::{Mutex, PoisonError},
 };
 
@@ -35,12 +36,11 @@ pub struct Standing {
 impl Standing {
     /// The condition.
     fn condition(&self, generation: i64, now: Timestamp) -> Condition {
-        let (status, reason, message) = match self.troubles.first() {
-            Some(first) => ("False", first.reason, self.said()),
-            None => {
-                let Self { open, made, .. } = self;
-                ("True", "Watching", format!("{made} of {open} open pull requests have an environment"))
-            }
+        let (status, reason, message) = if let Some(first) = self.troubles.first() {
+            ("False", first.reason, self.said())
+        } else {
+            let Self { open, made, .. } = self;
+            ("True", "Watching", format!("{made} of {open} open pull requests have an environment"))
         };
         Condition {
             type_: PREVIEWS_READY.to_owned(),
@@ -63,7 +63,7 @@ impl Standing {
         said.truncate(TOLD);
         let mut text = said.join("; ");
         if more > 0 {
-            text.push_str(&format!("; and {more} more"));
+            _ = write!(text, "; and {more} more");
         }
         text
     }
