@@ -124,11 +124,16 @@ spec:
 
     /// Waits until `PreviewsReady` has this reason; what it says.
     pub(crate) async fn until_reason(&self, reason: &str) -> String {
+        self.until_said(reason, "").await
+    }
+
+    /// Waits until `PreviewsReady` has this reason, and says this.
+    pub(crate) async fn until_said(&self, reason: &str, part: &str) -> String {
         self.env
-            .wait(&format!("PreviewsReady says {reason}"), DEADLINE, async || {
+            .wait(&format!("PreviewsReady says {reason}: {part}"), DEADLINE, async || {
                 let status = self.env.api::<Project>().get("shop").await.ok()?.status?;
                 let found = conditions::get(&status.conditions, "PreviewsReady")?;
-                (found.reason == reason).then(|| found.message.clone())
+                (found.reason == reason && found.message.contains(part)).then(|| found.message.clone())
             })
             .await
     }

@@ -20,7 +20,7 @@ async fn an_environment_appears_changes_and_goes_with_its_pull_request() {
     assert_eq!(made.spec.secrets, SecretAccess::Project);
     assert_eq!(made.labels()[labels::MANAGED_BY], "stagekeeper");
     assert_eq!(made.owner_references()[0].name, "shop");
-    assert!(scene.until_reason("Watching").await.contains("1 of 1 open pull requests"));
+    scene.until_said("Watching", "1 of 1 open pull requests").await;
 
     scene.tell("synchronize", &pull(42, 2, 'b')).await;
     let changed = scene.until_commit("shop-pr-42", 'b').await;
