@@ -15,6 +15,7 @@ pub mod evidence;
 mod guard;
 pub mod index;
 pub mod lease;
+pub mod live;
 pub mod originals;
 pub mod workload;
 

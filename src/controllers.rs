@@ -12,6 +12,7 @@ mod fixture;
 pub mod groups;
 pub mod images;
 pub mod lanes;
+pub mod previews;
 pub mod project;
 mod run;
 pub mod scan;

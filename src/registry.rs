@@ -1,7 +1,7 @@
 //! Client of the OCI distribution API: lists tags, resolves them to digests, and says plainly why it cannot.
 //!
 //! Four rules hold everywhere in this room. Credentials go to the registry's own host or to a token service that is
-//! known to belong to it, and nowhere else (`token`). No answer leads us into the networks behind us (`guard`). Whatever a registry sends is bounded and checked: pages, bytes,
+//! known to belong to it, and nowhere else (`token`). No answer leads us into the networks behind us (`outbound::guard`). Whatever a registry sends is bounded and checked: pages, bytes,
 //! time, digests. And a listing is either complete or an error: an outage never looks like a repository without tags.
 //!
 //! When to ask, and how often, is the caller's business: nothing here retries or schedules. What the client keeps to by
@@ -17,7 +17,6 @@ mod door;
 mod endpoint;
 mod error;
 mod exchange;
-mod guard;
 mod link;
 mod manifest;
 mod pace;

@@ -1,7 +1,8 @@
-//! What registries and watchers send when an image was pushed: who signed it, and which images it names. Pure.
+//! What registries and watchers send when an image was pushed, and git providers of pull requests: who signed it, and what it
+//! says. Pure.
 //!
-//! The raw body is verified before any of it is read ([`verify`]). What is read ([`parse`]) is hints: whoever gets them asks
-//! the registry. Each sender has a file of its own; what they share is how text that may be missing, null or of another
+//! The raw body is verified before any of it is read ([`verify`]). Which images it names ([`parse`]) are hints: whoever gets them
+//! asks the registry. Each sender has a file of its own; what they share is how text that may be missing, null or of another
 //! type is read ([`text`]).
 
 mod acr;
@@ -10,11 +11,14 @@ mod distribution;
 mod diun;
 mod docker_hub;
 mod generic;
+mod gitea;
 mod github;
 mod gitlab;
 mod harbor;
 mod headers;
 mod jfrog;
+mod merge_request;
+mod pull_request;
 mod quay;
 mod signature;
 mod source;
@@ -23,8 +27,12 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use self::{headers::Headers, source::Source};
-use crate::domain::{excerpt::excerpt, hint::Hint};
+pub use self::{headers::Headers, merge_request::MergeObject, pull_request::PullObject, source::Source};
+use crate::domain::{
+    excerpt::excerpt,
+    hint::Hint,
+    pull_request::{Provider, PullRequest},
+};
 
 /// Longest body that is read at all, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -37,11 +45,26 @@ const MAX_ID: usize = 200;
 pub enum Event {
     /// Images were pushed: at least one.
     Images(Vec<Hint>),
+    /// This is how a pull request stands.
+    PullRequest(Box<PullNews>),
     /// Something else happened.
     Ignored {
         /// What, in a few words.
         what: String,
     },
+}
+
+/// What a delivery says of a pull request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullNews {
+    /// Who says it.
+    pub provider: Provider,
+    /// The repository that it is to go into.
+    pub repository: String,
+    /// How it stands.
+    pub pull_request: PullRequest,
+    /// Its labels were changed, and by somebody else than its author.
+    pub labelled_by_another: bool,
 }
 
 impl Event {
@@ -100,7 +123,7 @@ pub fn verify(
     if signature::is_by_any(source, headers, body, secrets, now) { Ok(()) } else { Err(Unsigned) }
 }
 
-/// Reads which images a delivery names. `registry` takes the place of the registry's host in all of them, for registries
+/// Reads what a delivery says. `registry` takes the place of the registry's host in all of them, for registries
 /// that know themselves by another name than images do, or by none.
 ///
 /// # Errors
@@ -117,6 +140,7 @@ pub fn parse(source: Source, headers: &Headers, body: &[u8], registry: Option<&s
         Source::JFrog => jfrog::parse(body, registry),
         Source::CloudEvents => cloud_events::parse(headers, body, registry),
         Source::GitLab => gitlab::parse(headers, body, registry),
+        Source::Gitea => gitea::parse(headers, body),
         Source::Generic => generic::parse(body),
     }
 }
@@ -126,6 +150,7 @@ pub fn delivery_id(source: Source, headers: &Headers, body: &[u8]) -> Option<Str
     let names: &[&str] = match source {
         Source::GitHub => &["x-github-delivery"],
         Source::GitLab => &["x-gitlab-event-uuid", "idempotency-key"],
+        Source::Gitea => &["x-gitea-delivery"],
         Source::CloudEvents => &["ce-id"],
         Source::Generic => &["webhook-id"],
         _ => &[],

@@ -7,37 +7,58 @@ use std::{
     process::ExitCode,
 };
 
-use stagekeeper::webhook::{Event, Headers, Source, parse};
+use stagekeeper::{
+    domain::hint::Hint,
+    webhook::{Event, Headers, Source, parse},
+};
 
-/// A file below `../shared/fixtures/webhooks`, the event that its sender names, and the image that it is about: as
-/// repository, tag and digest.
-type Case = (&'static str, &'static str, Option<(&'static str, Option<&'static str>, Option<&'static str>)>);
+/// A file below `../shared/fixtures/webhooks`, the event that its sender names, and what is read of it.
+type Case = (&'static str, &'static str, &'static str);
 
 /// The published examples of packages have an empty tag, and as digests of tag and manifest some that are none: what counts
 /// is the version.
-const CASES: [Case; 6] = [
+const CASES: [Case; 9] = [
     (
         "github/package-published.docker.json",
         "package",
-        Some((
-            "ghcr.io/codertocat/hello-world",
-            None,
-            Some("sha256:3da1996a8115d7616457760d9920b815241d0a03b34cf5f04e9a0e9d8de37498"),
-        )),
+        "ghcr.io/codertocat/hello-world@sha256:3da1996a8115d7616457760d9920b815241d0a03b34cf5f04e9a0e9d8de37498",
     ),
     (
         "github/registry_package-published.docker.json",
         "registry_package",
-        Some((
-            "ghcr.io/codertocat/hello-world",
-            None,
-            Some("sha256:3da1996a8115d7616457760d9920b815241d0a03b34cf5f04e9a0e9d8de37498"),
-        )),
+        "ghcr.io/codertocat/hello-world@sha256:3da1996a8115d7616457760d9920b815241d0a03b34cf5f04e9a0e9d8de37498",
     ),
-    ("github/ping-payload.json", "ping", None),
-    ("github/pull_request-opened.json", "pull_request", None),
-    ("github/pull_request-closed.json", "pull_request", None),
-    ("github/pull_request-labeled.json", "pull_request", None),
+    ("github/ping-payload.json", "ping", "ignored: ping"),
+    (
+        "github/pull_request-opened.json",
+        "pull_request",
+        "Codertocat/Hello-World#2 open: changes at ec26c3e into master, by Codertocat, [bug], 2019-05-15T15:20:33Z",
+    ),
+    (
+        "github/pull_request-opened.with-organization.json",
+        "pull_request",
+        "Codertocat/Hello-World#2 open: changes at ec26c3e into master, by Codertocat, [bug], 2019-05-15T15:20:33Z",
+    ),
+    (
+        "github/pull_request-closed.json",
+        "pull_request",
+        "Codertocat/Hello-World#2 closed: changes at ec26c3e into master, by Codertocat, [bug], 2019-05-15T15:21:18Z",
+    ),
+    (
+        "github/pull_request-reopened.json",
+        "pull_request",
+        "Codertocat/Hello-World#2 open: changes at ec26c3e into master, by Codertocat, [bug], 2019-05-15T15:20:33Z",
+    ),
+    (
+        "github/pull_request-labeled.json",
+        "pull_request",
+        "Codertocat/Hello-World#2 open: changes at ec26c3e into master, by Codertocat, [bug], 2019-05-15T15:20:35Z",
+    ),
+    (
+        "github/pull_request-synchronize.json",
+        "pull_request",
+        "Codertocat/Hello-World#2 open: changes at ec26c3e into master, by Codertocat, [bug], 2019-05-15T15:20:33Z",
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -79,13 +100,32 @@ fn hold(path: &PathBuf, (_, event, want): &Case) -> Result<(), String> {
     let headers: Headers = [("X-GitHub-Event", *event)].into_iter().collect();
     let found = parse(Source::GitHub, &headers, &body, None).map_err(|malformed| malformed.to_string())?;
     let shown = match &found {
-        Event::Images(images) => match images.as_slice() {
-            [one] => Some((one.repository.to_string(), one.tag.clone(), one.digest.map(|digest| digest.to_string()))),
-            several => return Err(format!("{} images", several.len())),
-        },
-        Event::Ignored { .. } => None,
+        Event::Images(images) => {
+            let one = |hint: &Hint| {
+                let tag = hint.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+                let digest = hint.digest.map(|digest| format!("@{digest}")).unwrap_or_default();
+                format!("{}{tag}{digest}", hint.repository)
+            };
+            images.iter().map(one).collect::<Vec<_>>().join(" ")
+        }
+        Event::PullRequest(news) => {
+            let one = &news.pull_request;
+            let labels: Vec<&str> = one.labels.iter().map(String::as_str).collect();
+            format!(
+                "{}#{} {}: {}{} at {} into {}, by {}, [{}], {}",
+                news.repository,
+                one.number,
+                one.state.word(),
+                one.branch,
+                if one.fork { " of a fork" } else { "" },
+                &one.head[..7],
+                one.target,
+                one.author,
+                labels.join(" "),
+                one.updated_at
+            )
+        }
+        Event::Ignored { what } => format!("ignored: {what}"),
     };
-    let want = want
-        .map(|(repository, tag, digest)| (repository.to_owned(), tag.map(str::to_owned), digest.map(str::to_owned)));
-    if shown == want { Ok(()) } else { Err(format!("{shown:?}, and not {want:?}")) }
+    if shown == *want { Ok(()) } else { Err(format!("{shown:?}, and not {want:?}")) }
 }

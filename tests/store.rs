@@ -34,6 +34,8 @@ mod migrate;
 mod outcomes;
 #[path = "store/plans.rs"]
 mod plans;
+#[path = "store/pull_requests.rs"]
+mod pull_requests;
 #[path = "store/questions.rs"]
 mod questions;
 #[path = "store/requests.rs"]

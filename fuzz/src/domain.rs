@@ -3,3 +3,4 @@
 pub mod excerpt;
 pub mod hint;
 pub mod image;
+pub mod pull_request;

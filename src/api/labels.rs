@@ -58,6 +58,9 @@ pub const HOME: &str = "stagekeeper.dev/home";
 /// Label of a namespace that was made for an Environment: its name.
 pub const ENVIRONMENT: &str = "stagekeeper.dev/environment";
 
+/// Label of an Environment that was made for a pull request: its number.
+pub const PULL_REQUEST: &str = "stagekeeper.dev/pull-request";
+
 /// Annotation: hash of the manifest that was last applied; while it is what would be applied again, nothing is.
 pub const RENDERED: &str = "stagekeeper.dev/rendered";
 
@@ -107,6 +110,7 @@ mod tests {
             EDGE_PORT,
             HOME,
             ENVIRONMENT,
+            PULL_REQUEST,
             RETRY,
             REQUEST,
             REQUEST_NONCE,

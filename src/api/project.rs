@@ -64,7 +64,8 @@ pub struct ProjectSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub credentials: Vec<CredentialDeclaration>,
-    /// Webhooks that say when an image was pushed. Without any, registries are asked at intervals alone.
+    /// Webhooks that say when an image was pushed, and how pull requests stand. Without any, registries and git providers
+    /// are asked at intervals alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -88,7 +89,8 @@ impl ProjectSpec {
     pub fn needs_safe(&self) -> bool {
         let private = self.services.iter().any(|service| service.image.credential.is_some());
         let signed = self.webhooks.iter().any(|webhook| !webhook.credentials.is_empty());
-        private || signed || !self.credentials.is_empty() || !self.secrets.is_empty()
+        let asks = self.previews.as_ref().is_some_and(|previews| previews.credential.is_some());
+        private || signed || asks || !self.credentials.is_empty() || !self.secrets.is_empty()
     }
 
     /// The service with this name.

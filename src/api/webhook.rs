@@ -1,4 +1,4 @@
-//! The webhooks of a project: who may say that an image was pushed, and how that is checked.
+//! The webhooks of a project: who may say that an image was pushed or a pull request opened, and how that is checked.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rules;
 
-/// A webhook that the project receives. Where it is sent to stands in `status.webhooks`. What it says is a hint: the
-/// registry is asked at once, and nothing runs because of the webhook alone.
+/// A webhook that the project receives. Where it is sent to stands in `status.webhooks`. What it says of
+/// images is a hint: the registry is asked at once, and nothing runs because of the webhook alone.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -21,9 +21,10 @@ pub struct Webhook {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::name("name"))]
     pub name: String,
-    /// Who sends: `diun`, `dockerhub`, `github` (its container registry), `harbor`, `quay`, `distribution` (the
+    /// Who sends: `diun`, `dockerhub`, `github` (its container registry and its pull requests), `harbor`, `quay`, `distribution` (the
     /// distribution registry and what sends its notifications), `acr` (Azure), `jfrog` (Artifactory), `cloudevents` (such as
-    /// those of Amazon's registry), `gitlab`, or `generic` for a script of one's own.
+    /// those of Amazon's registry), `gitlab` (its registry and its merge requests), `gitea` (also
+    /// Forgejo: its pull requests), or `generic` for a script of one's own.
     pub source: WebhookSource,
     /// Names of the project's credentials of type `webhook`. A delivery has to prove that it has one of them; two are for the
     /// time in which one takes the place of the other. Needed but for `diun`, `dockerhub`, `quay` and `generic`, which may
@@ -55,7 +56,7 @@ pub enum WebhookSource {
     Diun,
     /// Docker Hub.
     DockerHub,
-    /// GitHub's container registry.
+    /// GitHub.
     GitHub,
     /// Harbor.
     Harbor,
@@ -71,6 +72,8 @@ pub enum WebhookSource {
     CloudEvents,
     /// GitLab.
     GitLab,
+    /// Gitea or Forgejo.
+    Gitea,
     /// Anybody else.
     Generic,
 }
@@ -89,6 +92,7 @@ impl WebhookSource {
             Self::JFrog => "jfrog",
             Self::CloudEvents => "cloudevents",
             Self::GitLab => "gitlab",
+            Self::Gitea => "gitea",
             Self::Generic => "generic",
         }
     }

@@ -18,6 +18,7 @@ use super::{
     groups::Groups,
     images::ImageBook,
     lanes::Lanes,
+    previews::PreviewBook,
     stage::memory::Memory,
     trigger::Triggers,
     vault::{ProjectName, Vault},
@@ -89,6 +90,8 @@ pub struct Context {
     pub lanes: Arc<Lanes>,
     /// Which stages begin together.
     pub groups: Arc<Groups>,
+    /// How previews for pull requests stand.
+    pub previews: Arc<PreviewBook>,
     /// What people ask of stages.
     pub asked: Arc<Asked>,
     /// What is remembered of each stage between passes.

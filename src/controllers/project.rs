@@ -58,13 +58,11 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
     let now = ctx.clock.now();
     let before = project.status.clone().unwrap_or_default();
     let generation = project.metadata.generation.unwrap_or_default();
+    let said = conditions::conditions(&before.conditions, &outcome, generation, now);
+    let said = access.among(verdict.among(said, generation, now), generation, now);
     let after = ProjectStatus {
         observed_generation: generation,
-        conditions: access.among(
-            verdict.among(conditions::conditions(&before.conditions, &outcome, generation, now), generation, now),
-            generation,
-            now,
-        ),
+        conditions: ctx.previews.among(&(namespace, name), said, generation, now),
         services: services.into_iter().map(|service| keep_time(service, &before, now)).collect(),
         webhooks: webhooks.status,
     };

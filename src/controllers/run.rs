@@ -24,6 +24,7 @@ mod dora;
 mod hooks;
 mod house;
 mod keys;
+mod previews;
 mod requests;
 mod scans;
 mod stop;

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     environment::known::Lives,
     images::{PROJECT, Subscriber},
+    vault::ProjectName,
 };
 use crate::{
     api::{Environment, Project, Stage},
@@ -59,6 +60,13 @@ impl Triggers {
         }
     }
 
+    /// Another pass of a project.
+    pub fn project(&self, (namespace, name): &ProjectName) {
+        if let Some(trigger) = self.of(namespace) {
+            let _ = trigger.projects.send(ObjectRef::new(name).within(namespace));
+        }
+    }
+
     /// What is known of environments.
     pub fn lives(&self) -> &Arc<Lives> {
         &self.lives
@@ -68,11 +76,7 @@ impl Triggers {
     pub fn subscriber(&self, (namespace, name): &Subscriber) {
         match name.strip_prefix(PROJECT) {
             None => self.stage(&StageKey::new(namespace.as_str(), name.as_str())),
-            Some(project) => {
-                if let Some(trigger) = self.of(namespace) {
-                    let _ = trigger.projects.send(ObjectRef::new(project).within(namespace));
-                }
-            }
+            Some(project) => self.project(&(namespace.clone(), project.to_owned())),
         }
     }
 

@@ -251,7 +251,7 @@ impl Inner {
             None => DeliveryKey::Body(hex::encode(Sha256::digest(&body))),
         };
         let ignored = match event {
-            Event::Images(_) => None,
+            Event::Images(_) | Event::PullRequest(_) => None,
             Event::Ignored { what } => Some(what),
         };
         let is_ignored = ignored.is_some();

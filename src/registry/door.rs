@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use reqwest::{Client, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::exchange::retry_after;
 use super::pace::NotYet;
 use super::peer::Peer;
 use super::quota::Quota;
 use super::{RateLimit, RegistryError};
+use crate::outbound::retry_after;
 
 /// A host, and the client that asks it.
 pub(super) struct Door {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use reqwest::Url;
 
 use super::door::Door;
-use super::guard::{self, Reach};
 use super::paging::Paging;
 use super::peer::Peer;
 use super::settings::{Host, Hosts, Known, names};
 use super::{Access, RegistryError};
 use crate::domain::image::{Digest, Repository};
+use crate::outbound::guard::{self, Reach};
 
 /// Registries whose token service has another host, by the API's host.
 const KNOWN_REALMS: [(&str, &str); 2] =

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
-use reqwest::header::{ACCEPT, HeaderMap, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, IF_NONE_MATCH, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +14,7 @@ use super::client::unreachable;
 use super::credential::Authorization;
 use super::endpoint::{Endpoint, host_name};
 use super::{Credential, RateLimit, Registry, RegistryError};
+use crate::outbound::retry_after;
 
 /// Most redirects in a row. Registries redirect once, to their storage.
 const MAX_REDIRECTS: usize = 3;
@@ -26,8 +26,6 @@ const LARGE: usize = 256 << 10;
 const STEP: usize = 1 << 20;
 /// How long the rest of an unused answer is waited for.
 const DRAIN: Duration = Duration::from_millis(250);
-/// Longest rest that a registry can ask for. Docker Hub counts in windows of six hours.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(6);
 
 /// What is asked of a registry.
 pub(super) struct Call<'a> {
@@ -252,46 +250,10 @@ impl Registry {
     }
 }
 
-/// `Retry-After`, in seconds or as a date.
-pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-        Duration::try_from(at.duration_since(now)).unwrap_or_default()
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
-}
-
 pub(super) fn malformed(endpoint: &Endpoint<'_>, what: impl Into<String>) -> RegistryError {
     RegistryError::Malformed { place: endpoint.place(), what: what.into() }
 }
 
 pub(super) fn denied(endpoint: &Endpoint<'_>, why: impl Into<String>) -> RegistryError {
     RegistryError::Denied { place: endpoint.place(), why: why.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_has_a_bound() {
-        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let cases = [
-            ("120", Some(120)),
-            (" 0 ", Some(0)),
-            ("Fri, 02 Jan 2026 03:05:05 GMT", Some(60)),
-            ("Fri, 02 Jan 2026 03:00:00 GMT", Some(0)),
-            ("999999999999", Some(6 * 3600)),
-            ("-5", None),
-            ("soon", None),
-        ];
-        for (text, want) in cases {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            assert_eq!(retry_after(&headers, now), want.map(Duration::from_secs), "{text}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
 }

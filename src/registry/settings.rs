@@ -9,10 +9,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use reqwest::{Client, Url};
 
 use super::endpoint::host_name;
-use super::guard::Reach;
 use super::peer::{Peer, Peers};
 use super::{Registry, RegistryError, RegistryOptions, TokenRealm, client};
 use crate::domain::image::{Digest, Repository};
+use crate::outbound::guard::Reach;
 
 /// How one registry is reached, where that differs from all others.
 #[derive(Debug, Clone, Default, PartialEq)]

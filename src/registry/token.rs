@@ -12,9 +12,10 @@ use super::challenge::{self, Challenge};
 use super::client::unreachable;
 use super::credential::Authorization;
 use super::endpoint::{Endpoint, host_name, same_origin};
-use super::exchange::{BodyError, bounded, denied, malformed, retry_after};
+use super::exchange::{BodyError, bounded, denied, malformed};
 use super::{Credential, RateLimit, Registry, RegistryError};
 use crate::domain::image::Digest;
+use crate::outbound::retry_after;
 
 /// Most authorizations that are kept.
 const MAX_KEPT: usize = 20_000;

@@ -78,6 +78,7 @@ pub struct Metrics {
     webhooks_received: Family<SourceOutcomeLabels, Counter>,
     webhooks_read: Family<SourceResultLabels, Counter>,
     images_frozen: Gauge,
+    preview_orphans: Gauge,
     orphans: Gauge,
     store_up: Gauge,
     credential_expiries: Replaceable<Expiries>,
@@ -153,6 +154,12 @@ impl Default for Metrics {
                 r,
                 "stagekeeper_images_frozen",
                 "Repositories of which nothing is chosen because too many of their tags are gone",
+                Gauge::default(),
+            ),
+            preview_orphans: add(
+                r,
+                "stagekeeper_preview_orphans",
+                "Environments that were made for pull requests of which nobody knows",
                 Gauge::default(),
             ),
             store_up: add(r, "stagekeeper_store_up", "Whether Postgres answers", Gauge::default()),
@@ -242,6 +249,11 @@ impl Metrics {
     /// Reports of how many repositories nothing is chosen because too many of their tags are gone.
     pub fn images_frozen(&self, number: usize) {
         self.images_frozen.set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// Reports how many environments were made for pull requests of which nobody knows.
+    pub fn set_preview_orphans(&self, number: usize) {
+        self.preview_orphans.set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
     /// Reports whether Postgres answers.

@@ -1,12 +1,13 @@
-//! GitHub's container registry: `package` of repositories and organisations, `registry_package` of apps.
+//! GitHub: its container registry, `package` of repositories and organisations and `registry_package` of apps; and
+//! `pull_request`.
 
 use serde::Deserialize;
 
 use super::{
-    Event, Headers, Malformed,
+    Event, Headers, Malformed, pull_request,
     text::{Text, bare_host, or_default, reference},
 };
-use crate::domain::{hint::Hint, image};
+use crate::domain::{hint::Hint, image, pull_request::Provider};
 
 #[derive(Deserialize)]
 struct Body {
@@ -72,6 +73,9 @@ struct Manifest {
 
 pub(super) fn parse(headers: &Headers, body: &[u8]) -> Result<Event, Malformed> {
     let name = headers.get("x-github-event").ok_or_else(|| Malformed::missing("the header X-GitHub-Event"))?;
+    if name == "pull_request" {
+        return pull_request::parse(Provider::GitHub, body);
+    }
     if !matches!(name, "package" | "registry_package") {
         return Ok(Event::ignored(name));
     }

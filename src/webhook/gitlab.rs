@@ -1,10 +1,10 @@
-//! GitLab: the notifications of its own registry, and the hooks of projects, of which none is about images. The end of a
-//! pipeline is the closest to it.
+//! GitLab: the notifications of its own registry, and the hooks of projects: merge requests, and pipelines, whose end is the
+//! closest to a pushed image.
 
 use serde::Deserialize;
 
 use super::{
-    Event, Headers, Malformed, distribution,
+    Event, Headers, Malformed, distribution, merge_request,
     text::{Text, bare_host, or_default, repository},
 };
 use crate::domain::hint::Hint;
@@ -36,6 +36,9 @@ struct Project {
 
 pub(super) fn parse(headers: &Headers, body: &[u8], registry: Option<&str>) -> Result<Event, Malformed> {
     let Some(name) = headers.get("x-gitlab-event") else { return distribution::parse(body, registry) };
+    if name == "Merge Request Hook" {
+        return merge_request::parse(body);
+    }
     if name != "Pipeline Hook" {
         return Ok(Event::ignored(name));
     }

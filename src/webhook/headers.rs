@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 /// What it takes to read a delivery again. None of these is a secret.
-const KEPT: [&str; 5] = ["x-github-event", "x-gitlab-event", "ce-specversion", "ce-type", "ce-id"];
+const KEPT: [&str; 6] = ["x-github-event", "x-gitlab-event", "x-gitea-event", "ce-specversion", "ce-type", "ce-id"];
 
 /// Longest value that is kept, in bytes.
 const MAX_KEPT: usize = 200;

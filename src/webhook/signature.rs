@@ -38,6 +38,7 @@ fn is_by(source: Source, headers: &Headers, body: &[u8], secret: &[u8], now: Tim
         }
         Source::Harbor => same("authorization"),
         Source::GitLab => same("x-gitlab-token"),
+        Source::Gitea => signed(headers.get("x-gitea-signature"), secret, body, false),
         Source::JFrog => {
             let event = headers.get("x-jfrog-event-auth");
             same("x-jfrog-event-auth") | signed(event, secret, body, false) | configured(headers, secret)

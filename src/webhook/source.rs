@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::domain::pull_request::Provider;
+
 /// Who sends, and so what a delivery looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
@@ -25,13 +27,15 @@ pub enum Source {
     CloudEvents,
     /// GitLab.
     GitLab,
+    /// Gitea or Forgejo.
+    Gitea,
     /// A script or pipeline of one's own.
     Generic,
 }
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Diun,
         Self::DockerHub,
         Self::GitHub,
@@ -42,6 +46,7 @@ impl Source {
         Self::JFrog,
         Self::CloudEvents,
         Self::GitLab,
+        Self::Gitea,
         Self::Generic,
     ];
 
@@ -58,7 +63,18 @@ impl Source {
             Self::JFrog => "jfrog",
             Self::CloudEvents => "cloudevents",
             Self::GitLab => "gitlab",
+            Self::Gitea => "gitea",
             Self::Generic => "generic",
+        }
+    }
+
+    /// The git provider that it is, if it is one: what it says of pull requests counts.
+    pub const fn provider(self) -> Option<Provider> {
+        match self {
+            Self::GitHub => Some(Provider::GitHub),
+            Self::GitLab => Some(Provider::GitLab),
+            Self::Gitea => Some(Provider::Gitea),
+            _ => None,
         }
     }
 

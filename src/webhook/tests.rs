@@ -56,6 +56,10 @@ fn event_of(name: &str) -> &'static str {
 fn headers_of(source: Source, name: &str) -> Headers {
     match source {
         Source::GitHub if name == "ping" => headers(&[("X-GitHub-Event", "ping")]),
+        Source::GitHub if name.starts_with("pull-request") => headers(&[("X-GitHub-Event", "pull_request")]),
+        Source::GitLab if name.starts_with("merge-request") => headers(&[("X-Gitlab-Event", "Merge Request Hook")]),
+        Source::Gitea if name == "push" => headers(&[("X-Gitea-Event", "push")]),
+        Source::Gitea => headers(&[("X-Gitea-Event", "pull_request"), ("X-GitHub-Event", "pull_request")]),
         Source::GitHub => headers(&[("X-GitHub-Event", event_of(name))]),
         Source::GitLab if name == "pipeline" => headers(&[("X-Gitlab-Event", "Pipeline Hook")]),
         Source::GitLab if name == "tag-push" => headers(&[("X-Gitlab-Event", "Tag Push Hook")]),
@@ -105,7 +109,10 @@ fn every_image_of_every_source_is_found() {
     for (source, name, want) in cases {
         assert_eq!(images(read(*source, name)), *want, "{source}/{name}");
     }
-    assert!(Source::ALL.iter().all(|source| cases.iter().any(|(known, ..)| known == source)));
+    // Gitea tells of pull requests alone.
+    assert!(
+        Source::ALL.iter().all(|source| *source == Source::Gitea || cases.iter().any(|(known, ..)| known == source))
+    );
 }
 
 #[test]
@@ -117,6 +124,7 @@ fn an_unknown_event_is_ignored_and_submits_no_empty_image() {
         (Source::Quay, "build", "without updated_tags"),
         (Source::Distribution, "pull", "pull without a tag"),
         (Source::GitLab, "tag-push", "Tag Push Hook"),
+        (Source::Gitea, "push", "push"),
         (Source::Acr, "ping", "ping"),
         (Source::JFrog, "deleted", "artifact deleted"),
         (Source::CloudEvents, "other", "com.example.order.placed"),
@@ -126,9 +134,14 @@ fn an_unknown_event_is_ignored_and_submits_no_empty_image() {
     let unknown = |source, headers: &[(&str, &str)], body: &str| {
         matches!(parse(source, &self::headers(headers), body.as_bytes(), None), Ok(Event::Ignored { .. }))
     };
-    assert!(unknown(Source::GitHub, &[("x-github-event", "pull_request")], r#"{"action":"opened"}"#));
+    assert!(unknown(Source::GitHub, &[("x-github-event", "pull_request")], r#"{"action":"assigned"}"#));
+    assert!(unknown(Source::Gitea, &[("x-gitea-event", "pull_request")], r#"{"action":"reviewed"}"#));
     assert!(unknown(Source::GitHub, &[("x-github-event", "package")], r#"{"action":"deleted"}"#));
-    assert!(unknown(Source::GitLab, &[("x-gitlab-event", "Merge Request Hook")], "{}"));
+    assert!(unknown(
+        Source::GitLab,
+        &[("x-gitlab-event", "Merge Request Hook")],
+        r#"{"object_attributes":{"iid":1,"action":"approved"}}"#
+    ));
     assert!(unknown(
         Source::GitLab,
         &[("x-gitlab-event", "Pipeline Hook")],
@@ -142,6 +155,98 @@ fn an_unknown_event_is_ignored_and_submits_no_empty_image() {
         panic!("it is an event")
     };
     assert!(what.chars().count() <= 81, "{what}");
+}
+
+fn news(source: Source, name: &str) -> PullNews {
+    match read(source, name) {
+        Ok(Event::PullRequest(news)) => *news,
+        other => panic!("no pull request: {other:?}"),
+    }
+}
+
+/// `REPOSITORY#NUMBER STATE BRANCH>TARGET by AUTHOR [LABELS] at TIME`, with `!` for a fork and `+` for labels of another.
+fn told(news: &PullNews) -> String {
+    let one = &news.pull_request;
+    let labels: Vec<&str> = one.labels.iter().map(String::as_str).collect();
+    let (fork, another) = (if one.fork { "!" } else { "" }, if news.labelled_by_another { "+" } else { "" });
+    format!(
+        "{}#{} {} {fork}{}>{} by {} [{}]{another} at {}",
+        news.repository,
+        one.number,
+        one.state.word(),
+        one.branch,
+        one.target,
+        one.author,
+        labels.join(" "),
+        one.updated_at
+    )
+}
+
+#[test]
+fn pull_requests_of_every_provider_are_read() {
+    for (source, name, want) in [
+        (Source::GitHub, "pull-request", "Acme/Shop#42 open feat/cart>main by jane [preview] at 2026-03-01T12:00:00Z"),
+        (
+            Source::GitHub,
+            "pull-request-closed",
+            "Acme/Shop#42 merged feat/cart>main by jane [preview] at 2026-03-01T13:00:00Z",
+        ),
+        (
+            Source::GitHub,
+            "pull-request-fork",
+            "Acme/Shop#42 open !patch-1>main by mallory [safe]+ at 2026-03-01T12:00:00Z",
+        ),
+        (Source::Gitea, "pull-request", "Acme/Shop#42 open feat/cart>main by jane [preview] at 2026-03-01T12:00:00Z"),
+        (
+            Source::Gitea,
+            "pull-request-gone",
+            "Acme/Shop#42 open !patch-1>main by mallory [safe] at 2026-03-01T12:00:00Z",
+        ),
+        (
+            Source::GitLab,
+            "merge-request",
+            "Acme/Sub/Shop#42 open feat/cart>main by jane [preview] at 2026-03-01T12:00:00Z",
+        ),
+        (
+            Source::GitLab,
+            "merge-request-merged",
+            "Acme/Sub/Shop#42 merged feat/cart>main by  [preview] at 2026-03-01T13:00:00.123Z",
+        ),
+        (
+            Source::GitLab,
+            "merge-request-fork",
+            "Acme/Sub/Shop#42 open !feat/cart>main by  [safe]+ at 2026-03-01T12:00:00Z",
+        ),
+    ] {
+        let news = news(source, name);
+        assert_eq!(told(&news), want, "{source}/{name}");
+        assert_eq!(Some(news.provider), source.provider());
+        assert_eq!(news.pull_request.head, "0123456789abcdef0123456789abcdef01234567");
+    }
+}
+
+#[test]
+fn a_pull_request_that_makes_no_sense_is_refused() {
+    let text = String::from_utf8(fixture("github/pull-request")).expect("text");
+    for (from, to, want) in [
+        ("\"number\": 42,\n  \"state\"", "\"number\": 0,\n  \"state\"", "greater than 0"),
+        ("\"state\": \"open\"", "\"state\": \"ajar\"", "pull_request.state"),
+        ("0123456789abcdef0123456789abcdef01234567", "main; rm -rf", "no commit"),
+        ("2026-03-01T12:00:00Z", "yesterday", "no instant"),
+        ("\"ref\": \"feat/cart\"", "\"ref\": null", "pull_request.head.ref is missing"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let body = text.replacen(from, to, 1);
+        let error = parse(Source::GitHub, &headers(&[("x-github-event", "pull_request")]), body.as_bytes(), None);
+        let error = error.expect_err(to).to_string();
+        assert!(error.contains(want) && !error.contains("rm -rf"), "{error}");
+    }
+    // Another repository's pull request in a delivery of this one.
+    let mut body: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    body["pull_request"]["base"]["repo"]["full_name"] = "acme/other".into();
+    let body = body.to_string();
+    let error = parse(Source::GitHub, &headers(&[("x-github-event", "pull_request")]), body.as_bytes(), None);
+    assert!(error.expect_err("it is of another").to_string().contains("not the repository"), "{text}");
 }
 
 #[test]
@@ -331,6 +436,7 @@ fn malformed_bodies_are_told_apart_and_not_repeated() {
         (Source::CloudEvents, "{}", "specversion is missing"),
         (Source::CloudEvents, r#"{"specversion":"1.0","type":"image"}"#, "data.repositoryName is missing"),
         (Source::GitHub, "{}", "X-GitHub-Event is missing"),
+        (Source::Gitea, "{}", "X-Gitea-Event is missing"),
         (Source::Generic, r#"{"image":"A"}"#, "image: "),
     ] {
         let error = parse(source, &Headers::default(), body.as_bytes(), None).expect_err(body).to_string();
@@ -356,6 +462,7 @@ fn proof(source: Source, secret: &[u8], body: &[u8]) -> (&'static str, String) {
         Source::Generic => ("X-Signature", signed),
         Source::Harbor | Source::Diun => ("Authorization", text),
         Source::GitLab => ("X-Gitlab-Token", text),
+        Source::Gitea => ("X-Gitea-Signature", hex::encode(sign(secret, &[body]))),
         Source::JFrog => ("X-JFrog-Event-Auth", text),
         Source::CloudEvents => ("X-Webhook-Secret", text),
         _ => ("Authorization", format!("Bearer {text}")),
@@ -384,7 +491,7 @@ fn either_of_two_secrets_verifies_and_no_other() {
         assert!(!check(&[(name, "")], body, &[b"\n"]), "{source}");
         assert!(!check(&[(name, &value[..value.len() - 1])], body, &[SECRET]), "{source}");
         assert!(!check(&[good[0], good[0]], body, &[SECRET]), "{source}: which of the two?");
-        if value.starts_with("sha256=") {
+        if value.starts_with("sha256=") || source == Source::Gitea {
             assert!(!check(&good, b"{\"a\":2}", &[SECRET]), "{source}: another body");
         }
     }
@@ -457,6 +564,7 @@ fn deliveries_are_known_by_the_senders_name_for_them() {
             Some("72d3162e-cc78-11e3-81ab-4c9367dc0958"),
         ),
         (Source::GitLab, &[("X-Gitlab-Event-UUID", "13792a34")], "{}", Some("13792a34")),
+        (Source::Gitea, &[("X-Gitea-Delivery", "f6266f16")], "{}", Some("f6266f16")),
         (Source::Generic, &[("webhook-id", "msg_1")], "{}", Some("msg_1")),
         (Source::CloudEvents, &[], r#"{"specversion":"1.0","id":"9"}"#, Some("9")),
         (Source::Harbor, &[], r#"{"specversion":"1.0","id":"9"}"#, Some("9")),
@@ -506,7 +614,7 @@ proptest! {
 
     /// The same for bodies that are nearly right.
     #[test]
-    fn any_changed_body_is_answered(which in 0..27usize, at in any::<prop::sample::Index>(), to in any::<u8>(), cut in any::<bool>()) {
+    fn any_changed_body_is_answered(which in 0..36usize, at in any::<prop::sample::Index>(), to in any::<u8>(), cut in any::<bool>()) {
         let all = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/webhooks")).unwrap();
         let mut files: Vec<_> = all.flat_map(|dir| std::fs::read_dir(dir.unwrap().path()).unwrap()).map(|file| file.unwrap().path()).collect();
         files.sort();
@@ -515,16 +623,27 @@ proptest! {
         let mut body = std::fs::read(path).unwrap();
         let at = at.index(body.len());
         if cut { body.remove(at); } else { body[at] = to; }
-        answered(source, "package", &body);
+        for event in ["package", "pull_request", "Merge Request Hook"] {
+            answered(source, event, &body);
+        }
     }
 }
 
 fn answered(source: Source, event: &str, body: &[u8]) {
     for registry in [None, Some("registry.example.com")] {
-        match parse(source, &headers(&[("x-github-event", event)]), body, registry) {
+        match parse(
+            source,
+            &headers(&[("x-github-event", event), ("x-gitea-event", event), ("x-gitlab-event", event)]),
+            body,
+            registry,
+        ) {
             Ok(Event::Images(images)) => {
                 assert!(!images.is_empty());
                 assert!(images.iter().all(|hint| hint.tag.as_ref().is_none_or(|tag| !tag.contains(':'))));
+            }
+            Ok(Event::PullRequest(news)) => {
+                let PullRequest { number, head, title, .. } = &news.pull_request;
+                assert!(*number > 0 && matches!(head.len(), 40 | 64) && title.chars().count() <= 201, "{news:?}");
             }
             Ok(Event::Ignored { what }) => assert!(what.chars().count() <= 81),
             Err(error) => assert!(error.to_string().chars().count() < 600, "{error}"),

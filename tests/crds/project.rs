@@ -79,7 +79,7 @@ fn webhook_cases() -> Vec<Case> {
     let mut cases: Vec<_> = ["diun", "dockerhub", "quay", "generic"]
         .map(|source| good("a source that may rely on the path", one(&format!("source: {source}"))))
         .into();
-    for source in ["github", "harbor", "distribution", "acr", "jfrog", "cloudevents", "gitlab"] {
+    for source in ["github", "harbor", "distribution", "acr", "jfrog", "cloudevents", "gitlab", "gitea"] {
         let says = "name in credentials what it signs with";
         cases.push(bad("a source that proves who it is", one(&format!("source: {source}")), "spec.webhooks[0]", says));
         cases.push(bad("no credentials", one(&format!("source: {source}, credentials: []")), "spec.webhooks[0]", says));

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use futures::future::{BoxFuture, FutureExt as _};
+use jiff::SignedDuration;
 use stagekeeper::{
     crypto::{Sealed, Wrapped},
     domain::{
@@ -27,6 +28,7 @@ use crate::{
     environments::new_environment,
     fixture::{Shop, WAY, at, change, found, id, new_deploy, release, step, veto},
     groups::{answer, beginning, group},
+    pull_requests::{known as pull, message},
     scans::scan,
 };
 
@@ -186,6 +188,30 @@ fn writes() -> Vec<Write> {
     ));
     write!("inbox_replay", |_scene, store| store.inbox_replay(id(98), &Actor::Controller, at(4)));
     write!("inbox_prune", |_scene, store| store.inbox_prune(at(1_000), 100));
+    write!("pull_request_put", |scene, store| store.pull_request_put(
+        id(130),
+        scene.shop.project,
+        &pull(1, 4),
+        None,
+        at(4)
+    ));
+    write!("pull_request_put of a known one", |scene, store| store.pull_request_put(
+        id(131),
+        scene.shop.project,
+        &pull(2, 9),
+        Some(1),
+        at(4)
+    ));
+    write!("pull_request_commented", |_scene, store| store.pull_request_commented(id(132), Some("9")));
+    write!("pull_requests_prune", |_scene, store| store.pull_requests_prune(at(1_000), 1));
+    write!("outbox_put", |scene, store| store.outbox_put(
+        &message(140, scene.shop.project, "new"),
+        SignedDuration::ZERO,
+        at(4)
+    ));
+    write!("outbox_sent", |_scene, store| store.outbox_sent(id(141), 1, at(4)));
+    write!("outbox_failed", |_scene, store| store.outbox_failed(id(142), 1, "it is away", None));
+    write!("outbox_prune", |_scene, store| store.outbox_prune(at(1_000_000_000), 100));
     write!("logs_append", |scene, store| store.logs_append(scene.work, &[line(1, "late")]));
     write!("veto_lift", |scene, store| store.veto_lift(scene.live, &release("1.13.0").id(), &Actor::Policy, at(4)));
     write!("partitions_ensure", |_scene, store| store.partitions_ensure(at(0), 0));
@@ -388,6 +414,15 @@ impl Scene {
             shop.inbox_put(&new, at(2)).await.unwrap();
         }
         shop.updates_see(&[seen("old", 2)]).await.unwrap();
+        let mut closed = pull(4, 2);
+        closed.facts.state = stagekeeper::domain::pull_request::PullState::Closed;
+        for (number, one) in [(131, pull(2, 2)), (132, pull(3, 2)), (133, closed)] {
+            assert_eq!(shop.pull_request_put(id(number), shop.project, &one, None, at(2)).await, Ok(true));
+        }
+        for number in [141, 142, 143] {
+            shop.outbox_put(&message(number, shop.project, "old"), SignedDuration::ZERO, at(2)).await.unwrap();
+        }
+        shop.outbox_sent(id(143), 1, at(2)).await.unwrap();
         for name in ["old", "given", "free"] {
             shop.update_tag_create(&tag(name), &Actor::Policy, at(2)).await.unwrap();
         }
@@ -435,6 +470,8 @@ impl Scene {
             "approvals",
             "environments",
             "subdomains",
+            "pull_requests",
+            "outbox",
         ];
         self.shop.rows(tables).await
     }

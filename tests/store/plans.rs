@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::fixture::Shop;
 
 /// Tables that grow with the number of deploys, and with what they use.
-const LARGE: [&str; 22] = [
+const LARGE: [&str; 24] = [
     "environments",
     "subdomains",
     "deploys",
@@ -31,6 +31,8 @@ const LARGE: [&str; 22] = [
     "tag_assignments",
     "users",
     "api_replies",
+    "pull_requests",
+    "outbox",
 ];
 
 /// 50 projects with 10 stages each; 200 deploys a stage, all but the last finished.
@@ -138,6 +140,15 @@ INSERT INTO approvals (id, target_id, release_id, actor, verified, reason, at)
 INSERT INTO api_replies (actor, key, request, status, reply, at)
     SELECT 'user:u-' || r % 100, 'key-' || r, repeat('a', 32)::bytea, 200, '{}', now() - r * interval '1 minute'
     FROM generate_series(0, 19999) AS r;
+INSERT INTO pull_requests (id, project_id, provider, repository, number, title, author, branch, target, head, head_repository,
+                           fork, labels, vouched, state, told_at, heard_at)
+    SELECT md5('pr' || r)::uuid, md5('p' || 1 + r % 50)::uuid, 'github', 'acme/shop', 1 + r, 'x', 'x', 'x', 'main', 'x', 'x',
+           false, '{}', '{}', CASE WHEN r < 19500 THEN 'closed' ELSE 'open' END, now(), now() - r * interval '1 minute'
+    FROM generate_series(0, 19999) AS r;
+INSERT INTO outbox (id, project_id, kind, key, payload, next_at, sent_at)
+    SELECT md5('o' || o)::uuid, md5('p' || 1 + o % 50)::uuid, 'comment', 'key-' || o, '{}',
+           CASE WHEN o >= 19900 THEN now() + o * interval '1 second' END, now()
+    FROM generate_series(0, 19999) AS o;
 SET session_replication_role = DEFAULT;
 ANALYZE";
 

@@ -14,7 +14,10 @@ use stagekeeper::{
     },
 };
 
-use crate::fixture::{Shop, WAY, at, id, new_deploy, step};
+use crate::{
+    fixture::{Shop, WAY, at, id, new_deploy, step},
+    pull_requests::{known, message},
+};
 
 /// A shop with a row in every table below a project.
 async fn full_shop() -> Shop {
@@ -78,12 +81,15 @@ async fn full_shop() -> Shop {
         ignored: None,
     };
     assert_eq!(shop.inbox_put(&delivery, at(3)).await, Ok(Received::New(id(95))));
+    assert_eq!(shop.pull_request_put(id(96), project, &known(7, 1), None, at(3)).await, Ok(true));
+    let told = shop.outbox_put(&message(97, project, "hello"), jiff::SignedDuration::ZERO, at(3)).await;
+    assert_eq!(told, Ok(true));
     let linked = format!("UPDATE deploys SET rollback_of = '{good}' WHERE id = '{deploy}'");
     assert_eq!(shop.run(&linked).await, Ok(1));
     shop
 }
 
-const BELOW_A_PROJECT: [&str; 18] = [
+const BELOW_A_PROJECT: [&str; 20] = [
     "targets",
     "stages",
     "releases",
@@ -102,6 +108,8 @@ const BELOW_A_PROJECT: [&str; 18] = [
     "secret_uses",
     "webhook_receivers",
     "webhook_inbox",
+    "pull_requests",
+    "outbox",
 ];
 
 #[tokio::test]

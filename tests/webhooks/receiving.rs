@@ -73,8 +73,8 @@ async fn an_unknown_event_is_recorded_and_answered_204() {
         door.post("github", &headers, body).await
     };
     assert_eq!(send("ping", "1", &fixture("github/ping")).await, 204);
-    // Pull requests are not images.
-    assert_eq!(send("pull_request", "2", br#"{"action":"opened"}"#).await, 204);
+    // Who is asked to review is nothing to us.
+    assert_eq!(send("pull_request", "2", br#"{"action":"review_requested"}"#).await, 204);
     assert_eq!(send("package", "3", &fixture("github/npm")).await, 204);
     assert_eq!(send("package", "4", &fixture("github/package")).await, 202);
     let mut all = door.store().inbox_list(Some(door.project), 10).await.unwrap();
@@ -84,7 +84,7 @@ async fn an_unknown_event_is_recorded_and_answered_204() {
         told,
         [
             ("id:1", DeliveryState::Ignored, "ping"),
-            ("id:2", DeliveryState::Ignored, "pull_request"),
+            ("id:2", DeliveryState::Ignored, "pull_request review_requested"),
             ("id:3", DeliveryState::Ignored, "package of type npm"),
             ("id:4", DeliveryState::Pending, ""),
         ]

@@ -10,7 +10,7 @@ use tracing_subscriber::filter::Targets;
 use crate::door::{Door, SECRET, fixture, open, signature, signed};
 
 /// A body of each source that names an image, with what goes with it.
-const BODIES: [(Source, &str, &[(&str, &str)]); 11] = [
+const BODIES: [(Source, &str, &[(&str, &str)]); 12] = [
     (Source::Diun, "diun/new", &[]),
     (Source::DockerHub, "dockerhub/push", &[]),
     (Source::GitHub, "github/package", &[("x-github-event", "package")]),
@@ -21,6 +21,7 @@ const BODIES: [(Source, &str, &[(&str, &str)]); 11] = [
     (Source::JFrog, "jfrog/pushed", &[]),
     (Source::CloudEvents, "cloudevents/ecr", &[]),
     (Source::GitLab, "gitlab/registry", &[]),
+    (Source::Gitea, "gitea/pull-request", &[("x-gitea-event", "pull_request")]),
     (Source::Generic, "generic/image", &[]),
 ];
 
@@ -30,6 +31,7 @@ fn proof(source: Source, secret: &str, body: &[u8]) -> (&'static str, String) {
         Source::Generic => ("x-signature", signature(secret, body)),
         Source::Harbor => ("authorization", secret.to_owned()),
         Source::GitLab => ("x-gitlab-token", secret.to_owned()),
+        Source::Gitea => ("x-gitea-signature", signature(secret, body)["sha256=".len()..].to_owned()),
         Source::JFrog => ("x-jfrog-event-auth", secret.to_owned()),
         Source::CloudEvents => ("x-webhook-secret", secret.to_owned()),
         _ => ("authorization", format!("Bearer {secret}")),
@@ -55,7 +57,7 @@ async fn no_source_with_credentials_takes_a_delivery_without_them() {
         let mut answers = Vec::new();
         let mut tries =
             vec![vec![], vec![(header, String::new())], vec![(header, wrong)], vec![(header, "sha256=00".into())]];
-        if right.starts_with("sha256=") {
+        if right.starts_with("sha256=") || source == Source::Gitea {
             tries.push(vec![(header, other_body)]);
         }
         for more in tries {
@@ -89,6 +91,36 @@ async fn the_raw_body_is_verified_before_it_is_read() {
         let headers = [("x-github-event", "package"), ("x-hub-signature-256", "sha256=00")];
         assert_eq!(door.post("github", &headers, body).await, 401);
     }
+}
+
+#[tokio::test]
+async fn an_unsigned_word_about_a_pull_request_is_not_stored() {
+    let door = Door::new(&[
+        signed("github", "github", &["one"]),
+        signed("gitlab", "gitlab", &["one"]),
+        signed("gitea", "gitea", &["one"]),
+        open("bare", "github"),
+    ])
+    .await;
+    door.credential("one", SECRET).await;
+    for (name, body, event) in [
+        ("github", "github/pull-request", ("x-github-event", "pull_request")),
+        ("bare", "github/pull-request", ("x-github-event", "pull_request")),
+        ("gitlab", "gitlab/merge-request", ("x-gitlab-event", "Merge Request Hook")),
+        ("gitea", "gitea/pull-request", ("x-gitea-event", "pull_request")),
+    ] {
+        assert_eq!(door.post(name, &[event], &fixture(body)).await, 401, "{name}");
+        let wrong = signature("something else", &fixture(body));
+        let all = [event, ("x-hub-signature-256", &wrong), ("x-gitea-signature", &wrong), ("x-gitlab-token", "wrong")];
+        assert_eq!(door.post(name, &all, &fixture(body)).await, 401, "{name}");
+    }
+    assert_eq!(door.number("SELECT count(*) FROM webhook_inbox").await, 0);
+    let good = signature(SECRET, &fixture("github/pull-request"));
+    let headers = [("x-github-event", "pull_request"), ("x-hub-signature-256", good.as_str())];
+    assert_eq!(door.post("github", &headers, &fixture("github/pull-request")).await, 202);
+    let ping = signature(SECRET, &fixture("github/ping"));
+    let headers = [("x-github-event", "ping"), ("x-hub-signature-256", ping.as_str())];
+    assert_eq!(door.post("github", &headers, &fixture("github/ping")).await, 204);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The leader reads what webhooks said: it asks registries about the images, and puts those on the update list that nobody
-//! here follows. What it has done is marked afterwards, so that a crash repeats it, which does no harm.
+//! The leader reads what webhooks said: it asks registries about the images, puts those on the update list that nobody
+//! here follows, and takes in how pull requests stand. What it has done is marked afterwards, so that a crash repeats it, which does no harm.
 
 use std::{
     collections::HashSet,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::runtime::reflector::Store as Reflected;
+use kube::runtime::reflector::{ObjectRef, Store as Reflected};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -19,11 +19,21 @@ use tokio_util::sync::CancellationToken;
 use super::stop::until_stopped;
 use crate::{
     api::Project,
-    controllers::{backoff, images::ImageBook},
-    domain::{actor::Actor, clock::Clock, hint::Hint, image::Repository, update::SeenUpdate},
+    controllers::{
+        backoff,
+        images::ImageBook,
+        previews::{self, Bell, Heard},
+    },
+    domain::{
+        actor::Actor,
+        clock::{Clock, Ids},
+        hint::Hint,
+        image::Repository,
+        update::SeenUpdate,
+    },
     store::{DeliveryState, PendingDelivery, Settled, Store, StoreError},
     telemetry::Telemetry,
-    webhook::{self, Event, Headers, Source},
+    webhook::{self, Event, Headers, PullNews, Source},
 };
 
 /// Deliveries that are read at once: each may have a megabyte.
@@ -42,6 +52,9 @@ const NAMED: usize = 3;
 pub(super) struct Reader {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn Ids>,
+    /// Told when a pull request has changed.
+    pub(super) bell: Bell,
     pub(super) telemetry: Telemetry,
     pub(super) images: Arc<ImageBook>,
     pub(super) projects: Vec<(Reflected<Project>, watch::Receiver<bool>)>,
@@ -117,7 +130,10 @@ impl Reader {
                 }
                 self.images.hint(repository)
             };
-            let outcome = outcome(delivery, ask, |repository| self.is_declared(repository));
+            let outcome = match read(delivery) {
+                Ok(Event::PullRequest(news)) => self.hear(delivery, &news).await?,
+                read => outcome(delivery, read, ask, |repository| self.is_declared(repository)),
+            };
             let source = delivery.source.parse().map_or("unknown", Source::word);
             self.telemetry.metrics.webhook_read(source, outcome.state.word());
             tracing::debug!(
@@ -141,6 +157,34 @@ impl Reader {
         Ok(pending.len())
     }
 
+    /// Takes in how a pull request stands. Whoever sent it was verified when it was received.
+    async fn hear(&self, delivery: &PendingDelivery, news: &PullNews) -> Result<Outcome, StoreError> {
+        let (namespace, name) = (&delivery.project.namespace, &delivery.project.name);
+        let of = ObjectRef::new(name).within(namespace);
+        let project = self.projects.iter().find_map(|(projects, _)| projects.get(&of));
+        let asked = project.as_ref().and_then(|project| project.spec.previews.as_ref());
+        let with = (&self.store, &*self.clock, &*self.ids);
+        let heard = previews::hear(with, delivery.project.id, asked, news).await?;
+        let PullNews { repository, pull_request, .. } = news;
+        let (number, state) = (pull_request.number, pull_request.state.word());
+        let (state, result) = match heard {
+            Heard::Changed => {
+                self.bell.ring((namespace.clone(), name.clone()));
+                (DeliveryState::Processed, format!("pull request {number} of {repository} is {state}"))
+            }
+            Heard::Known => {
+                let result = format!("pull request {number} of {repository}: that was known, or something later is");
+                (DeliveryState::Processed, result)
+            }
+            Heard::Elsewhere => {
+                let result =
+                    format!("pull request {number} of {repository}: spec.previews of the project does not name it");
+                (DeliveryState::Ignored, result)
+            }
+        };
+        Ok(Outcome { state, result, seen: Vec::new() })
+    }
+
     /// Whether a project has a service with this repository.
     fn is_declared(&self, repository: &Repository) -> bool {
         self.projects.iter().any(|(projects, _)| {
@@ -154,25 +198,37 @@ impl Reader {
     }
 }
 
-/// Reads a delivery and asks about each image that it names.
+/// Reads a delivery.
+///
+/// # Errors
+/// Why it cannot be read.
+fn read(delivery: &PendingDelivery) -> Result<Event, String> {
+    let source: Source =
+        delivery.source.parse().map_err(|_| "it comes from a source that this version does not know".to_owned())?;
+    let headers: Headers = delivery.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let read = || webhook::parse(source, &headers, &delivery.body, delivery.registry.as_deref());
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(event)) => Ok(event),
+        Ok(Err(malformed)) => Err(malformed.to_string()),
+        Err(_) => Err("reading it failed: a mistake in this program, which its log tells more of".into()),
+    }
+}
+
+/// Asks about each image that a delivery names.
 fn outcome(
     delivery: &PendingDelivery,
+    read: Result<Event, String>,
     mut ask: impl FnMut(&Repository) -> usize,
     is_declared: impl Fn(&Repository) -> bool,
 ) -> Outcome {
-    let failed = |result: String| Outcome { state: DeliveryState::Failed, result, seen: Vec::new() };
-    let Ok(source) = delivery.source.parse::<Source>() else {
-        return failed("it comes from a source that this version does not know".into());
-    };
-    let headers: Headers = delivery.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let read = || webhook::parse(source, &headers, &delivery.body, delivery.registry.as_deref());
-    let images = match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(Event::Images(images))) => images,
-        Ok(Ok(Event::Ignored { what })) => {
-            return Outcome { state: DeliveryState::Ignored, result: what, seen: Vec::new() };
+    let ended = |state, result| Outcome { state, result, seen: Vec::new() };
+    let (source, images) = match (delivery.source.parse(), read) {
+        (Ok(source), Ok(Event::Images(images))) => (source, images),
+        (_, Ok(Event::Images(_) | Event::PullRequest(_))) => {
+            return ended(DeliveryState::Ignored, "it is not about images".into());
         }
-        Ok(Err(malformed)) => return failed(malformed.to_string()),
-        Err(_) => return failed("reading it failed: a mistake in this program, which its log tells more of".into()),
+        (_, Ok(Event::Ignored { what })) => return ended(DeliveryState::Ignored, what),
+        (_, Err(why)) => return ended(DeliveryState::Failed, why),
     };
     let mut repositories: Vec<&Repository> = Vec::new();
     let (mut questions, mut seen) = (0, Vec::new());

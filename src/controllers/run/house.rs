@@ -23,11 +23,14 @@ const PRUNED_AT_ONCE: i64 = 1_000;
 /// Days for which settled deliveries are known: one that is repeated within them is recognised.
 const WEBHOOK_RETENTION_DAYS: i32 = 14;
 
+/// Days for which closed pull requests are known, and what they were told: a word that comes later opens one again.
+const PULLS_KEPT: i32 = 90;
+
 /// Days for which the answer to a question is kept that nobody asks any more.
 const SCANS_KEPT: i32 = 7;
 
 /// Makes log partitions ahead of time, drops those that are too old, and deletes old deploys, old records of who opened
-/// what, old deliveries of webhooks, and answers of registries that nobody asks for any more.
+/// what, old deliveries of webhooks, closed pull requests, and answers of registries that nobody asks for any more.
 pub(super) async fn keep_house(store: Store, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     while until_stopped(&stop, ticks.tick()).await.is_some() {
@@ -59,6 +62,15 @@ async fn house(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     let mut pruned = PRUNED_AT_ONCE.unsigned_abs();
     while pruned == PRUNED_AT_ONCE.unsigned_abs() {
         pruned = store.uses_prune(horizon, PRUNED_AT_ONCE).await?;
+    }
+    let old = days_before(now, PULLS_KEPT);
+    let mut pruned = PRUNED_AT_ONCE.unsigned_abs();
+    while pruned == PRUNED_AT_ONCE.unsigned_abs() {
+        pruned = store.pull_requests_prune(old, PRUNED_AT_ONCE).await?;
+    }
+    let mut pruned = PRUNED_AT_ONCE.unsigned_abs();
+    while pruned == PRUNED_AT_ONCE.unsigned_abs() {
+        pruned = store.outbox_prune(old, PRUNED_AT_ONCE).await?;
     }
     let horizon = days_before(now, SCANS_KEPT);
     let mut pruned = PRUNED_AT_ONCE.unsigned_abs();

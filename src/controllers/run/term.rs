@@ -12,6 +12,7 @@ use super::{
     dora::tell_dora,
     hooks::Reader,
     house::keep_house,
+    previews::Watching,
     requests::Taker,
     scans::keep_scans,
     stop::until_stopped,
@@ -77,11 +78,15 @@ pub(super) async fn lead(
     let groups = Arc::new(Groups::new(triggers.clone()));
     pass_on_children(process, &triggers, &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
-    let mut readers = Vec::new();
+    let (mut readers, mut previews) = (Vec::new(), Watching::new());
     for queue in queues {
-        let stages = watched::<Stage>(&process.client, queue.namespace.as_deref());
-        let projects = watched::<Project>(&process.client, queue.namespace.as_deref());
-        let environments = watched::<Environment>(&process.client, queue.namespace.as_deref());
+        let namespace = queue.namespace.as_deref();
+        let stages = watched::<Stage>(&process.client, namespace, |_| {});
+        let told = previews.bell.clone();
+        let projects = watched::<Project>(&process.client, namespace, move |event| told.projects(event));
+        let told = previews.bell.clone();
+        let environments = watched::<Environment>(&process.client, namespace, move |event| told.environments(event));
+        previews.environments.push((environments.reader.clone(), environments.ready.clone()));
         let namespaces = queue.namespace.is_none().then(|| namespaces(&process.client, &triggers, &mut tasks, &stop));
         let ctx = Arc::new(Context {
             client: process.client.clone(),
@@ -109,6 +114,7 @@ pub(super) async fn lead(
             term: Term { epoch, leader: handle.clone() },
             lanes: lanes.clone(),
             groups: groups.clone(),
+            previews: previews.book.clone(),
             asked: asked.clone(),
             memories: memories.clone(),
             public_url: process.config.public_url.as_ref().map(|url| url.as_str().into()),
@@ -127,14 +133,18 @@ pub(super) async fn lead(
         store: store.clone(),
         namespaces: process.config.namespaces.names(),
         asked,
-        triggers,
+        triggers: triggers.clone(),
         clock: process.clock.clone(),
         starts: starts(process.config.concurrency.get()),
         woken: vault.requests.clone(),
     };
     tasks.spawn(taker.run(stop.clone()));
+    let bell = previews.bell.clone();
+    previews.begin(process, handle, (&store, &triggers), &vault.book, &readers, (&mut tasks, &stop))?;
     let reader = Reader {
         store,
+        ids: process.ids.clone(),
+        bell,
         clock: process.clock.clone(),
         telemetry: process.telemetry.clone(),
         images,

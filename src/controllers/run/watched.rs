@@ -50,8 +50,13 @@ pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
     pub(super) gone: mpsc::UnboundedReceiver<ObjectRef<K>>,
 }
 
-/// A watch with its memory; passes on only what a controller acts on, not its own status writes.
-pub(super) fn watched<K>(client: &Client, namespace: Option<&str>) -> Watched<K>
+/// A watch with its memory; passes on only what a controller acts on, not its own status writes. Everything that is seen is
+/// told.
+pub(super) fn watched<K>(
+    client: &Client,
+    namespace: Option<&str>,
+    told: impl Fn(&watcher::Event<K>) + Send + 'static,
+) -> Watched<K>
 where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -73,15 +78,19 @@ where
         .default_backoff()
         .modify(|object| trim(object.meta_mut()))
         .reflect(writer)
-        .inspect(move |event| match event {
-            Ok(watcher::Event::InitDone) => {
-                listed.send_replace(true);
+        .inspect(move |event| {
+            let Ok(event) = event else { return };
+            match event {
+                watcher::Event::InitDone => {
+                    listed.send_replace(true);
+                }
+                watcher::Event::Delete(object) => {
+                    // Nobody may want to know.
+                    let _ = tell_gone.send(ObjectRef::from_obj(object));
+                }
+                _ => {}
             }
-            Ok(watcher::Event::Delete(object)) => {
-                // Nobody may want to know.
-                let _ = tell_gone.send(ObjectRef::from_obj(object));
-            }
-            _ => {}
+            told(event);
         })
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());

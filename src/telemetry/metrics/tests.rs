@@ -69,6 +69,7 @@ fn names_and_labels_are_those_of_the_dashboards() {
         r#"stagekeeper_deploys_open{state="pending"} 2"#,
         "stagekeeper_environment_orphans 0",
         "stagekeeper_images_frozen 0",
+        "stagekeeper_preview_orphans 0",
         r#"stagekeeper_scan_total{result="unchanged"} 1"#,
         "stagekeeper_store_up 1",
         r#"stagekeeper_webhook_deliveries_total{source="diun",outcome="accepted"} 1"#,

@@ -32,7 +32,7 @@ fn became(delivery: &PendingDelivery, questions: usize, declared: bool) -> (Outc
         asked.push(repository.to_string());
         questions
     };
-    let outcome = outcome(delivery, ask, |_| declared);
+    let outcome = outcome(delivery, read(delivery), ask, |_| declared);
     (outcome, asked)
 }
 

@@ -1,13 +1,12 @@
-//! Which addresses are asked: a registry's answer must not lead into the networks behind us.
+//! Which addresses are asked: nobody's answer must lead into the networks behind us.
 //!
 //! Every address that a name resolves to is checked when the connection is made, so that a name cannot mean one thing
 //! when it is looked at and another when it is used. Addresses written as numbers pass no resolver; they are checked
 //! where URLs are ([`literal`]).
 //!
 //! Nobody is asked at addresses where clouds keep the credentials of their machines, and at those that stand for no single
-//! host. A registry that a Project or the settings name may be on a private network or on this machine. Where a
-//! registry's answer leads (a redirect, a token service) may not be, unless it is the registry's own host or the settings
-//! name it.
+//! host. A registry or git provider that a Project or the settings name may be on a private network or on this machine. Where an
+//! answer leads (a redirect, a token service) may not be, unless it is the registry's own host or the settings name it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,10 +16,10 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Who named a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub enum Reach {
     /// We: a Project, or the settings.
     Named,
-    /// A registry, in an answer.
+    /// Whoever was asked, in an answer.
     Led,
 }
 
@@ -34,7 +33,10 @@ const METADATA: [IpAddr; 4] = [
 
 /// Why an address is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused(pub(super) &'static str);
+pub struct Refused(
+    /// The rule that it breaks.
+    pub &'static str,
+);
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,7 +47,10 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// Whether this address may be asked.
-pub(super) fn check(address: IpAddr, reach: Reach) -> Result<(), Refused> {
+///
+/// # Errors
+/// Why not.
+pub fn check(address: IpAddr, reach: Reach) -> Result<(), Refused> {
     let address = plain(address);
     let never = match address {
         _ if METADATA.contains(&address) => Some("its address is a cloud's, for the credentials of its machines"),
@@ -97,7 +102,10 @@ fn plain(address: IpAddr) -> IpAddr {
 }
 
 /// Checks the host of a URL if it is written as a number. Names are checked when they are resolved.
-pub(super) fn literal(url: &Url, reach: Reach) -> Result<(), Refused> {
+///
+/// # Errors
+/// Why it is not asked.
+pub fn literal(url: &Url, reach: Reach) -> Result<(), Refused> {
     let Some(host) = url.host_str() else {
         return Err(Refused("its URL names no host"));
     };
@@ -114,7 +122,10 @@ fn checked(addresses: Vec<std::net::SocketAddr>, reach: Reach) -> Result<Addrs, 
 }
 
 /// The system's resolver, whose answers are checked.
-pub(super) struct Guarded(pub(super) Reach);
+pub struct Guarded(
+    /// Who named the hosts.
+    pub Reach,
+);
 
 impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {

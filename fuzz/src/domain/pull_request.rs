@@ -1,0 +1,1 @@
+../../../src/domain/pull_request.rs
