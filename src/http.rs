@@ -54,8 +54,12 @@ async fn edge_readyz(State(telemetry): State<Telemetry>) -> Response {
     let ready = !missing.contains(&Part::Watches);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let reason = |part: &Part| match part {
-        Part::Store => "Postgres does not answer: requests are served, nothing is woken; check DATABASE_URL and the server",
-        Part::Schema => "what has ended has not been read: its hosts are answered with 404; run `stagekeeper migrate up`",
+        Part::Store => {
+            "Postgres does not answer: requests are served, nothing is woken; check DATABASE_URL and the server"
+        }
+        Part::Schema => {
+            "what has ended has not been read: its hosts are answered with 404; run `stagekeeper migrate up`"
+        }
         Part::Watches => "the watches have not delivered yet: check the CRDs and the RBAC rules of the edge",
     };
     let parts: Vec<Value> = missing.iter().map(|part| json!({"part": part.word(), "reason": reason(part)})).collect();

@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn the_host_is_found_or_refused() {
         use Unclear::{Malformed, Missing, Several};
-        let cases: &[(&str, &[&str], Result<(&str, Option<u16>), Unclear>)] = &[
+        type Found = Result<(&'static str, Option<u16>), Unclear>;
+        let cases: &[(&str, &[&str], Found)] = &[
             ("/", &["shop.test"], Ok(("shop.test", None))),
             ("/", &["Shop.TEST.:8080"], Ok(("shop.test", Some(8080)))),
             ("/", &["shop.test:"], Ok(("shop.test", None))),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -37,7 +38,7 @@ struct Speaks(Arc<Mutex<State>>);
 impl Respond for Speaks {
     fn respond(&self, request: &Request) -> ResponseTemplate {
         let mut state = self.0.lock().unwrap();
-        state.heard.push_str(&format!("{request:?}\n"));
+        _ = writeln!(state.heard, "{request:?}");
         if let Some(status) = state.broken {
             return ResponseTemplate::new(status).set_body_string("gossip");
         }

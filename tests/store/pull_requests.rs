@@ -31,9 +31,9 @@ pub(crate) fn known(number: i64, second: i64) -> Known {
     Known::new(Provider::GitHub, "Acme/Shop", facts)
 }
 
-pub(crate) fn made(known: &Known, uid: Option<&str>) -> Option<Made> {
+fn made(known: &Known, uid: &str) -> Made {
     let commit = known.facts.head.clone();
-    Some(Made { name: format!("shop-pr-{}", known.facts.number), uid: uid.map(str::to_owned), commit })
+    Made { name: format!("shop-pr-{}", known.facts.number), uid: Some(uid.to_owned()), commit }
 }
 
 pub(crate) fn message(number: u32, project: Uuid, text: &str) -> NewMessage {
@@ -61,7 +61,7 @@ async fn what_is_stored_of_a_pull_request_comes_back() {
     one.facts.labels = BTreeSet::new();
     one.facts.vouched = BTreeSet::new();
     one.absences = 2;
-    one.made = made(&one, Some("uid"));
+    one.made = Some(made(&one, "uid"));
     assert_eq!(shop.pull_request_put(id(50), shop.project, &one, Some(1), at(3)).await, Ok(true));
     let stored = shop.pull_requests_live(shop.project).await.unwrap();
     assert_eq!((stored[0].version, &stored[0].known), (2, &one), "closed, but it has an environment");
@@ -96,7 +96,7 @@ async fn projects_with_something_to_look_after_are_found_and_tombstones_go_in_ti
     let (mut closed, mut ended) = (known(7, 1), known(8, 1));
     closed.facts.state = PullState::Closed;
     ended.facts.state = PullState::Closed;
-    ended.made = made(&ended, Some("uid"));
+    ended.made = Some(made(&ended, "uid"));
     for (number, one) in [(50, &closed), (51, &ended), (52, &known(9, 1))] {
         assert_eq!(shop.pull_request_put(id(number), shop.project, one, None, at(2)).await, Ok(true));
     }
