@@ -1,11 +1,6 @@
 //! Environments on a real node: their namespaces, their sleep, and their end. The operator of these tests sees the whole
 //! cluster, so there is one of it at a time, and no other test program runs meanwhile.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test stops at what it cannot read, and says what it saw"
-)]
+#![expect(clippy::expect_used, reason = "a test stops at what it did not expect")]
 
 #[path = "support/cluster.rs"]
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]

@@ -91,7 +91,8 @@ async fn it_waits_for_its_image_runs_sleeps_wakes_moves_on_and_goes() {
     stand.cli(&["delete", "demo", "--reason", "the demo is over"]).await;
     stand.until_gone("demo").await;
     stand.until_namespace_gone(&place).await;
-    assert_eq!(env.database.store.subdomains_ended(10).await.expect("an answer"), [subdomain.clone()]);
+    let ended = env.database.store.subdomains_ended(10).await.expect("an answer");
+    assert_eq!(ended, std::slice::from_ref(&subdomain));
     assert_eq!(env.deploys("demo").await.len(), 2, "the history stays");
 
     stand.environment("demo", "services: {web: {tag: pr-1}}").await;

@@ -140,12 +140,12 @@ fn some_life(nights: &[Window]) -> impl Strategy<Value = Life<'_>> {
 
 proptest! {
     #[test]
-    fn nothing_changes_before_it_is_said_to(minutes in 0_i64..20_000, within in 0.0_f64..1.0, life in some_life(Box::leak(Box::new([night()])))) {
+    fn nothing_changes_before_it_is_said_to(minutes in 0_i64..20_000, within in 0_i64..1000, life in some_life(Box::leak(Box::new([night()])))) {
         let now = at(0) + jiff::SignedDuration::from_mins(minutes);
         if let Standing::Lives { span, ends, wake } = standing(&life, now) {
             let wake = wake.unwrap_or(now + jiff::SignedDuration::from_hours(1000));
             prop_assert!(wake > now, "a wake-up that has passed would spin");
-            let seconds = ((wake.as_second() - now.as_second()) as f64 * within) as i64;
+            let seconds = (wake.as_second() - now.as_second()) * within / 1000;
             let meanwhile = now + jiff::SignedDuration::from_secs(seconds.max(0));
             if meanwhile < wake {
                 match standing(&life, meanwhile) {
