@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! # in a Stage's spec
+//! # in an Environment's spec
 //! # in a Project's spec
 //! # in a service of a Project
 //! ```
@@ -14,7 +15,7 @@ use kube::{
     discovery::oneshot::pinned_kind,
 };
 use serde_json::{Value, json};
-use stagekeeper::api::{GROUP, Project, Stage};
+use stagekeeper::api::{Environment, GROUP, Project, Stage};
 
 use super::{markdown, server};
 
@@ -53,6 +54,7 @@ fn whole(text: &str, read: Value) -> Option<Value> {
     match text.lines().next()? {
         _ if read.get("apiVersion").is_some() => Some(read),
         "# in a Stage's spec" => Some(object("Stage", over(json!({"project": "shop"}), read))),
+        "# in an Environment's spec" => Some(object("Environment", over(json!({"project": "shop"}), read))),
         "# in a Project's spec" => {
             let services = json!([{"name": "web", "image": {"repository": "ghcr.io/acme/shop", "tag": "1.4.2"}}]);
             Some(object("Project", over(json!({"services": services}), read)))
@@ -78,6 +80,7 @@ impl Example {
         match (self.object["apiVersion"].as_str(), self.object["kind"].as_str()) {
             (Some("stagekeeper.dev/v1alpha1"), Some("Project")) => self.parse_as::<Project>(),
             (Some("stagekeeper.dev/v1alpha1"), Some("Stage")) => self.parse_as::<Stage>(),
+            (Some("stagekeeper.dev/v1alpha1"), Some("Environment")) => self.parse_as::<Environment>(),
             (Some(version), Some(kind)) => {
                 assert!(!version.starts_with(GROUP), "{}: there is no {kind} in {version}", self.place);
             }
