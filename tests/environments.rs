@@ -21,3 +21,5 @@ mod operator;
 mod postgres;
 #[path = "environments/stand.rs"]
 mod stand;
+#[path = "environments/story.rs"]
+mod story;

@@ -44,9 +44,15 @@ pub struct Stand {
 impl Stand {
     /// Starts one.
     pub async fn new(name: &str) -> Self {
+        Self::with(name, &[]).await
+    }
+
+    /// Starts one with further environment variables.
+    pub async fn with(name: &str, variables: &[(&str, &str)]) -> Self {
         let one = ONE.lock().await;
         let env = Env::new(name).await;
-        let operator = Self::operator(&env).await;
+        let all = [&[("STAGEKEEPER_NAMESPACES", ""), ("STAGEKEEPER_PREVIEW_URL", PREVIEWS)], variables].concat();
+        let operator = Operator::start_with(&env, &all).await;
         operator.ready().await;
         Self { env, operator, _one: one }
     }

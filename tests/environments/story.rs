@@ -1,0 +1,206 @@
+//! The whole story of a pull request, on a real node: a signed webhook, an image, a URL that answers through the edge, a new
+//! commit without a failed request, sleep, a request that wakes, and the end with nothing left but the history.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::json;
+use sha2::Sha256;
+use stagekeeper::api::{Environment, Project, conditions};
+use tokio::net::TcpListener;
+
+use crate::{
+    cluster::{DEADLINE, Env},
+    stand::{PREVIEWS, Stand},
+};
+
+const SECRET: &str = "what the provider signs with";
+
+const SHOP: &str = "
+apiVersion: v1
+kind: Secret
+metadata: {name: hook}
+stringData: {value: what the provider signs with}
+---
+apiVersion: stagekeeper.dev/v1alpha1
+kind: Project
+metadata: {name: shop}
+spec:
+  services:
+  - name: web
+    image: {repository: REGISTRY/web, policy: {semver: '>=1.0.0'}, interval: 1s, insecure: true}
+    ports: [{name: http, port: 8080}]
+    health: {http: {path: /healthz}, interval: 250ms, timeout: 10s}
+    resources: {requests: {cpu: 5m, memory: 8Mi}}
+  credentials: [{name: hook, type: webhook, secretRef: {name: hook, key: value}}]
+  webhooks: [{name: github, source: github, credentials: [hook]}]
+  previews: {provider: github, repository: acme/shop, tag: 'pr-{number}-{short_sha}'}
+";
+
+/// A running edge.
+struct Edge {
+    child: Child,
+    address: String,
+    http: reqwest::Client,
+}
+
+impl Edge {
+    async fn start(env: &Env) -> Self {
+        let (port, admin) = (free_port().await, free_port().await);
+        let child = Command::new(env!("CARGO_BIN_EXE_stagekeeper"))
+            .arg("edge")
+            .env("DATABASE_URL", &env.database.url)
+            .env("KUBECONFIG", &env.kubeconfig)
+            .env("STAGEKEEPER_PORT", admin.to_string())
+            .env("STAGEKEEPER_EDGE_PORT", port.to_string())
+            .env("STAGEKEEPER_EDGE_WAKE_LIMIT", "120")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the edge starts");
+        let http = reqwest::Client::builder().timeout(Duration::from_mins(3)).no_proxy().build().expect("a client");
+        let edge = Self { child, address: format!("http://127.0.0.1:{port}"), http };
+        let ready = format!("http://127.0.0.1:{admin}/readyz");
+        env.wait("the edge is ready", DEADLINE, async || {
+            let answer = edge.http.get(&ready).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+        edge
+    }
+
+    /// What it answers for a host: the code and the first line, without the name of the pod.
+    async fn get(&self, host: &str) -> Result<(u16, String), String> {
+        let answer =
+            self.http.get(&self.address).header("host", host).send().await.map_err(|error| error.to_string())?;
+        let code = answer.status().as_u16();
+        let text = answer.text().await.map_err(|error| error.to_string())?;
+        let line = text.lines().next().unwrap_or_default();
+        Ok((code, line.split(" on ").next().unwrap_or_default().to_owned()))
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+impl Stand {
+    /// Says what GitHub says of pull request 42 at a commit, signed.
+    async fn github(&self, action: &str, sha: &str, state: &str, minute: u8) {
+        let path = self
+            .env
+            .wait("the project has its webhook", DEADLINE, async || {
+                let status = self.env.api::<Project>().get("shop").await.ok()?.status?;
+                let ready = conditions::get(&status.conditions, "CredentialsReady")?.status == "True";
+                status.webhooks.first().map(|webhook| webhook.path.clone()).filter(|_| ready)
+            })
+            .await;
+        let at = format!("2026-11-22T10:{minute:02}:00Z");
+        let repository = json!({"full_name": "acme/shop"});
+        let body = json!({
+            "action": action, "number": 42, "repository": repository, "sender": {"login": "jane"},
+            "pull_request": {
+                "number": 42, "state": state, "title": "Sell more", "draft": false, "merged": false,
+                "created_at": "2026-11-22T10:00:00Z", "updated_at": at,
+                "closed_at": (state == "closed").then_some(&at),
+                "user": {"login": "jane"}, "labels": [],
+                "head": {"ref": "feat/more", "sha": sha, "repo": repository},
+                "base": {"ref": "main", "sha": "0".repeat(40), "repo": repository},
+            },
+        })
+        .to_string();
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key");
+        mac.update(body.as_bytes());
+        let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+        let url = format!("{}{path}", self.operator.address);
+        let request = self.env.http.post(url).header("x-github-event", "pull_request");
+        let answer = request.header("x-hub-signature-256", signature).body(body).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 202);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_pull_request_from_its_first_commit_to_its_end() {
+    const NAME: &str = "shop-pr-42";
+    let (first, second) = ("1".repeat(40), "2".repeat(40));
+    let keys = format!("2026:{}", "1c".repeat(32));
+    let stand = Stand::with("story", &[("STAGEKEEPER_ENCRYPTION_KEYS", &keys)]).await;
+    let env = &stand.env;
+    env.apply(SHOP).await;
+    let edge = Edge::start(env).await;
+
+    stand.github("opened", &first, "open", 1).await;
+    stand
+        .until(NAME, "it waits for the image of its first commit", |status| {
+            conditions::get(&status.stage.conditions, "Ready").is_some_and(|ready| ready.reason == "ImageNotPushed")
+        })
+        .await;
+    env.push("web", "pr-42-1111111", &[("APP_VERSION", "one")]).await;
+    let ready = stand.until_phase(NAME, "Ready").await;
+    let host = ready.hosts[0].host.clone();
+    assert!(host.starts_with("pr-42-") && host.ends_with(".preview.test"), "{host}");
+    assert_eq!(ready.stage.url.as_deref(), Some(PREVIEWS.replace("preview.test", &host).as_str()));
+    let answer =
+        env.wait("its URL answers", DEADLINE, async || edge.get(&host).await.ok().filter(|(code, _)| *code == 200));
+    assert_eq!(answer.await.1, "shop one");
+
+    // A new commit takes over under the eyes of its visitors.
+    stand.github("synchronize", &second, "open", 2).await;
+    let moved = async {
+        env.push("web", "pr-42-2222222", &[("APP_VERSION", "two")]).await;
+        let what = "the second commit runs";
+        stand
+            .until(NAME, what, |status| {
+                status.phase.as_deref() == Some("Ready") && status.stage.images.as_deref() == Some("web:pr-42-2222222")
+            })
+            .await
+    };
+    let mut wrong = Vec::new();
+    let mut answers = std::collections::BTreeMap::<String, u32>::new();
+    let visits = async {
+        loop {
+            match edge.get(&host).await {
+                Ok((200, line)) => *answers.entry(line).or_default() += 1,
+                other => wrong.push(format!("{other:?}")),
+            }
+        }
+    };
+    tokio::select! {
+        _ = moved => {}
+        () = visits => {}
+    }
+    assert_eq!(wrong, [""; 0], "{answers:?}");
+    assert!(answers.contains_key("shop one"), "{answers:?}");
+    assert_eq!(edge.get(&host).await, Ok((200, "shop two".to_owned())));
+
+    // Asleep it has no pod; a request waits until it has one again.
+    stand.cli(&["sleep", NAME]).await;
+    let asleep = stand.until_phase(NAME, "Asleep").await;
+    let place = asleep.namespace.unwrap();
+    env.wait("no pod is left", DEADLINE, async || stand.pods(&place).await.is_empty().then_some(())).await;
+    let woken =
+        env.wait("a request wakes it", DEADLINE, async || edge.get(&host).await.ok().filter(|(code, _)| *code == 200));
+    assert_eq!(woken.await.1, "shop two");
+
+    // Its end.
+    stand.github("closed", &second, "closed", 3).await;
+    stand.until_gone(NAME).await;
+    stand.until_namespace_gone(&place).await;
+    env.wait("its host is gone", DEADLINE, async || (edge.get(&host).await.ok()?.0 == 410).then_some(())).await;
+    let history = env.deploys(NAME).await;
+    assert_eq!(history.len(), 2, "the history stays: {history:?}");
+    assert_eq!(env.list::<Environment>().await.len(), 0);
+}
