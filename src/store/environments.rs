@@ -211,6 +211,22 @@ impl Store {
         Ok(all)
     }
 
+    /// Namespace, name and UID of every environment that lives by its row, in these namespaces or in all.
+    pub async fn environments_living(
+        &self,
+        namespaces: Option<&[String]>,
+    ) -> Result<Vec<(String, String, String)>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT s.namespace, s.name, e.uid FROM stages AS s JOIN environments AS e ON e.id = s.id
+             WHERE s.deleted_at IS NULL AND ($1::text[] IS NULL OR s.namespace = ANY ($1))",
+            namespaces
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        Ok(rows.into_iter().map(|row| (row.namespace, row.name, row.uid)).collect())
+    }
+
     /// The life of an environment, begun if need be. Another object of the same name begins another life, with another
     /// subdomain, and continues its history. Writes nothing when nothing changed.
     ///

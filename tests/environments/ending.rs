@@ -44,6 +44,9 @@ async fn what_nobody_owns_is_swept() {
     let operator = Stand::operator(&env).await;
     let stand = Stand::of(env, operator, one);
     stand.until_namespace_gone(&place).await;
+    let rows =
+        async || stand.env.database.store.environments_living(None).await.expect("an answer").is_empty().then_some(());
+    stand.env.wait("its row is closed", crate::cluster::DEADLINE, rows).await;
 }
 
 /// A namespace that merely looks like one of ours is not touched.

@@ -5,12 +5,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{Environment, labels},
+    cluster::index::StageKey,
     controllers::context::Context,
     render::isolation,
+    store::StoreError,
 };
 
 /// How often is looked. Costs no request while there is nothing to do.
@@ -22,9 +25,22 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How many namespaces go at a time: should it be wrong about what is left behind, somebody has time to see it.
 const AT_A_TIME: usize = 10;
 
-/// Looks again and again until `stop`.
-pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+/// How often rows are compared with what there is: only an object that was taken away by force leaves one.
+const ROWS_EVERY: u64 = 120;
+
+/// Looks again and again until `stop`, once all environments of `namespace`, or of all, are `listed`.
+pub async fn run(
+    ctx: Arc<Context>,
+    namespace: Option<String>,
+    mut listed: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = stop.cancelled() => return,
+        known = listed.wait_for(|listed| *listed) => if known.is_err() { return },
+    }
     let mut suspects: HashMap<String, Timestamp> = HashMap::new();
+    let mut looks = 0_u64;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -32,9 +48,16 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if ctx.term.leader.is_leader() {
-            namespaces(&ctx, &mut suspects).await;
+        if !ctx.term.leader.is_leader() {
+            continue;
         }
+        namespaces(&ctx, &mut suspects).await;
+        if looks.is_multiple_of(ROWS_EVERY)
+            && let Err(error) = rows(&ctx, namespace.as_ref()).await
+        {
+            tracing::warn!(%error, "rows of environments could not be compared with what there is");
+        }
+        looks += 1;
     }
 }
 
@@ -64,6 +87,24 @@ async fn namespaces(ctx: &Context, suspects: &mut HashMap<String, Timestamp>) {
             }
         }
     }
+}
+
+/// Closes the rows of environments whose object is gone.
+async fn rows(ctx: &Context, namespace: Option<&String>) -> Result<(), StoreError> {
+    let watched = namespace.map(|name| vec![name.clone()]);
+    for (namespace, name, uid) in ctx.store.environments_living(watched.as_deref()).await? {
+        let found = ctx.environments.get(&ObjectRef::<Environment>::new(&name).within(&namespace));
+        if found.is_some() {
+            continue;
+        }
+        tracing::warn!(namespace, name, uid, "an environment is gone without a word; its row is closed");
+        ctx.store.environment_ended(&namespace, &name, ctx.clock.now()).await?;
+        ctx.store.stage_soft_delete(&namespace, &name).await?;
+        let key = StageKey::new(namespace, name);
+        ctx.lives.forget(&key);
+        ctx.memories.forget(&key);
+    }
+    Ok(())
 }
 
 /// Whether the environment that a namespace was made for is not there any more.

@@ -124,7 +124,8 @@ pub(super) async fn lead(
         readers.push((projects.reader.clone(), projects.ready.clone()));
         let listed = (projects.ready.clone(), stages.ready);
         tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
-        tasks.spawn(sweep::run(ctx.clone(), stop.clone()));
+        let (seen, place) = (environments.ready.clone(), queue.namespace.clone());
+        tasks.spawn(sweep::run(ctx.clone(), place, seen, stop.clone()));
         let all = (projects.ready.clone(), environments);
         tasks.spawn(environments_controller(ctx.clone(), all.0, all.1, queue.environments, stop.clone()));
         tasks.spawn(projects_controller(ctx, queue.namespace, projects, queue.projects, stop.clone()));
