@@ -37,10 +37,12 @@ use stagekeeper::{
         hooks::Hooks,
     },
     safe::Safe,
+    store::{NewEnvironment, NewStage, Recorded},
     telemetry::Telemetry,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{server, shop::Shop};
 
@@ -177,6 +179,21 @@ impl Lab {
         }
     }
 
+    /// An environment of the shop.
+    pub(crate) async fn environment(&self, name: &str) {
+        let (id, project_id) = (Uuid::from_u128(9), Uuid::from_u128(1));
+        let (namespace, name) = (self.namespace.clone(), name.to_owned());
+        let subdomain = format!("{name}-a8f9d2k1p4m7");
+        let new = NewEnvironment {
+            place: format!("shop-{subdomain}"),
+            subdomain,
+            born: self.shop.at(300),
+            stage: NewStage { id, project_id, namespace, name, uid: "uid-9".into() },
+        };
+        let recorded = self.shop.store().environment_open(&new).await.unwrap();
+        assert!(matches!(recorded, Recorded::Known(_)), "{recorded:?}");
+    }
+
     /// A path below the namespace.
     pub(crate) fn path(&self, rest: &str) -> String {
         format!("/namespaces/{}{rest}", self.namespace)
@@ -260,9 +277,12 @@ async fn account(client: &Client, namespace: &str, name: &str) {
 }
 
 fn rules(projects: &[&str], stages: &[&str]) -> Value {
+    let environments: &[&str] =
+        if stages.contains(&"update") { &["get", "list", "update", "delete"] } else { &["get", "list"] };
     json!([
         {"apiGroups": ["stagekeeper.dev"], "resources": ["projects"], "verbs": projects},
         {"apiGroups": ["stagekeeper.dev"], "resources": ["stages"], "verbs": stages},
+        {"apiGroups": ["stagekeeper.dev"], "resources": ["environments"], "verbs": environments},
     ])
 }
 

@@ -79,7 +79,9 @@ async fn lab_with_everything() -> (Lab, std::collections::BTreeMap<&'static str,
     let group = lab.post(&lab.owner, &lab.path("/groups"), &both).await;
     assert_eq!(group.status, StatusCode::ACCEPTED, "{group:?}");
     let group = group.json()["id"].as_str().unwrap().to_owned();
+    lab.environment("pr-1").await;
     let mut parts = parts(&lab, &lab.namespace, &request, &release);
+    parts.insert("environment", "pr-1".into());
     parts.insert("group", group);
     (lab, parts)
 }
@@ -126,7 +128,7 @@ async fn what_is_not_there_and_what_is_not_theirs_are_one() {
     let mut foreign = parts.clone();
     foreign.insert("namespace", other.namespace.clone());
     let mut nowhere = foreign.clone();
-    for (name, value) in [("namespace", "nowhere"), ("stage", "none"), ("project", "none")] {
+    for (name, value) in [("namespace", "nowhere"), ("stage", "none"), ("project", "none"), ("environment", "none")] {
         nowhere.insert(name, value.into());
     }
     let both = routes(|path| filled(path, &foreign)).into_iter().zip(routes(|path| filled(path, &nowhere)));
