@@ -17,16 +17,16 @@ use crate::{
 };
 
 /// How often is looked. Costs no request while there is nothing to do.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(10);
 
 /// How long a namespace must have had no environment before it goes: watches do not tell everything at the same moment.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many namespaces go at a time: should it be wrong about what is left behind, somebody has time to see it.
 const AT_A_TIME: usize = 10;
 
 /// How often rows are compared with what there is: only an object that was taken away by force leaves one.
-const ROWS_EVERY: u64 = 120;
+const ROWS_EVERY: u64 = 360;
 
 /// Looks again and again until `stop`, once all environments of `namespace`, or of all, are `listed`.
 pub async fn run(
