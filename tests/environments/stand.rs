@@ -112,6 +112,12 @@ impl Stand {
         Api::<Namespace>::all(self.env.client.clone()).get(name).await.expect("the namespace")
     }
 
+    /// How many pods a namespace has, those that end among them: what ends still answers.
+    pub async fn all_pods(&self, namespace: &str) -> usize {
+        let pods: Api<Pod> = Api::namespaced(self.env.client.clone(), namespace);
+        pods.list(&ListParams::default()).await.expect("pods").items.len()
+    }
+
     /// Names of the pods of a namespace that do not end.
     pub async fn pods(&self, namespace: &str) -> Vec<String> {
         let pods: Api<Pod> = Api::namespaced(self.env.client.clone(), namespace);

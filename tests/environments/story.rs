@@ -191,7 +191,7 @@ async fn of_a_pull_request_from_its_first_commit_to_its_end() {
     stand.cli(&["sleep", NAME]).await;
     let asleep = stand.until_phase(NAME, "Asleep").await;
     let place = asleep.namespace.unwrap();
-    env.wait("no pod is left", DEADLINE, async || stand.pods(&place).await.is_empty().then_some(())).await;
+    env.wait("no pod is left", DEADLINE, async || (stand.all_pods(&place).await == 0).then_some(())).await;
     let woken =
         env.wait("a request wakes it", DEADLINE, async || edge.get(&host).await.ok().filter(|(code, _)| *code == 200));
     assert_eq!(woken.await.1, "shop two");
