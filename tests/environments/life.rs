@@ -92,7 +92,7 @@ async fn it_waits_for_its_image_runs_sleeps_wakes_moves_on_and_goes() {
     stand.until_gone("demo").await;
     stand.until_namespace_gone(&place).await;
     let ended = env.database.store.subdomains_ended(10).await.expect("an answer");
-    assert_eq!(ended, std::slice::from_ref(&subdomain));
+    assert!(ended.contains(&subdomain), "{ended:?}");
     assert_eq!(env.deploys("demo").await.len(), 2, "the history stays");
 
     stand.environment("demo", "services: {web: {tag: pr-1}}").await;

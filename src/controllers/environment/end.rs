@@ -67,7 +67,9 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
             }
         }
     }
-    let gone = namespace::remove_all(ctx, key).await? & delete::children(ctx, key).await?;
+    // What has a namespace to itself has nothing here.
+    let here = place(ctx, key).await?.is_none_or(|place| place == *key.namespace);
+    let gone = namespace::remove_all(ctx, key).await? & (!here || delete::children(ctx, key).await?);
     ctx.store.environment_ended(&key.namespace, &key.name, ctx.clock.now()).await?;
     ctx.store.stage_soft_delete(&key.namespace, &key.name).await?;
     if !gone {
@@ -84,14 +86,18 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
     Ok(Action::await_change())
 }
 
+/// Where its objects are, as far as anybody knows.
+async fn place(ctx: &Context, key: &StageKey) -> Result<Option<String>, Error> {
+    Ok(match ctx.lives.get(key) {
+        Some((lived, _)) => Some(lived.life.place),
+        None => ctx.store.environment_find(&key.namespace, &key.name).await?.map(|life| life.place),
+    })
+}
+
 /// Ends what is under way, so that an environment of the same name begins with nothing open, and lets its last Jobs run. Says
 /// whether they have.
 async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: &mut Memory) -> Result<bool, Error> {
-    let place = match ctx.lives.get(key) {
-        Some((lived, _)) => Some(lived.life.place),
-        None => ctx.store.environment_find(&key.namespace, &key.name).await?.map(|life| life.place),
-    };
-    let own = place.filter(|place| *place != *key.namespace);
+    let own = place(ctx, key).await?.filter(|place| *place != *key.namespace);
     let namespace = own.as_ref().and_then(|own| namespace::seen(ctx, own));
     let mut ledger = recall::ledger(ctx, memory).await?;
     let vault = ctx.vault.of(&key.namespace, &environment.spec.project);
