@@ -153,6 +153,8 @@ impl Scene {
             status.deploy.as_ref().is_some_and(|deploy| deploy.state == state.camel())
                 && status.history.len() == number
                 && status.instances.len() == 1
+                // A new leader begins with the tags that its predecessor wrote down, and knows better after one scan.
+                && (state != State::RolledBack || status.conditions.iter().any(|one| one.type_ == "Stalled"))
         };
         let settled = self.env.wait(&what, PATIENCE, async || {
             let status = self.env.stage(STAGE).await.status.filter(end)?;
