@@ -94,6 +94,7 @@ pub async fn reconcile(environment: Arc<Environment>, ctx: Arc<Context>) -> Resu
         ctx.lives.put(&key, lived);
         return orphaned;
     };
+    lived.orphaned = None;
     let mut memory = match ctx.memories.take(&key) {
         Taken::Lent => return Ok(Action::await_change()),
         Taken::Memory(memory) if memory.target == lived.life.id && memory.uid == lived.life.uid => *memory,

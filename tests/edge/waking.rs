@@ -121,13 +121,11 @@ async fn an_address_that_is_gone_is_waited_out() {
     assert!(text.starts_with("new "), "{text}");
 }
 
-/// Real Postgres: what the edge writes is what the operator reads.
+/// Nobody answers there: the store is made all the same, and says so when it is asked. That a wake is heard is the story of
+/// tests/environments.
 #[tokio::test]
-async fn a_store_is_a_record() {
+async fn a_database_that_is_away_is_an_error_and_no_reason_not_to_begin() {
     use stagekeeper::edge::wake::Records;
-    fn is_record<T: Records>() {}
-    is_record::<stagekeeper::store::Store>();
-    // Nobody answers there: the store is made all the same, and says so when it is asked.
     let store = stagekeeper::store::Store::lazy("postgres://nobody@127.0.0.1:1/none", 1).unwrap();
     let records: Arc<dyn Records> = Arc::new(store);
     assert!(in_time("an error", records.wake("a", jiff::Timestamp::UNIX_EPOCH)).await.is_err());

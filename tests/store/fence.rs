@@ -1,4 +1,5 @@
-//! Who leads no more writes nothing, whatever it writes.
+//! Who leads no more writes nothing, whatever it writes; longer than 500 lines because each write of a leader has an entry, and
+//! what it needs to have something to change.
 
 use std::fmt::Debug;
 

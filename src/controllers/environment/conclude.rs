@@ -106,8 +106,9 @@ pub(super) async fn tell(
     let mut after = before.clone();
     after.stage.observed_generation = generation;
     after.stage.conditions = conditions::conditions(&before.stage.conditions, outcome, generation, ctx.clock.now());
-    let stalled = matches!(outcome, conditions::Outcome::Stalled { .. });
-    after.phase = Some(if stalled { "Failed" } else { "Pending" }.to_owned());
+    // What comes by itself, such as the database, changes nothing of where it is in its life.
+    let phase = if matches!(outcome, conditions::Outcome::Stalled { .. }) { Some("Failed") } else { None };
+    after.phase = phase.map(str::to_owned).or(after.phase).or_else(|| Some("Pending".to_owned()));
     if after != before {
         ctx.writer.apply_status(environment, &after).await?;
         if let Some(lived) = lived {
