@@ -172,3 +172,83 @@ impl Known {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("an instant")
+    }
+
+    fn lived(number: u128, name: &str) -> Lived {
+        let life = Life {
+            id: Uuid::from_u128(number),
+            project_id: Uuid::from_u128(0xff),
+            uid: "u".into(),
+            subdomain: format!("{name}-a8f9d2k1p4m7"),
+            place: format!("shop-{name}-a8f9d2k1p4m7"),
+            born: at(10),
+            extended: None,
+            pinned: false,
+            active: at(20),
+            wake_asked: None,
+            sleep_asked: None,
+            asleep: None,
+            ending: None,
+        };
+        Lived::new(life, "shop".into(), Some("staging".into()))
+    }
+
+    #[test]
+    fn what_the_database_knows_is_asked_for_until_it_was_read() {
+        let (lives, key) = (Lives::default(), StageKey::new("acme", "pr-1"));
+        assert_eq!(lives.changed(Uuid::from_u128(1)), None, "nobody knows it yet, so it is read anyway");
+        lives.put(&key, lived(1, "pr-1"));
+        assert!(lives.get(&key).is_some_and(|(_, stale)| !stale));
+        assert_eq!(lives.changed(Uuid::from_u128(1)), Some(key.clone()));
+        assert!(lives.get(&key).is_some_and(|(_, stale)| stale));
+        // The database did not answer: it is said again, and a pass that ends meanwhile does not take it away.
+        lives.changed(Uuid::from_u128(1));
+        lives.put(&key, lived(1, "pr-1"));
+        assert!(lives.get(&key).is_some_and(|(_, stale)| stale));
+        assert!(lives.get(&key).is_some_and(|(_, stale)| !stale));
+        lives.changed(Uuid::from_u128(1));
+        lives.forget(&key);
+        assert!(lives.get(&key).is_none());
+    }
+
+    #[test]
+    fn a_namespace_leads_to_whose_it_is() {
+        let (lives, key) = (Lives::default(), StageKey::new("acme", "pr-1"));
+        let place = StageKey::new("shop-pr-1-a8f9d2k1p4m7", "pr-1");
+        assert_eq!((lives.at(&key), lives.at(&place)), (None, None));
+        lives.put(&key, lived(1, "pr-1"));
+        assert_eq!((lives.at(&key), lives.at(&place)), (Some(key.clone()), Some(key.clone())));
+        assert_eq!(lives.at(&StageKey::new("shop-pr-1-a8f9d2k1p4m7", "other")), None);
+        lives.forget(&key);
+        assert_eq!((lives.at(&key), lives.at(&place)), (None, None));
+    }
+
+    #[test]
+    fn a_base_that_changed_is_told_once() {
+        let (lives, base) = (Lives::default(), StageKey::new("acme", "staging"));
+        assert_eq!(lives.based_on(&base, 1), []);
+        lives.put(&StageKey::new("acme", "pr-1"), lived(1, "pr-1"));
+        assert_eq!(lives.based_on(&base, 2), [StageKey::new("acme", "pr-1")]);
+        assert_eq!(lives.based_on(&base, 2), []);
+        assert_eq!(lives.based_on(&StageKey::new("other", "staging"), 3), []);
+    }
+
+    #[test]
+    fn those_that_neither_run_nor_want_to_take_no_place() {
+        let lives = Lives::default();
+        for (number, name, wants, runs) in [(1, "a", true, false), (2, "b", false, true), (3, "c", false, false)] {
+            lives.put(&StageKey::new("acme", name), Lived { wants, runs, ..lived(number, name) });
+        }
+        let mut names: Vec<String> = lives.tenants("acme", "shop").into_iter().map(|tenant| tenant.key).collect();
+        names.sort();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(lives.tenants("acme", "blog"), []);
+    }
+}

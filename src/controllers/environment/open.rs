@@ -99,9 +99,10 @@ fn lived(life: Life, environment: &Environment) -> Lived {
     Lived::new(life, environment.spec.project.clone(), environment.spec.template.base.clone())
 }
 
-/// What the database says of it now.
+/// What the database says of it now. Should it not answer, the next pass asks again: a wake that was told is told once.
 pub async fn again(ctx: &Context, lived: &mut Lived) -> Result<(), Error> {
-    match ctx.store.environment_get(lived.life.id).await? {
+    let found = ctx.store.environment_get(lived.life.id).await;
+    match found.inspect_err(|_| _ = ctx.lives.changed(lived.life.id))? {
         Some(life) => {
             lived.life = life;
             Ok(())
