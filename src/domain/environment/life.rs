@@ -151,7 +151,7 @@ fn span(life: &Life<'_>, used: Timestamp, now: Timestamp) -> (Span, Option<Times
             if begun.is_some_and(|begun| used >= begun) && now < nap {
                 (Span::Awake, opens.into_iter().chain([nap]).min())
             } else {
-                (Span::Scheduled, opens)
+                (Span::Scheduled, opens.into_iter().chain(idle).min())
             }
         }
     }
