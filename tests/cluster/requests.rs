@@ -6,7 +6,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 use stagekeeper::{
-    api::Stage, cluster::apply::Writer, controllers::stage::annotated::annotated, domain::request::Action,
+    api::{Environment, Stage},
+    cluster::apply::Writer,
+    controllers::stage::annotated::annotated,
+    domain::request::Action,
 };
 
 use super::{
@@ -114,6 +117,61 @@ async fn a_request_needs_the_verb_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn who_may_update_an_environment_may_ask_something_of_it_and_who_may_delete_it_its_end() {
+    let place = Place::new("asking-env", &["policies.yaml"]).await;
+    let (client, namespace) = (&place.world.client, &place.world.namespace);
+    let environment = json!({
+        "apiVersion": "stagekeeper.dev/v1alpha1", "kind": "Environment", "metadata": {"name": "pr-42"}, "spec": {"project": "shop"},
+    });
+    let params = PatchParams::apply("stagekeeper-tests").force();
+    place.world.api::<Environment>().patch("pr-42", &params, &Patch::Apply(&environment)).await.unwrap();
+    let verbs: [(&str, &[&str]); 3] =
+        [("wendy", &["get", "patch"]), ("uma", &["get", "patch", "update"]), ("dora", &["get", "patch", "delete"])];
+    for (user, verbs) in verbs {
+        policies::allow(client, namespace, user, &[("environments", verbs)]).await;
+        within(user, async {
+            while !policies::may(client, (user, &[]), "patch", "environments", namespace).await {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+    let ask = async |user: &str, annotations: Value| {
+        let api: Api<Environment> = Api::namespaced(policies::client_of(user, &[]).await, namespace);
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        api.patch("pr-42", &params, &Patch::Merge(json!({"metadata": {"annotations": annotations}}))).await
+    };
+    let said = within("the policy is in force", async {
+        loop {
+            match ask("wendy", request("wake")).await {
+                Err(error) => return error.to_string(),
+                Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            }
+        }
+    })
+    .await;
+    assert!(said.contains("needs the verb update on environments.stagekeeper.dev pr-42 in namespace"), "{said}");
+    for word in ["wake", "sleep", "extend", "pin", "unpin", "rollback", "abort", "retry", "delete"] {
+        for (user, want) in [("wendy", false), ("uma", word != "delete"), ("dora", word == "delete")] {
+            let answer = ask(user, request(word)).await;
+            assert_eq!(answer.is_ok(), want, "{user} asks for {word}: {answer:?}");
+        }
+    }
+    for word in ["promote", "approve", "hold", "Wake", "explode"] {
+        let said = ask("uma", request(word)).await.expect_err("no such word").to_string();
+        assert!(said.contains("stagekeeper.dev/request must be wake, sleep, extend"), "{word}: {said}");
+    }
+    let mut forged = request("wake");
+    forged["stagekeeper.dev/request-user"] = json!("dora");
+    let said = ask("uma", forged).await.expect_err("another name").to_string();
+    assert!(said.contains("stagekeeper.dev/request-user must be your own name"), "{said}");
+    ask("wendy", json!({"stagekeeper.dev/retry": "1"})).await.expect_err("the older form needs the verb too");
+    ask("wendy", json!({"team": "shop"})).await.expect("what asks for nothing needs nothing");
+    assert_eq!(place.world.writer.requests_are_guarded::<Environment>(namespace, "pr-42").await, Ok(true));
+    place.world.end().await;
+}
+
+#[tokio::test]
 async fn nobody_can_give_another_name_than_their_own() {
     let place = Place::new("naming", &["policies.yaml"]).await;
     let named = |user: &str, groups: &str| {
@@ -166,17 +224,17 @@ async fn admission_writes_down_who_asks() {
 async fn the_operator_finds_out_whether_names_are_guarded() {
     let open = Place::new("open", &[]).await;
     let writer = &open.world.writer;
-    assert_eq!(writer.requests_are_guarded(&open.world.namespace, "prod").await, Ok(false));
+    assert_eq!(writer.requests_are_guarded::<Stage>(&open.world.namespace, "prod").await, Ok(false));
     policies::guard(&open.world.client, &open.world.namespace, "policies.yaml").await;
     within("the policy is found", async {
-        while writer.requests_are_guarded(&open.world.namespace, "prod").await != Ok(true) {
+        while writer.requests_are_guarded::<Stage>(&open.world.namespace, "prod").await != Ok(true) {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     })
     .await;
     // With the stamp a false name is put right instead of refused, beside a request that stands.
     policies::guard(&open.world.client, &open.world.namespace, "request-user.yaml").await;
-    assert_eq!(writer.requests_are_guarded(&open.world.namespace, "prod").await, Ok(true));
+    assert_eq!(writer.requests_are_guarded::<Stage>(&open.world.namespace, "prod").await, Ok(true));
     let stored = open.world.api::<Stage>().get("prod").await.unwrap();
     assert!(stored.metadata.annotations.unwrap_or_default().is_empty(), "nothing was stored");
     within("a stamped request", async {
@@ -189,8 +247,16 @@ async fn the_operator_finds_out_whether_names_are_guarded() {
         }
     })
     .await;
-    assert_eq!(writer.requests_are_guarded(&open.world.namespace, "prod").await, Ok(true), "as the administrator");
+    assert_eq!(
+        writer.requests_are_guarded::<Stage>(&open.world.namespace, "prod").await,
+        Ok(true),
+        "as the administrator"
+    );
     let operator = Writer::new(policies::client_of("operator", &[]).await, open.world.index.clone());
-    assert_eq!(operator.requests_are_guarded(&open.world.namespace, "prod").await, Ok(true), "as the operator");
+    assert_eq!(
+        operator.requests_are_guarded::<Stage>(&open.world.namespace, "prod").await,
+        Ok(true),
+        "as the operator"
+    );
     open.world.end().await;
 }

@@ -14,7 +14,8 @@ use kube::ResourceExt as _;
 
 use super::{annotated, decide::Refusal};
 use crate::{
-    api::{Project, RequestStatus, Stage, bounded},
+    api::{Environment, Project, RequestStatus, Stage, bounded},
+    cluster::index::StageKey,
     controllers::{
         context::Context,
         deploy::{Target, ledger::Ledger},
@@ -122,8 +123,7 @@ async fn take_up(scene: &Scene<'_>, known: &mut Option<RequestStatus>) -> Result
             return Ok(());
         }
     };
-    let verified = written.user.is_some()
-        && ctx.writer.requests_are_guarded(&target.key.namespace, &target.key.name).await.unwrap_or(false);
+    let verified = written.user.is_some() && is_guarded(scene).await;
     let by_tool = || written.manager.clone().unwrap_or_else(|| "unknown".into());
     let request = NewRequest {
         id: ctx.ids.next(),
@@ -153,6 +153,16 @@ async fn take_up(scene: &Scene<'_>, known: &mut Option<RequestStatus>) -> Result
         Asked::Reused => status(REFUSED, Some("this nonce was used before, for something else".into())),
     };
     Ok(())
+}
+
+/// Whether the name that an annotation gives can be believed. What cannot be found out is not.
+async fn is_guarded(scene: &Scene<'_>) -> bool {
+    let (writer, StageKey { namespace, name }) = (&scene.ctx.writer, &scene.target.key);
+    let guarded = match scene.life {
+        Some(_) => writer.requests_are_guarded::<Environment>(namespace, name).await,
+        None => writer.requests_are_guarded::<Stage>(namespace, name).await,
+    };
+    guarded.unwrap_or(false)
 }
 
 /// What became of the request of an annotation, for the status.
