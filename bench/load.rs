@@ -4,6 +4,7 @@
 mod audit;
 mod callers;
 mod choose;
+mod environments;
 mod history;
 mod node;
 mod observe;
@@ -87,6 +88,8 @@ enum Command {
     Promotions(promotions::Promotions),
     /// Ask for promotions one after the other.
     Posts(posts::Posts),
+    /// Make very many environments, let them sleep and wake, and delete them.
+    Environments(environments::Environments),
     /// Read pages of a long history.
     History(history::History),
     /// Sum up the measurements in a directory.
@@ -451,6 +454,7 @@ async fn main() -> Result<(), Failure> {
         Command::Scan(scan) => scan.run(&client).await?,
         Command::Promotions(promotions) => promotions.run(&client).await?,
         Command::Posts(posts) => posts.run(&client).await?,
+        Command::Environments(environments) => environments.run(&client).await?,
         Command::Report(_) | Command::Seal(_) | Command::ScanFloor(_) | Command::Choose(_) | Command::History(_) => {
             return Ok(());
         }

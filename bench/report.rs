@@ -96,6 +96,7 @@ impl Report {
             .chain(choose_figures(&measured))
             .chain(promotion_figures(&measured))
             .chain(post_figures(&measured))
+            .chain(environment_figures(&measured))
             .chain(history_figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();
@@ -349,6 +350,42 @@ fn post_figures(measured: &[Value]) -> Vec<Figure> {
         figure("post-answer", "answeredMillis", "p50", Goal::None),
         figure("post-answer", "answeredMillis", "p99", Goal::None),
     ]
+}
+
+/// What the steps of the lives of very many environments cost: each as API writes of one environment, and altogether as time.
+fn environment_figures(measured: &[Value]) -> Vec<Figure> {
+    let mut all = Vec::new();
+    for run in measured.iter().filter(|one| one["kind"] == "environments") {
+        let Some(count) = run["environments"].as_u64() else { continue };
+        let each = count.to_string().parse().unwrap_or(1.0_f64);
+        let mut figure = |name: String, unit, goal, value: Option<f64>| {
+            all.push(Figure { name, unit, values: value.into_iter().collect(), floor: Vec::new(), goal });
+        };
+        for (step, most) in [("create", 14.0), ("sleep", 3.0), ("wake", 3.0), ("delete", 5.0)] {
+            let one = &run[step];
+            figure(format!("environment-{step}-{count}"), "s", Goal::None, one["seconds"].as_f64());
+            let writes = one["requests"]["writes"].as_f64().map(|writes| writes / each);
+            figure(format!("environment-{step}-writes"), "writes", Goal::AtMost(most), writes);
+            let cpu = one["cpu"]["each"]["operator"].as_f64().map(|cpu| cpu * 1000.0 / each);
+            figure(format!("environment-{step}-cpu"), "ms", Goal::None, cpu);
+            let rows = one["sql"]["rowsWritten"].as_f64().map(|rows| rows / each);
+            figure(format!("environment-{step}-rows"), "rows", Goal::None, rows);
+        }
+        let idle = &run["idle"];
+        figure(
+            format!("environment-idle-writes-{count}"),
+            "writes",
+            Goal::AtMost(0.0),
+            idle["requests"]["writes"].as_f64(),
+        );
+        figure(
+            format!("environment-idle-rows-{count}"),
+            "rows",
+            Goal::AtMost(0.0),
+            idle["sql"]["rowsWritten"].as_f64(),
+        );
+    }
+    all
 }
 
 /// What a page of history takes beside a row that is read by its primary key.

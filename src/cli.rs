@@ -15,6 +15,7 @@ mod deploys;
 mod doctor;
 mod edge;
 mod env;
+mod export;
 mod failure;
 mod get;
 mod groups;
@@ -113,6 +114,8 @@ enum Command {
     Ask(Box<ask::Ask>),
     /// List, make, wake and end environments: copies of a project that live for a while.
     Env(env::EnvArgs),
+    /// Write the manifests that make what runs run again: projects and stages, pinned to what they serve.
+    Export(export::ExportArgs),
     /// Store, list and delete what Stagekeeper logs in with.
     Credential(credential::CredentialArgs),
     /// Store, list and delete what workloads get without its standing in a Project.
@@ -226,6 +229,7 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
         Command::Images(arguments) => in_runtime(images::images(&context, &arguments, now, out)),
         Command::Ask(asked) => in_runtime(ask::ask(&context, &asked, now, out)),
         Command::Env(arguments) => in_runtime(env::env(&context, &arguments, now, out)),
+        Command::Export(arguments) => in_runtime(export::export(&context, &arguments, now, out)),
         Command::Credential(arguments) => in_runtime(credential::credential(&context, &arguments, now, out)),
         Command::Secret(arguments) => in_runtime(secret::secret(&context, &arguments, now, out)),
         Command::Webhook(arguments) => in_runtime(webhook::webhook(&context, &arguments, now, out)),

@@ -29,6 +29,8 @@ mod evidence;
 mod forward;
 #[path = "e2e/gate.rs"]
 mod gate;
+#[path = "e2e/gitops.rs"]
+mod gitops;
 #[path = "e2e/groups.rs"]
 mod groups;
 #[path = "e2e/hooks.rs"]

@@ -11,6 +11,8 @@ mod ending;
 mod faults;
 #[path = "support/images.rs"]
 mod images;
+#[path = "environments/leaks.rs"]
+mod leaks;
 #[path = "environments/life.rs"]
 mod life;
 #[path = "support/operator.rs"]
@@ -23,3 +25,5 @@ mod postgres;
 mod stand;
 #[path = "environments/story.rs"]
 mod story;
+#[path = "support/throwaway.rs"]
+mod throwaway;

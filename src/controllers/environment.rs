@@ -48,7 +48,7 @@ use crate::{
     cluster::index::StageKey,
     domain::{
         deploy::{QueuePolicy, Waiting},
-        environment::{self, Life, Seat, Span, Standing},
+        environment::{self, Ending, Life, Seat, Span, Standing},
         promotion::{self, Window, WindowSpec},
     },
 };
@@ -81,6 +81,11 @@ pub async fn reconcile(environment: Arc<Environment>, ctx: Arc<Context>) -> Resu
         Ok(Opened::Refused(outcome, wake)) => {
             tell(&ctx, &environment, None, &outcome).await?;
             return Ok(Action::requeue(wake));
+        }
+        Ok(Opened::Over) => {
+            tracing::info!(environment = %key, "an environment ends that never had a project: its time to live is over");
+            end::begin(&ctx, &environment).await?;
+            return Ok(Action::await_change());
         }
     };
     if let Some((_, why)) = &lived.life.ending {
@@ -123,17 +128,11 @@ async fn pass(
 ) -> Result<Action, Error> {
     let composed = match composed(ctx, environment, project, key, lived) {
         Ok(composed) => composed,
-        Err(message) => {
-            tell(ctx, environment, Some(lived), &conditions::Outcome::stalled("InvalidSpec", message)).await?;
-            return Ok(Action::requeue(STALLED_REST));
-        }
+        Err(message) => return stalled(ctx, environment, key, lived, message).await,
     };
     let sleeps = match sleeps(environment) {
         Ok(sleeps) => sleeps,
-        Err(message) => {
-            tell(ctx, environment, Some(lived), &conditions::Outcome::stalled("InvalidSpec", message)).await?;
-            return Ok(Action::requeue(STALLED_REST));
-        }
+        Err(message) => return stalled(ctx, environment, key, lived, message).await,
     };
     let owner = match namespace::prepare(ctx, environment, key, lived).await? {
         Place::Ready(uid) => owner(environment, Some(&lived.life.place), uid),
@@ -157,6 +156,30 @@ async fn pass(
         memory.ledger = Some(ledger);
     }
     moved
+}
+
+/// What somebody has to mend ends all the same when its time is over.
+async fn stalled(
+    ctx: &Context,
+    environment: &Environment,
+    key: &StageKey,
+    lived: &mut Lived,
+    message: String,
+) -> Result<Action, Error> {
+    let now = ctx.clock.now();
+    if let Standing::Over(why) = environment::standing(&life(environment, lived, &[]), now) {
+        return over(ctx, key, lived, why, now).await;
+    }
+    tell(ctx, environment, Some(lived), &conditions::Outcome::stalled("InvalidSpec", message)).await?;
+    Ok(Action::requeue(STALLED_REST))
+}
+
+/// Writes down that its end has come. The next pass acts on that.
+async fn over(ctx: &Context, key: &StageKey, lived: &mut Lived, why: Ending, now: Timestamp) -> Result<Action, Error> {
+    ctx.store.environment_ends(lived.life.id, now, why.why()).await?;
+    open::again(ctx, lived).await?;
+    ctx.trigger.stage(key);
+    Ok(Action::await_change())
 }
 
 /// What a pass stands on.
@@ -207,12 +230,7 @@ async fn moved(
     let now = ctx.clock.now();
     let (span, ends, changes) = match stands(ground, lived, ledger, now).await? {
         Standing::Lives { span, ends, wake } => (span, ends, wake),
-        Standing::Over(why) => {
-            ctx.store.environment_ends(lived.life.id, now, why.why()).await?;
-            open::again(ctx, lived).await?;
-            ctx.trigger.stage(key);
-            return Ok(Action::await_change());
-        }
+        Standing::Over(why) => return over(ctx, key, lived, why, now).await,
     };
     lived.wants = span.is_awake() || !ledger.open.is_empty();
     let seat = seat(ground, lived);
@@ -334,7 +352,7 @@ async fn stands(ground: &Ground<'_>, lived: &mut Lived, ledger: &Ledger, now: Ti
     let worked = begun.into_iter().chain(finished).max();
     let standing = |lived: &mut Lived| {
         lived.used = lived.life.active.max(worked.unwrap_or(lived.life.born));
-        environment::standing(&ground.life(lived), now)
+        environment::standing(&life(ground.environment, lived, ground.sleeps), now)
     };
     let first = standing(lived);
     let as_before = match first {
@@ -348,22 +366,21 @@ async fn stands(ground: &Ground<'_>, lived: &mut Lived, ledger: &Ledger, now: Ti
     Ok(standing(lived))
 }
 
-impl Ground<'_> {
-    fn life<'s>(&'s self, lived: &Lived) -> Life<'s> {
-        let template = &self.environment.spec.template;
-        let Lived { life, used, .. } = lived;
-        Life {
-            born: life.born,
-            ttl: template.ttl.as_std(),
-            extended: life.extended,
-            pinned: life.pinned || self.environment.spec.pinned,
-            used: *used,
-            wake_asked: life.wake_asked,
-            sleep_asked: life.sleep_asked,
-            idle_after: template.idle_after.map(|after| after.as_std()),
-            delete_after_idle: template.delete_after_idle.map(|after| after.as_std()),
-            sleep: self.sleeps,
-        }
+/// What decides about its life.
+fn life<'s>(environment: &Environment, lived: &Lived, sleeps: &'s [Window]) -> Life<'s> {
+    let template = &environment.spec.template;
+    let Lived { life, used, .. } = lived;
+    Life {
+        born: life.born,
+        ttl: template.ttl.as_std(),
+        extended: life.extended,
+        pinned: life.pinned || environment.spec.pinned,
+        used: *used,
+        wake_asked: life.wake_asked,
+        sleep_asked: life.sleep_asked,
+        idle_after: template.idle_after.map(|after| after.as_std()),
+        delete_after_idle: template.delete_after_idle.map(|after| after.as_std()),
+        sleep: sleeps,
     }
 }
 

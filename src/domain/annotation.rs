@@ -13,12 +13,31 @@ const NONCE: usize = 128;
 /// Longest reason, in characters.
 const REASON: usize = 1_024;
 
-/// Words of actions, as the policy has them too.
-const WORDS: [&str; 9] = ["promote", "rollback", "approve", "abort", "retry", "hold", "resume", "veto", "unveto"];
+/// What is annotated: each kind has words of its own, as the policy has them too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Of {
+    /// A Stage.
+    #[default]
+    Stage,
+    /// An Environment.
+    Environment,
+}
+
+impl Of {
+    /// Words of actions that can be asked for.
+    pub const fn words(self) -> [&'static str; 9] {
+        match self {
+            Self::Stage => ["promote", "rollback", "approve", "abort", "retry", "hold", "resume", "veto", "unveto"],
+            Self::Environment => ["wake", "sleep", "extend", "pin", "unpin", "delete", "rollback", "abort", "retry"],
+        }
+    }
+}
 
 /// The annotations as they stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written<'a> {
+    /// Which kind of object they stand on.
+    pub of: Of,
     /// The action's word.
     pub word: &'a str,
     /// What tells this request from the one before.
@@ -96,8 +115,9 @@ impl Written<'_> {
     }
 
     fn action(&self) -> Result<Action, String> {
-        if !WORDS.contains(&self.word) {
-            return Err(format!("stagekeeper.dev/request must be one of {}, and nothing else", WORDS.join(", ")));
+        let words = self.of.words();
+        if !words.contains(&self.word) {
+            return Err(format!("stagekeeper.dev/request must be one of {}, and nothing else", words.join(", ")));
         }
         let mut fields = match self.arguments.map(str::trim).filter(|text| !text.is_empty()) {
             None => Map::new(),
@@ -162,6 +182,31 @@ mod tests {
             assert_eq!(read.action, want, "{word} {arguments:?}");
             assert_eq!(read.action.word(), word);
         }
+    }
+
+    #[test]
+    fn environments_have_words_of_their_own() {
+        let asked = |word, arguments| Written { of: Of::Environment, ..written(word, arguments) }.read();
+        let until = Some(r#"{"until": "1970-01-01T00:00:00Z"}"#);
+        for (word, arguments, want) in [
+            ("wake", None, Action::Wake),
+            ("sleep", None, Action::Sleep),
+            ("extend", until, Action::Extend { until: Timestamp::UNIX_EPOCH }),
+            ("pin", None, Action::Pin),
+            ("unpin", None, Action::Unpin),
+            ("delete", None, Action::Delete),
+            ("retry", None, Action::Retry { deploy: None }),
+        ] {
+            assert_eq!(asked(word, arguments).unwrap_or_else(|error| panic!("{word}: {error}")).action, want);
+        }
+        let told = asked("extend", None).expect_err("until when?");
+        assert!(told.contains("request-arguments do not fit extend"), "{told}");
+        for word in ["promote", "approve", "hold"] {
+            let told = asked(word, None).expect_err("not of an environment");
+            assert!(told.contains("must be one of wake, sleep"), "{word}: {told}");
+        }
+        let told = written("wake", None).read().expect_err("not of a stage");
+        assert!(told.contains("must be one of promote, rollback"), "{told}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use stagekeeper::{
     api::{Environment, Stage},
     cluster::apply::Writer,
     controllers::stage::annotated::annotated,
-    domain::request::Action,
+    domain::{annotation::Of, request::Action},
 };
 
 use super::{
@@ -203,7 +203,7 @@ async fn admission_writes_down_who_asks() {
         }
     })
     .await;
-    let read = annotated(&stage).unwrap().unwrap();
+    let read = annotated(&stage, Of::Stage).unwrap().unwrap();
     assert!(matches!(read.action, Action::Rollback { .. }));
     assert_eq!(read.user.as_deref(), Some("rita"));
     assert_eq!(read.groups, ["dev", "release managers", "system:authenticated"]);

@@ -6,7 +6,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
-use stagekeeper::api::{Environment, Project};
+use stagekeeper::api::{Environment, EnvironmentStatus, Project};
 
 use crate::stand::{SHOP, Stand};
 
@@ -21,6 +21,26 @@ async fn without_its_project_it_ends() {
     env.api::<Project>().delete("shop", &DeleteParams::default()).await.expect("it is deleted");
     stand.until_gone("demo").await;
     stand.until_namespace_gone(&place).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_never_run_ends_when_its_time_is_over() {
+    let stand = Stand::new("hopeless").await;
+    stand.env.apply(SHOP).await;
+    let early = "{apiVersion: stagekeeper.dev/v1alpha1, kind: Environment, metadata: {name: early}, spec: {project: later, ttl: 1m}}";
+    stand.env.apply(early).await;
+    stand.environment("baseless", "base: nothing, ttl: 1m").await;
+    let says = |reason: &'static str| {
+        move |status: &EnvironmentStatus| status.stage.conditions.iter().any(|one| one.reason == reason)
+    };
+    stand.until("early", "it says what is missing", says("ProjectNotFound")).await;
+    let told = stand.until("baseless", "it says what is wrong", says("InvalidSpec")).await;
+    assert_eq!(told.phase.as_deref(), Some("Failed"));
+    stand.until_gone("early").await;
+    stand.until_gone("baseless").await;
+    let rows =
+        async || stand.env.database.store.environments_living(None).await.expect("an answer").is_empty().then_some(());
+    stand.env.wait("its row is closed", crate::cluster::DEADLINE, rows).await;
 }
 
 /// Somebody takes the finalizer away while the operator is away: only the sweep knows of the namespace then.

@@ -73,6 +73,17 @@ async fn it_waits_for_its_image_runs_sleeps_wakes_moves_on_and_goes() {
     );
     assert_eq!(stand.pods(&place).await.len(), 1);
 
+    // Who has only kubectl asks by annotation, and is told what came of it.
+    let asks = |word: &str| json!({"metadata": {"annotations": {"stagekeeper.dev/request": word, "stagekeeper.dev/request-nonce": word}}});
+    for (word, state) in [("pin", "Done"), ("promote", "Refused")] {
+        env.patch::<Environment>("demo", asks(word)).await;
+        let came = stand.until("demo", word, |status| {
+            status.stage.last_request.as_ref().is_some_and(|last| last.nonce == word && last.state != "Pending")
+        });
+        let last = came.await.stage.last_request.expect("a request");
+        assert_eq!(last.state, state, "{word}: {last:?}");
+    }
+
     // A new commit is a new deploy at the same place.
     env.push("web", "pr-1-next", &[("APP_NAME", "next")]).await;
     env.patch::<Environment>("demo", json!({"spec": {"services": {"web": {"tag": "pr-1-next"}}}})).await;

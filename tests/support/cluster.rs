@@ -372,7 +372,11 @@ impl Drop for Env {
 async fn remove(kubeconfig: &str, namespace: &str) {
     let client = client(kubeconfig).await;
     let params = DeleteParams::background().grace_period(0);
-    Api::<Namespace>::all(client.clone()).delete(namespace, &params).await.expect("deleted");
+    match Api::<Namespace>::all(client.clone()).delete(namespace, &params).await {
+        // The test itself has deleted it.
+        Err(kube::Error::Api(status)) if status.code == 404 => return,
+        deleted => _ = deleted.expect("deleted"),
+    }
     release::<Stage>(&client, namespace).await;
     release::<Project>(&client, namespace).await;
 }

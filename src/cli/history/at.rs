@@ -54,7 +54,7 @@ pub async fn print(
 
 impl Source {
     /// What each stage served, and whether there are more of them.
-    async fn served(&self, filter: &ServedFilter, now: Timestamp) -> Result<(Vec<DeployView>, bool), Failure> {
+    pub async fn served(&self, filter: &ServedFilter, now: Timestamp) -> Result<(Vec<DeployView>, bool), Failure> {
         let remote = match self {
             Self::Database(store) => {
                 let page = store.history_at(filter).await?;

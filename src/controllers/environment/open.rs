@@ -30,6 +30,8 @@ pub enum Opened {
     Lives(Box<Lived>),
     /// It cannot, and how long that rests.
     Refused(Outcome, Duration),
+    /// It never could, and its time is over.
+    Over,
 }
 
 /// The life of an environment. Without its project none begins.
@@ -112,8 +114,13 @@ pub async fn again(ctx: &Context, lived: &mut Lived) -> Result<(), Error> {
 }
 
 fn without_project(ctx: &Context, environment: &Environment, key: &StageKey) -> Opened {
-    let created = environment.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    let passing = ctx.clock.now() < created.saturating_add(PROJECT_GRACE).unwrap_or(created);
+    let (created, now) =
+        (environment.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0), ctx.clock.now());
+    let ends = created.saturating_add(environment.spec.template.ttl.as_std()).unwrap_or(Timestamp::MAX);
+    if ends <= now && !environment.spec.pinned {
+        return Opened::Over;
+    }
+    let passing = now < created.saturating_add(PROJECT_GRACE).unwrap_or(created);
     let message = format!(
         "there is no Project `{}` in namespace {}: create it there, or delete this Environment and make one whose spec.project \
          names an existing Project",

@@ -1,16 +1,17 @@
-//! What a Stage's annotations ask for.
+//! What the annotations of a Stage, or of an Environment as the stage that it runs as, ask for.
 
 use kube::ResourceExt as _;
 
 use crate::{
     api::{Stage, labels},
-    domain::annotation::{Annotated, Written},
+    domain::annotation::{Annotated, Of, Written},
 };
 
 /// The request in the annotations of a stage, if there is one; or what is wrong with it.
-pub fn annotated(stage: &Stage) -> Option<Result<Annotated, String>> {
+pub fn annotated(stage: &Stage, of: Of) -> Option<Result<Annotated, String>> {
     let annotation = |key: &str| stage.annotations().get(key).map(String::as_str);
     let written = Written {
+        of,
         word: annotation(labels::REQUEST)?,
         nonce: annotation(labels::REQUEST_NONCE),
         reason: annotation(labels::REQUEST_REASON),
@@ -51,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_stage_without_the_word_asks_for_nothing() {
-        assert_eq!(annotated(&stage("stagekeeper.dev/request-nonce: '1'")), None);
+        assert_eq!(annotated(&stage("stagekeeper.dev/request-nonce: '1'"), Of::Stage), None);
     }
 
     #[test]
@@ -60,10 +61,10 @@ mod tests {
             "stagekeeper.dev/request: rollback, stagekeeper.dev/request-nonce: ' 17 ', stagekeeper.dev/request-user: jane, \
              stagekeeper.dev/request-reason: checkout is down",
         );
-        let request = annotated(&asked).expect("a request").expect("a sound one");
+        let request = annotated(&asked, Of::Stage).expect("a request").expect("a sound one");
         assert_eq!(request.action, Action::Rollback { to: Destination::Previous });
         assert_eq!((request.user.as_deref(), request.manager.as_deref()), (Some("jane"), Some("kubectl-annotate")));
         assert_eq!((request.nonce.as_str(), nonce(&asked)), ("17", Some("17")));
-        assert!(annotated(&stage("stagekeeper.dev/request: rollback")).is_some_and(|read| read.is_err()));
+        assert!(annotated(&stage("stagekeeper.dev/request: rollback"), Of::Stage).is_some_and(|read| read.is_err()));
     }
 }

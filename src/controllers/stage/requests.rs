@@ -24,6 +24,7 @@ use crate::{
     },
     domain::{
         actor::Actor,
+        annotation::Of,
         group::{Phase, phase, told},
         plan::Wanted,
         promotion::Rules,
@@ -107,7 +108,8 @@ pub async fn act(scene: &Scene<'_>, ledger: &mut Ledger, annotation: &mut Option
 /// Writes down what an annotation asks for, once for each nonce.
 async fn take_up(scene: &Scene<'_>, known: &mut Option<RequestStatus>) -> Result<(), Error> {
     let Scene { ctx, stage, target, .. } = scene;
-    let (Some(written), Some(nonce)) = (annotated::annotated(stage), annotated::nonce(stage)) else {
+    let of = if scene.life.is_some() { Of::Environment } else { Of::Stage };
+    let (Some(written), Some(nonce)) = (annotated::annotated(stage, of), annotated::nonce(stage)) else {
         return Ok(());
     };
     let told = stage.status.as_ref().and_then(|status| status.last_request.as_ref());

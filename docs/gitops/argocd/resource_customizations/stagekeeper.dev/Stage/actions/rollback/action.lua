@@ -1,0 +1,10 @@
+-- Asks for `rollback` as `kubectl annotate` would: the operator acts on it once, and says so in status.lastRequest.
+local os = require("os")
+if obj.metadata.annotations == nil then
+  obj.metadata.annotations = {}
+end
+obj.metadata.annotations["stagekeeper.dev/request"] = "rollback"
+obj.metadata.annotations["stagekeeper.dev/request-nonce"] = "argocd rollback " .. os.date("!%Y-%m-%dT%H:%M:%SZ")
+obj.metadata.annotations["stagekeeper.dev/request-reason"] = "asked for in Argo CD"
+obj.metadata.annotations["stagekeeper.dev/request-arguments"] = nil
+return obj
