@@ -1,11 +1,15 @@
 //! The edge as its callers and upstreams see it: over real connections, with real servers behind it.
 //!
-//! All but [`watching`] need nothing but this process.
+//! All but [`watching`] need nothing but this process, and [`browsing`] a browser.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
 #[path = "edge/lab.rs"]
 mod lab;
 
+#[path = "edge/browser.rs"]
+mod browser;
+#[path = "edge/browsing.rs"]
+mod browsing;
 #[path = "edge/draining.rs"]
 mod draining;
 #[path = "edge/guarding.rs"]

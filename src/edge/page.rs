@@ -1,9 +1,12 @@
 //! Pure: what is answered when nothing can be passed on: a page for browsers, a few fields of JSON for everybody else.
 //!
-//! The pages need no script and load nothing. They tell in general words what is the case; what a deploy said is only for
-//! those who may see it.
+//! The pages load nothing. They tell in general words what is the case; what a deploy said is only for those who may see it.
+//! One that looks again does so with a few lines of script, which change its words where they are: a page that is loaded anew
+//! every other second is read out anew every other second. Without scripts it is loaded anew all the same.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::LazyLock};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
@@ -13,6 +16,7 @@ use http::{
     },
 };
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::table::{Phase, Preview};
 
@@ -202,12 +206,8 @@ impl Why {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        headers.insert(
-            CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(
-                "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            ),
-        );
+        let policy = if page && self.refreshes() { &POLICIES.looks } else { &POLICIES.rests };
+        headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
         if let Some(seconds) = self.again() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
@@ -229,15 +229,20 @@ impl Why {
         html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
         html.push_str("<meta name=\"robots\" content=\"noindex\">\n");
         let seconds = self.again().filter(|_| self.refreshes());
+        let (again, role) = match seconds {
+            None => (String::new(), ""),
+            Some(seconds) => (format!(" data-again=\"{seconds}\""), " role=\"status\""),
+        };
         let mut written = Ok(());
         if let Some(seconds) = seconds {
-            written = writeln!(html, "<meta http-equiv=\"refresh\" content=\"{seconds}\">");
+            written = writeln!(html, "<noscript><meta http-equiv=\"refresh\" content=\"{seconds}\"></noscript>");
         }
         let (title, text) = (escaped(self.title()), escaped(self.text()));
         written = written.and_then(|()| {
             write!(
                 html,
-                "<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{text}</p>\n"
+                "<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main data-edge{again}>\n\
+                 <div{role}>\n<h1>{title}</h1>\n<p>{text}</p>\n</div>\n"
             )
         });
         if let Self::Failed(Some(details)) = self {
@@ -250,9 +255,13 @@ impl Why {
             });
         }
         if seconds.is_some() {
-            html.push_str("<p role=\"status\">This page looks again by itself.</p>\n");
+            html.push_str("<p>This page looks again by itself.</p>\n");
         }
-        html.push_str("</main>\n</body>\n</html>\n");
+        html.push_str("</main>\n");
+        if seconds.is_some() {
+            written = written.and_then(|()| writeln!(html, "<script>{SCRIPT}</script>"));
+        }
+        html.push_str("</body>\n</html>\n");
         debug_assert!(written.is_ok(), "a text takes everything");
         html
     }
@@ -266,6 +275,50 @@ main{max-width:38rem;margin:15vh auto 0;padding:0 1.5rem}\
 h1{font-size:1.75rem;line-height:1.2}h2{font-size:1.125rem}\
 code{overflow-wrap:anywhere}p{overflow-wrap:anywhere}\
 @media(prefers-color-scheme:dark){body{color:#e8eaed;background:#16181b}}";
+
+/// Asks for the same address again and again. Another page of ours takes the place of this one, its first part where it is, so
+/// that it is read out; anything else is the application, and is loaded.
+const SCRIPT: &str = "\
+(async()=>{\
+const main=document.querySelector('main');\
+while(main.dataset.again){\
+await new Promise(after=>setTimeout(after,main.dataset.again*1000));\
+let answer,text;\
+try{\
+answer=await fetch(location.href,{cache:'no-store',redirect:'manual',headers:{accept:'text/html'}});\
+if(answer.status===401){location.reload();return}\
+if(answer.status>=400&&(answer.headers.get('content-type')||'').startsWith('text/html'))text=await answer.text();\
+}catch{continue}\
+const page=text&&new DOMParser().parseFromString(text,'text/html'),next=page&&page.querySelector('main[data-edge]');\
+if(!next){location.reload();return}\
+document.title=page.title;\
+main.dataset.again=next.dataset.again||'';\
+const here=main.firstElementChild,there=next.firstElementChild;\
+if(here.innerHTML!==there.innerHTML)here.replaceChildren(...there.childNodes);\
+there.remove();\
+main.replaceChildren(here,...next.childNodes)\
+}})()";
+
+/// What a browser lets a page do.
+struct Policies {
+    /// One that looks again: run its own script, and ask for its own address.
+    looks: HeaderValue,
+    /// Any other: nothing.
+    rests: HeaderValue,
+}
+
+static POLICIES: LazyLock<Policies> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+    let policy = |more: &str| {
+        let style = hash(STYLE);
+        let text = format!(
+            "default-src 'none'; {more}style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+    };
+    let looks = policy(&format!("script-src 'sha256-{}'; connect-src 'self'; ", hash(SCRIPT)));
+    Policies { looks, rests: policy("") }
+});
 
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -320,12 +373,17 @@ mod tests {
             let answer = why.answer(true);
             assert_eq!(answer.headers()[CACHE_CONTROL], "no-store", "{why:?}");
             let html = answer.body();
-            for part in ["<!doctype html>", "<html lang=\"en\">", "<title>", "<main>", "<h1>", "width=device-width"] {
+            for part in ["<!doctype html>", "<html lang=\"en\">", "<title>", "<main ", "<h1>", "width=device-width"] {
                 assert_eq!(html.matches(part).count(), 1, "{part} in {html}");
             }
-            assert!(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"), "{html}");
-            let again = answer.headers().contains_key(RETRY_AFTER);
-            assert_eq!(html.contains("http-equiv=\"refresh\""), again && !matches!(why, Why::TooMany(_)), "{why:?}");
+            assert!(!html.contains("http://") && !html.contains("https://"), "{html}");
+            let looks = answer.headers().contains_key(RETRY_AFTER) && !matches!(why, Why::TooMany(_));
+            for part in ["<noscript><meta http-equiv=\"refresh\"", "<script>", "role=\"status\"", "data-again"] {
+                assert_eq!(html.contains(part), looks, "{why:?}: {part}");
+            }
+            let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+            assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
+            assert_eq!(policy.contains("script-src"), looks, "{policy}");
             let told = why.answer(false);
             assert_eq!(told.headers()[CONTENT_TYPE], "application/problem+json");
             let body: serde_json::Value = serde_json::from_str(told.body()).unwrap();

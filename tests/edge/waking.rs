@@ -58,7 +58,7 @@ async fn a_browser_gets_a_page_that_looks_again() {
     assert_eq!(answer.headers()["cache-control"], "no-store");
     assert_eq!(answer.headers()["x-robots-tag"], "noindex");
     let html = answer.text().await.unwrap();
-    assert!(html.contains("<meta http-equiv=\"refresh\" content=\"2\">") && html.contains("waking up"), "{html}");
+    assert!(html.contains("<meta http-equiv=\"refresh\" content=\"2\"></noscript>") && html.contains("waking up"), "{html}");
     until("it is woken", || lab.told.wakes.lock().unwrap().len() == 1).await;
     let upstream = Upstream::new("a").await;
     lab.awaken(&[upstream.address]);
