@@ -170,6 +170,10 @@ impl Edge {
             let why = if route.addresses(now).is_empty() {
                 route.preview.as_deref().map_or(Why::Unavailable, |preview| page::why(preview, visit.may_know))
             } else {
+                // What is about to end answers once more, and its environment comes back.
+                if let Some(preview) = route.preview.as_deref().filter(|preview| preview.view.sleeps()) {
+                    self.waker.wake(&preview.view.subdomain);
+                }
                 match self.forward(&route, request).await {
                     Ok(answered) => return Ok(answered),
                     Err(Trouble::Full) => return Err(Why::Busy),

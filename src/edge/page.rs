@@ -83,13 +83,12 @@ impl Details {
 /// What an environment without an address is up to.
 pub fn why(preview: &Preview, may_know: bool) -> Why {
     match preview.view.phase {
-        Phase::Asleep => Why::Waking,
-        Phase::Ready if !preview.view.awake => Why::Waking,
+        _ if preview.view.sleeps() => Why::Waking,
         Phase::Failed => Why::Failed(Details::of(preview).filter(|_| may_know)),
         Phase::Ending => Why::Gone,
         Phase::Queued => Why::Building(Some("Other previews of this project are before it.")),
         Phase::Ready => Why::Building(Some("Its containers are starting.")),
-        Phase::Pending | Phase::Deploying => Why::Building(waits(preview.view.waiting.as_deref())),
+        Phase::Pending | Phase::Deploying | Phase::Asleep => Why::Building(waits(preview.view.waiting.as_deref())),
     }
 }
 
@@ -183,7 +182,7 @@ impl Why {
             }
             Self::Gone => "It has ended, and this address is not used again.",
             Self::Unknown => "No environment and no stage has this address. Check the link.",
-            Self::Starting => "The proxy has just been started.",
+            Self::Starting => "The proxy has just been started, and does not know yet where this address leads.",
             Self::Unavailable => "No instance takes requests at the moment.",
             Self::Busy => "Too many requests are waiting.",
             Self::Broken => "The instance closed its connection before it had answered.",

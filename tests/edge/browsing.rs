@@ -115,7 +115,8 @@ async fn without_scripts_it_becomes_the_application_too() {
 /// What was being made fails, or ends: the page says so, and asks no more.
 #[tokio::test]
 async fn a_page_rests_when_there_is_nothing_to_wait_for() {
-    for (phase, title) in [(Phase::Failed, "This preview could not be deployed"), (Phase::Ending, "This preview is gone")]
+    for (phase, title) in
+        [(Phase::Failed, "This preview could not be deployed"), (Phase::Ending, "This preview is gone")]
     {
         let mut lab = Lab::new().await;
         lab.preview().phase = Phase::Deploying;
@@ -202,7 +203,11 @@ async fn a_page_that_is_no_good_is_found_out() {
     browser.visit(page).await;
     let contrast = browser.read(CONTRAST).await;
     assert!(contrast.as_f64().unwrap() < 4.5, "{contrast}");
-    assert!(browser.complaints().iter().any(|one| one.contains("nothing is not defined")), "{:?}", browser.complaints());
+    assert!(
+        browser.complaints().iter().any(|one| one.contains("nothing is not defined")),
+        "{:?}",
+        browser.complaints()
+    );
     let outline = browser.outline().await;
     assert!(!outline.iter().any(|(role, _)| role == "main" || role == "heading"), "{outline:?}");
     assert_eq!(browser.read("document.title").await, Value::from(""));
