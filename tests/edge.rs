@@ -26,6 +26,10 @@ mod outages;
 mod pages;
 #[path = "edge/passing.rs"]
 mod passing;
+#[path = "edge/provider.rs"]
+mod provider;
+#[path = "edge/signing_in.rs"]
+mod signing_in;
 #[path = "edge/smuggling.rs"]
 mod smuggling;
 #[path = "edge/streaming.rs"]

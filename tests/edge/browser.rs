@@ -1,4 +1,4 @@
-//! A real browser without a window: Chromium, told what to do over a pipe (the DevTools protocol).
+//! A real browser without a window: Chromium, told what to do over a pipe (the `DevTools` protocol).
 //!
 //! Which pages it was given is what the network said of them, and how they are read out is what its accessibility tree says.
 

@@ -33,7 +33,7 @@ const CONTRAST: &str = "(() => {
 })()";
 
 /// Whatever a page is about: read out with a title, one heading and one main part, in a language, with enough contrast.
-async fn is_readable(browser: &mut Browser, title: &str, changes: bool) {
+pub async fn is_readable(browser: &mut Browser, title: &str, changes: bool) {
     assert_eq!(browser.read("document.title").await, title);
     assert_eq!(browser.read("document.documentElement.lang").await, "en");
     assert_eq!(browser.read("document.compatMode").await, "CSS1Compat");

@@ -27,7 +27,7 @@ use stagekeeper::domain::clock::{Ids as _, SystemIds};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
-    lab::in_time,
+    lab::{PATIENCE, in_time},
     postgres::TestDatabase,
     throwaway::Throwaway,
     watching::{client_of, saying},
@@ -92,7 +92,8 @@ impl Process {
     }
 
     async fn ask(&self) -> reqwest::Result<reqwest::Response> {
-        reqwest::Client::new().get(format!("http://127.0.0.1:{}/", self.port)).header("host", HOST).send().await
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        client.get(format!("http://127.0.0.1:{}/", self.port)).header("host", HOST).send().await
     }
 }
 
