@@ -107,11 +107,7 @@ impl Lab {
     }
 
     /// The same, where its address has to be known before.
-    pub fn on(
-        listener: TcpListener,
-        change: impl FnOnce(&mut Setup),
-        tls: Option<Arc<rustls::ServerConfig>>,
-    ) -> Self {
+    pub fn on(listener: TcpListener, change: impl FnOnce(&mut Setup), tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let (told, telemetry) = (Arc::new(Told::default()), Telemetry::default());
         let mut setup = Setup {
             limits: Limits::default(),

@@ -37,8 +37,8 @@ const HOST: &str = "shop.test";
 const NAMESPACE: &str = "shop";
 
 /// An edge as a process.
-struct Process {
-    child: Child,
+pub struct Process {
+    pub child: Child,
     port: u16,
     admin: u16,
     log: PathBuf,
@@ -46,14 +46,18 @@ struct Process {
 
 impl Process {
     async fn start(kubeconfig: &str, database: &str) -> Self {
+        Self::with(&[("KUBECONFIG", kubeconfig), ("DATABASE_URL", database)]).await
+    }
+
+    /// With these variables.
+    pub async fn with(variables: &[(&str, &str)]) -> Self {
         let free = async || TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let (port, admin) = (free().await, free().await);
         let log = std::env::temp_dir().join(format!("stagekeeper-edge-{}.log", SystemIds.next().simple()));
         let file = File::create(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_stagekeeper"))
             .arg("edge")
-            .env("DATABASE_URL", database)
-            .env("KUBECONFIG", kubeconfig)
+            .envs(variables.iter().copied())
             .env("STAGEKEEPER_PORT", admin.to_string())
             .env("STAGEKEEPER_EDGE_PORT", port.to_string())
             .stdin(Stdio::null())
@@ -82,9 +86,14 @@ impl Process {
         .await;
     }
 
-    async fn until_logged(&self, words: &str) {
+    /// What it has logged so far.
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub async fn until_logged(&self, words: &str) {
         in_time(words, async {
-            while !std::fs::read_to_string(&self.log).unwrap().contains(words) {
+            while !self.logged().contains(words) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         })

@@ -24,7 +24,8 @@ use super::{
     browser::Browser,
     browsing::is_readable,
     guarding::lock,
-    lab::{Lab, PATIENCE, PREVIEW, STAGE, SUBDOMAIN, Upstream, until},
+    lab::{Lab, PATIENCE, PREVIEW, STAGE, SUBDOMAIN, Upstream, in_time, until},
+    outages::Process,
     provider::{CLIENT, Pair, Provider, SECRET},
     tls::Secret,
 };
@@ -483,6 +484,67 @@ async fn a_provider_that_is_away_lets_nobody_in() {
     assert_eq!((answer.status().as_u16(), answer.text_of("retry-after").as_deref()), (503, Some("5")));
     assert!(answer.text().await.unwrap().contains("Nobody can sign in right now"));
     assert_eq!(stand.upstream.asked(), 0);
+}
+
+/// The process takes its settings, and logs nothing of what is in addresses. Nobody else has to be there.
+#[tokio::test]
+async fn the_process_is_told_all_of_it() {
+    let stand = Stand::new("process").await;
+    let folder = stand.key.parent().unwrap().to_owned();
+    let kubeconfig = folder.join("kubeconfig");
+    let nowhere = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "none",
+        "clusters": [{"name": "none", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
+        "users": [{"name": "none", "user": {"token": "none"}}],
+    });
+    std::fs::write(&kubeconfig, nowhere.to_string()).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let (home, tls_port) = (format!("{HOME}:{port}"), port.to_string());
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let files = [path("kubeconfig"), path("tls.crt"), path("tls.key"), path("key"), path("secret")];
+    let [kubeconfig, certificate, certificate_key, key, secret] = &files;
+    let variables = [
+        ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
+        ("KUBECONFIG", kubeconfig.as_str()),
+        ("STAGEKEEPER_EDGE_TLS_PORT", tls_port.as_str()),
+        ("STAGEKEEPER_EDGE_TLS_CERT", certificate.as_str()),
+        ("STAGEKEEPER_EDGE_TLS_KEY", certificate_key.as_str()),
+        ("STAGEKEEPER_EDGE_ACCESS_LOG", "true"),
+        ("STAGEKEEPER_EDGE_OIDC_ISSUER", stand.provider.issuer.as_str()),
+        ("STAGEKEEPER_EDGE_OIDC_CLIENT_ID", CLIENT),
+        ("STAGEKEEPER_EDGE_OIDC_SECRET_FILE", secret.as_str()),
+        ("STAGEKEEPER_EDGE_OIDC_KEY_FILE", key.as_str()),
+        ("STAGEKEEPER_EDGE_OIDC_HOST", home.as_str()),
+        ("STAGEKEEPER_EDGE_OIDC_ALLOW", "group:dev"),
+    ];
+    let process = Process::with(&variables).await;
+    let builder = Client::builder().no_proxy().timeout(PATIENCE).tls_danger_accept_invalid_certs(true);
+    let client = builder.resolve(HOME, ([127, 0, 0, 1], port).into()).build().unwrap();
+    let url = format!("https://{home}/.stagekeeper/callback?code=hunter2&state=hunter3");
+    let answer = in_time("it listens", async {
+        loop {
+            if let Ok(answer) = client.get(&url).header("accept", "text/html").send().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let answer = answer.await;
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().await.unwrap().contains("Signing in did not work"));
+    process.until_logged("/.stagekeeper/callback").await;
+    let log = process.logged();
+    for secret in ["hunter", SECRET, "0123456789abcdef"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+    drop(process);
+
+    std::fs::write(key, "short\n").unwrap();
+    let mut process = Process::with(&variables).await;
+    process.until_logged("under 32 characters").await;
+    let ended = tokio::task::spawn_blocking(move || process.child.wait().unwrap());
+    assert!(!in_time("it ends", ended).await.unwrap().success());
 }
 
 /// All of it once more in a real browser, which keeps its own rules about cookies.
