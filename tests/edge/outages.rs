@@ -40,6 +40,7 @@ const NAMESPACE: &str = "shop";
 pub struct Process {
     pub child: Child,
     port: u16,
+    pub tls: u16,
     admin: u16,
     log: PathBuf,
 }
@@ -51,8 +52,10 @@ impl Process {
 
     /// With these variables.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
-        let free = async || TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let (port, admin) = (free().await, free().await);
+        // Held until all are chosen, so that no two are the same.
+        let free = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let held = [free().await, free().await, free().await];
+        let [port, admin, tls] = held.map(|listener| listener.local_addr().unwrap().port());
         let log = std::env::temp_dir().join(format!("stagekeeper-edge-{}.log", SystemIds.next().simple()));
         let file = File::create(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_stagekeeper"))
@@ -60,12 +63,13 @@ impl Process {
             .envs(variables.iter().copied())
             .env("STAGEKEEPER_PORT", admin.to_string())
             .env("STAGEKEEPER_EDGE_PORT", port.to_string())
+            .env("STAGEKEEPER_EDGE_TLS_PORT", tls.to_string())
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
             .expect("the edge starts");
-        Self { child, port, admin, log }
+        Self { child, port, tls, admin, log }
     }
 
     /// What `/readyz` says: the code, and the parts that are missing.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use stagekeeper::{
     config::{Allow, EdgeOidc, Rules},
     domain::clock::Clock,
-    edge::{Certificates, SignIn},
+    edge::{Certificates, SignIn, table::ServiceView},
 };
 use tokio::net::TcpListener;
 
@@ -354,7 +354,11 @@ async fn a_ticket_is_for_one_browser_one_host_and_once() {
 
 #[tokio::test]
 async fn nobody_comes_back_who_was_not_sent() {
-    let stand = Stand::new("states").await;
+    let mut stand = Stand::new("states").await;
+    // Somebody would like to stand where the provider comes back to.
+    let claims = ServiceView { created: 0, hosts: vec![HOME.into()], port: "http".into(), project: None };
+    stand.lab.objects.services.insert(("evil".into(), "web".into()), claims);
+    stand.lab.lead("evil", &[stand.upstream.address]);
     let mut visitor = stand.visitor();
     let sent = visitor.page(&stand.url(PREVIEW, "/")).await.text_of("location").unwrap();
     let back = visitor.page(&sent).await.text_of("location").unwrap();
@@ -499,15 +503,12 @@ async fn the_process_is_told_all_of_it() {
         "users": [{"name": "none", "user": {"token": "none"}}],
     });
     std::fs::write(&kubeconfig, nowhere.to_string()).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let (home, tls_port) = (format!("{HOME}:{port}"), port.to_string());
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let files = [path("kubeconfig"), path("tls.crt"), path("tls.key"), path("key"), path("secret")];
     let [kubeconfig, certificate, certificate_key, key, secret] = &files;
     let variables = [
         ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
         ("KUBECONFIG", kubeconfig.as_str()),
-        ("STAGEKEEPER_EDGE_TLS_PORT", tls_port.as_str()),
         ("STAGEKEEPER_EDGE_TLS_CERT", certificate.as_str()),
         ("STAGEKEEPER_EDGE_TLS_KEY", certificate_key.as_str()),
         ("STAGEKEEPER_EDGE_ACCESS_LOG", "true"),
@@ -515,13 +516,13 @@ async fn the_process_is_told_all_of_it() {
         ("STAGEKEEPER_EDGE_OIDC_CLIENT_ID", CLIENT),
         ("STAGEKEEPER_EDGE_OIDC_SECRET_FILE", secret.as_str()),
         ("STAGEKEEPER_EDGE_OIDC_KEY_FILE", key.as_str()),
-        ("STAGEKEEPER_EDGE_OIDC_HOST", home.as_str()),
+        ("STAGEKEEPER_EDGE_OIDC_HOST", HOME),
         ("STAGEKEEPER_EDGE_OIDC_ALLOW", "group:dev"),
     ];
     let process = Process::with(&variables).await;
     let builder = Client::builder().no_proxy().timeout(PATIENCE).tls_danger_accept_invalid_certs(true);
-    let client = builder.resolve(HOME, ([127, 0, 0, 1], port).into()).build().unwrap();
-    let url = format!("https://{home}/.stagekeeper/callback?code=hunter2&state=hunter3");
+    let client = builder.resolve(HOME, ([127, 0, 0, 1], process.tls).into()).build().unwrap();
+    let url = format!("https://{HOME}:{}/.stagekeeper/callback?code=hunter2&state=hunter3", process.tls);
     let answer = in_time("it listens", async {
         loop {
             if let Ok(answer) = client.get(&url).header("accept", "text/html").send().await {
