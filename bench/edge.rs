@@ -96,6 +96,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         details: false,
         redirect: false,
         lock: None,
+        sign_in: None,
         records: Arc::new(Nowhere),
         clock: Arc::new(SystemClock),
         telemetry: Telemetry::default(),

@@ -27,7 +27,7 @@ use crate::crypto::Keyring;
 
 pub use self::{
     database_url::DatabaseUrl,
-    edge::{EdgeConfig, EdgeTls},
+    edge::{Allow, EdgeConfig, EdgeOidc, EdgeTls, Rules},
     problem::{ConfigErrors, Problem},
     settings::{Setting, Values},
 };

@@ -24,6 +24,7 @@
 mod derive;
 mod key;
 mod keyring;
+mod pass;
 mod place;
 mod plaintext;
 mod random;
@@ -33,6 +34,7 @@ mod wrapping;
 pub use self::{
     key::{KeyId, KeyIdError},
     keyring::{Keyring, KeyringError},
+    pass::Passes,
     place::Place,
     plaintext::Plaintext,
     random::random,

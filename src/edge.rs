@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod cookies;
 mod forward;
 pub mod headers;
 pub mod host;
@@ -16,6 +17,7 @@ mod pool;
 pub mod rate;
 mod run;
 mod serve;
+mod sign_in;
 pub mod table;
 mod tls;
 mod tunnel;
@@ -41,6 +43,7 @@ pub use self::{
     password::Lock,
     run::{RunError, run},
     serve::{Door, serve},
+    sign_in::SignIn,
     tls::Certificates,
     watch::follow,
 };
@@ -70,6 +73,8 @@ pub struct Setup {
     pub redirect: bool,
     /// The password in front of environments, if there is one.
     pub lock: Option<Arc<Lock>>,
+    /// How people sign in for environments, if they do.
+    pub sign_in: Option<Arc<SignIn>>,
     /// Where visits and wakes are written down.
     pub records: Arc<dyn Records>,
     /// The time.
@@ -87,6 +92,7 @@ pub struct Edge {
     details: bool,
     redirect: bool,
     lock: Option<Arc<Lock>>,
+    sign_in: Option<Arc<SignIn>>,
     clock: Arc<dyn Clock>,
     began: Instant,
     metrics: EdgeMetrics,
@@ -102,7 +108,8 @@ pub struct Edge {
 impl Edge {
     /// With an empty table: it answers that it is starting.
     pub fn new(setup: Setup) -> Arc<Self> {
-        let Setup { limits, wake_limit, rate, access_log, details, redirect, lock, records, clock, telemetry } = setup;
+        let Setup { limits, wake_limit, rate, access_log, details, redirect, lock, sign_in, records, clock, telemetry } =
+            setup;
         let metrics = telemetry.metrics.edge();
         Arc::new(Self {
             limits,
@@ -112,6 +119,7 @@ impl Edge {
             details,
             redirect,
             lock,
+            sign_in,
             waker: Waker::new(records, clock.clone(), metrics.clone()),
             clock,
             began: Instant::now(),

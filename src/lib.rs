@@ -13,6 +13,7 @@ pub mod domain;
 pub mod edge;
 pub mod forge;
 pub mod http;
+pub mod identity;
 pub mod outbound;
 pub mod probe;
 pub mod registry;

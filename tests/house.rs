@@ -25,6 +25,7 @@ const ROOMS: &[Room] = &[
     Room("config", &["crypto"]),
     Room("telemetry", &["domain"]),
     Room("outbound", &["domain"]),
+    Room("identity", &["domain"]),
     Room("registry", &["domain", "outbound"]),
     Room("webhook", &["domain"]),
     Room("forge", &["domain", "outbound", "webhook"]),
@@ -50,8 +51,8 @@ const ROOMS: &[Room] = &[
             "config",
         ],
     ),
-    Room("edge", &["domain", "api", "store", "cluster", "telemetry", "config"]),
-    Room("http", &["domain", "api", "webhook", "store", "safe", "cluster", "telemetry", "config"]),
+    Room("edge", &["domain", "api", "crypto", "identity", "store", "cluster", "telemetry", "config"]),
+    Room("http", &["domain", "api", "identity", "webhook", "store", "safe", "cluster", "telemetry", "config"]),
     Room("cli", EVERY_ROOM),
     Room("main", EVERY_ROOM),
 ];
@@ -74,6 +75,7 @@ const EVERY_ROOM: &[&str] = &[
     "controllers",
     "edge",
     "http",
+    "identity",
     "cli",
 ];
 
@@ -90,7 +92,7 @@ const FOREIGN: &[Foreign] = &[
     Foreign::Only(&["hmac"], &["webhook", "edge"]),
     Foreign::Never(
         &["kube", "k8s_openapi"],
-        &["domain", "crypto", "store", "safe", "registry", "webhook", "outbound", "forge", "probe"],
+        &["domain", "crypto", "store", "safe", "identity", "registry", "webhook", "outbound", "forge", "probe"],
     ),
     Foreign::Never(&["tokio"], &["domain", "crypto", "render", "webhook"]),
 ];

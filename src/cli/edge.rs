@@ -41,6 +41,7 @@ async fn serve(config: EdgeConfig) -> Result<(), Failure> {
         edge_tls_port = config.tls.as_ref().map(|tls| tls.port.get()),
         database = %config.database,
         password = config.password_file.is_some(),
+        oidc = config.oidc.as_ref().map(|oidc| oidc.issuer.as_str()),
         "the edge starts"
     );
     let drained = CancellationToken::new();

@@ -1,5 +1,7 @@
 //! What `stagekeeper edge` is told.
 
+mod oidc;
+
 use std::{
     num::{NonZeroU16, NonZeroU32, NonZeroUsize},
     path::PathBuf,
@@ -8,6 +10,11 @@ use std::{
 };
 
 use clap::Args;
+
+pub use self::oidc::{
+    Allow, EDGE_OIDC_ALLOW, EDGE_OIDC_CLIENT_ID, EDGE_OIDC_HOST, EDGE_OIDC_ISSUER, EDGE_OIDC_KEY_FILE,
+    EDGE_OIDC_SCOPES, EDGE_OIDC_SECRET_FILE, EDGE_OIDC_SESSION, EdgeOidc, EdgeOidcArgs, Rules,
+};
 
 use super::{
     ClusterAccess, ConfigErrors, DatabaseUrl, Log, Namespaces, parse,
@@ -70,7 +77,7 @@ pub const EDGE_DETAILS: Setting = setting(
 );
 
 /// Every setting of the edge, in the order of the documentation.
-pub const EDGE_DOCUMENTED: [Setting; 16] = [
+pub const EDGE_DOCUMENTED: [Setting; 24] = [
     DATABASE_URL,
     NAMESPACES,
     PORT,
@@ -83,6 +90,14 @@ pub const EDGE_DOCUMENTED: [Setting; 16] = [
     EDGE_TLS_KEY,
     EDGE_REDIRECT,
     EDGE_PASSWORD_FILE,
+    EDGE_OIDC_ISSUER,
+    EDGE_OIDC_CLIENT_ID,
+    EDGE_OIDC_SECRET_FILE,
+    EDGE_OIDC_KEY_FILE,
+    EDGE_OIDC_HOST,
+    EDGE_OIDC_ALLOW,
+    EDGE_OIDC_SCOPES,
+    EDGE_OIDC_SESSION,
     EDGE_WAKE_LIMIT,
     EDGE_RATE,
     EDGE_ACCESS_LOG,
@@ -128,6 +143,9 @@ pub struct EdgeArgs {
     /// File with the password in front of environments [default: none].
     #[arg(long, env = EDGE_PASSWORD_FILE.name, value_name = "FILE")]
     pub edge_password_file: Option<String>,
+    /// How people sign in for environments.
+    #[command(flatten)]
+    pub oidc: EdgeOidcArgs,
     /// Seconds that a request waits for an environment to wake, 0 to 600 [default: 30].
     #[arg(long, env = EDGE_WAKE_LIMIT.name, value_name = "SECONDS")]
     pub edge_wake_limit: Option<String>,
@@ -145,7 +163,8 @@ pub struct EdgeArgs {
 impl EdgeArgs {
     /// As values to parse.
     pub fn values(&self) -> Values {
-        self.database
+        let values = self
+            .database
             .values()
             .with(&NAMESPACES, self.namespaces.clone())
             .with(&PORT, self.port.clone())
@@ -161,7 +180,8 @@ impl EdgeArgs {
             .with(&EDGE_WAKE_LIMIT, self.edge_wake_limit.clone())
             .with(&EDGE_RATE, self.edge_rate.clone())
             .with(&EDGE_ACCESS_LOG, self.edge_access_log.clone())
-            .with(&EDGE_DETAILS, self.edge_details.clone())
+            .with(&EDGE_DETAILS, self.edge_details.clone());
+        self.oidc.onto(values)
     }
 }
 
@@ -186,6 +206,8 @@ pub struct EdgeConfig {
     pub redirect: bool,
     /// The file with the password in front of environments, if there is one.
     pub password_file: Option<PathBuf>,
+    /// How people sign in for environments, if they do.
+    pub oidc: Option<EdgeOidc>,
     /// How long a request waits for an environment to wake.
     pub wake_limit: Duration,
     /// Requests a second for each environment, if that is limited.
@@ -222,7 +244,10 @@ impl EdgeConfig {
         let log = Log::read(&mut problems);
         let worker_threads = problems.or_default(&WORKER_THREADS, "1", parse::up_to::<64>);
         let edge_port = problems.or_default(&EDGE_PORT, "8000", parse::port);
-        let tls = EdgeTls::read(&mut problems);
+        let oidc = EdgeOidc::read(&mut problems);
+        // Cookies of sessions are for TLS only.
+        let certain = matches!(oidc, Ok(Some(_)));
+        let tls = EdgeTls::read(&mut problems, certain);
         let redirect = problems.or_default(&EDGE_REDIRECT, "false", parse::switch);
         let password_file = problems.optional(&[&EDGE_PASSWORD_FILE], parse::readable);
         let wake_limit = problems.or_default(&EDGE_WAKE_LIMIT, "30", parse::number_up_to::<600>);
@@ -240,6 +265,7 @@ impl EdgeConfig {
                 tls: tls?,
                 redirect: redirect?,
                 password_file: password_file?,
+                oidc: oidc?,
                 wake_limit: Duration::from_secs(wake_limit?.into()),
                 rate: NonZeroU32::new(rate?),
                 access_log: access_log?,
@@ -252,13 +278,17 @@ impl EdgeConfig {
 }
 
 impl EdgeTls {
-    /// Both files or none: with one of them alone, the other is missing.
-    fn read(problems: &mut Problems<'_>) -> Result<Option<Self>, Reported> {
+    /// Both files or none: with one of them alone, the other is missing; and with none, if there has to be `certain`ly one.
+    fn read(problems: &mut Problems<'_>, certain: bool) -> Result<Option<Self>, Reported> {
         let port = problems.or_default(&EDGE_TLS_PORT, "8443", parse::port);
         let certificate = problems.optional(&[&EDGE_TLS_CERT], parse::readable)?;
         let key = problems.optional(&[&EDGE_TLS_KEY], parse::readable)?;
         let (certificate, key) = match (certificate, key) {
-            (None, None) => return port.map(|_| None),
+            (None, None) if !certain => return port.map(|_| None),
+            (None, None) => {
+                let certificate = problems.required(&[&EDGE_TLS_CERT], parse::readable)?;
+                (certificate, problems.required(&[&EDGE_TLS_KEY], parse::readable)?)
+            }
             (Some(certificate), Some(key)) => (certificate, key),
             (Some(certificate), None) => (certificate, problems.required(&[&EDGE_TLS_KEY], parse::readable)?),
             (None, Some(key)) => (problems.required(&[&EDGE_TLS_CERT], parse::readable)?, key),
@@ -301,6 +331,39 @@ mod tests {
                 &[(&EDGE_TLS_CERT, "/nowhere/a"), (&EDGE_PASSWORD_FILE, "/nowhere/b")],
                 &["STAGEKEEPER_EDGE_TLS_CERT", "STAGEKEEPER_EDGE_PASSWORD_FILE"],
             ),
+            (
+                "signing in, and nothing besides",
+                &[(&EDGE_OIDC_ISSUER, "https://issuer.test")],
+                &[
+                    "STAGEKEEPER_EDGE_OIDC_CLIENT_ID",
+                    "STAGEKEEPER_EDGE_OIDC_KEY_FILE",
+                    "STAGEKEEPER_EDGE_OIDC_HOST",
+                    "STAGEKEEPER_EDGE_OIDC_ALLOW",
+                ],
+            ),
+            (
+                "signing in without a certificate, for anybody who may come",
+                &[
+                    (&EDGE_OIDC_ISSUER, "https://issuer.test"),
+                    (&EDGE_OIDC_CLIENT_ID, "edge"),
+                    (&EDGE_OIDC_KEY_FILE, here),
+                    (&EDGE_OIDC_HOST, "auth.preview.test"),
+                    (&EDGE_OIDC_ALLOW, "dev"),
+                ],
+                &["STAGEKEEPER_EDGE_OIDC_ALLOW"],
+            ),
+            (
+                "signing in without a certificate",
+                &[
+                    (&EDGE_OIDC_ISSUER, "https://issuer.test"),
+                    (&EDGE_OIDC_CLIENT_ID, "edge"),
+                    (&EDGE_OIDC_KEY_FILE, here),
+                    (&EDGE_OIDC_HOST, "auth.preview.test"),
+                    (&EDGE_OIDC_ALLOW, "group:dev"),
+                ],
+                &["STAGEKEEPER_EDGE_TLS_CERT"],
+            ),
+            ("an issuer without TLS", &[(&EDGE_OIDC_ISSUER, "http://issuer.test")], &["STAGEKEEPER_EDGE_OIDC_ISSUER"]),
             (
                 "numbers and switches",
                 &[(&EDGE_WAKE_LIMIT, "601"), (&EDGE_RATE, "-1"), (&EDGE_DETAILS, "yes"), (&EDGE_PORT, "0")],

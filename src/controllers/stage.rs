@@ -104,6 +104,7 @@ async fn without_project(ctx: &Context, stage: &Stage, key: &StageKey) -> Result
         request: None,
         unready: false,
         asleep: None,
+        edge: ctx.preview_url.as_deref(),
     };
     tell(ctx, stage, None, &outcome::outcome(&situation)).await?;
     let now = ctx.clock.now();
@@ -251,6 +252,7 @@ async fn conclude(
         request: memory.request.as_ref(),
         unready: memory.unready_since.is_some(),
         asleep: None,
+        edge: ctx.preview_url.as_deref(),
     };
     if memory.written == stage.status {
         // The watch has caught up: one copy is enough.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{
-    HeaderValue, StatusCode, Uri, Version,
+    HeaderMap, HeaderValue, StatusCode, Uri, Version,
     header::{CONNECTION, LOCATION, SET_COOKIE, WWW_AUTHENTICATE},
     uri::PathAndQuery,
 };
@@ -17,12 +17,14 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Edge,
     body::{Reply, Upload},
+    cookies,
     forward::{Answered, Trouble},
     headers::{self, Facts, Odd},
     host::{self, Asked},
     page::{self, Why},
     password::{CHALLENGE, Entry},
     serve::{Caller, Open},
+    sign_in::Ask,
     table::{Phase, Preview, Route},
     tunnel,
 };
@@ -97,12 +99,21 @@ impl Edge {
         if self.redirect && !caller.secure {
             return Err(Box::new(to_https(&asked, request.uri())));
         }
+        if let Some(sign_in) = self.sign_in.as_ref().filter(|sign_in| sign_in.is_home(&asked.host)) {
+            if !caller.secure {
+                return Err(Box::new(to_https(&asked, request.uri())));
+            }
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            let mut answer = sign_in.at_home(&method, &uri, page).await.map(Reply::whole);
+            headers::keep_out_of_indexes(answer.headers_mut());
+            return Err(Box::new(answer));
+        }
         let route = self.find(&asked.host).map_err(|why| said(&why, page, None))?;
         let preview = route.preview.clone();
         *target = if preview.is_some() { EdgeTarget::Environment } else { EdgeTarget::Stage };
         let mut visit = Visit { asked, page, may_know: self.details, cookie: None, upgrade: None };
         if let Some(preview) = &preview {
-            self.admit(&mut request, caller, preview, &mut visit)?;
+            self.admit(&mut request, caller, preview, &mut visit).await?;
         }
         if headers::upgrade(request.headers()).is_some() && request.version() == Version::HTTP_11 {
             visit.upgrade = Some(hyper::upgrade::on(&mut request));
@@ -130,8 +141,9 @@ impl Edge {
         }
     }
 
-    /// Whether a request for an environment may come in: not too many do, and it has the password if there is one.
-    fn admit(
+    /// Whether a request for an environment may come in: not too many do, and it has the password, or a session of who signed
+    /// in, if that is asked for.
+    async fn admit(
         &self,
         request: &mut Request<Incoming>,
         caller: &Caller,
@@ -143,16 +155,48 @@ impl Edge {
         {
             return Err(said(&Why::TooMany(wait.as_secs() + 1), visit.page, Some(preview)));
         }
-        if let Some(lock) = &self.lock {
-            let now = self.clock.now().as_second();
-            match lock.enter(request.headers_mut(), &visit.asked.host, caller.secure, now) {
-                None => {
-                    let mut answer = said(&Why::Locked, visit.page, Some(preview));
+        let host = &visit.asked.host;
+        let sign_in = self.sign_in.as_ref();
+        let brought = sign_in.map(|sign_in| sign_in.brought(request.headers(), host, &preview.view.hosts));
+        let entry = self
+            .lock
+            .as_ref()
+            .and_then(|lock| lock.enter(request.headers_mut(), host, caller.secure, self.clock.now().as_second()));
+        if sign_in.is_some() {
+            cookies::take(request.headers_mut());
+        }
+        let known = entry.is_some();
+        if let Some(Entry::Password(cookie)) = entry {
+            visit.cookie = Some(cookie);
+        }
+        if let (Some(sign_in), Some(brought)) = (sign_in, brought) {
+            if !caller.secure && !known {
+                return Err(Box::new(to_https(&visit.asked, request.uri())));
+            }
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            let ask = Ask {
+                method: &method,
+                uri: &uri,
+                asked: &visit.asked,
+                page: visit.page,
+                goes: goes(request.headers()),
+            };
+            if let Some(answer) = sign_in.answer(&ask, &brought, known).await {
+                let mut answer = answer.map(Reply::whole);
+                // A browser would ask for the password, which is for programs here.
+                let program = !request.headers().contains_key("sec-fetch-mode");
+                if answer.status() == StatusCode::UNAUTHORIZED && self.lock.is_some() && program {
                     answer.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
-                    return Err(answer);
                 }
-                Some(Entry::Session) => {}
-                Some(Entry::Password(cookie)) => visit.cookie = Some(cookie),
+                headers::keep_out_of_indexes(answer.headers_mut());
+                return Err(Box::new(answer));
+            }
+            visit.may_know = true;
+        } else if self.lock.is_some() {
+            if !known {
+                let mut answer = said(&Why::Locked, visit.page, Some(preview));
+                answer.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+                return Err(answer);
             }
             visit.may_know = true;
         }
@@ -170,6 +214,10 @@ impl Edge {
             let why = if route.addresses(now).is_empty() {
                 route.preview.as_deref().map_or(Why::Unavailable, |preview| page::why(preview, visit.may_know))
             } else {
+                // What is about to end answers once more, and its environment comes back.
+                if let Some(preview) = route.preview.as_deref().filter(|preview| preview.view.sleeps()) {
+                    self.waker.wake(&preview.view.subdomain);
+                }
                 match self.forward(&route, request).await {
                     Ok(answered) => return Ok(answered),
                     Err(Trouble::Full) => return Err(Why::Busy),
@@ -237,6 +285,9 @@ impl Edge {
     ) -> Response<Reply> {
         let upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         headers::outward(answer.headers_mut(), upgraded, preview.is_some());
+        if preview.is_some() && (self.lock.is_some() || self.sign_in.is_some()) {
+            cookies::take_set(answer.headers_mut());
+        }
         *answer.version_mut() = Version::HTTP_11;
         let mut answer = if upgraded {
             let Some(theirs) = visit.upgrade else {
@@ -254,6 +305,11 @@ impl Edge {
         add_cookie(&mut answer, visit.cookie);
         answer
     }
+}
+
+/// Whether a browser goes to a page, as far as it tells: what it fetches for a page is not shown to anybody.
+fn goes(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate")
 }
 
 /// The request as an upstream gets it.

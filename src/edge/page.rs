@@ -1,9 +1,12 @@
 //! Pure: what is answered when nothing can be passed on: a page for browsers, a few fields of JSON for everybody else.
 //!
-//! The pages need no script and load nothing. They tell in general words what is the case; what a deploy said is only for
-//! those who may see it.
+//! The pages load nothing. They tell in general words what is the case; what a deploy said is only for those who may see it.
+//! One that looks again does so with a few lines of script, which change its words where they are: a page that is loaded anew
+//! every other second is read out anew every other second. Without scripts it is loaded anew all the same.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::LazyLock};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
@@ -13,6 +16,7 @@ use http::{
     },
 };
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::table::{Phase, Preview};
 
@@ -56,6 +60,18 @@ pub enum Why {
     Method,
     /// The password is missing, or wrong.
     Locked,
+    /// Nobody has signed in.
+    SignIn,
+    /// Who signed in is not let in.
+    NotAllowed,
+    /// Signing in went wrong, or took too long.
+    SignInFailed,
+    /// Nobody can sign in at the moment.
+    NoSignIn,
+    /// The session has ended, as was asked.
+    SignedOut,
+    /// A page of another site wants to be connected.
+    Foreign,
 }
 
 /// What a failed deploy said.
@@ -79,13 +95,12 @@ impl Details {
 /// What an environment without an address is up to.
 pub fn why(preview: &Preview, may_know: bool) -> Why {
     match preview.view.phase {
-        Phase::Asleep => Why::Waking,
-        Phase::Ready if !preview.view.awake => Why::Waking,
+        _ if preview.view.sleeps() => Why::Waking,
         Phase::Failed => Why::Failed(Details::of(preview).filter(|_| may_know)),
         Phase::Ending => Why::Gone,
         Phase::Queued => Why::Building(Some("Other previews of this project are before it.")),
         Phase::Ready => Why::Building(Some("Its containers are starting.")),
-        Phase::Pending | Phase::Deploying => Why::Building(waits(preview.view.waiting.as_deref())),
+        Phase::Pending | Phase::Deploying | Phase::Asleep => Why::Building(waits(preview.view.waiting.as_deref())),
     }
 }
 
@@ -119,18 +134,24 @@ impl Why {
     /// The status code.
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Building(_) | Self::Waking | Self::Failed(_) | Self::Starting | Self::Unavailable | Self::Busy => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Building(_)
+            | Self::Waking
+            | Self::Failed(_)
+            | Self::Starting
+            | Self::Unavailable
+            | Self::Busy
+            | Self::NoSignIn => StatusCode::SERVICE_UNAVAILABLE,
             Self::Gone => StatusCode::GONE,
             Self::Unknown => StatusCode::NOT_FOUND,
             Self::Broken => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::SignInFailed => StatusCode::BAD_REQUEST,
             Self::Coding => StatusCode::NOT_IMPLEMENTED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Locked => StatusCode::UNAUTHORIZED,
+            Self::Locked | Self::SignIn => StatusCode::UNAUTHORIZED,
+            Self::NotAllowed | Self::Foreign => StatusCode::FORBIDDEN,
+            Self::SignedOut => StatusCode::OK,
         }
     }
 
@@ -138,7 +159,7 @@ impl Why {
     const fn again(&self) -> Option<u64> {
         match self {
             Self::Waking | Self::Starting | Self::Unavailable | Self::Busy => Some(LOOK_AGAIN),
-            Self::Building(_) => Some(LOOK_LATER),
+            Self::Building(_) | Self::NoSignIn => Some(LOOK_LATER),
             Self::TooMany(seconds) => Some(*seconds),
             _ => None,
         }
@@ -165,6 +186,12 @@ impl Why {
             Self::Coding => "The request's coding is not supported",
             Self::Method => "The method is not supported",
             Self::Locked => "A password is needed",
+            Self::SignIn => "Sign in to see this preview",
+            Self::NotAllowed => "This preview is not open to you",
+            Self::SignInFailed => "Signing in did not work",
+            Self::NoSignIn => "Nobody can sign in right now",
+            Self::SignedOut => "You are signed out",
+            Self::Foreign => "Another site asked for this",
         }
     }
 
@@ -179,7 +206,7 @@ impl Why {
             }
             Self::Gone => "It has ended, and this address is not used again.",
             Self::Unknown => "No environment and no stage has this address. Check the link.",
-            Self::Starting => "The proxy has just been started.",
+            Self::Starting => "The proxy has just been started, and does not know yet where this address leads.",
             Self::Unavailable => "No instance takes requests at the moment.",
             Self::Busy => "Too many requests are waiting.",
             Self::Broken => "The instance closed its connection before it had answered.",
@@ -188,6 +215,18 @@ impl Why {
             Self::Coding => "Only Transfer-Encoding: chunked is.",
             Self::Method => "This is not a forward proxy: CONNECT is not supported.",
             Self::Locked => "Ask whoever gave you the link.",
+            Self::SignIn => {
+                "Open this address in a browser to sign in. Programs are let in with its session, or the password."
+            }
+            Self::NotAllowed => "You are not among those who may see it. Ask whoever gave you the link.",
+            Self::SignInFailed => {
+                "It took too long, or your browser did not keep the cookie of its beginning. Open the preview's address again."
+            }
+            Self::NoSignIn => {
+                "The service that knows who you are does not answer. Open the preview's address again in a moment."
+            }
+            Self::SignedOut => "This preview asks who you are when you come again. Your provider may still know you.",
+            Self::Foreign => "Only pages of this preview may open connections to it.",
         }
     }
 
@@ -202,12 +241,8 @@ impl Why {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        headers.insert(
-            CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(
-                "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            ),
-        );
+        let policy = if page && self.refreshes() { &POLICIES.looks } else { &POLICIES.rests };
+        headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
         if let Some(seconds) = self.again() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
@@ -229,15 +264,20 @@ impl Why {
         html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
         html.push_str("<meta name=\"robots\" content=\"noindex\">\n");
         let seconds = self.again().filter(|_| self.refreshes());
+        let (again, role) = match seconds {
+            None => (String::new(), ""),
+            Some(seconds) => (format!(" data-again=\"{seconds}\""), " role=\"status\""),
+        };
         let mut written = Ok(());
         if let Some(seconds) = seconds {
-            written = writeln!(html, "<meta http-equiv=\"refresh\" content=\"{seconds}\">");
+            written = writeln!(html, "<noscript><meta http-equiv=\"refresh\" content=\"{seconds}\"></noscript>");
         }
         let (title, text) = (escaped(self.title()), escaped(self.text()));
         written = written.and_then(|()| {
             write!(
                 html,
-                "<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{text}</p>\n"
+                "<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main data-edge{again}>\n\
+                 <div{role}>\n<h1>{title}</h1>\n<p>{text}</p>\n</div>\n"
             )
         });
         if let Self::Failed(Some(details)) = self {
@@ -250,9 +290,13 @@ impl Why {
             });
         }
         if seconds.is_some() {
-            html.push_str("<p role=\"status\">This page looks again by itself.</p>\n");
+            html.push_str("<p>This page looks again by itself.</p>\n");
         }
-        html.push_str("</main>\n</body>\n</html>\n");
+        html.push_str("</main>\n");
+        if seconds.is_some() {
+            written = written.and_then(|()| writeln!(html, "<script>{SCRIPT}</script>"));
+        }
+        html.push_str("</body>\n</html>\n");
         debug_assert!(written.is_ok(), "a text takes everything");
         html
     }
@@ -266,6 +310,50 @@ main{max-width:38rem;margin:15vh auto 0;padding:0 1.5rem}\
 h1{font-size:1.75rem;line-height:1.2}h2{font-size:1.125rem}\
 code{overflow-wrap:anywhere}p{overflow-wrap:anywhere}\
 @media(prefers-color-scheme:dark){body{color:#e8eaed;background:#16181b}}";
+
+/// Asks for the same address again and again. Another page of ours takes the place of this one, its first part where it is, so
+/// that it is read out; anything else is the application, and is loaded.
+const SCRIPT: &str = "\
+(async()=>{\
+const main=document.querySelector('main');\
+while(main.dataset.again){\
+await new Promise(after=>setTimeout(after,main.dataset.again*1000));\
+let answer,text;\
+try{\
+answer=await fetch(location.href,{cache:'no-store',redirect:'manual',headers:{accept:'text/html'}});\
+if(answer.status===401){location.reload();return}\
+if(answer.status>=400&&(answer.headers.get('content-type')||'').startsWith('text/html'))text=await answer.text();\
+}catch{continue}\
+const page=text&&new DOMParser().parseFromString(text,'text/html'),next=page&&page.querySelector('main[data-edge]');\
+if(!next){location.reload();return}\
+document.title=page.title;\
+main.dataset.again=next.dataset.again||'';\
+const here=main.firstElementChild,there=next.firstElementChild;\
+if(here.innerHTML!==there.innerHTML)here.replaceChildren(...there.childNodes);\
+there.remove();\
+main.replaceChildren(here,...next.childNodes)\
+}})()";
+
+/// What a browser lets a page do.
+struct Policies {
+    /// One that looks again: run its own script, and ask for its own address.
+    looks: HeaderValue,
+    /// Any other: nothing.
+    rests: HeaderValue,
+}
+
+static POLICIES: LazyLock<Policies> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+    let policy = |more: &str| {
+        let style = hash(STYLE);
+        let text = format!(
+            "default-src 'none'; {more}style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+    };
+    let looks = policy(&format!("script-src 'sha256-{}'; connect-src 'self'; ", hash(SCRIPT)));
+    Policies { looks, rests: policy("") }
+});
 
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -283,129 +371,4 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::edge::table::EnvironmentView;
-
-    fn all() -> Vec<Why> {
-        let details = Details { message: "it said <b>no</b>".into(), command: "stagekeeper logs 0192".into() };
-        vec![
-            Why::Building(None),
-            Why::Building(Some("It waits.")),
-            Why::Waking,
-            Why::Failed(None),
-            Why::Failed(Some(details)),
-            Why::Gone,
-            Why::Unknown,
-            Why::Starting,
-            Why::Unavailable,
-            Why::Busy,
-            Why::Broken,
-            Why::Late,
-            Why::TooMany(3),
-            Why::Malformed("why"),
-            Why::Coding,
-            Why::Method,
-            Why::Locked,
-        ]
-    }
-
-    #[test]
-    fn every_page_can_be_read_by_everybody_and_kept_by_nobody() {
-        for why in all() {
-            let answer = why.answer(true);
-            assert_eq!(answer.headers()[CACHE_CONTROL], "no-store", "{why:?}");
-            let html = answer.body();
-            for part in ["<!doctype html>", "<html lang=\"en\">", "<title>", "<main>", "<h1>", "width=device-width"] {
-                assert_eq!(html.matches(part).count(), 1, "{part} in {html}");
-            }
-            assert!(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"), "{html}");
-            let again = answer.headers().contains_key(RETRY_AFTER);
-            assert_eq!(html.contains("http-equiv=\"refresh\""), again && !matches!(why, Why::TooMany(_)), "{why:?}");
-            let told = why.answer(false);
-            assert_eq!(told.headers()[CONTENT_TYPE], "application/problem+json");
-            let body: serde_json::Value = serde_json::from_str(told.body()).unwrap();
-            assert_eq!(body["status"], why.status().as_u16());
-        }
-    }
-
-    #[test]
-    fn codes_say_whether_to_come_again() {
-        for (why, status, again) in [
-            (Why::Waking, 503, Some("2")),
-            (Why::Building(None), 503, Some("5")),
-            (Why::Failed(None), 503, None),
-            (Why::Gone, 410, None),
-            (Why::Unknown, 404, None),
-            (Why::TooMany(7), 429, Some("7")),
-            (Why::Broken, 502, None),
-            (Why::Late, 504, None),
-            (Why::Locked, 401, None),
-        ] {
-            let answer = why.answer(false);
-            assert_eq!(answer.status().as_u16(), status, "{why:?}");
-            let told = answer.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap());
-            assert_eq!(told, again, "{why:?}");
-        }
-    }
-
-    #[test]
-    fn each_phase_has_its_words_and_details_are_for_those_who_may() {
-        let preview = |phase, waiting: Option<&str>| Preview {
-            key: ("acme".into(), "pr-42".into()),
-            view: EnvironmentView {
-                phase,
-                awake: true,
-                waiting: waiting.map(Into::into),
-                deploy: Some("0192".into()),
-                message: Some("password=hunter2".into()),
-                ..EnvironmentView::default()
-            },
-            activity: Arc::default(),
-        };
-        assert_eq!(why(&preview(Phase::Asleep, None), false), Why::Waking);
-        assert_eq!(why(&preview(Phase::Ending, None), false), Why::Gone);
-        assert_eq!(why(&preview(Phase::Failed, None), false), Why::Failed(None));
-        let Why::Failed(Some(details)) = why(&preview(Phase::Failed, None), true) else { panic!("details") };
-        assert_eq!((details.message.as_str(), details.command.as_str()), ("password=hunter2", "stagekeeper logs 0192"));
-        let Why::Building(Some(text)) = why(&preview(Phase::Pending, Some("ImageMissing")), false) else {
-            panic!("words")
-        };
-        assert!(text.contains("image"), "{text}");
-        assert_eq!(why(&preview(Phase::Deploying, Some("Odd")), false), Why::Building(None));
-    }
-
-    #[test]
-    fn browsers_are_told_by_what_they_accept() {
-        let cases = [
-            (Method::GET, Some("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"), true),
-            (Method::HEAD, Some("Text/HTML;q=0.5"), true),
-            (Method::POST, Some("text/html"), false),
-            (Method::GET, Some("*/*"), false),
-            (Method::GET, Some("application/json"), false),
-            (Method::GET, None, false),
-        ];
-        for (method, accept, expected) in cases {
-            let mut headers = HeaderMap::new();
-            if let Some(accept) = accept {
-                headers.insert(ACCEPT, accept.parse().unwrap());
-            }
-            assert_eq!(is_browser(&method, &headers), expected, "{method} {accept:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_a_deploy_says_is_only_text(message in "\\PC{0,60}") {
-            let details = Details { message, command: "x".into() };
-            let html = Why::Failed(Some(details)).page();
-            let (_, said) = html.split_once("What the deploy said</h2>\n<p>").unwrap();
-            let (said, _) = said.split_once("</p>\n<h2>").unwrap();
-            prop_assert!(!said.contains(['<', '>', '"', '\'']));
-        }
-    }
-}
+mod tests;

@@ -12,22 +12,18 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::{
-    HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, COOKIE},
-};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
+
+use super::cookies;
 
 /// What a browser is asked with.
 pub const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"preview\", charset=\"UTF-8\"");
 
 /// How long a session lasts, in seconds.
 const SESSION: i64 = 12 * 60 * 60;
-/// A cookie of this name is only taken from, and sent to, exactly the host that set it, over TLS.
-const SECURE_COOKIE: &str = "__Host-stagekeeper-edge";
-const PLAIN_COOKIE: &str = "stagekeeper-edge";
 
 /// The password, read again when its file changes.
 pub struct Lock {
@@ -91,7 +87,7 @@ impl Lock {
             headers.remove(AUTHORIZATION);
         }
         let session = keys.has_session(headers, host, secure, now);
-        take_cookies(headers);
+        cookies::take(headers);
         if session {
             return Some(Entry::Session);
         }
@@ -133,7 +129,7 @@ impl Keys {
     }
 
     fn has_session(&self, headers: &HeaderMap, host: &str, secure: bool, now: i64) -> bool {
-        cookies(headers).filter_map(|cookie| cookie.strip_prefix(name(secure))?.strip_prefix('=')).any(|value| {
+        cookies::values(headers, name(secure)).any(|value| {
             let Some((until, tag)) = value.split_once('.') else { return false };
             let Ok(seconds) = until.parse::<i64>() else { return false };
             let Ok(tag) = hex::decode(tag) else { return false };
@@ -161,33 +157,13 @@ impl Keys {
 }
 
 fn name(secure: bool) -> &'static str {
-    if secure { SECURE_COOKIE } else { PLAIN_COOKIE }
-}
-
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(|line| line.split(';').map(str::trim))
-}
-
-fn is_ours(cookie: &str) -> bool {
-    [SECURE_COOKIE, PLAIN_COOKIE].iter().any(|name| cookie.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
-}
-
-/// Removes our cookies, and leaves the others as they are.
-fn take_cookies(headers: &mut HeaderMap) {
-    if !cookies(headers).any(is_ours) {
-        return;
-    }
-    let kept: Vec<&str> = cookies(headers).filter(|cookie| !cookie.is_empty() && !is_ours(cookie)).collect();
-    let kept = HeaderValue::try_from(kept.join("; ")).ok().filter(|kept| !kept.is_empty());
-    match kept {
-        Some(kept) => _ = headers.insert(COOKIE, kept),
-        None => _ = headers.remove(COOKIE),
-    }
+    if secure { cookies::PASSWORD } else { cookies::PLAIN_PASSWORD }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::COOKIE;
+
     use super::*;
 
     const NOW: i64 = 1_800_000_000;

@@ -10,7 +10,7 @@ use std::{
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Certificates, Door, ENDED, Edge, Limits, Lock, Setup, follow, serve};
+use super::{Certificates, Door, ENDED, Edge, Limits, Lock, Setup, SignIn, follow, serve};
 use crate::{
     cluster::client::{Access, Clients, call::Call},
     config::EdgeConfig,
@@ -47,6 +47,10 @@ pub async fn run(config: EdgeConfig, telemetry: Telemetry, shutdown: Cancellatio
     let lock = config.password_file.as_deref().map(Lock::open).transpose();
     let lock = lock.map_err(|why| failed(why, "mount the Secret, or unset STAGEKEEPER_EDGE_PASSWORD_FILE"))?;
     let lock = lock.map(Arc::new);
+    let clock = Arc::new(SystemClock);
+    let sign_in = config.oidc.clone().map(|oidc| SignIn::open(oidc, clock.clone())).transpose();
+    let sign_in = sign_in.map_err(|why| failed(why, "mount the Secret, or unset STAGEKEEPER_EDGE_OIDC_ISSUER"))?;
+    let sign_in = sign_in.map(Arc::new);
     let certificates = config.tls.as_ref().map(|tls| Certificates::open(&tls.certificate, &tls.key)).transpose();
     let certificates = certificates.map_err(|why| failed(why, "check the Secret with the certificate"))?;
     let mut doors = vec![Door { listener: listen(config.edge_port.get()).await?, tls: None }];
@@ -65,8 +69,9 @@ pub async fn run(config: EdgeConfig, telemetry: Telemetry, shutdown: Cancellatio
         details: config.details,
         redirect: config.redirect && config.tls.is_some(),
         lock: lock.clone(),
+        sign_in: sign_in.clone(),
         records: Arc::new(store.clone()),
-        clock: Arc::new(SystemClock),
+        clock,
         telemetry: telemetry.clone(),
     });
     let mut background = JoinSet::new();
@@ -77,7 +82,7 @@ pub async fn run(config: EdgeConfig, telemetry: Telemetry, shutdown: Cancellatio
         async move { edge.look_after().await }
     });
     background.spawn(look_after_store(edge.clone(), store.clone(), telemetry));
-    background.spawn(look_at_files(certificates, lock));
+    background.spawn(look_at_files(certificates, lock, sign_in));
     let served = serve(edge.clone(), doors, shutdown).await;
     background.shutdown().await;
     // Who was here a moment ago is not forgotten.
@@ -141,16 +146,17 @@ async fn look_after_store(edge: Arc<Edge>, store: Store, telemetry: Telemetry) {
     }
 }
 
-/// Takes another certificate or password when there is one.
-async fn look_at_files(certificates: Option<Arc<Certificates>>, lock: Option<Arc<Lock>>) {
+/// Takes another certificate, password or key when there is one.
+async fn look_at_files(certificates: Option<Arc<Certificates>>, lock: Option<Arc<Lock>>, sign_in: Option<Arc<SignIn>>) {
     let mut ticks = tokio::time::interval(PULSE);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut said: [Option<String>; 2] = [None, None];
+    let mut said: [Option<String>; 3] = [None, None, None];
     loop {
         ticks.tick().await;
         let looked = [
             ("certificate", certificates.as_ref().map(|one| one.look_again())),
             ("password", lock.as_ref().map(|one| one.look_again())),
+            ("key of sessions", sign_in.as_ref().map(|one| one.look_again())),
         ];
         for ((what, looked), said) in looked.into_iter().zip(&mut said) {
             match looked {

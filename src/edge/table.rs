@@ -121,6 +121,18 @@ pub struct EnvironmentView {
     pub waiting: Option<String>,
 }
 
+impl EnvironmentView {
+    /// It sleeps, or is about to: who asks for it wants it woken.
+    pub fn sleeps(&self) -> bool {
+        self.phase == Phase::Asleep || self.phase == Phase::Ready && !self.awake
+    }
+
+    /// What still answers of it ends, and nothing takes its place by itself.
+    fn goes(&self) -> bool {
+        self.sleeps() || self.phase == Phase::Ending
+    }
+}
+
 /// Everything that a table is made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Objects {
@@ -270,8 +282,9 @@ impl Table {
         }
         let mut routes = HashMap::with_capacity(claimed.len() + owners.len());
         for (host, (key, view)) in claimed {
-            let found = slices.get(key).map_or_else(Vec::new, |slices| addresses(slices, &view.port));
             let preview = owners.get(&host).map(|preview| Arc::clone(preview));
+            let goes = preview.as_ref().is_some_and(|preview| preview.view.goes());
+            let found = slices.get(key).map_or_else(Vec::new, |slices| addresses(slices, &view.port, goes));
             let project = preview.as_ref().map(|preview| preview.view.project.as_str()).or(view.project.as_deref());
             let marks = marks(preview.as_deref(), project);
             let route = settle(Some(key.clone()), found, before.route(&host), preview, marks, now);
@@ -346,8 +359,9 @@ fn by_service(slices: &BTreeMap<Key, SliceView>) -> HashMap<Key, Vec<&SliceView>
     found
 }
 
-/// The addresses that take requests; those that are about to end only if there are no others.
-fn addresses(slices: &[&SliceView], port: &str) -> Vec<SocketAddr> {
+/// The addresses that take requests; those that are about to end only if there are no others, and others are to come: who comes
+/// right after an environment fell asleep wakes it, and is not one more guest of what ends.
+fn addresses(slices: &[&SliceView], port: &str, goes: bool) -> Vec<SocketAddr> {
     let chosen = |choose: fn(&EndpointView) -> bool| {
         let of_slice = |slice: &&SliceView| {
             let port = slice.ports.iter().find(|(name, _)| name == port).map(|(_, number)| *number);
@@ -358,7 +372,7 @@ fn addresses(slices: &[&SliceView], port: &str) -> Vec<SocketAddr> {
         slices.iter().flat_map(of_slice).collect::<BTreeSet<_>>()
     };
     let ready = chosen(|endpoint| endpoint.ready);
-    let some = if ready.is_empty() { chosen(|endpoint| endpoint.lingers) } else { ready };
+    let some = if ready.is_empty() && !goes { chosen(|endpoint| endpoint.lingers) } else { ready };
     some.into_iter().collect()
 }
 
@@ -382,8 +396,8 @@ fn settle(
     now: Instant,
 ) -> Route {
     let turn = AtomicUsize::new(before.map_or(0, |before| before.turn.load(Ordering::Relaxed)));
-    let sleeps = preview.as_ref().is_some_and(|preview| matches!(preview.view.phase, Phase::Asleep | Phase::Ending));
-    let known = before.filter(|before| !sleeps && before.service == service && !before.endpoints.is_empty());
+    let goes = preview.as_ref().is_some_and(|preview| preview.view.goes());
+    let known = before.filter(|before| !goes && before.service == service && !before.endpoints.is_empty());
     let (endpoints, bare) = match known {
         Some(before) if endpoints.is_empty() => (before.endpoints.clone(), before.bare.or(Some(now))),
         _ => (endpoints, None),

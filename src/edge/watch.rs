@@ -194,7 +194,12 @@ where
             }),
             Ok(Event::Delete(object)) => Some(Change::Gone(key(&object))),
             Err(error) => {
-                tracing::warn!(kind, %error, "cannot be watched: the last table stays; check the RBAC rules of the edge");
+                tracing::warn!(
+                    kind,
+                    %error,
+                    "cannot be watched: what was known of it stays, and no host is known if it was never listed; check that \
+                     the API server answers, and the RBAC rules of the edge"
+                );
                 None
             }
         };

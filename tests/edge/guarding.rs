@@ -6,7 +6,7 @@ use stagekeeper::edge::{Lock, table::Phase};
 
 use super::lab::{Lab, PREVIEW, STAGE, Upstream, until};
 
-fn lock(name: &str) -> Arc<Lock> {
+pub fn lock(name: &str) -> Arc<Lock> {
     let path = std::env::temp_dir().join(format!("stagekeeper-edge-{name}-{}", std::process::id()));
     std::fs::write(&path, "open sesame\n").unwrap();
     let lock = Arc::new(Lock::open(&path).unwrap());

@@ -103,6 +103,11 @@ impl Lab {
 
     /// The same, over TLS.
     pub async fn behind(change: impl FnOnce(&mut Setup), tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), change, tls)
+    }
+
+    /// The same, where its address has to be known before.
+    pub fn on(listener: TcpListener, change: impl FnOnce(&mut Setup), tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let (told, telemetry) = (Arc::new(Told::default()), Telemetry::default());
         let mut setup = Setup {
             limits: Limits::default(),
@@ -112,13 +117,13 @@ impl Lab {
             details: false,
             redirect: false,
             lock: None,
+            sign_in: None,
             records: told.clone(),
             clock: Arc::new(SystemClock),
             telemetry: telemetry.clone(),
         };
         change(&mut setup);
         let edge = Edge::new(setup);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(serve(edge.clone(), vec![Door { listener, tls }], shutdown.clone()));

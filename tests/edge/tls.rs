@@ -21,10 +21,10 @@ use tokio_rustls::TlsConnector;
 use super::lab::{Lab, PREVIEW, Upstream, in_time};
 
 /// A folder with a certificate for `*.preview.test`, as of a mounted Secret; removed with this value.
-struct Secret(PathBuf);
+pub struct Secret(PathBuf);
 
 impl Secret {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         install_tls();
         let folder = std::env::temp_dir().join(format!("stagekeeper-edge-{name}-{}", std::process::id()));
         _ = fs::remove_dir_all(&folder);
@@ -34,11 +34,11 @@ impl Secret {
         secret
     }
 
-    fn certificate(&self) -> PathBuf {
+    pub fn certificate(&self) -> PathBuf {
         self.0.join("tls.crt")
     }
 
-    fn key(&self) -> PathBuf {
+    pub fn key(&self) -> PathBuf {
         self.0.join("tls.key")
     }
 

@@ -58,7 +58,10 @@ async fn a_browser_gets_a_page_that_looks_again() {
     assert_eq!(answer.headers()["cache-control"], "no-store");
     assert_eq!(answer.headers()["x-robots-tag"], "noindex");
     let html = answer.text().await.unwrap();
-    assert!(html.contains("<meta http-equiv=\"refresh\" content=\"2\">") && html.contains("waking up"), "{html}");
+    assert!(
+        html.contains("<meta http-equiv=\"refresh\" content=\"2\"></noscript>") && html.contains("waking up"),
+        "{html}"
+    );
     until("it is woken", || lab.told.wakes.lock().unwrap().len() == 1).await;
     let upstream = Upstream::new("a").await;
     lab.awaken(&[upstream.address]);
@@ -104,6 +107,37 @@ async fn a_body_waits_with_its_request() {
     lab.awaken(&[upstream.address]);
     let text = in_time("the answer", asking).await.unwrap().unwrap().text().await.unwrap();
     assert!(text.starts_with(&format!("a PUT /big {}\n", 20 << 20)), "{text}");
+}
+
+/// It fell asleep a moment ago, and its pod still answers while it ends: it is woken, and the request waits for what comes back.
+#[tokio::test]
+async fn who_comes_right_after_it_fell_asleep_wakes_it() {
+    let mut lab = Lab::new().await;
+    let (old, new) = (Upstream::new("old").await, Upstream::new("new").await);
+    lab.awaken(&[old.address]);
+    (lab.preview().phase, lab.preview().awake) = (Phase::Asleep, false);
+    for slice in lab.objects.slices.values_mut() {
+        (slice.endpoints[0].ready, slice.endpoints[0].lingers) = (false, true);
+    }
+    lab.tell();
+    let asking = tokio::spawn(lab.caller().get(lab.url(PREVIEW, "/")).send());
+    until("it is woken", || *lab.told.wakes.lock().unwrap() == [SUBDOMAIN]).await;
+    lab.awaken(&[new.address]);
+    let text = in_time("the answer", asking).await.unwrap().unwrap().text().await.unwrap();
+    assert!(text.starts_with("new ") && old.asked() == 0, "{text}");
+}
+
+/// The same while its pod is still ready: that one answers, and the environment comes back for who comes next.
+#[tokio::test]
+async fn an_answer_of_what_falls_asleep_wakes_it() {
+    let mut lab = Lab::new().await;
+    let old = Upstream::new("old").await;
+    lab.awaken(&[old.address]);
+    (lab.preview().phase, lab.preview().awake) = (Phase::Asleep, false);
+    lab.tell();
+    let answer = lab.caller().get(lab.url(PREVIEW, "/")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    until("it is woken", || *lab.told.wakes.lock().unwrap() == [SUBDOMAIN]).await;
 }
 
 /// Its pods are gone and the edge has not been told that it sleeps: the request waits for what comes back.

@@ -30,10 +30,7 @@ use tokio::{
 
 use super::lab::{Lab, in_time, until};
 
-async fn client() -> Client {
-    let path = std::env::var("STAGEKEEPER_TEST_KUBECONFIG").expect(
-        "STAGEKEEPER_TEST_KUBECONFIG is not set: this test needs a real API server, `make test` starts one and sets it",
-    );
+pub async fn client_of(path: &str) -> Client {
     let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
     let config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a cluster");
@@ -41,8 +38,15 @@ async fn client() -> Client {
     Client::try_from(config).expect("a client")
 }
 
+async fn client() -> Client {
+    let path = std::env::var("STAGEKEEPER_TEST_KUBECONFIG").expect(
+        "STAGEKEEPER_TEST_KUBECONFIG is not set: this test needs a real API server, `make test` starts one and sets it",
+    );
+    client_of(&path).await
+}
+
 /// An address of this machine that is not loopback: Kubernetes takes no other for a pod's.
-fn own_address() -> IpAddr {
+pub fn own_address() -> IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     // Nothing is sent: this only asks for the route.
     socket.connect("192.0.2.1:9").expect("a route");
@@ -50,7 +54,7 @@ fn own_address() -> IpAddr {
 }
 
 /// A server that says its name, on an address that a pod may have.
-async fn saying(name: &'static str) -> SocketAddr {
+pub async fn saying(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind((own_address(), 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -45,6 +45,7 @@ pub(super) async fn conclude(
         request: memory.request.as_ref(),
         unready: memory.unready_since.is_some(),
         asleep: (!around.awake).then(|| asleep(around)),
+        edge: None,
     };
     if lived.written == environment.status {
         lived.written = None;

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use reqwest::Url;
 
 use super::{
     decide::Decided,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{
-        RequestStatus, Stage, StageStatus,
+        RequestStatus, Route, RouteType, Stage, StageStatus,
         conditions::{self, Outcome},
     },
     cluster::index::StageChildren,
@@ -50,6 +51,8 @@ pub struct Situation<'a> {
     pub unready: bool,
     /// Why it sleeps, if it does.
     pub asleep: Option<String>,
+    /// Where the built-in proxy is reached, but for the host.
+    pub edge: Option<&'a Url>,
 }
 
 /// The outcome for the conditions. The first of these that applies: declarations that cannot be used, a deploy under
@@ -137,6 +140,13 @@ pub fn of_error(error: &Error) -> Option<Outcome> {
     }
 }
 
+/// Where people reach a stage through the built-in proxy: its host, at the scheme and port that are the proxy's for previews.
+fn at_edge(edge: &Url, route: Option<&Route>) -> Option<String> {
+    let host = route.filter(|route| route.type_ == RouteType::Edge)?.host.as_ref()?;
+    let port = edge.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}://{host}{port}", edge.scheme()))
+}
+
 /// The whole status; equal to `before` when nothing changed.
 pub fn status(
     before: &StageStatus,
@@ -159,7 +169,10 @@ pub fn status(
         outcome: &outcome,
         waiting: situation.waiting,
         instances: &instances,
-        url: ledger.good.as_ref().and_then(|good| render::stage_url(&good.snapshot, route)),
+        url: ledger.good.as_ref().and_then(|good| {
+            let at = |edge| at_edge(edge, route);
+            situation.edge.and_then(at).or_else(|| render::stage_url(&good.snapshot, route))
+        }),
         handled_retry: decided.handled_retry.clone(),
         held: decided.held.as_ref(),
         gates: situation.gates,

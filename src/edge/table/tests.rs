@@ -148,6 +148,22 @@ fn addresses_are_remembered_for_a_moment_and_not_of_what_sleeps() {
 }
 
 #[test]
+fn what_ends_does_not_answer_for_what_sleeps() {
+    let mut objects = Objects::default();
+    objects.services.insert(key("home", "web"), service(1, &["x.preview.test"]));
+    objects.slices.insert(key("home", "web-1"), slice("web", vec![endpoint("10.0.0.1", false, true)]));
+    objects.environments.insert(key("acme", "pr-1"), environment(1, "home", "x.preview.test"));
+    let count = |objects: &Objects| build(objects).route("x.preview.test").unwrap().endpoints.len();
+    assert_eq!(count(&objects), 1, "awake: it is better than nothing");
+    let cases = [(Phase::Asleep, false), (Phase::Ready, false), (Phase::Ending, true)];
+    for (phase, awake) in cases {
+        let view = objects.environments.get_mut(&key("acme", "pr-1")).unwrap();
+        (view.phase, view.awake) = (phase, awake);
+        assert_eq!(count(&objects), 0, "{phase:?}");
+    }
+}
+
+#[test]
 fn memory_lasts_as_long_as_the_subdomain() {
     let mut objects = Objects::default();
     objects.environments.insert(key("a", "pr-1"), environment(1, "a", "x.preview.test"));

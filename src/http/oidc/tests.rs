@@ -2,8 +2,9 @@
 
 use std::sync::Mutex as Locked;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use jsonwebtoken::{EncodingKey, Header, encode};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -11,6 +12,7 @@ use wiremock::{
 };
 
 use super::*;
+use crate::identity::PAUSE;
 
 /// 2026-11-22T00:00:00Z.
 const NOW: i64 = 1_795_305_600;

@@ -28,6 +28,7 @@ fn told(ledger: &Ledger, decided: &Decided, unready: bool) -> (&'static str, Str
         request: None,
         unready,
         asleep: None,
+        edge: None,
     }) {
         Outcome::Ready { reason, message } => ("ready", reason.to_owned(), message),
         Outcome::Reconciling { reason, message } => ("reconciling", reason.to_owned(), message),
@@ -95,6 +96,7 @@ fn a_listing_that_shrank_is_a_condition_and_is_told_once() {
             request: None,
             unready: false,
             asleep: None,
+            edge: None,
         };
         status(before, &situation, &StageChildren::default(), Timestamp::UNIX_EPOCH)
     };
@@ -116,4 +118,38 @@ fn a_listing_that_shrank_is_a_condition_and_is_told_once() {
     let bare = status_of(&calm, &nothing, &Ledger::default());
     assert_eq!(told(&bare), ("False".to_owned(), SHRANK.to_owned()));
     assert!(newly_shrank(&calm, &bare).is_some());
+}
+
+/// The operator is told one address of the proxy: that for previews.
+#[test]
+fn a_stage_behind_the_proxy_is_reached_as_previews_are() {
+    let edge: Url = "https://preview.test:8443".parse().expect("a URL");
+    let route = |type_, host: Option<&str>| Route { type_, host: host.map(Into::into), ..Route::default() };
+    let shop = route(RouteType::Edge, Some("shop.test"));
+    assert_eq!(at_edge(&edge, Some(&shop)).as_deref(), Some("https://shop.test:8443"));
+    assert_eq!(at_edge(&edge, Some(&route(RouteType::Ingress, Some("shop.test")))), None);
+    assert_eq!(at_edge(&edge, None), None);
+    let plain: Url = "http://preview.test".parse().expect("a URL");
+    assert_eq!(at_edge(&plain, Some(&shop)).as_deref(), Some("http://shop.test"));
+
+    let (_, mut stage) = read(SHOP);
+    stage.spec.route = Some(shop);
+    let ledger = Ledger { good: Some(entry(snapshot(SHOP, 0), 1, State::Success)), ..Ledger::default() };
+    let url = |edge: Option<&Url>| {
+        let decided = Decided::default();
+        let situation = Situation {
+            stage: &stage,
+            ledger: &ledger,
+            decided: &decided,
+            waiting: None,
+            gates: &[],
+            request: None,
+            unready: false,
+            asleep: None,
+            edge,
+        };
+        status(&StageStatus::default(), &situation, &StageChildren::default(), Timestamp::UNIX_EPOCH).url
+    };
+    assert_eq!(url(Some(&edge)).as_deref(), Some("https://shop.test:8443"));
+    assert_eq!(url(None).as_deref(), Some("http://shop.test"), "nobody has said");
 }
