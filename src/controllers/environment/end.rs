@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a namespace may take to go before it is looked at again; what goes in it triggers a pass anyway.
-const RECHECK: Duration = Duration::from_secs(3);
+const RECHECK: Duration = Duration::from_secs(5);
 
 /// How long a project may be out of sight before its environments end: it may be applied anew.
 const ORPHANED: Duration = Duration::from_mins(1);
@@ -55,6 +55,9 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
         ctx.lives.forget(key);
         return Ok(Action::await_change());
     }
+    if leaves(ctx, key) {
+        return Ok(Action::requeue(RECHECK));
+    }
     ctx.images.subscribe(&(key.namespace.to_string(), key.name.to_string()), &BTreeMap::new());
     match ctx.memories.take(key) {
         Taken::Lent => return Ok(Action::await_change()),
@@ -73,6 +76,10 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
     ctx.store.environment_ended(&key.namespace, &key.name, ctx.clock.now()).await?;
     ctx.store.stage_soft_delete(&key.namespace, &key.name).await?;
     if !gone {
+        if let Some((mut lived, _)) = ctx.lives.get(key) {
+            lived.leaves = !here;
+            ctx.lives.put(key, lived);
+        }
         return Ok(Action::requeue(RECHECK));
     }
     let project = ctx.lives.get(key).map(|(lived, _)| lived.project);
@@ -84,6 +91,14 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
         environment.finalizers().iter().map(String::as_str).filter(|one| *one != FINALIZER).collect();
     ctx.writer.set_finalizers(environment, &others).await?;
     Ok(Action::await_change())
+}
+
+/// Whether all that is left is to wait for its own namespace. Each object in there that goes triggers a pass, which is to cost
+/// nothing.
+fn leaves(ctx: &Context, key: &StageKey) -> bool {
+    ctx.lives.get(key).filter(|(lived, _)| lived.leaves).is_some_and(|(lived, _)| {
+        namespace::seen(ctx, &lived.life.place).is_some_and(|found| found.metadata.deletion_timestamp.is_some())
+    })
 }
 
 /// Where its objects are, as far as anybody knows.

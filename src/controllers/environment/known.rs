@@ -34,6 +34,8 @@ pub struct Lived {
     pub prepared: Option<String>,
     /// Since when its project is not seen.
     pub orphaned: Option<Timestamp>,
+    /// Its rows are closed and its namespace is being deleted: nothing is left to do but to wait for that.
+    pub leaves: bool,
     /// The status as last written by this process.
     pub written: Option<EnvironmentStatus>,
 }
@@ -42,7 +44,18 @@ impl Lived {
     /// As it is when nothing but its row is known.
     pub fn new(life: Life, project: String, base: Option<String>) -> Self {
         let (used, runs) = (life.active, false);
-        Self { life, project, base, used, wants: false, runs, prepared: None, orphaned: None, written: None }
+        Self {
+            life,
+            project,
+            base,
+            used,
+            wants: false,
+            runs,
+            prepared: None,
+            orphaned: None,
+            leaves: false,
+            written: None,
+        }
     }
 }
 
