@@ -1,6 +1,6 @@
 # The front door. `make help` says what there is; the work is done by the scripts in hack/.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test bench lint crds sqlx
+.PHONY: help demo demo-down test test-faults bench lint crds sqlx
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ demo-down: ## remove everything that `make demo` made
 
 test: ## all tests, against a real node, registry and Postgres (KEEP_CLUSTER=1 keeps them)
 	@hack/test
+
+test-faults: ## the tests of faults, with 200 environments broken by chance
+	@STAGEKEEPER_TEST_ENVIRONMENTS=200 hack/test --test faults --test environments
 
 bench: ## measure the operator against a floor, for minutes; best on a machine that does nothing else
 	@bench/run $(BENCH)

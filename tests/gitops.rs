@@ -1,4 +1,4 @@
-//! GitOps tools read our kinds alike: one table of situations, judged by the rules of kstatus (Flux, Helm, `kubectl wait`)
+//! `GitOps` tools read our kinds alike: one table of situations, judged by the rules of kstatus (Flux, Helm, `kubectl wait`)
 //! and by the Lua that Argo CD is given. `UPDATE=1` writes the files that follow from it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 

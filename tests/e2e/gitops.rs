@@ -1,4 +1,4 @@
-//! What GitOps tools do all day: applying the same manifests again, comparing, pruning, and applying what was exported.
+//! What `GitOps` tools do all day: applying the same manifests again, comparing, pruning, and applying what was exported.
 
 use std::{io::Write as _, process::Stdio};
 

@@ -20,7 +20,7 @@ use stagekeeper::{
 use crate::{cluster::Env, operator::Operator, stand::Stand, throwaway::Throwaway};
 
 /// How many environments there are, unless `STAGEKEEPER_TEST_ENVIRONMENTS` says.
-const COUNT: usize = 60;
+const COUNT: usize = 30;
 /// How many are acted on between two faults.
 const BATCH: usize = 10;
 /// So long everything may take to settle after the last fault.
