@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use tokio::time::Instant;
 
 use super::{
+    controller::Signals,
     database,
     failure::{Code, Failure},
     output::Columns,
@@ -75,11 +76,16 @@ pub async fn migrate(arguments: &MigrateArgs, out: &mut dyn Write) -> Result<(),
 /// Connects, and tries again for as long as is asked for. Each try that fails is told.
 async fn connected(database: &DatabaseArgs, patience: Duration) -> Result<Store, Failure> {
     let started = Instant::now();
+    // Nothing else ends the first process of a container.
+    let mut signals = Signals::listen()?;
     loop {
         match database::connect(database).await {
             Err(failure @ Failure::Said { code: Code::Unavailable, .. }) if started.elapsed() < patience => {
                 eprintln!("waiting: {}", failure.summary());
-                tokio::time::sleep(PAUSE).await;
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    _ = signals.next() => return Err(failure),
+                }
             }
             connected => return connected,
         }
