@@ -130,10 +130,9 @@ async fn an_upgrade_in_the_middle_of_a_deploy(ground: &Ground) {
         .await;
     let leader = ground.api::<Lease>(OURS).get("stagekeeper").await.unwrap().spec.unwrap().holder_identity.unwrap();
     let pods = ground.api::<Pod>(OURS);
-    let (_, deleted) = tokio::join!(
-        ground.follow("Upgrade it", "--set image.tag=0.2.0"),
-        pods.delete(&leader, &DeleteParams::default()),
-    );
+    let at_once = DeleteParams::default();
+    let (_, deleted) =
+        tokio::join!(ground.follow("Upgrade it", "--set image.tag=0.2.0"), pods.delete(&leader, &at_once));
     deleted.unwrap();
     assert!(ground.shop().await.starts_with("shop 1."), "somebody serves all the time");
     ground.until_runs("web:1.1.0").await;
