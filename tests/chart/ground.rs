@@ -138,7 +138,7 @@ impl Ground {
         command
             .args(["-euo", "pipefail", "-c", line])
             .current_dir(if in_checkout { Path::new(env!("CARGO_MANIFEST_DIR")) } else { &self.folder })
-            .env("PATH", format!("{}:/usr/lib/postgresql/15/bin:{path}", self.tools))
+            .env("PATH", format!("{}:{path}", self.tools))
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .stdin(Stdio::null())
             .kill_on_drop(true);

@@ -1,6 +1,9 @@
-//! `stagekeeper setup`: what is there is left, what is missing is made once, and no key is made for a database that needs another.
+//! What pods begin with. `stagekeeper migrate up --wait`: the database may come later. `stagekeeper setup`: what is there is left, what is missing is made once, and no key is made for a database that needs another.
 
-use std::{env, process::Output};
+use std::{
+    env,
+    process::{Command, Output, Stdio},
+};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
@@ -14,6 +17,8 @@ use stagekeeper::{
     domain::clock::{SystemClock, SystemIds},
     safe::Safe,
 };
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::postgres::TestDatabase;
 
@@ -120,4 +125,54 @@ async fn no_key_is_made_for_a_database_that_needs_another() {
     assert_eq!(away.status.code(), Some(3), "{}", said(&away));
     assert!(place.secrets.get_opt("keys").await.unwrap().is_none());
     place.remove().await;
+}
+
+/// A relay to the database's server that is not there from the beginning.
+async fn relay(listener: tokio::net::TcpListener, server: String) {
+    while let Ok((mut from, _)) = listener.accept().await {
+        let server = server.clone();
+        tokio::spawn(async move {
+            let mut to = tokio::net::TcpStream::connect(server).await.unwrap();
+            // Either side may break off.
+            let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+        });
+    }
+}
+
+#[tokio::test]
+async fn migrations_wait_for_a_database_that_comes_later() {
+    let database = TestDatabase::new().await;
+    let server = database.url.split('@').next_back().unwrap().split('/').next().unwrap().to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let migrate = |url: &str| {
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_stagekeeper"))
+            .args(["migrate", "up", "--wait", "600"])
+            .env("DATABASE_URL", url)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    };
+    let url = database.url.replace(&server, &address.to_string());
+
+    // It says that it waits, and ends well once there is somebody.
+    let mut waiting = migrate(&url);
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.starts_with("waiting: ") && line.contains(&address.port().to_string()), "{line}");
+    tokio::spawn(relay(tokio::net::TcpListener::bind(address).await.unwrap(), server));
+    let done = waiting.wait_with_output().await.unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(said(&done).contains("nothing to do"), "{}", said(&done));
+
+    // Who is told to stop does not wait, not even as the first process of a container.
+    let mut waiting = migrate("postgres://nobody@127.0.0.1:1/nothing");
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    assert!(lines.next_line().await.unwrap().unwrap().starts_with("waiting: "));
+    let told = Command::new("kill").args(["-s", "TERM", &waiting.id().unwrap().to_string()]).status().unwrap();
+    assert!(told.success());
+    assert_eq!(waiting.wait().await.unwrap().code(), Some(3));
 }
