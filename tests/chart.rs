@@ -8,6 +8,8 @@ mod accepted;
 mod generated;
 #[path = "chart/helm.rs"]
 mod helm;
+#[path = "chart/image.rs"]
+mod image;
 #[path = "support/postgres.rs"]
 mod postgres;
 #[path = "chart/rights.rs"]

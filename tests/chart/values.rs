@@ -51,7 +51,7 @@ fn the_schema_leaves_no_map_open_by_accident() {
     assert_eq!(open, ["/global"]);
 }
 
-/// Whoever renders twice gets the same, and nobody is asked: `helm template | kubectl apply` and GitOps tools work.
+/// Whoever renders twice gets the same, and nobody is asked: `helm template | kubectl apply` works, and so does keeping it in git.
 #[test]
 fn rendering_asks_nobody_and_throws_no_dice() {
     for entry in walk(&chart().join("templates")) {
@@ -170,7 +170,7 @@ fn images_are_named_by_digest_where_one_is_given() {
     let mut seen = 0;
     for object in &all {
         let pod = if object["kind"] == "Pod" { &object["spec"] } else { &object["spec"]["template"]["spec"] };
-        for container in ["containers", "initContainers"].iter().flat_map(|list| pod[list].as_array()).flatten() {
+        for container in ["containers", "initContainers"].iter().filter_map(|list| pod[list].as_array()).flatten() {
             assert!(container["image"].as_str().unwrap().ends_with(&wanted), "{container}");
             seen += 1;
         }
@@ -184,7 +184,7 @@ fn pods_are_modest() {
     for (name, values) in MATRIX {
         for object in objects(NAMESPACE, values) {
             let pod = if object["kind"] == "Pod" { &object["spec"] } else { &object["spec"]["template"]["spec"] };
-            for container in ["containers", "initContainers"].iter().flat_map(|list| pod[list].as_array()).flatten() {
+            for container in ["containers", "initContainers"].iter().filter_map(|list| pod[list].as_array()).flatten() {
                 assert_eq!(pod["enableServiceLinks"], json!(false), "{name}: {object}");
                 assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], json!(true), "{name}: {container}");
                 assert!(container["resources"]["requests"]["memory"].is_string(), "{name}: {container}");
