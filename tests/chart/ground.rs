@@ -206,7 +206,7 @@ impl Ground {
             "kubectl logs --namespace stagekeeper --selector=app.kubernetes.io/part-of=stagekeeper --all-containers --tail=15 | cut -c1-400",
         ] {
             let output = self.command(line).output().await.unwrap();
-            said.push_str(&format!("$ {line}\n{}", String::from_utf8_lossy(&output.stdout)));
+            said.extend(["$ ", line, "\n", &String::from_utf8_lossy(&output.stdout)]);
         }
         said
     }
