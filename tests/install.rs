@@ -2,6 +2,8 @@
 //! and removed.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
+#[path = "chart/audit.rs"]
+mod audit;
 #[path = "chart/ground.rs"]
 mod ground;
 #[path = "chart/install.rs"]

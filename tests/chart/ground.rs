@@ -35,12 +35,15 @@ pub struct Ground {
     pub inside: String,
     folder: PathBuf,
     tools: String,
+    /// What the API server was asked by the release's accounts.
+    pub audit: PathBuf,
 }
 
 impl Ground {
     /// Starts it, with a volume for the database.
     pub async fn new() -> Self {
-        let cluster = Throwaway::up("install", "node").await;
+        let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/audit-policy.yaml");
+        let cluster = Throwaway::up_with("install", "node", &["--audit", policy]).await;
         let kubeconfig = PathBuf::from(cluster.kubeconfig());
         let state = kubeconfig.parent().unwrap().to_owned();
         let read = Kubeconfig::read_from(&kubeconfig).unwrap();
@@ -58,6 +61,7 @@ impl Ground {
             registry: format!("127.0.0.1:{port}"),
             inside: format!("10.{subnet}.0.2:{port}"),
             tools: setting("tools"),
+            audit: state.join("log/audit.log"),
             folder,
             cluster,
         };

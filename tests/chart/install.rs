@@ -6,16 +6,56 @@ use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     coordination::v1::Lease,
     core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
+    networking::v1::Ingress,
     rbac::v1::ClusterRole,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use stagekeeper::api::{Stage, conditions};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use stagekeeper::api::{Environment, Stage, conditions};
 
+use crate::audit::{self, Asked};
 use crate::ground::{Ground, block, field};
+
+/// Rights that no part of the story takes.
+const UNUSED: &[&str] = &[
+    // What is not known to be ours is looked at before it is written: only where somebody was faster.
+    "stagekeeper /configmaps get",
+    "stagekeeper /limitranges get",
+    "stagekeeper /persistentvolumeclaims get",
+    "stagekeeper batch/jobs get",
+    // A quota that the Environment asks for.
+    "stagekeeper /resourcequotas create",
+    "stagekeeper /resourcequotas get",
+    "stagekeeper /resourcequotas patch",
+    // An event that happens again.
+    "stagekeeper events.k8s.io/events patch",
+    // The cluster has no Gateway API.
+    "stagekeeper gateway.networking.k8s.io/httproutes create",
+    "stagekeeper gateway.networking.k8s.io/httproutes delete",
+    "stagekeeper gateway.networking.k8s.io/httproutes get",
+    "stagekeeper gateway.networking.k8s.io/httproutes patch",
+    "stagekeeper gateway.networking.k8s.io/httproutes watch",
+    "stagekeeper networking.k8s.io/networkpolicies get",
+    // Environments of pull requests.
+    "stagekeeper stagekeeper.dev/environments create",
+    "stagekeeper stagekeeper.dev/environments delete",
+    "stagekeeper stagekeeper.dev/environments get",
+    // Asked for by an admission plugin (OwnerReferencesPermissionEnforcement) that not every cluster has.
+    "stagekeeper stagekeeper.dev/environments/finalizers update",
+    "stagekeeper stagekeeper.dev/stages/finalizers update",
+    // Rehearsals of promotions.
+    "stagekeeper-api stagekeeper.dev/projects list",
+    "stagekeeper-api stagekeeper.dev/stages list",
+];
+
+/// No right of the whole cluster.
+const NAMESPACED: &str =
+    "--set rbac.scope=namespaces --set 'rbac.namespaces={stagekeeper,shop}' --set policies.install=false";
 
 const OURS: &str = "stagekeeper";
 
@@ -84,9 +124,10 @@ async fn the_chart_is_installed_tried_out_upgraded_and_removed() {
     who_calls_is_known_by_the_api_alone(&ground).await;
     let asked = nothing_was_forbidden(&ground, 6).await;
     assert!(asked.contains("api") && asked.contains("controller"), "{asked:?}");
+    everything_that_the_operator_may_do(&ground).await;
     an_upgrade_in_the_middle_of_a_deploy(&ground).await;
     the_database_is_started_again(&ground).await;
-    nothing_was_forbidden(&ground, 6).await;
+    rights_are_used_and_no_others_are_missed(&ground).await;
     the_way_to_another_database(&ground).await;
     what_stays_and_what_goes(&ground).await;
     assert_eq!(ground.made_once().await, keys);
@@ -122,6 +163,64 @@ async fn who_calls_is_known_by_the_api_alone(ground: &Ground) {
     let controllers = ground.list::<Pod>(OURS, "app.kubernetes.io/name=stagekeeper-controller").await;
     let controller = field(&controllers[0], "/status/podIP").as_str().unwrap().to_owned();
     assert_eq!(ground.shell(&format!("curl {code} http://{controller}{path}")).await, "503");
+}
+
+/// Whatever the rights are for, from the first image to the end of all of it.
+async fn everything_that_the_operator_may_do(ground: &Ground) {
+    let push = async |tag: &str, switches: &str| {
+        ground.shell(&format!("hack/image push {}/thorough/web:{tag} {switches}", ground.registry)).await;
+    };
+    push("1.0.0", "").await;
+    ground.shell("kubectl create namespace thorough").await;
+    ground.apply(&include_str!("thorough.yaml").replace("REGISTRY", &ground.inside)).await;
+    let stages = ground.api::<Stage>("thorough");
+    let routes = ground.api::<Ingress>("thorough");
+    let until = async |what: &str, condition: &str| {
+        ground
+            .wait(what, async || {
+                // Nobody else here accepts routes.
+                for route in routes.list(&ListParams::default()).await.unwrap() {
+                    let accepted =
+                        Patch::Merge(json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}));
+                    // It may be gone by now.
+                    let _ = routes.patch_status(&route.name_any(), &PatchParams::default(), &accepted).await;
+                }
+                let status = stages.get("all").await.unwrap().status?;
+                let found = conditions::get(&status.conditions, condition)?;
+                (found.status == "True").then_some(())
+            })
+            .await;
+    };
+    until("the stage with everything is ready", "Ready").await;
+    let environments = ground.api::<Environment>("thorough");
+    ground
+        .wait("the environment is ready", async || {
+            let status = environments.get("try").await.unwrap().status?;
+            (status.phase.as_deref() == Some("Ready")).then_some(())
+        })
+        .await;
+    push("2.0.0", "--env APP_FAIL=start").await;
+    until("what cannot start is rolled back", "Stalled").await;
+    ground.shell("kubectl delete environment,stage,project --all --namespace thorough --timeout=4m").await;
+}
+
+/// From the API server's own record: nothing was forbidden to any account of the release, and each right was used but those that
+/// are named here.
+async fn rights_are_used_and_no_others_are_missed(ground: &Ground) {
+    let manifest = ground.shell("helm get manifest stagekeeper --namespace stagekeeper").await;
+    let hooks = ground.shell("helm get hooks stagekeeper --namespace stagekeeper").await;
+    let documents = serde_yaml::Deserializer::from_str(&manifest).chain(serde_yaml::Deserializer::from_str(&hooks));
+    let objects: Vec<Value> = documents.map(|document| Value::deserialize(document).unwrap()).collect();
+    let granted = audit::granted(&objects);
+    assert!(granted.len() > 80, "{granted:?}");
+    let asked = Asked::read(&ground.audit);
+    assert_eq!(asked.forbidden, BTreeSet::new());
+    let unused: Vec<String> = granted
+        .difference(&asked.used)
+        .map(|right| format!("{} {}/{} {}", right.account, right.group, right.resource, right.verb))
+        .collect();
+    let unnamed: Vec<&String> = unused.iter().filter(|right| !UNUSED.contains(&right.as_str())).collect();
+    assert!(unnamed.is_empty(), "nobody needs these: {unnamed:#?}");
 }
 
 /// A deploy takes a while; meanwhile the release is upgraded, and the leader's pod is deleted.
@@ -218,10 +317,13 @@ async fn what_stays_and_what_goes(ground: &Ground) {
     assert!(ground.shop().await.starts_with("shop 1.1.0"));
 }
 
-/// The same keys, the same history, and nothing is deployed anew; everything in one pod this time.
+/// The same keys, the same history, and nothing is deployed anew; everything in one pod this time, with
+/// rights in two namespaces only.
 async fn another_installation_goes_on(ground: &Ground) {
     let install = block("Install it", "sh").lines().find(|line| line.starts_with("helm install")).unwrap().to_owned();
-    ground.run(&install, "--set image.tag=0.2.0 --set mode=all --set controller.replicas=1").await;
+    ground
+        .run(&install, &format!("--set image.tag=0.2.0 --set mode=all --set controller.replicas=1 {NAMESPACED}"))
+        .await;
     ground.push_shop("1.2.0", "").await;
     ground.until_runs("web:1.2.0").await;
     assert!(ground.shop().await.starts_with("shop 1.2.0"));

@@ -71,7 +71,10 @@ fn hooks_have_little() {
     );
     assert_eq!(
         named(&all, "Role", "stagekeeper-selftest")["rules"],
-        json!([{"apiGroups": ["stagekeeper.dev"], "resources": ["projects", "stages"], "verbs": ["get", "create", "delete"]}])
+        json!([
+            {"apiGroups": ["stagekeeper.dev"], "resources": ["projects"], "verbs": ["create", "delete"]},
+            {"apiGroups": ["stagekeeper.dev"], "resources": ["stages"], "verbs": ["get", "create", "delete"]},
+        ])
     );
 }
 

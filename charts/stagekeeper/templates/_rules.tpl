@@ -79,13 +79,13 @@
 {{- define "stagekeeper.rules.edge" -}}
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [stagekeeper.dev]
   resources: [environments]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end -}}
 
 {{- /* A ClusterRole or, for each namespace, a Role, with its binding. Takes (list ROOT PART NAME RULES). */ -}}
