@@ -1,6 +1,6 @@
 # The front door. `make help` says what there is; the work is done by the scripts in hack/.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-faults bench lint crds sqlx
+.PHONY: help demo demo-down test test-faults bench lint crds sqlx release
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ lint: ## formatting, clippy, shellcheck, drift of generated files
 
 crds: ## rewrite crds/ from the types in src/api
 	UPDATE=1 cargo test --locked --quiet --test crds
+
+release: ## make what a release consists of, in dist/ (VERSION=0.1.0 [REGISTRY=ghcr.io/stagekeeper])
+	@hack/release $(VERSION) $(REGISTRY)
 
 sqlx: ## rewrite .sqlx/ from the queries and migrations
 	@hack/sqlx

@@ -30,6 +30,8 @@ mod place;
 mod registry;
 mod remote;
 mod secret;
+mod selftest;
+mod setup;
 mod source;
 mod spans;
 mod stats;
@@ -86,8 +88,14 @@ struct Cli {
 enum Command {
     /// Run the operator.
     Controller(Box<ControllerArgs>),
+    /// Serve the API and webhooks in a process of their own, beside controllers with --serve-api=false.
+    Api(Box<ControllerArgs>),
     /// Run the edge: the proxy that leads visitors to environments and stages, and wakes what sleeps.
     Edge(Box<EdgeArgs>),
+    /// Make what an installation needs once: Secrets that are not there yet.
+    Setup(setup::SetupArgs),
+    /// Try an installation out: wait until it is ready, deploy a stage, remove it.
+    Selftest(selftest::SelftestArgs),
     /// Bring the database's schema to this version, or back.
     Migrate(migrate::MigrateArgs),
     /// List what was deployed, newest first: when, why and by whom.
@@ -214,8 +222,11 @@ fn perform(matches: &ArgMatches, command: &mut clap::Command, out: &mut dyn Writ
     }
     let now = SystemClock.now();
     match chosen {
-        Command::Controller(arguments) => controller::start(&context, &arguments),
+        Command::Controller(arguments) => controller::start(&context, &arguments, controller::Part::Controller),
+        Command::Api(arguments) => controller::start(&context, &arguments, controller::Part::Api),
         Command::Edge(arguments) => edge::start(&context, &arguments),
+        Command::Setup(arguments) => in_runtime(setup::setup(&context, &arguments, now, out)),
+        Command::Selftest(arguments) => in_runtime(selftest::selftest(&context, &arguments, out)),
         Command::Migrate(arguments) => in_runtime(migrate::migrate(&arguments, out)),
         Command::History(arguments) => in_runtime(history::list(&context, &arguments, now, out)),
         Command::Stats(arguments) => in_runtime(stats::print(&context, &arguments, now, out)),

@@ -37,7 +37,7 @@ use self::{
         API_AUDIENCE, CONCURRENCY, DATABASE_URL, ENCRYPTION_KEYS, ENCRYPTION_KEYS_FILE, LEASE_IDENTITY, LEASE_NAME,
         LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, OIDC_CLIENT_ID, OIDC_GROUPS_CLAIM, OIDC_GROUPS_PREFIX,
         OIDC_ISSUER, OIDC_USER_CLAIM, OIDC_USER_PREFIX, POD_NAME, POD_NAMESPACE, PORT, PREVIEW_URL, PROCESS,
-        PUBLIC_URL, SCAN_CONCURRENCY, WORKER_THREADS,
+        PUBLIC_URL, SCAN_CONCURRENCY, SERVE_API, WORKER_THREADS,
     },
 };
 
@@ -62,6 +62,8 @@ pub struct Config {
     pub api_audience: String,
     /// The issuer of ID tokens that the API takes besides, if there is one.
     pub oidc: Option<OidcConfig>,
+    /// Whether the controller's process serves the API and webhooks.
+    pub serve_api: bool,
     /// Which namespaces are watched.
     pub namespaces: Namespaces,
     /// Reconciles that may run at once, for each controller.
@@ -165,6 +167,7 @@ impl Config {
         let preview_url = problems.optional(&[&PREVIEW_URL], parse::preview_url);
         let api_audience = problems.or_default(&API_AUDIENCE, "stagekeeper", parse::word);
         let oidc = OidcConfig::read(&mut problems);
+        let serve_api = problems.or_default(&SERVE_API, "true", parse::switch);
         let namespaces = problems.optional(&[&NAMESPACES], parse::namespaces);
         let concurrency = problems.or_default(&CONCURRENCY, "32", parse::up_to::<256>);
         let scan_concurrency = problems.or_default(&SCAN_CONCURRENCY, "8", parse::up_to::<64>);
@@ -181,6 +184,7 @@ impl Config {
                 preview_url: preview_url?,
                 api_audience: api_audience?,
                 oidc: oidc?,
+                serve_api: serve_api?,
                 namespaces: namespaces?.map_or(Namespaces::All, Namespaces::Only),
                 concurrency: concurrency?,
                 scan_concurrency: scan_concurrency?,

@@ -20,4 +20,4 @@ pub mod stage;
 pub mod trigger;
 pub mod vault;
 
-pub use run::{RunError, run};
+pub use run::{RunError, run, stand_beside};

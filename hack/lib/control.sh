@@ -213,18 +213,21 @@ release_postgres_lock() {
 }
 
 # launch_registry WHERE COMPONENT: the node has a second process over the same store, so that 127.0.0.1:PORT means the
-# same images on the host and on the node, and neither listens on an address that others can reach.
+# same images on the host and on the node, and neither listens on an address that others can reach. The node's also listens on
+# the node's address, for pods: only this machine has a route there.
 launch_registry() {
+  local listen=127.0.0.1
+  [[ $1 == host ]] || listen=
   mkdir -p "$dir/registry"
-  cat >"$dir/registry.yml" <<EOF
+  cat >"$dir/$2.yml" <<EOF
 version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
 storage:
   filesystem: {rootdirectory: $dir/registry}
   delete: {enabled: true}
-http: {addr: "127.0.0.1:$registry_port", secret: $name}
+http: {addr: "$listen:$registry_port", secret: $name}
 EOF
-  launch "$1" "$2" docker-registry serve "$dir/registry.yml"
+  launch "$1" "$2" docker-registry serve "$dir/$2.yml"
 }
 
 registry_ready() { curl --silent --fail --max-time 2 "http://127.0.0.1:$registry_port/v2/"; }

@@ -125,12 +125,17 @@ push_pause_image() {
 }
 
 launch_containerd() {
-  mkdir -p "$dir/node/registries/127.0.0.1:$registry_port" "$dir/node/cni"
-  cat >"$dir/node/registries/127.0.0.1:$registry_port/hosts.toml" <<EOF
-server = "http://127.0.0.1:$registry_port"
-[host."http://127.0.0.1:$registry_port"]
+  local host
+  mkdir -p "$dir/node/cni"
+  # The second name is the one that pods reach it by.
+  for host in "127.0.0.1:$registry_port" "10.$subnet.0.2:$registry_port"; do
+    mkdir -p "$dir/node/registries/$host"
+    cat >"$dir/node/registries/$host/hosts.toml" <<EOF
+server = "http://$host"
+[host."http://$host"]
   capabilities = ["pull", "resolve"]
 EOF
+  done
   # Pods are routed, not bridged: no kernel module is needed for service addresses to work between pods of one node.
   cat >"$dir/node/cni/10-stagekeeper.conflist" <<EOF
 {

@@ -1,5 +1,5 @@
-//! `stagekeeper controller`: the operator's process around the controllers: configuration, logs, the HTTP port,
-//! signals.
+//! `stagekeeper controller` and `stagekeeper api`: the operator's processes around the controllers: configuration, logs, the
+//! HTTP port, signals.
 
 mod gates;
 
@@ -40,8 +40,17 @@ use crate::{
     telemetry::{Telemetry, logs},
 };
 
+/// What a process is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It takes part in the election, acts while it leads, and serves the API unless it is told not to.
+    Controller,
+    /// It serves the API and webhooks, and nothing else.
+    Api,
+}
+
 /// Reads the configuration and runs until a signal asks to stop.
-pub fn start(context: &Context, arguments: &ControllerArgs) -> Result<(), Failure> {
+pub fn start(context: &Context, arguments: &ControllerArgs, part: Part) -> Result<(), Failure> {
     let config = Config::parse(&arguments.values(), context.cluster.access())?;
     install_logs(&config.log)?;
     install_tls();
@@ -49,7 +58,7 @@ pub fn start(context: &Context, arguments: &ControllerArgs) -> Result<(), Failur
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("threads cannot be started: {error}"), ""))?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, part))
 }
 
 /// One thread does without what several need to wake each other.
@@ -76,8 +85,8 @@ pub(super) fn install_logs(log: &Log) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves the HTTP port and runs the controllers until the first signal.
-async fn serve(config: Config) -> Result<(), Failure> {
+/// Serves the HTTP port and runs the controllers, if they are to run, until the first signal.
+async fn serve(config: Config, part: Part) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(Signals::listen()?, shutdown.clone()));
     let listener = listen(config.port.get()).await?;
@@ -87,6 +96,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         port = config.port,
         database = %config.database,
         identity = config.lease.identity,
+        ?part,
         "stagekeeper starts"
     );
     let limits = http::Limits::default();
@@ -95,8 +105,12 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let router = http::router(telemetry.clone(), hooks.clone(), api.clone());
     let port = tokio::spawn(http::serve(listener, router, limits, shutdown.clone()));
     let (audience, oidc) = (config.api_audience.clone(), config.oidc.clone());
+    let serves = part == Part::Api || config.serve_api;
     // Webhooks and the API are served as soon as there is a database to store in what they bring, whoever leads.
     let opened = |store: &Store, safe: Option<&Safe>, client: &Client| {
+        if !serves {
+            return;
+        }
         let cluster = Arc::new(ClusterReviews::new(client.clone(), audience));
         let reviews = reviews(oidc, cluster);
         hooks.open(store.clone(), safe.cloned(), Arc::new(SystemClock), Arc::new(SystemIds));
@@ -110,7 +124,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
             ids: Arc::new(SystemIds),
         });
     };
-    let ran = controllers::run(config, telemetry, opened, shutdown.clone()).await;
+    let ran = match part {
+        Part::Controller => controllers::run(config, telemetry, opened, shutdown.clone()).await,
+        Part::Api => controllers::stand_beside(config, telemetry, opened, shutdown.clone()).await,
+    };
     // However the controllers ended: without them the port has nothing to tell.
     shutdown.cancel();
     let served = port.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
@@ -161,7 +178,7 @@ impl Signals {
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

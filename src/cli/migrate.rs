@@ -1,10 +1,12 @@
 //! `stagekeeper migrate up|down|status`: the database's schema.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use clap::{Args, Subcommand};
+use tokio::time::Instant;
 
 use super::{
+    controller::Signals,
     database,
     failure::{Code, Failure},
     output::Columns,
@@ -13,6 +15,9 @@ use crate::{
     config::settings::DatabaseArgs,
     store::{MigrationState, MigrationStatus, Store},
 };
+
+/// Between two looks at a database that does not answer.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What `migrate` takes.
 #[derive(Args)]
@@ -27,6 +32,9 @@ enum Direction {
     Up {
         #[command(flatten)]
         database: DatabaseArgs,
+        /// Seconds to wait for a database that does not answer yet.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        wait: u64,
     },
     /// Take back the last migration, or all after a number. What they stored is lost.
     Down {
@@ -49,8 +57,8 @@ enum Direction {
 /// The database is away, or a migration fails: the schema is then as it was.
 pub async fn migrate(arguments: &MigrateArgs, out: &mut dyn Write) -> Result<(), Failure> {
     match &arguments.direction {
-        Direction::Up { database } => {
-            let store = database::connect(database).await?;
+        Direction::Up { database, wait } => {
+            let store = connected(database, Duration::from_secs(*wait)).await?;
             told(&store.migrate_up().await?, "applied", out)
         }
         Direction::Down { database, to } => {
@@ -62,6 +70,25 @@ pub async fn migrate(arguments: &MigrateArgs, out: &mut dyn Write) -> Result<(),
             told(&store.migrate_down(target).await?, "taken back", out)
         }
         Direction::Status { database } => status(&database::connect(database).await?, out).await,
+    }
+}
+
+/// Connects, and tries again for as long as is asked for. Each try that fails is told.
+async fn connected(database: &DatabaseArgs, patience: Duration) -> Result<Store, Failure> {
+    let started = Instant::now();
+    // Nothing else ends the first process of a container.
+    let mut signals = Signals::listen()?;
+    loop {
+        match database::connect(database).await {
+            Err(failure @ Failure::Said { code: Code::Unavailable, .. }) if started.elapsed() < patience => {
+                eprintln!("waiting: {}", failure.summary());
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    _ = signals.next() => return Err(failure),
+                }
+            }
+            connected => return connected,
+        }
     }
 }
 

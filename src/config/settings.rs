@@ -95,6 +95,12 @@ pub const OIDC_GROUPS_PREFIX: Setting =
 /// Namespaces to watch.
 pub const NAMESPACES: Setting =
     setting("STAGEKEEPER_NAMESPACES", "namespaces", "names of namespaces separated by commas, or nothing for all");
+/// Whether the controller's process serves the API and webhooks too.
+pub const SERVE_API: Setting = setting(
+    "STAGEKEEPER_SERVE_API",
+    "serve-api",
+    "true or false (default true): whether the controller serves the API and webhooks; false where `stagekeeper api` does",
+);
 /// Reconciles at once.
 pub const CONCURRENCY: Setting =
     setting("STAGEKEEPER_CONCURRENCY", "concurrency", "a whole number from 1 to 256 (default 32)");
@@ -127,7 +133,7 @@ pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name o
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
 /// Every setting that people give, in the order of the documentation.
-pub const DOCUMENTED: [Setting; 24] = [
+pub const DOCUMENTED: [Setting; 25] = [
     DATABASE_URL,
     ENCRYPTION_KEYS,
     ENCRYPTION_KEYS_FILE,
@@ -144,6 +150,7 @@ pub const DOCUMENTED: [Setting; 24] = [
     OIDC_USER_PREFIX,
     OIDC_GROUPS_CLAIM,
     OIDC_GROUPS_PREFIX,
+    SERVE_API,
     CONCURRENCY,
     SCAN_CONCURRENCY,
     WORKER_THREADS,
@@ -269,6 +276,9 @@ pub struct ControllerArgs {
     /// What stands before a group [default: oidc:].
     #[arg(long, env = OIDC_GROUPS_PREFIX.name, value_name = "TEXT")]
     pub oidc_groups_prefix: Option<String>,
+    /// Whether the controller serves the API and webhooks, true or false [default: true].
+    #[arg(long, env = SERVE_API.name, value_name = "WHETHER")]
+    pub serve_api: Option<String>,
     /// Namespaces to watch, separated by commas [default: all].
     #[arg(long, env = NAMESPACES.name, value_name = "NAMES")]
     pub namespaces: Option<String>,
@@ -311,6 +321,7 @@ impl ControllerArgs {
             .with(&OIDC_USER_PREFIX, self.oidc_user_prefix.clone())
             .with(&OIDC_GROUPS_CLAIM, self.oidc_groups_claim.clone())
             .with(&OIDC_GROUPS_PREFIX, self.oidc_groups_prefix.clone())
+            .with(&SERVE_API, self.serve_api.clone())
             .with(&NAMESPACES, self.namespaces.clone())
             .with(&CONCURRENCY, self.concurrency.clone())
             .with(&SCAN_CONCURRENCY, self.scan_concurrency.clone())

@@ -6,6 +6,7 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::beside::stand_beside;
 use self::{keys::follow_keys, stop::until_stopped};
 use crate::{
     cluster::{
@@ -20,6 +21,7 @@ use crate::{
     telemetry::{Part, Telemetry},
 };
 
+mod beside;
 mod dora;
 mod hooks;
 mod house;

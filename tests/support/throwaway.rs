@@ -12,12 +12,17 @@ impl Throwaway {
     /// Starts one whose name begins with `word`; what an interrupted run has left of it is used. The profiles are those
     /// of `hack/cluster`.
     pub async fn up(word: &str, profile: &str) -> Self {
+        Self::up_with(word, profile, &[]).await
+    }
+
+    /// The same with more flags of `hack/cluster up`.
+    pub async fn up_with(word: &str, profile: &str, more: &[&str]) -> Self {
         // Two checkouts can be tested at the same time.
         let checkout = env!("CARGO_MANIFEST_DIR")
             .bytes()
             .fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         let mut cluster = Self { name: format!("{word}-{checkout:08x}"), variables: BTreeMap::new() };
-        cluster.told("up", &["--profile", profile]).await;
+        cluster.told("up", &[&["--profile", profile], more].concat()).await;
         for line in cluster.told("env", &[]).await.lines() {
             let (name, value) = line.trim_start_matches("export ").split_once('=').expect("NAME=VALUE");
             cluster.variables.insert(name.to_owned(), value.to_owned());
