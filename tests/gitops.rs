@@ -1,6 +1,6 @@
 //! `GitOps` tools read our kinds alike: one table of situations, judged by the rules of kstatus (Flux, Helm, `kubectl wait`)
 //! and by the Lua that Argo CD is given. `UPDATE=1` writes the files that follow from it.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+#![expect(clippy::expect_used, reason = "a test stops at what it did not expect")]
 
 #[path = "gitops/argocd.rs"]
 mod argocd;
@@ -8,6 +8,7 @@ mod argocd;
 mod situations;
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -72,7 +73,8 @@ fn the_fixtures_for_argo_cd_are_those_situations() {
             let file = format!("testdata/{}.yaml", name.replace(' ', "_"));
             written(&folder.join(&file), &yaml(&object));
             let message = serde_json::to_string(&health(&object).1).expect("text");
-            tests += &format!("- healthStatus:\n    status: {argo}\n    message: {message}\n  inputPath: {file}\n");
+            write!(tests, "- healthStatus:\n    status: {argo}\n    message: {message}\n  inputPath: {file}\n")
+                .expect("text");
             names.push(file);
         }
         assert!(!names.is_empty(), "{kind} has situations");
@@ -125,7 +127,7 @@ fn actions_are_offered_where_they_can_do_something() {
     assert_eq!(offered(&of("environment asleep")), ["pin", "unpin", "wake"]);
 }
 
-/// What goes into Argo CD's ConfigMap: the scripts, as they are.
+/// What goes into Argo CD's `ConfigMap`: the scripts, as they are.
 #[test]
 fn the_settings_of_argo_cd_hold_these_scripts() {
     let mut text = String::from(
@@ -140,20 +142,23 @@ fn the_settings_of_argo_cd_hold_these_scripts() {
     };
     for kind in KINDS {
         let read = |path: &str| fs::read_to_string(customizations().join(kind).join(path)).expect("the script");
-        text += &format!(
+        write!(
+            text,
             "  resource.customizations.health.stagekeeper.dev_{kind}: |\n{}",
             indented(&read("health.lua"), 4)
-        );
+        )
+        .expect("text");
         let shipped = argocd::shipped(kind);
         if shipped.is_empty() {
             continue;
         }
-        text += &format!("  resource.customizations.actions.stagekeeper.dev_{kind}: |\n    discovery.lua: |\n");
+        write!(text, "  resource.customizations.actions.stagekeeper.dev_{kind}: |\n    discovery.lua: |\n")
+            .expect("text");
         text += &indented(&read("actions/discovery.lua"), 6);
         text += "    definitions:\n";
         for action in shipped {
             let script = indented(&read(&format!("actions/{action}/action.lua")), 8);
-            text += &format!("    - name: {action}\n      action.lua: |\n{script}");
+            write!(text, "    - name: {action}\n      action.lua: |\n{script}").expect("text");
         }
     }
     let settings: Value = serde_yaml::from_str(&text).expect("YAML");

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -98,8 +98,8 @@ impl Storm {
 
     async fn merge(&self, name: &str, patch: Value) {
         let api = self.env.api::<Environment>();
-        let patch = kube::api::Patch::Merge(patch);
-        self.insist(name, async || api.patch(name, &Default::default(), &patch).await).await;
+        let patch = Patch::Merge(patch);
+        self.insist(name, async || api.patch(name, &PatchParams::default(), &patch).await).await;
     }
 
     async fn delete(&self, name: &str) {
@@ -133,7 +133,7 @@ impl Storm {
 
 fn environment(env: &Env, number: usize) -> Environment {
     // Some end by themselves.
-    let ttl = if number % 7 == 0 { "1m" } else { "24h" };
+    let ttl = if number.is_multiple_of(7) { "1m" } else { "24h" };
     let spec = json!({"project": "shop", "ttl": ttl, "services": {"web": {"digest": RELEASES[0]}}});
     let metadata = ObjectMeta { namespace: Some(env.namespace.clone()), ..ObjectMeta::default() };
     let mut made = Environment::new(&name(number), serde_json::from_value(spec).expect("a spec"));
@@ -185,7 +185,7 @@ async fn whatever_fails_meanwhile_nothing_is_left_of_very_many_environments() {
         storm.strike().await;
     }
     for batch in numbers.chunks(BATCH) {
-        for number in batch.iter().filter(|number| **number % 7 != 0) {
+        for number in batch.iter().filter(|number| !number.is_multiple_of(7)) {
             match storm.chance.of(3) {
                 0 => storm.annotate(&name(*number), "sleep").await,
                 1 => storm.merge(&name(*number), json!({"spec": {"services": {"web": {"digest": RELEASES[1]}}}})).await,
@@ -199,7 +199,7 @@ async fn whatever_fails_meanwhile_nothing_is_left_of_very_many_environments() {
         for number in batch {
             match number % 3 {
                 0 => storm.delete(&name(*number)).await,
-                1 if number % 7 != 0 => storm.annotate(&name(*number), "delete").await,
+                1 if !number.is_multiple_of(7) => storm.annotate(&name(*number), "delete").await,
                 _ => {}
             }
         }
