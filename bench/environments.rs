@@ -23,8 +23,8 @@ pub struct Environments {
     #[arg(long)]
     namespace: String,
     /// How many there are.
-    #[arg(long)]
-    environments: usize,
+    #[arg(long = "environments")]
+    count: usize,
     /// Seconds that they are left alone while asleep.
     #[arg(long, default_value_t = 60)]
     idle: u64,
@@ -101,7 +101,7 @@ impl Environments {
         let api: Api<Environment> = Api::namespaced(client.clone(), &self.namespace);
         let callers = Callers::make(client, &self.namespace, self.callers, self.port).await?;
         let mut phases = Phases::open(client, &self.namespace);
-        let count = self.environments;
+        let count = self.count;
 
         let create = async {
             let all = (0..count).map(|number| self.environment(number));
@@ -173,10 +173,10 @@ impl Environments {
     }
 
     async fn ask(&self, callers: &Callers, word: &str) -> Result<(), Failure> {
-        futures::stream::iter(0..self.environments)
+        futures::stream::iter(0..self.count)
             .map(|turn| callers.live(turn, format!("pr-{turn}"), word))
             .buffer_unordered(AT_ONCE)
-            .try_for_each(|_| std::future::ready(Ok(())))
+            .try_for_each(|()| std::future::ready(Ok(())))
             .await
     }
 
