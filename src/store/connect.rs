@@ -224,11 +224,14 @@ async fn first_contact(server: &PgConnectOptions, options: &ConnectOptions) -> R
     }
 }
 
-/// What every new connection goes through: refuses standbys, sets the statement timeout. One round trip.
+/// What every new connection goes through: refuses standbys, sets the statement timeout, and lets a plan serve for any arguments.
+/// One round trip. Each of our queries is written so that one plan does, and a test holds them to that; the server by itself
+/// would plan some of them again each time, at more cost than running them.
 async fn greet(connection: &mut PgConnection, statement: Duration) -> Result<(), sqlx::Error> {
     let limit = statement.as_millis().to_string();
     let server = sqlx::query!(
-        r#"SELECT pg_is_in_recovery() AS "standby!", set_config('statement_timeout', $1, false) AS "limit!""#,
+        r#"SELECT pg_is_in_recovery() AS "standby!", set_config('statement_timeout', $1, false) AS "limit!",
+                  set_config('plan_cache_mode', 'force_generic_plan', false) AS "plans!""#,
         limit
     )
     .fetch_one(connection)
