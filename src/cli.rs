@@ -150,7 +150,6 @@ impl Command {
     fn only_database(&self) -> Option<&'static str> {
         match self {
             Self::Migrate(_) => Some("migrate"),
-            Self::Stats(_) => Some("stats"),
             Self::Audit(arguments) => arguments.is_verify().then_some("audit verify"),
             Self::Updates(arguments) => arguments.is_tag().then_some("updates tag"),
             Self::Images(_) => Some("images"),

@@ -28,6 +28,7 @@ pub mod secrets;
 mod serve;
 pub mod served;
 pub mod stages;
+pub mod stats;
 pub mod table;
 mod tags;
 pub mod updates;

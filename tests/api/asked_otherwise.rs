@@ -82,6 +82,12 @@ async fn lists_answer_what_people_ask() {
     assert_eq!((&first["items"][0]["stage"], &next["items"][0]["stage"]), (&json!("dev"), &json!("prod")));
     assert!(next.get("next").is_none(), "{next}");
 
+    let stats = get("/stats?since=2000-01-01T00:00:00Z&stage=dev").await;
+    assert_eq!((&stats["items"][0]["stage"], &stats["total"]["changes"]), (&json!("dev"), &json!(2)), "{stats}");
+    assert_eq!(get("/stats?stage=nowhere").await["items"], json!([]));
+    let refused = lab.get(&lab.viewer, &lab.path("/stats?since=2999-01-01T00:00:00Z")).await;
+    assert_eq!((refused.status, refused.fields()), (StatusCode::BAD_REQUEST, vec!["query.since".to_owned()]));
+
     let all = lab.get(&lab.admin, "/deploys").await.json();
     assert_eq!(all["items"].as_array().unwrap().len(), 4);
     let users = lab.get(&lab.admin, "/users").await.json();

@@ -11,7 +11,7 @@ use super::{
 };
 use super::{
     audit, credentials, deploys, environments, groups, holds, logs, projects, rehearsal, releases, requests, secrets,
-    served, stages, tags, updates, users, verbs, why,
+    served, stages, stats, tags, updates, users, verbs, why,
 };
 
 /// An entry.
@@ -47,6 +47,8 @@ pub static TABLE: &[Endpoint] = &[
     endpoint::<served::At<false>>(),
     endpoint::<served::Ran<true>>(),
     endpoint::<served::Ran<false>>(),
+    endpoint::<stats::Get<true>>(),
+    endpoint::<stats::Get<false>>(),
     endpoint::<deploys::OfStage>(),
     endpoint::<deploys::Get>(),
     endpoint::<deploys::Transitions>(),
