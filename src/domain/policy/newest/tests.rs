@@ -122,8 +122,12 @@ proptest! {
     fn an_older_image_never_changes_the_winner(images in vec(image(), 1..12), extra in image(), current in proptest::option::of(image())) {
         let policy = newest("main-*");
         let before = policy.choose_dated(&images, current.as_ref());
-        let of_winner = |tag: &str| images.iter().chain(&current).filter(|it| it.tag == tag).filter_map(|it| it.created).max();
-        if let Some(created) = before.tag().and_then(of_winner)
+        // What stays is the image that runs, whatever else has its tag by now.
+        let winner = match before.newer() {
+            Some(tag) => images.iter().filter(|it| it.tag == tag).filter_map(|it| it.created).max(),
+            None => current.as_ref().and_then(|running| running.created),
+        };
+        if let Some(created) = winner
             && extra.created.is_none_or(|extra| extra < created)
         {
             let mut more = images.clone();
