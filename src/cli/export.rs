@@ -9,9 +9,9 @@ use std::{
 use clap::Args;
 use jiff::Timestamp;
 use kube::{
-    Api, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DynamicObject, ListParams},
-    core::{ApiResource, GroupVersionKind},
+    core::ApiResource,
 };
 use serde_json::{Map, Value, json};
 
@@ -62,9 +62,8 @@ pub async fn export(
 ) -> Result<(), Failure> {
     let namespace = context.namespace().await?;
     let client = Context::client(context.cluster_config().await?)?;
-    let declared = async |kind: &str| list(client.clone(), &namespace, kind).await;
     let wanted = |project: Option<&str>| arguments.project.as_deref().is_none_or(|only| project == Some(only));
-    let mut stages = declared("Stage").await?;
+    let mut stages = list::<api::Stage>(&client, &namespace).await?;
     stages.retain(|stage| wanted(stage.data["spec"]["project"].as_str()));
     if !arguments.stages.is_empty() {
         let there: BTreeSet<String> = stages.iter().map(ResourceExt::name_any).collect();
@@ -76,7 +75,8 @@ pub async fn export(
         }
         stages.retain(|stage| arguments.stages.contains(&stage.name_any()));
     }
-    let mut projects = if arguments.stages.is_empty() { declared("Project").await? } else { Vec::new() };
+    let mut projects =
+        if arguments.stages.is_empty() { list::<api::Project>(&client, &namespace).await? } else { Vec::new() };
     projects.retain(|project| wanted(Some(&project.name_any())));
     let serves = if arguments.unpinned {
         BTreeMap::new()
@@ -90,7 +90,15 @@ pub async fn export(
             after: None,
             limit: STAGES,
         };
-        let (served, _) = context.source(&arguments.database).await?.served(&filter, now).await?;
+        let (served, more) = context.source(&arguments.database).await?.served(&filter, now).await?;
+        if more {
+            return Err(Failure::failed(
+                format!(
+                    "namespace {namespace} has more than {STAGES} stages: some would be written without what they serve"
+                ),
+                "name a project with --project",
+            ));
+        }
         served.into_iter().map(|deploy| (deploy.stage.clone(), deploy)).collect()
     };
     for project in projects {
@@ -110,21 +118,24 @@ pub async fn export(
     Ok(())
 }
 
-async fn list(client: kube::Client, namespace: &str, kind: &str) -> Result<Vec<DynamicObject>, Failure> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(api::GROUP, api::VERSION, kind));
-    let all: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
+/// Everything of a kind, as it stands in the cluster: also fields that this program does not know.
+async fn list<K>(client: &Client, namespace: &str) -> Result<Vec<DynamicObject>, Failure>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let all: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()));
     let found = all.list(&ListParams::default()).await;
-    Ok(found.map_err(|error| unread::<api::Stage>("list", Some(namespace), "", &error))?.items)
+    Ok(found.map_err(|error| unread::<K>("list", Some(namespace), "", &error))?.items)
 }
 
 /// What somebody would have written: neither what the cluster adds nor what asks for something once.
 fn manifest(object: DynamicObject) -> Value {
-    let kept = |all: Option<&BTreeMap<String, String>>| -> Map<String, Value> {
-        let all = all.into_iter().flatten().filter(|(key, _)| !is_of_a_tool(key));
+    let kept = |all: &BTreeMap<String, String>| -> Map<String, Value> {
+        let all = all.iter().filter(|(key, _)| !is_of_a_tool(key));
         all.map(|(key, value)| (key.clone(), json!(value))).collect()
     };
     let mut metadata = json!({"name": object.name_any(), "namespace": object.namespace()});
-    let texts = [("labels", kept(Some(object.labels()))), ("annotations", kept(Some(object.annotations())))];
+    let texts = [("labels", kept(object.labels())), ("annotations", kept(object.annotations()))];
     for (field, texts) in texts.into_iter().filter(|(_, texts)| !texts.is_empty()) {
         metadata[field] = Value::Object(texts);
     }

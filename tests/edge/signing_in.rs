@@ -1,4 +1,5 @@
-//! Signing in in front of environments, with a provider that really signs.
+//! Signing in in front of environments, with a provider that really signs; longer than 500 lines because each way to cheat is a case
+//! on the same stage, which takes a provider, a browser and an edge to build.
 
 use std::{
     collections::{BTreeMap, HashMap},
