@@ -29,6 +29,9 @@ use regex::Regex;
 fn tables_are_written_from_the_code() {
     let blocks = [
         ("README.md", "speed", speed::table()),
+        ("README.md", "asked", speed::asked()),
+        ("docs/edge.md", "edge-speed", speed::edge()),
+        ("docs/environment.md", "environment-cost", speed::environments()),
         ("ARCHITECTURE.md", "rooms", reference::rooms()),
         ("docs/cli.md", "commands", reference::commands()),
         ("docs/configuration.md", "settings", reference::settings()),

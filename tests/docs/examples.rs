@@ -25,7 +25,7 @@ pub struct Example {
     object: Value,
 }
 
-/// The examples of every page.
+/// The examples of every page, and of the repository for GitOps.
 pub fn all() -> Vec<Example> {
     let mut found = Vec::new();
     for page in markdown::pages() {
@@ -39,6 +39,17 @@ pub fn all() -> Vec<Example> {
                 });
                 found.push(Example { place: place.clone(), object });
             }
+        }
+    }
+    let shop = markdown::root().join("docs/gitops/shop");
+    for folder in
+        std::fs::read_dir(&shop).expect("the repository for GitOps").map(|entry| entry.expect("a folder").path())
+    {
+        for file in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()) {
+            let place = file.display().to_string();
+            let text = std::fs::read_to_string(&file).expect("a text");
+            let object = serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
+            found.push(Example { place, object });
         }
     }
     found

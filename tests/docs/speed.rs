@@ -1,4 +1,4 @@
-//! The figures of the last benchmark run that was kept, as the README shows them.
+//! The figures of the benchmark runs that were kept, as the pages show them: none is typed in by hand.
 
 use std::fmt::Write as _;
 
@@ -45,9 +45,7 @@ const ASKED: [(&str, &str); 5] = [
 
 /// The table, and when and where it was measured.
 pub fn table() -> String {
-    let file = root().join("bench/results/latest.json");
-    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let run: Value = serde_json::from_str(&text).expect("JSON");
+    let run = run("latest");
     let mut out = String::from("| | 100 stages | 1,000 stages | goal |\n|---|---|---|---|\n");
     for (title, name) in MOVED {
         let (few, many) = (figure(&run, &format!("{name}-100")), figure(&run, &format!("{name}-1000")));
@@ -67,23 +65,87 @@ pub fn table() -> String {
             writeln!(out, "| {title} | {} | {} |", shown(one), goal(one)).unwrap();
         }
     }
-    let has_asked = run["figures"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == ASKED[0].1));
-    if has_asked {
-        out.push_str("\n| | asked for | goal |\n|---|---|---|\n");
-        for (title, name) in ASKED {
-            let one = figure(&run, name);
-            writeln!(out, "| {title} | {} | {} |", shown(one), goal(one)).unwrap();
-        }
+    out.push_str(&measured(&run));
+    out
+}
+
+/// What people ask, of a run of its own.
+pub fn asked() -> String {
+    let run = run("promotions");
+    let mut out = String::from("| | asked for | goal |\n|---|---|---|\n");
+    for (title, name) in ASKED {
+        let one = figure(&run, name);
+        writeln!(out, "| {title} | {} | {} |", shown(one), goal(one)).unwrap();
     }
+    out + &measured(&run)
+}
+
+/// The edge beside others.
+pub fn edge() -> String {
+    let run = run("edge");
+    let mut out = String::from("| | 1 KiB | added | 1 MiB | added | memory |\n|---|---|---|---|---|---|\n");
+    for (title, name) in [
+        ("nginx", "nginx"),
+        ("HAProxy", "haproxy"),
+        ("the edge, 10 hosts", "edge"),
+        ("the edge, 10,000 hosts", "edge-many"),
+    ] {
+        write!(out, "| {title} |").unwrap();
+        for size in ["1k", "1m"] {
+            let one = figure(&run, &format!("edge-{size}-{name}"));
+            let added = number(&one["added_p99_us"]) / 1000.0;
+            let (rate, ratio) = (number(&one["value"]), number(&one["ratio"]));
+            write!(out, " {rate} requests/s, {ratio:.2} of the better | {added:.1} ms |").unwrap();
+        }
+        let memory = format!("edge-memory-{name}");
+        let memory = run["figures"].as_array().unwrap().iter().find(|one| one["name"] == *memory);
+        writeln!(out, " {} |", memory.map(|one| format!("{} MiB", one["hwm"])).unwrap_or_default()).unwrap();
+    }
+    let about = |key: &str| run["about"][key].as_str().expect("text");
+    let day = about("date").split('T').next().unwrap();
+    let (cpu, setting) = (about("cpu"), about("setting"));
+    writeln!(
+        out,
+        "\nMeasured on {day} at commit {}: {cpu}, {} cores; {setting}; medians.",
+        about("commit"),
+        run["about"]["cores"]
+    )
+    .unwrap();
+    out
+}
+
+/// What the steps of an environment's life take of the API server and the database.
+pub fn environments() -> String {
+    let run = run("environments");
+    let mut out = String::from("| | writes of the operator, each | rows written, each |\n|---|---|---|\n");
+    for (title, step) in
+        [("made and deployed", "create"), ("put to sleep", "sleep"), ("woken", "wake"), ("deleted", "delete")]
+    {
+        let of = |what: &str| number(&figure(&run, &format!("environment-{step}-{what}"))["value"]);
+        writeln!(out, "| {title} | {:.1} | {:.1} |", of("writes"), of("rows")).unwrap();
+    }
+    let of = |what: &str| number(&figure(&run, &format!("environment-idle-{what}-500"))["value"]);
+    writeln!(out, "| all 500 for a minute asleep, together | {} | {} |", of("writes"), of("rows")).unwrap();
+    out + &measured(&run).replace("; medians. Figures that miss their goal are bold.", ".")
+}
+
+/// A run that was kept.
+fn run(name: &str) -> Value {
+    let file = root().join(format!("bench/results/{name}.json"));
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// When and where.
+fn measured(run: &Value) -> String {
     let about = |key: &str| match &run["about"][key] {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
     let (date, _) = about("date").split_once('T').map(|(day, rest)| (day.to_owned(), rest.to_owned())).expect("a time");
-    writeln!(
-        out,
+    format!(
         "\nMeasured on {date} at commit {}: {}, {} cores, {} GiB for everything, Kubernetes {}, Postgres {}; medians. \
-         Figures that miss their goal are bold.",
+         Figures that miss their goal are bold.\n",
         about("commit"),
         about("cpu"),
         about("cores"),
@@ -91,8 +153,6 @@ pub fn table() -> String {
         about("kubernetes"),
         about("postgres"),
     )
-    .unwrap();
-    out
 }
 
 fn figure<'a>(run: &'a Value, name: &str) -> &'a Value {
