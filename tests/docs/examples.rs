@@ -25,7 +25,7 @@ pub struct Example {
     object: Value,
 }
 
-/// The examples of every page, and of the repository for GitOps.
+/// The examples of every page, and of the repository for `GitOps`.
 pub fn all() -> Vec<Example> {
     let mut found = Vec::new();
     for page in markdown::pages() {
