@@ -151,7 +151,6 @@ impl Command {
         match self {
             Self::Migrate(_) => Some("migrate"),
             Self::Audit(arguments) => arguments.is_verify().then_some("audit verify"),
-            Self::Updates(arguments) => arguments.is_tag().then_some("updates tag"),
             Self::Images(_) => Some("images"),
             Self::Credential(arguments) => arguments.is_test().then_some("credential test"),
             Self::Secret(arguments) => arguments.is_import().then_some("secret import"),

@@ -80,7 +80,7 @@ pub use scans::ImageScan;
 pub use secrets::{KEPT_VERSIONS, NewSecret, SealedSecret, Secret, SecretSlot, SecretUse};
 pub use settings::Settings;
 pub use stages::{NewStage, Target};
-pub use updates::{Acknowledged, Update, UpdateChoice, UpdateCursor, UpdateFilter, UpdatePage, UpdateTag};
+pub use updates::{Acknowledged, Update, UpdateChoice, UpdateCursor, UpdateFilter, UpdatePage, UpdateTag, tag_taken};
 pub use users::{SeenUser, UserCursor, UserPage};
 pub use vault::{VaultChange, VaultChanges, VaultCredential, VaultProject, VaultSecret};
 pub use vetoes::{NewVeto, Veto};

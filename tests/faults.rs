@@ -26,6 +26,8 @@ mod trap;
 
 #[path = "faults/crashes.rs"]
 mod crashes;
+#[path = "faults/groups.rs"]
+mod groups;
 #[path = "faults/leaders.rs"]
 mod leaders;
 #[path = "faults/outages.rs"]

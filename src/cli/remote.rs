@@ -160,6 +160,14 @@ impl Remote {
         self.answered(Method::PUT, &call, Some(json(body)?)).await
     }
 
+    /// Makes something of which there is nothing to say but its name.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub async fn put_name<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Failure> {
+        self.answered(Method::PUT, &call, None).await
+    }
+
     /// Deletes something.
     ///
     /// # Errors

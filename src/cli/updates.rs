@@ -100,13 +100,6 @@ struct ChosenArgs {
     database: DatabaseArgs,
 }
 
-impl UpdatesArgs {
-    /// Whether it is about tags.
-    pub fn is_tag(&self) -> bool {
-        matches!(self.command, UpdatesCommand::Tag(_))
-    }
-}
-
 impl FilterArgs {
     /// The namespace whose updates are asked about through the API; none is all of them, and those of other hosts.
     fn place<'a>(&self, remote: &'a Remote) -> Option<&'a str> {
@@ -185,7 +178,7 @@ pub async fn updates(
             };
             Ok(writeln!(out, "opened {} again", counted(done))?)
         }
-        UpdatesCommand::Tag(arguments) => tags::tag(arguments, now, out).await,
+        UpdatesCommand::Tag(arguments) => tags::tag(context, arguments, now, out).await,
     }
 }
 

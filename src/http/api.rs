@@ -30,7 +30,7 @@ pub mod served;
 pub mod stages;
 pub mod stats;
 pub mod table;
-mod tags;
+pub mod tags;
 pub mod updates;
 pub mod users;
 mod value;

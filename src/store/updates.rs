@@ -7,7 +7,7 @@ mod tags;
 
 pub use list::{UpdateCursor, UpdateFilter, UpdatePage};
 pub(super) use see::{SeenRow, see};
-pub use tags::UpdateTag;
+pub use tags::{UpdateTag, tag_taken};
 
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;

@@ -116,6 +116,8 @@ async fn both_ways_say_the_same() {
         &["audit", "list", "-A", "--action", "deploy.create", "-o", "name"],
         &["updates", "list", "-A"],
         &["updates", "list", "-A", "--pending", "-o", "json"],
+        &["updates", "tag", "list"],
+        &["updates", "tag", "list", "-o", "json"],
         &["groups"],
         &["groups", "-o", "json"],
         &["why", "dev"],
@@ -158,6 +160,42 @@ async fn updates_are_acknowledged_by_whoever_the_token_is_of() {
     // What is not in the namespace is nobody's business there.
     let said = run(&mut through(&lab, &lab.owner, &["updates", "list", "-A"])).badly(1);
     assert!(said.contains("the updates of all namespaces: there is none, or you may not see it"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_are_kept_through_the_api() {
+    let lab = Lab::new().await;
+    let admin = |line: &str| run(&mut through(&lab, &lab.admin, &line.split(' ').collect::<Vec<_>>()));
+    let owner = |line: &str| run(&mut through(&lab, &lab.owner, &line.split(' ').collect::<Vec<_>>()));
+    let begun = straight(&lab, &["updates", "tag", "list", "-o", "name"]).well();
+    assert_eq!(admin("updates tag create frontier/one").well(), "tag frontier/one made\n");
+    let said = admin("updates tag create Frontier/One").badly(1);
+    assert_eq!(said, straight(&lab, &["updates", "tag", "create", "Frontier/One"]).badly(1));
+    let number = owner("updates list -o name").well();
+    let number = number.trim();
+    assert_eq!(
+        owner(&format!("updates tag assign frontier/one {number}")).well(),
+        "tag frontier/one given to 1 update\n"
+    );
+    assert_eq!(owner("updates list --tag frontier/one -o name").well().trim(), number);
+    assert_eq!(admin("updates tag rename frontier/one brink").well(), "tag frontier/one is called brink now\n");
+    assert_eq!(owner(&format!("updates tag unassign brink {number}")).well(), "tag brink taken from 1 update\n");
+    assert_eq!(admin(&format!("updates tag assign brink {number} -A")).well(), "tag brink given to 1 update\n");
+    let list = admin("updates tag list -o json").json();
+    let tag = list["items"].as_array().unwrap().iter().find(|tag| tag["name"] == "brink").unwrap().clone();
+    assert_eq!(
+        (&tag["updates"], &tag["createdBy"]),
+        (&json!(1), &json!(format!("user:system:serviceaccount:{}:admin", lab.namespace)))
+    );
+    // Tags are those of the whole installation: an owner of one project neither makes nor deletes them.
+    for line in ["updates tag create edge", "updates tag delete brink", "updates tag list"] {
+        let said = owner(line).badly(1);
+        assert!(said.contains("there is none, or you may not see it"), "{line}: {said}");
+    }
+    assert_eq!(admin("updates tag delete brink").well(), "tag brink deleted; 1 update had it\n");
+    let said = admin("updates tag delete brink").badly(1);
+    assert!(said.contains("tag brink: there is none, or you may not see it"), "{said}");
+    assert_eq!(straight(&lab, &["updates", "tag", "list", "-o", "name"]).well(), begun);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,12 +285,12 @@ async fn a_shell_is_offered_the_names_that_are_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_has_not_says_so() {
     let lab = Lab::new().await;
-    for line in ["keys list", "audit verify", "updates tag list", "credential test shop ghcr", "migrate status"] {
+    for line in ["keys list", "audit verify", "images list", "credential test shop ghcr", "migrate status"] {
         let words: Vec<&str> = line.split(' ').collect();
         let said = run(&mut through(&lab, &lab.admin, &words)).badly(2);
         assert!(said.contains("works on the database itself: the API has nothing like it"), "{line}: {said}");
     }
-    let said = run(&mut stagekeeper(&["updates", "tag", "list"])).badly(2);
+    let said = run(&mut stagekeeper(&["keys", "list"])).badly(2);
     assert!(said.contains("DATABASE_URL (--database-url) is missing"), "{said}");
     assert!(said.contains("this goes straight to the database"), "{said}");
 }

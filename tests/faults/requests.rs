@@ -17,7 +17,7 @@ use crate::{
     leaders::{Replica, led_by},
     operator::Operator,
     postgres_proxy::Statement,
-    story::{Scene, rows},
+    story::{PATIENCE, Scene, rows},
     trap::When,
 };
 
@@ -43,7 +43,7 @@ fn settles(statement: &Statement) -> bool {
     statement.text.contains("UPDATE requests SET state = 'done'")
 }
 
-async fn number(env: &Env, sql: String) -> i64 {
+pub async fn number(env: &Env, sql: String) -> i64 {
     let mut connection = PgConnection::connect(&env.database.url).await.unwrap();
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
 }
@@ -55,9 +55,9 @@ async fn ends(env: &Env, stage: &str) -> Vec<String> {
 }
 
 /// Waits until the deploys of a stage have come to these ends, and its status tells so.
-async fn come_to(env: &Env, stage: &str, expected: &[&str]) {
+pub async fn come_to(env: &Env, stage: &str, expected: &[&str]) {
     let what = format!("{stage} has come to {expected:?}");
-    env.wait(&what, DEADLINE, async || {
+    env.wait(&what, PATIENCE, async || {
         let deploys = env.deploys(stage).await;
         let newest = deploys.last()?.stored.deploy.clone();
         let status = env.stage(stage).await.status?;

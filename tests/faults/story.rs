@@ -67,7 +67,7 @@ spec: {project: shop, rollback: {keepPrevious: 0s, watch: 0s}}
 ";
 
 /// How long a story may take, with a new controller for each of its steps.
-const PATIENCE: Duration = Duration::from_mins(4);
+pub const PATIENCE: Duration = Duration::from_mins(4);
 
 /// Name of the stage.
 pub const STAGE: &str = "production";

@@ -30,7 +30,7 @@ const NAME: &str = "expected 1 to 64 letters, digits, `-`, `_`, `.` and `/`, wit
 static TAG: Parameter = Parameter::path("tag", Kind::Text, "The tag's name, in any case of letters.");
 
 /// A tag.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tag {
     /// Its name.

@@ -27,7 +27,7 @@ pub struct UpdateTag {
 }
 
 /// That a name is another tag's.
-fn taken(name: &TagName) -> StoreError {
+pub fn tag_taken(name: &TagName) -> StoreError {
     StoreError::Conflict(format!("there is a tag `{name}` already; the case of letters makes no other name"))
 }
 
@@ -76,7 +76,7 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .map_err(|error| self.fault(error))?;
-        made.ok_or_else(|| taken(name))
+        made.ok_or_else(|| tag_taken(name))
     }
 
     /// Gives a tag another name; its updates keep it. Errors: there is no such tag; the new name is another tag's.
@@ -112,7 +112,7 @@ impl Store {
         .await
         .map_err(|error| {
             let is_taken = error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
-            if is_taken { taken(to) } else { self.fault(error) }
+            if is_taken { tag_taken(to) } else { self.fault(error) }
         })?;
         renamed.map(|_| ()).ok_or_else(|| StoreError::not_found("tag", name))
     }
