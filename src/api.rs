@@ -33,8 +33,8 @@ pub use crd::{crds, to_yaml};
 pub use credential::{CredentialDeclaration, CredentialType};
 pub use duration::Duration;
 pub use environment::{
-    Environment, EnvironmentHooks, EnvironmentSource, EnvironmentSpec, EnvironmentTemplate, GitProvider, Isolation,
-    SecretAccess, SleepWindow,
+    Environment, EnvironmentHooks, EnvironmentRoute, EnvironmentRouteType, EnvironmentSource, EnvironmentSpec,
+    EnvironmentTemplate, GitProvider, Isolation, SecretAccess, SleepWindow,
 };
 pub use health::{Health, HttpProbe, TcpProbe};
 pub use hooks::{Hook, Hooks};

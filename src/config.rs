@@ -34,12 +34,23 @@ pub use self::{
 use self::{
     problem::{Problems, Reported},
     settings::{
-        API_AUDIENCE, CONCURRENCY, DATABASE_URL, ENCRYPTION_KEYS, ENCRYPTION_KEYS_FILE, LEASE_IDENTITY, LEASE_NAME,
-        LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, OIDC_CLIENT_ID, OIDC_GROUPS_CLAIM, OIDC_GROUPS_PREFIX,
-        OIDC_ISSUER, OIDC_USER_CLAIM, OIDC_USER_PREFIX, POD_NAME, POD_NAMESPACE, PORT, PREVIEW_URL, PROCESS,
-        PUBLIC_URL, SCAN_CONCURRENCY, SERVE_API, WORKER_THREADS,
+        API_AUDIENCE, CONCURRENCY, DATABASE_URL, EDGE_SERVICE, ENCRYPTION_KEYS, ENCRYPTION_KEYS_FILE, LEASE_IDENTITY,
+        LEASE_NAME, LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, OIDC_CLIENT_ID, OIDC_GROUPS_CLAIM,
+        OIDC_GROUPS_PREFIX, OIDC_ISSUER, OIDC_USER_CLAIM, OIDC_USER_PREFIX, POD_NAME, POD_NAMESPACE, PORT, PREVIEW_URL,
+        PROCESS, PUBLIC_URL, SCAN_CONCURRENCY, SERVE_API, WORKER_THREADS,
     },
 };
+
+/// A Service that plain HTTP is spoken with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeService {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The number of its port.
+    pub port: u16,
+}
 
 /// What `stagekeeper controller` runs with.
 #[derive(Debug, Clone)]
@@ -58,6 +69,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Where environments are reached: each has a name of its own under the host of this address.
     pub preview_url: Option<Url>,
+    /// The Service of the built-in proxy, which routes of environments lead to while they sleep.
+    pub edge_service: Option<EdgeService>,
     /// Which tokens the API takes: those for this audience.
     pub api_audience: String,
     /// The issuer of ID tokens that the API takes besides, if there is one.
@@ -165,6 +178,7 @@ impl Config {
         let port = problems.or_default(&PORT, "8080", parse::port);
         let public_url = problems.optional(&[&PUBLIC_URL], parse::public_url);
         let preview_url = problems.optional(&[&PREVIEW_URL], parse::preview_url);
+        let edge_service = problems.optional(&[&EDGE_SERVICE], parse::edge_service);
         let api_audience = problems.or_default(&API_AUDIENCE, "stagekeeper", parse::word);
         let oidc = OidcConfig::read(&mut problems);
         let serve_api = problems.or_default(&SERVE_API, "true", parse::switch);
@@ -182,6 +196,7 @@ impl Config {
                 log: log?,
                 public_url: public_url?,
                 preview_url: preview_url?,
+                edge_service: edge_service?,
                 api_audience: api_audience?,
                 oidc: oidc?,
                 serve_api: serve_api?,

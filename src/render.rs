@@ -46,13 +46,13 @@ use k8s_openapi::api::{
 pub use access::bindings;
 pub use gateway::HttpRoute;
 pub use hook::{HookManifests, hook};
-pub use meta::{Context, Published, RENDERED, rendered};
+pub use meta::{Context, Fallback, Published, RENDERED, rendered};
 pub use problem::{Problem, Problems};
 pub use pull::{PullSecret, registry_of};
 pub use resolve::{missing_secrets, resolved_hook};
 pub use route::{
-    RouteObject, backend, instance_route, instance_url, published, stage_route, stage_service, stage_services,
-    stage_url,
+    RouteObject, backend, fallback_service, instance_route, instance_url, other_routes, published, stage_route,
+    stage_service, stage_services, stage_url,
 };
 pub use secret::{SecretContent, SecretManifest};
 pub use snapshot::{Identity, Scope, ServiceSpec, Snapshot, SnapshotError};

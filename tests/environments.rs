@@ -21,6 +21,10 @@ mod operator;
 #[path = "support/postgres.rs"]
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod postgres;
+#[path = "environments/proxy.rs"]
+mod proxy;
+#[path = "environments/routed.rs"]
+mod routed;
 #[path = "environments/stand.rs"]
 mod stand;
 #[path = "environments/story.rs"]

@@ -152,6 +152,7 @@ fn context() -> Context {
         service_ips: BTreeMap::new(),
         credentials: std::sync::Arc::default(),
         edge: std::collections::BTreeMap::new(),
+        fallback: None,
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 use super::hooks::Hook;
+use super::route::ParentRef;
 use super::rules;
 use super::stage::{ServiceOverride, Strategy, Timeouts};
 use super::status::EnvironmentStatus;
@@ -132,6 +133,64 @@ pub struct EnvironmentTemplate {
     #[schemars(length(max = 16), inner(length(min = 1, max = 40)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub public: Vec<String>,
+    /// How requests reach it. Left out, through the built-in proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<EnvironmentRoute>,
+}
+
+/// How requests reach an environment. By an Ingress or an `HTTPRoute` they go straight to its pods, and to the built-in proxy
+/// only while it sleeps, or nothing of it is ready: that wakes it, and says what is the case.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.type != 'HTTPRoute' || has(self.parentRefs) && self.parentRefs.size() > 0")
+        .message("route.parentRefs must name the Gateway for route.type HTTPRoute"),
+    validation = Rule::new("self.type == 'HTTPRoute' || !has(self.parentRefs) || self.parentRefs.size() == 0")
+        .message("route.parentRefs is only for route.type HTTPRoute: set that type, or remove it"),
+    validation = Rule::new("self.type == 'Ingress' || !has(self.className) && !has(self.tlsSecret)")
+        .message("route.className and route.tlsSecret are only for route.type Ingress: set that type, or remove them"),
+    validation = Rule::new("self.type != 'Edge' || !has(self.annotations) && !has(self.from)")
+        .message("route.annotations and route.from are only for route.type Ingress and HTTPRoute: set one of them, or remove them")
+)]
+pub struct EnvironmentRoute {
+    /// The kind of object that makes the route: a Kubernetes Ingress, a Gateway API `HTTPRoute`, or `Edge` for the built-in
+    /// proxy alone.
+    #[serde(default, rename = "type")]
+    pub type_: EnvironmentRouteType,
+    /// Class of the Ingress. Left out, the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: Option<String>,
+    /// Name of a Secret of type `kubernetes.io/tls` where the environment's objects are. Left out, what the class has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub tls_secret: Option<String>,
+    /// Annotations of the Ingress or `HTTPRoute`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub annotations: BTreeMap<String, String>,
+    /// The Gateways (or their listeners) that an `HTTPRoute` attaches to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub parent_refs: Vec<ParentRef>,
+    /// Namespaces of the pods that bring the requests: an environment's own namespace lets them in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub from: Vec<String>,
+}
+
+/// The kind of object that makes an environment's route.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnvironmentRouteType {
+    /// The built-in proxy, `stagekeeper edge`.
+    #[default]
+    Edge,
+    /// A Kubernetes Ingress.
+    Ingress,
+    /// A Gateway API `HTTPRoute`.
+    #[serde(rename = "HTTPRoute")]
+    HttpRoute,
 }
 
 /// What an environment was made for.
@@ -269,6 +328,7 @@ impl Default for EnvironmentTemplate {
             isolation: Isolation::default(),
             quota: BTreeMap::new(),
             public: Vec::new(),
+            route: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use reqwest::Url;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::LogFormat;
+use super::{EdgeService, LogFormat};
 use crate::crypto::Keyring;
 
 pub(super) fn port(text: &str) -> Result<NonZeroU16, String> {
@@ -103,6 +103,25 @@ pub(super) fn preview_url(text: &str) -> Result<Url, String> {
         }
         _ => Err("its host is no domain name".into()),
     }
+}
+
+/// `NAMESPACE/NAME:PORT`.
+pub(super) fn edge_service(text: &str) -> Result<EdgeService, String> {
+    let parts = text.split_once('/').and_then(|(namespace, rest)| Some((namespace, rest.split_once(':')?)));
+    let Some((namespace, (name, port))) = parts else {
+        return Err("it is not of the form NAMESPACE/NAME:PORT".into());
+    };
+    for (what, name) in [("namespace", namespace), ("name", name)] {
+        let is_label = (1..=63).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !name.starts_with('-')
+            && !name.ends_with('-');
+        if !is_label {
+            return Err(format!("its {what} is none that Kubernetes takes"));
+        }
+    }
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or("its port is no number from 1 to 65535")?;
+    Ok(EdgeService { namespace: namespace.into(), name: name.into(), port })
 }
 
 /// Without TLS only on this machine: whoever could change what the issuer says could be anybody.

@@ -65,6 +65,12 @@ pub const PREVIEW_URL: Setting = setting(
     "preview-url",
     "an http or https URL whose host is the domain that environments get names under, such as https://preview.example.com",
 );
+/// The Service of the built-in proxy.
+pub const EDGE_SERVICE: Setting = setting(
+    "STAGEKEEPER_EDGE_SERVICE",
+    "edge-service",
+    "the Service of the built-in proxy as NAMESPACE/NAME:PORT, with its port for plain HTTP, such as stagekeeper/stagekeeper-edge:80",
+);
 /// Audience of the API's tokens.
 pub const API_AUDIENCE: Setting = setting(
     "STAGEKEEPER_API_AUDIENCE",
@@ -255,6 +261,9 @@ pub struct ControllerArgs {
     /// Where environments are reached: the host is the domain that they get names under.
     #[arg(long, env = PREVIEW_URL.name, value_name = "URL")]
     pub preview_url: Option<String>,
+    /// Service of `stagekeeper edge`, for environments with an Ingress or an `HTTPRoute`: NAMESPACE/NAME:PORT.
+    #[arg(long, env = EDGE_SERVICE.name, value_name = "SERVICE")]
+    pub edge_service: Option<String>,
     /// Audience of the tokens that the API takes [default: stagekeeper].
     #[arg(long, env = API_AUDIENCE.name, value_name = "NAME")]
     pub api_audience: Option<String>,
@@ -314,6 +323,7 @@ impl ControllerArgs {
             .with(&LOG_FORMAT, self.log_format.clone())
             .with(&PUBLIC_URL, self.public_url.clone())
             .with(&PREVIEW_URL, self.preview_url.clone())
+            .with(&EDGE_SERVICE, self.edge_service.clone())
             .with(&API_AUDIENCE, self.api_audience.clone())
             .with(&OIDC_ISSUER, self.oidc_issuer.clone())
             .with(&OIDC_CLIENT_ID, self.oidc_client_id.clone())

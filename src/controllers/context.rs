@@ -33,6 +33,7 @@ use crate::{
         originals::Originals,
     },
     domain::clock::{Clock, Ids},
+    render::Fallback,
     safe::Safe,
     store::Store,
     telemetry::Telemetry,
@@ -64,6 +65,8 @@ pub struct Context {
     pub lives: Arc<Lives>,
     /// Where environments are reached.
     pub preview_url: Option<Arc<reqwest::Url>>,
+    /// The Service of the built-in proxy, if the operator was told which it is.
+    pub edge_service: Option<Arc<Fallback>>,
     /// The namespace that the operator runs in.
     pub namespace: Arc<str>,
     /// What registries say.

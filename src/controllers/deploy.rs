@@ -38,7 +38,7 @@ use crate::{
     cluster::index::{StageChildren, StageKey},
     domain::deploy::{self, Effect, Health, Policy, Queue, QueuePolicy, State, Step, Waiting},
     domain::promotion::{self, Gate, Rules},
-    render::{Manifests, Snapshot},
+    render::{Fallback, Manifests, Snapshot},
     store::{Hold, StoredGroup},
 };
 
@@ -61,6 +61,10 @@ pub struct Target<'a> {
     pub route: Option<&'a api::Route>,
     /// Hosts that the built-in proxy leads to services at, besides the route's.
     pub hosts: &'a [(String, String)],
+    /// What answers for its routes while nothing of it does.
+    pub fallback: Option<&'a Fallback>,
+    /// It is about to sleep: nothing of it will answer, whatever is still there.
+    pub dozes: bool,
     /// What a newer deploy does to one that waits.
     pub queue: QueuePolicy,
     /// What is suspended, if anything is.

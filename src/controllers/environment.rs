@@ -21,7 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action, runtime::reflector::ObjectRef};
 
 use self::{
-    compose::Composed,
+    compose::{Composed, Outside},
     conclude::{conclude, tell},
     known::{Known, Lived},
     namespace::Place,
@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{
     api::{
-        Environment, Project, Stage, WhenFull, conditions,
+        Environment, Project, RouteType, Stage, WhenFull, conditions,
         labels::{self, FINALIZER},
     },
     cluster::index::StageKey,
@@ -246,6 +246,9 @@ async fn moved(
     let lies = lies(span, seat, ledger) && ctx.index.stage(&target.place).instances().len() <= 1;
     let mut driven = Driven::default();
     if lies {
+        // First the visitors, then the pods.
+        target.dozes = true;
+        sleep::lead_away(ctx, &target, ledger).await?;
         sleep::lay(ctx, &target, ledger).await?;
         memory.unready_since = None;
     } else {
@@ -287,6 +290,11 @@ async fn moved(
     conclude(ground, lived, memory, ledger, &decided, driven, &around).await
 }
 
+/// Whether something else than the built-in proxy brings its requests.
+fn is_routed(stage: &Stage) -> bool {
+    stage.spec.route.as_ref().is_some_and(|route| route.type_ != RouteType::Edge)
+}
+
 impl Ground<'_> {
     fn target(&self, lived: &Lived, memory: &Memory) -> Target<'_> {
         let Ground { environment, key, ctx, composed, .. } = *self;
@@ -310,6 +318,8 @@ impl Ground<'_> {
             rules: None,
             unreadable: None,
             logins: vault.map(|held| held.logins.clone()).unwrap_or_default(),
+            fallback: ctx.edge_service.as_deref().filter(|_| is_routed(&composed.stage)),
+            dozes: false,
             promotes: false,
         }
     }
@@ -325,8 +335,12 @@ fn composed(
 ) -> Result<Composed, String> {
     let base = environment.spec.template.base.as_deref();
     let base = base.and_then(|name| ctx.stages.get(&ObjectRef::<Stage>::new(name).within(&key.namespace)));
-    let domain = ctx.preview_url.as_ref().and_then(|url| url.domain());
-    compose::compose(environment, project, base.as_deref(), &lived.life.subdomain, domain)
+    let outside = Outside {
+        domain: ctx.preview_url.as_ref().and_then(|url| url.domain()),
+        edge: ctx.edge_service.is_some(),
+        own: namespace::is_own(lived, key),
+    };
+    compose::compose(environment, project, base.as_deref(), &lived.life.subdomain, outside)
 }
 
 /// Spans in which it sleeps.

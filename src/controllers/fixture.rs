@@ -156,6 +156,8 @@ pub fn target() -> Target<'static> {
         rules: None,
         unreadable: None,
         logins: Arc::default(),
+        fallback: None,
+        dozes: false,
         promotes: true,
     }
 }

@@ -379,6 +379,8 @@ fn target<'a>(
         rules: None,
         unreadable: None,
         logins: ctx.vault.of(&key.namespace, &stage.spec.project).map(|held| held.logins.clone()).unwrap_or_default(),
+        fallback: None,
+        dozes: false,
         promotes: true,
     }
 }

@@ -27,6 +27,7 @@ use super::{
     sign_in::Ask,
     table::{Phase, Preview, Route},
     tunnel,
+    wake::ASK_AGAIN,
 };
 use crate::telemetry::metrics::EdgeTarget;
 
@@ -216,7 +217,7 @@ impl Edge {
             } else {
                 // What is about to end answers once more, and its environment comes back.
                 if let Some(preview) = route.preview.as_deref().filter(|preview| preview.view.sleeps()) {
-                    self.waker.wake(&preview.view.subdomain);
+                    self.waker.wake(preview);
                 }
                 match self.forward(&route, request).await {
                     Ok(answered) => return Ok(answered),
@@ -247,7 +248,7 @@ impl Edge {
             };
             let Some(preview) = route.preview.clone() else { return Err(why) };
             if why == Why::Waking {
-                self.waker.wake(&preview.view.subdomain);
+                self.waker.wake(&preview);
             }
             // A first deploy may take as long as it likes; what was there before comes back in seconds.
             let comes_back = match why {
@@ -347,12 +348,13 @@ impl<'a> Waiting<'a> {
         Some(Self { _permit: permit, edge, until: Instant::now() + edge.wake_limit })
     }
 
-    /// The route when it is another one than before, or, if there are addresses in it, after a moment; nothing when the time is up.
+    /// The route when it is another one than before, or the same after a while, and after a moment if there are addresses in
+    /// it; nothing when the time is up.
     async fn next(self, edge: &Edge, host: &str, before: &Arc<Route>) -> Option<(Arc<Route>, Self)> {
         let mut tables = edge.table.subscribe();
-        let pause = Instant::now() + TRY_AGAIN;
         let has_addresses = !before.addresses(std::time::Instant::now()).is_empty();
-        let until = if has_addresses { pause.min(self.until) } else { self.until };
+        let pause = if has_addresses { TRY_AGAIN } else { ASK_AGAIN };
+        let until = self.until.min(Instant::now() + pause);
         let changed = async {
             loop {
                 if let Some(route) = tables.borrow_and_update().route(host)

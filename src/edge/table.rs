@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -153,6 +153,8 @@ pub struct Activity {
     pub written: AtomicI64,
     /// How fast requests may come.
     pub pace: Pace,
+    /// How often it was seen to fall asleep.
+    pub naps: AtomicU64,
 }
 
 /// An environment that has a host.
@@ -319,6 +321,9 @@ fn previews(objects: &Objects, before: &Table) -> BTreeMap<Key, Arc<Preview>> {
                 Some(known) if known.view == *view => known.clone(),
                 known => {
                     let activity = known.map_or_else(Arc::default, |known| known.activity.clone());
+                    if known.is_some_and(|known| view.sleeps() && !known.view.sleeps()) {
+                        activity.naps.fetch_add(1, Ordering::Relaxed);
+                    }
                     Arc::new(Preview { key: key.clone(), view: view.clone(), activity })
                 }
             };

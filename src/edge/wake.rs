@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::table::{Phase, Table};
+use super::table::{Phase, Preview, Table};
 use crate::{
     domain::clock::Clock,
     store::{Store, StoreError},
@@ -24,7 +24,7 @@ pub const PULSE: Duration = Duration::from_secs(5);
 /// A visit is written down this long after the one before, in seconds.
 const APART: i64 = 60;
 /// An environment that still sleeps after this is asked for again.
-const ASK_AGAIN: Duration = Duration::from_secs(15);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// For how long an environment counts as being woken.
 const WAKES: Duration = Duration::from_mins(5);
 /// Pauses between tries to write down a wake.
@@ -73,6 +73,8 @@ struct Inner {
 #[derive(Clone, Copy)]
 struct Asked {
     at: Instant,
+    /// How often it had fallen asleep by then.
+    naps: u64,
     /// Somebody is at it.
     telling: bool,
 }
@@ -106,14 +108,16 @@ impl Waker {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Somebody wants it awake. Does nothing while that is being told, or was a moment ago.
-    pub(super) fn wake(&self, subdomain: &str) {
-        let now = Instant::now();
+    /// Somebody wants it awake. Does nothing while that is being told, or was a moment ago and it has not been awake since.
+    pub(super) fn wake(&self, preview: &Preview) {
+        let subdomain = preview.view.subdomain.as_str();
+        let (now, naps) = (Instant::now(), preview.activity.naps.load(Ordering::Relaxed));
         let mut asked = self.inner.asked();
-        if asked.get(subdomain).is_some_and(|known| known.telling || now.duration_since(known.at) < ASK_AGAIN) {
+        let is_fresh = |known: &Asked| known.naps == naps && now.duration_since(known.at) < ASK_AGAIN;
+        if asked.get(subdomain).is_some_and(|known| known.telling || is_fresh(known)) {
             return;
         }
-        asked.insert(subdomain.to_owned(), Asked { at: now, telling: true });
+        asked.insert(subdomain.to_owned(), Asked { at: now, naps, telling: true });
         drop(asked);
         let (inner, subdomain) = (self.inner.clone(), subdomain.to_owned());
         tokio::spawn(async move {

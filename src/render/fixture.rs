@@ -98,6 +98,7 @@ pub(super) fn context() -> Context {
         service_ips: BTreeMap::new(),
         credentials: BTreeMap::from([("ghcr".to_owned(), 3), ("hub".to_owned(), 1)]).into(),
         edge: BTreeMap::new(),
+        fallback: None,
     }
 }
 

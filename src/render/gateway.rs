@@ -53,11 +53,14 @@ pub struct HttpRouteRule {
     pub backend_refs: Vec<BackendReference>,
 }
 
-/// A Service of the route's namespace.
+/// A Service.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackendReference {
     /// Name of the Service.
     pub name: String,
+    /// Its namespace; none for the route's. Another one takes a `ReferenceGrant` there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Number of its port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,

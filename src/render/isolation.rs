@@ -62,6 +62,8 @@ pub struct Occupant<'a> {
     pub project: &'a str,
     /// Where the operator and its proxy run.
     pub operator: &'a str,
+    /// Where else its requests come from: namespaces of an Ingress controller or a Gateway.
+    pub routers: &'a [String],
 }
 
 /// A namespace and what is in it before anything else.
@@ -113,7 +115,7 @@ pub fn isolation(place: &str, occupant: &Occupant<'_>, quota: &BTreeMap<String, 
         status: None,
     });
     let limits = limits(inside());
-    let network = network(inside(), occupant.operator);
+    let network = network(inside(), occupant);
     let mut labelled = all.clone();
     for level in ["enforce", "audit", "warn"] {
         labelled.insert(format!("pod-security.kubernetes.io/{level}"), "restricted".into());
@@ -150,7 +152,7 @@ fn limits(metadata: ObjectMeta) -> LimitRange {
     LimitRange { metadata, spec: Some(LimitRangeSpec { limits: vec![item] }) }
 }
 
-fn network(metadata: ObjectMeta, operator: &str) -> NetworkPolicy {
+fn network(metadata: ObjectMeta, occupant: &Occupant<'_>) -> NetworkPolicy {
     let own = || NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
     let namespace = |name: &str| NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector {
@@ -171,12 +173,14 @@ fn network(metadata: ObjectMeta, operator: &str) -> NetworkPolicy {
         protocol: Some(protocol.to_owned()),
         ..NetworkPolicyPort::default()
     };
+    let routers = occupant.routers.iter().map(|name| namespace(name));
+    let callers = [own(), namespace(occupant.operator)].into_iter().chain(routers).collect();
     NetworkPolicy {
         metadata,
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(LabelSelector::default()),
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
-            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(vec![own(), namespace(operator)]), ports: None }]),
+            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(callers), ports: None }]),
             egress: Some(vec![
                 NetworkPolicyEgressRule { to: Some(vec![own()]), ports: None },
                 NetworkPolicyEgressRule {
@@ -197,7 +201,7 @@ mod tests {
     use super::*;
 
     const WHO: Occupant<'static> =
-        Occupant { home: "acme", name: "pr-42", uid: "u-1", project: "shop", operator: "stagekeeper" };
+        Occupant { home: "acme", name: "pr-42", uid: "u-1", project: "shop", operator: "stagekeeper", routers: &[] };
 
     #[test]
     fn the_namespace_is_named_after_what_nobody_else_gets() {
@@ -214,9 +218,13 @@ mod tests {
         let small = isolation("shop-x", &WHO, &quota("1Gi"));
         let large = isolation("shop-x", &WHO, &quota("2Gi"));
         let other = isolation("shop-x", &Occupant { uid: "u-2", ..WHO }, &BTreeMap::new());
+        let routers = ["ingress".to_owned()];
+        let open = isolation("shop-x", &Occupant { routers: &routers, ..WHO }, &BTreeMap::new());
         let marks: std::collections::BTreeSet<_> =
-            [&plain, &small, &large, &other].map(|one| one.mark().map(str::to_owned)).into();
-        assert_eq!(marks.len(), 4);
+            [&plain, &small, &large, &other, &open].map(|one| one.mark().map(str::to_owned)).into();
+        assert_eq!(marks.len(), 5);
+        let callers = |one: &Isolation| one.network.spec.clone()?.ingress?.pop()?.from.map(|from| from.len());
+        assert_eq!((callers(&plain), callers(&open)), (Some(2), Some(3)));
         assert_eq!(isolation("shop-x", &WHO, &quota("1Gi")), small);
         assert_eq!(plain.quota, None);
     }

@@ -36,6 +36,19 @@ pub struct Context {
     pub credentials: Arc<BTreeMap<String, i64>>,
     /// What the built-in proxy leads to, by name of the service.
     pub edge: BTreeMap<String, Published>,
+    /// Where routes lead instead of to the stage's own Services: nothing of it can answer.
+    pub fallback: Option<Fallback>,
+}
+
+/// A Service that answers while nothing else does: that of the built-in proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Number of its port for plain HTTP.
+    pub port: u16,
 }
 
 /// How the built-in proxy leads to a service.

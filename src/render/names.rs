@@ -101,6 +101,16 @@ pub fn stage_route(stage: &str) -> String {
     plain(stage, "route", &format!("route/{stage}"))
 }
 
+/// Route of a service that has a host of its own besides the stage's.
+pub fn service_route(stage: &str, service: &str) -> String {
+    tagged(&format!("{stage}-{service}"), &format!("route/{stage}//{service}"))
+}
+
+/// The Service that stands for the built-in proxy where a stage's routes are.
+pub fn fallback_service(stage: &str) -> String {
+    tagged(&format!("{stage}-edge"), &format!("fallback/{stage}"))
+}
+
 /// Route of one instance.
 pub fn instance_route(stage: &str, instance: &str) -> String {
     tagged(stage, &format!("route/{stage}/{instance}"))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::{
-    core::v1::Service,
+    core::v1::{Service, ServicePort, ServiceSpec as K8sServiceSpec},
     networking::v1::{
         HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule, IngressServiceBackend,
         IngressSpec, IngressTLS, ServiceBackendPort,
@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 
 use super::{
     gateway::{BackendReference, HttpRoute, HttpRouteRule, HttpRouteSpec, ParentReference},
-    meta::{self, Context, Copy, Published},
+    meta::{self, Context, Copy, Fallback, Published},
     names,
     snapshot::{Port, Scope, ServiceSpec, Snapshot},
     workload,
@@ -83,14 +83,15 @@ pub fn backend<'a>(snapshot: &'a Snapshot, route: Option<&Route>) -> Option<(&'a
 }
 
 /// What the built-in proxy leads to: the route's service at its host, and others at theirs, by name of the service. Only
-/// services that instances have their own of.
+/// services that instances have their own of. `behind`: the proxy answers for other routes while nothing else does.
 pub fn published(
     snapshot: &Snapshot,
     route: Option<&Route>,
     others: &[(String, String)],
+    behind: bool,
 ) -> BTreeMap<String, Published> {
     let mut all = BTreeMap::new();
-    let Some(route) = route.filter(|route| route.type_ == RouteType::Edge) else {
+    let Some(route) = route.filter(|route| behind || route.type_ == RouteType::Edge) else {
         return all;
     };
     let mut lead = |host: &str, service: &ServiceSpec, port: &Port| {
@@ -125,6 +126,49 @@ pub fn stage_route(snapshot: &Snapshot, route: &Route, ctx: &Context) -> Option<
         instance: None,
     };
     object(snapshot, route, &target, ctx)
+}
+
+/// The routes of services that have a host of their own besides the stage's, by name of the service, to their stable
+/// Services.
+pub fn other_routes(
+    snapshot: &Snapshot,
+    route: &Route,
+    others: &[(String, String)],
+    ctx: &Context,
+) -> Vec<RouteObject> {
+    let stage = &snapshot.identity.stage;
+    let made = others.iter().filter_map(|(name, host)| {
+        let service = snapshot.service(name)?;
+        let target = Target {
+            name: names::service_route(stage, name),
+            host,
+            service: names::stage_service(stage, name),
+            port: service.ports.first()?.port,
+            instance: None,
+        };
+        object(snapshot, route, &target, ctx)
+    });
+    made.collect()
+}
+
+/// What an Ingress leads to while nothing of the stage can answer: Ingresses know no Services of other namespaces.
+pub fn fallback_service(snapshot: &Snapshot, fallback: &Fallback, ctx: &Context) -> Service {
+    let stage = &snapshot.identity.stage;
+    let mut all = meta::shared_labels(snapshot);
+    all.insert(labels::SCOPE.into(), labels::SCOPE_STAGE.into());
+    let metadata = meta::meta(snapshot, names::fallback_service(stage), all, ctx);
+    let spec = K8sServiceSpec {
+        type_: Some("ExternalName".into()),
+        external_name: Some(format!("{}.{}.svc.cluster.local", fallback.name, fallback.namespace)),
+        ports: Some(vec![ServicePort {
+            name: Some("http".into()),
+            port: fallback.port.into(),
+            protocol: Some("TCP".into()),
+            ..ServicePort::default()
+        }]),
+        ..K8sServiceSpec::default()
+    };
+    meta::marked(Service { metadata, spec: Some(spec), status: None }, ctx)
 }
 
 /// The route of one instance, to its own Service; none where instances have no host of their own.
@@ -199,36 +243,55 @@ fn object(snapshot: &Snapshot, route: &Route, target: &Target<'_>, ctx: &Context
     };
     all.insert(labels::SCOPE.into(), scope.into());
     let mut metadata = meta::meta(snapshot, target.name.clone(), all, ctx);
+    let own = Backend { name: target.service.clone(), namespace: None, port: target.port };
+    let backend = match (&ctx.fallback, route.type_) {
+        (Some(fallback), RouteType::Ingress) => {
+            let name = names::fallback_service(&snapshot.identity.stage);
+            Backend { name, namespace: None, port: fallback.port.into() }
+        }
+        (Some(fallback), _) => {
+            let Fallback { namespace, name, port } = fallback.clone();
+            Backend { name, namespace: Some(namespace), port: port.into() }
+        }
+        (None, _) => own,
+    };
     metadata.annotations = (!route.annotations.is_empty()).then(|| route.annotations.clone());
     match route.type_ {
         RouteType::Ingress => {
-            let rendered = Ingress { metadata, spec: Some(ingress(route, target)), status: None };
+            let rendered = Ingress { metadata, spec: Some(ingress(route, target.host, backend)), status: None };
             Some(RouteObject::Ingress(Box::new(meta::marked(rendered, ctx))))
         }
         RouteType::HttpRoute => {
-            let rendered = HttpRoute { metadata, spec: http_route(route, target), status: None };
+            let rendered = HttpRoute { metadata, spec: http_route(route, target.host, backend), status: None };
             Some(RouteObject::HttpRoute(Box::new(meta::marked(rendered, ctx))))
         }
         RouteType::Edge | RouteType::None => None,
     }
 }
 
-fn ingress(route: &Route, target: &Target<'_>) -> IngressSpec {
+/// Where a route leads.
+struct Backend {
+    name: String,
+    namespace: Option<String>,
+    port: i32,
+}
+
+fn ingress(route: &Route, host: &str, to: Backend) -> IngressSpec {
     let backend = IngressBackend {
         service: Some(IngressServiceBackend {
-            name: target.service.clone(),
-            port: Some(ServiceBackendPort { number: Some(target.port), name: None }),
+            name: to.name,
+            port: Some(ServiceBackendPort { number: Some(to.port), name: None }),
         }),
         resource: None,
     };
     let tls = route
         .tls_secret
         .as_ref()
-        .map(|secret| IngressTLS { hosts: Some(vec![target.host.to_owned()]), secret_name: Some(secret.clone()) });
+        .map(|secret| IngressTLS { hosts: Some(vec![host.to_owned()]), secret_name: Some(secret.clone()) });
     IngressSpec {
         ingress_class_name: route.class_name.clone(),
         rules: Some(vec![IngressRule {
-            host: Some(target.host.to_owned()),
+            host: Some(host.to_owned()),
             http: Some(HTTPIngressRuleValue {
                 paths: vec![HTTPIngressPath { path: Some("/".into()), path_type: "Prefix".into(), backend }],
             }),
@@ -238,7 +301,7 @@ fn ingress(route: &Route, target: &Target<'_>) -> IngressSpec {
     }
 }
 
-fn http_route(route: &Route, target: &Target<'_>) -> HttpRouteSpec {
+fn http_route(route: &Route, host: &str, to: Backend) -> HttpRouteSpec {
     let parents = route.parent_refs.iter().map(|parent| ParentReference {
         name: parent.name.clone(),
         namespace: parent.namespace.clone(),
@@ -246,9 +309,9 @@ fn http_route(route: &Route, target: &Target<'_>) -> HttpRouteSpec {
     });
     HttpRouteSpec {
         parent_refs: parents.collect(),
-        hostnames: vec![target.host.to_owned()],
+        hostnames: vec![host.to_owned()],
         rules: vec![HttpRouteRule {
-            backend_refs: vec![BackendReference { name: target.service.clone(), port: Some(target.port) }],
+            backend_refs: vec![BackendReference { name: to.name, namespace: to.namespace, port: Some(to.port) }],
         }],
     }
 }

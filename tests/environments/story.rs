@@ -1,21 +1,30 @@
 //! The whole story of a pull request, on a real node: a signed webhook, an image, a URL that answers through the edge, a new
 //! commit without a failed request, sleep, a request that wakes, and the end with nothing left but the history.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, PostParams},
+    runtime::wait::await_condition,
+};
 use serde_json::json;
 use sha2::Sha256;
 use stagekeeper::api::{Environment, Project, conditions};
-use tokio::net::TcpListener;
 
 use crate::{
-    cluster::{DEADLINE, Env},
+    cluster::DEADLINE,
+    proxy::Edge,
     stand::{PREVIEWS, Stand},
 };
+
+/// How often each is timed.
+const ROUNDS: usize = 3;
 
 const SECRET: &str = "what the provider signs with";
 
@@ -39,63 +48,6 @@ spec:
   webhooks: [{name: github, source: github, credentials: [hook]}]
   previews: {provider: github, repository: acme/shop, tag: 'pr-{number}-{short_sha}'}
 ";
-
-/// A running edge.
-struct Edge {
-    child: Child,
-    address: String,
-    http: reqwest::Client,
-}
-
-impl Edge {
-    async fn start(env: &Env) -> Self {
-        let (port, admin) = (free_port().await, free_port().await);
-        let child = Command::new(env!("CARGO_BIN_EXE_stagekeeper"))
-            .arg("edge")
-            .env("DATABASE_URL", &env.database.url)
-            .env("KUBECONFIG", &env.kubeconfig)
-            .env("STAGEKEEPER_PORT", admin.to_string())
-            .env("STAGEKEEPER_EDGE_PORT", port.to_string())
-            .env("STAGEKEEPER_EDGE_WAKE_LIMIT", "120")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the edge starts");
-        let http = reqwest::Client::builder().timeout(Duration::from_mins(3)).no_proxy().build().expect("a client");
-        let edge = Self { child, address: format!("http://127.0.0.1:{port}"), http };
-        let ready = format!("http://127.0.0.1:{admin}/readyz");
-        env.wait("the edge is ready", DEADLINE, async || {
-            let answer = edge.http.get(&ready).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
-        edge
-    }
-
-    /// What it answers for a host: the code and the first line, without the name of the pod.
-    async fn get(&self, host: &str) -> Result<(u16, String), String> {
-        let answer =
-            self.http.get(&self.address).header("host", host).send().await.map_err(|error| error.to_string())?;
-        let code = answer.status().as_u16();
-        let text = answer.text().await.map_err(|error| error.to_string())?;
-        let line = text.lines().next().unwrap_or_default();
-        Ok((code, line.split(" on ").next().unwrap_or_default().to_owned()))
-    }
-}
-
-impl Drop for Edge {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    listener.local_addr().expect("its address").port()
-}
 
 impl Stand {
     /// Says what GitHub says of pull request 42 at a commit, signed.
@@ -130,6 +82,43 @@ impl Stand {
         let answer = request.header("x-hub-signature-256", signature).body(body).send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), 202);
     }
+}
+
+/// How long a request to what sleeps waits for its answer, and how long a pod takes that is made of the same template by
+/// itself: the shortest of each, by turns, as only what the machine does meanwhile makes them longer.
+async fn race(stand: &Stand, edge: &Edge, name: &str, place: &str, host: &str) -> (Duration, Duration) {
+    let env = &stand.env;
+    let deployments: Api<Deployment> = Api::namespaced(env.client.clone(), place);
+    let pods: Api<Pod> = Api::namespaced(env.client.clone(), place);
+    let template = deployments.list(&ListParams::default()).await.expect("workloads").items.remove(0);
+    let template = template.spec.expect("a spec").template.spec.expect("a pod");
+    let (mut woken, mut cold) = (Duration::MAX, Duration::MAX);
+    for turn in 0..ROUNDS {
+        let pod = Pod {
+            metadata: ObjectMeta { name: Some(format!("cold-{turn}")), ..ObjectMeta::default() },
+            spec: Some(template.clone()),
+            status: None,
+        };
+        let begun = Instant::now();
+        let pod = pods.create(&PostParams::default(), &pod).await.expect("a pod").name_any();
+        let ready = |pod: Option<&Pod>| {
+            let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref());
+            conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+        };
+        let waited = tokio::time::timeout(DEADLINE, await_condition(pods.clone(), &pod, ready)).await;
+        waited.expect("in time").expect("the pod is watched");
+        cold = cold.min(begun.elapsed());
+        pods.delete(&pod, &DeleteParams::default().grace_period(0)).await.expect("it is deleted");
+
+        stand.cli(&["sleep", name]).await;
+        stand.until_phase(name, "Asleep").await;
+        env.wait("no pod is left", DEADLINE, async || (stand.all_pods(place).await == 0).then_some(())).await;
+        let begun = Instant::now();
+        assert_eq!(edge.get(host).await.map(|(code, _)| code), Ok(200));
+        woken = woken.min(begun.elapsed());
+        stand.until_phase(name, "Ready").await;
+    }
+    (woken, cold)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -195,6 +184,10 @@ async fn of_a_pull_request_from_its_first_commit_to_its_end() {
     let woken =
         env.wait("a request wakes it", DEADLINE, async || edge.get(&host).await.ok().filter(|(code, _)| *code == 200));
     assert_eq!(woken.await.1, "shop two");
+
+    let (woken, cold) = race(&stand, &edge, NAME, &place, &host).await;
+    println!("a request to what sleeps {woken:?}, a pod of its own {cold:?}");
+    assert!(woken <= cold * 2, "a request waits {woken:?} for what sleeps, a pod takes {cold:?} to start");
 
     // Its end.
     stand.github("closed", &second, "closed", 3).await;

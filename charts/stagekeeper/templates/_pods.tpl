@@ -117,6 +117,10 @@ migration only adds what the version before does not know of. Takes (list ROOT).
 - name: STAGEKEEPER_PREVIEW_URL
   value: {{ . | quote }}
 {{- end }}
+{{- if .Values.edge.enabled }}
+- name: STAGEKEEPER_EDGE_SERVICE
+  value: {{ printf "%s/%s-edge:%d" .Release.Namespace (include "stagekeeper.fullname" .) (int .Values.edge.service.httpPort) | quote }}
+{{- end }}
 {{- with $config.oidc }}
 {{- if .issuer }}
 - name: STAGEKEEPER_OIDC_ISSUER

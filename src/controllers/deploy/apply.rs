@@ -168,12 +168,13 @@ pub async fn routes(
     children: &StageChildren,
 ) -> Result<bool, Error> {
     let at = entry.context(target, children);
-    let wanted = routes::wanted(target.route, &entry.snapshot, &[&entry.deploy.instance], &at);
+    let wanted = routes::wanted(target, &entry.snapshot, &[&entry.deploy.instance], &at);
     if wanted.is_empty() {
         return Ok(false);
     }
     let mut stable = render::stage_services(&entry.snapshot, active, &at);
     stable.retain(|service| children.service(service.metadata.name.as_deref().unwrap_or_default()).is_none());
+    stable.extend(routes::fallback_service(target, &entry.snapshot, &at));
     let mut any = stable_services(ctx, &stable, children).await?;
     for one in &wanted {
         if !one.holds(children) {
@@ -232,11 +233,12 @@ pub async fn prune_routes(
     entry: &Entry,
     children: &StageChildren,
 ) -> Result<(), Error> {
-    if children.ingresses().next().is_none() && children.http_routes().next().is_none() {
+    let fallback = children.service(&render::names::fallback_service(&target.place.name));
+    if children.ingresses().next().is_none() && children.http_routes().next().is_none() && fallback.is_none() {
         return Ok(());
     }
     let at = entry.context(target, children);
-    let wanted = routes::wanted(target.route, &entry.snapshot, &[], &at);
+    let wanted = routes::wanted(target, &entry.snapshot, &[], &at);
     let keep =
         |kind: fn(&RouteObject) -> bool, name: &str| wanted.iter().any(|one| kind(one.object()) && one.name() == name);
     let ingresses = children
@@ -251,6 +253,9 @@ pub async fn prune_routes(
         .filter(|meta| meta.instance.is_none() && !keep(|one| matches!(one, RouteObject::HttpRoute(_)), &meta.name))
         .collect();
     delete::<HttpRoute>(ctx, &target.place, routes).await?;
+    // Last: until then an Ingress may lead there.
+    let fallback = fallback.filter(|_| routes::fallback_service(target, &entry.snapshot, &at).is_none());
+    delete::<Service>(ctx, &target.place, fallback.map(|view| &view.meta).into_iter().collect()).await?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Target, plan::Planned, values::Screen};
+use super::{Target, plan::Planned, routes, values::Screen};
 use crate::{
     cluster::index::{ServiceView, StageChildren},
     domain::{
@@ -66,7 +66,8 @@ impl Entry {
             deploy: self.deploy.id,
             service_ips: children.services().filter_map(address).collect(),
             credentials: target.logins.clone(),
-            edge: render::published(&self.snapshot, target.route, target.hosts),
+            edge: render::published(&self.snapshot, target.route, target.hosts, target.fallback.is_some()),
+            fallback: target.fallback.filter(|_| target.dozes || !routes::answers(children)).cloned(),
         }
     }
 }

@@ -133,7 +133,7 @@ pub fn traffic_points_at(snapshot: &Snapshot, instance: &str, children: &StageCh
 /// Whether the objects of the route exist and are accepted.
 fn route(scene: &Scene<'_>) -> Route {
     let at = scene.entry.context(scene.target, scene.children);
-    for one in routes::wanted(scene.target.route, &scene.entry.snapshot, &[&scene.entry.deploy.instance], &at) {
+    for one in routes::wanted(scene.target, &scene.entry.snapshot, &[&scene.entry.deploy.instance], &at) {
         match one.view(scene.children) {
             None => return Route::Waiting(format!("{one} is being made")),
             Some(_) if !one.holds(scene.children) => {

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use k8s_openapi::api::core::v1::Service;
+
+use super::{Target, settle};
 use crate::{
     api,
     cluster::index::{RouteView, StageChildren},
-    controllers::{context::Context, error::Error},
+    controllers::{context::Context, environment::sleep, error::Error},
     render::{self, RouteObject, Snapshot},
 };
 
@@ -69,17 +72,32 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// The target's own route, and one for each of `instances` where instances have a host of their own.
-pub fn wanted(
-    route: Option<&api::Route>,
-    snapshot: &Snapshot,
-    instances: &[&str],
-    at: &render::Context,
-) -> Vec<Wanted> {
-    let Some(route) = route.filter(|route| route.type_ != api::RouteType::None) else {
+/// The target's own routes, and one for each of `instances` where instances have a host of their own.
+pub fn wanted(target: &Target<'_>, snapshot: &Snapshot, instances: &[&str], at: &render::Context) -> Vec<Wanted> {
+    let Some(route) = target.route.filter(|route| route.type_ != api::RouteType::None) else {
         return Vec::new();
     };
     let own = render::stage_route(snapshot, route, at);
+    let others = render::other_routes(snapshot, route, target.hosts, at);
     let theirs = instances.iter().filter_map(|instance| render::instance_route(snapshot, route, instance, at));
-    own.into_iter().chain(theirs).map(Wanted).collect()
+    own.into_iter().chain(others).chain(theirs).map(Wanted).collect()
+}
+
+/// The Service that Ingresses of the target lead to while nothing of it answers; none where they never do.
+pub fn fallback_service(target: &Target<'_>, snapshot: &Snapshot, at: &render::Context) -> Option<Service> {
+    target.route.filter(|route| route.type_ == api::RouteType::Ingress)?;
+    Some(render::fallback_service(snapshot, target.fallback?, at))
+}
+
+/// Whether the instance that has the traffic has a pod that is ready, of each service that has pods at all. What is asleep
+/// has none.
+pub fn answers(children: &StageChildren) -> bool {
+    let Some(active) = settle::serving(children).next() else {
+        return false;
+    };
+    let instance = children.instance(active);
+    let mut workloads = instance.workloads().peekable();
+    workloads.peek().is_some()
+        && workloads
+            .all(|view| view.ready > 0 && !view.meta.deleting && view.meta.rendered.as_deref() != Some(sleep::ASLEEP))
 }

@@ -6,8 +6,8 @@ use kube::ResourceExt as _;
 
 use crate::{
     api::{
-        Duration, Environment, Hooks, Project, Rollback, Route, RouteType, SecretAccess, ServiceOverride, Stage,
-        StageSpec,
+        Duration, Environment, EnvironmentRouteType, Hooks, Project, Rollback, Route, RouteType, SecretAccess,
+        ServiceOverride, Stage, StageSpec,
     },
     domain::environment::host,
 };
@@ -26,7 +26,18 @@ pub struct Composed {
     pub hosts: Vec<(String, String)>,
 }
 
-/// Composes. `domain` is what hosts are made under; none where there is no address for previews.
+/// What surrounds an environment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outside<'a> {
+    /// What hosts are made under; none where there is no address for previews.
+    pub domain: Option<&'a str>,
+    /// Whether the operator knows the Service of its proxy.
+    pub edge: bool,
+    /// Whether the environment has a namespace to itself.
+    pub own: bool,
+}
+
+/// Composes.
 ///
 /// # Errors
 /// What is wrong, where, and the way out.
@@ -35,7 +46,7 @@ pub fn compose(
     project: &Project,
     base: Option<&Stage>,
     subdomain: &str,
-    domain: Option<&str>,
+    outside: Outside<'_>,
 ) -> Result<Composed, String> {
     let spec = &environment.spec;
     let template = &spec.template;
@@ -49,7 +60,7 @@ pub fn compose(
             ));
         }
     };
-    let hosts = hosts(environment, project, subdomain, domain)?;
+    let hosts = hosts(environment, project, subdomain, outside.domain)?;
     let mut stage = StageSpec::unchanged(&spec.project);
     if let Some(base) = base {
         stage.services.clone_from(&base.spec.services);
@@ -81,15 +92,47 @@ pub fn compose(
         // A preview that fell asleep or woke is not one that broke.
         watch: Duration::from_secs(0),
     };
+    if let Some(why) = unreachable(environment, outside) {
+        return Err(why);
+    }
+    let declared = template.route.clone().unwrap_or_default();
     stage.route = hosts.first().map(|(service, host)| Route {
         host: Some(host.clone()),
-        type_: RouteType::Edge,
+        instance_host: None,
+        type_: match declared.type_ {
+            EnvironmentRouteType::Edge => RouteType::Edge,
+            EnvironmentRouteType::Ingress => RouteType::Ingress,
+            EnvironmentRouteType::HttpRoute => RouteType::HttpRoute,
+        },
         service: Some(service.clone()),
-        ..Route::default()
+        port: None,
+        class_name: declared.class_name,
+        tls_secret: declared.tls_secret,
+        annotations: declared.annotations,
+        parent_refs: declared.parent_refs,
     });
     let status = environment.status.as_ref().map(|status| status.stage.clone());
     let stage = Stage { metadata: environment.metadata.clone(), spec: stage, status };
     Ok(Composed { stage, project: seen(project, environment), hosts })
+}
+
+/// Why its route cannot lead to the proxy while it sleeps.
+fn unreachable(environment: &Environment, outside: Outside<'_>) -> Option<String> {
+    let route = environment.spec.template.route.as_ref()?;
+    match route.type_ {
+        EnvironmentRouteType::Edge => None,
+        _ if !outside.edge => Some(
+            "spec.route: what answers while it sleeps is not known: set STAGEKEEPER_EDGE_SERVICE of the operator \
+             (edge.enabled of the chart), or choose route.type Edge"
+                .into(),
+        ),
+        EnvironmentRouteType::HttpRoute if outside.own => Some(
+            "spec.route: an HTTPRoute leads to the proxy's namespace, which has to grant that to each namespace by name: \
+             set isolation to Project, or choose route.type Ingress"
+                .into(),
+        ),
+        EnvironmentRouteType::HttpRoute | EnvironmentRouteType::Ingress => None,
+    }
 }
 
 /// The project as the environment sees it: code of strangers gets no secrets.
@@ -206,9 +249,10 @@ spec:
     }
 
     const SUBDOMAIN: &str = "pr-42-a8f9d2k1p4m7";
+    const OUTSIDE: Outside<'static> = Outside { domain: Some("preview.test"), edge: true, own: true };
 
     fn composed(spec: &str) -> Composed {
-        compose(&environment(spec), &project(), Some(&base()), SUBDOMAIN, Some("preview.test")).expect("usable")
+        compose(&environment(spec), &project(), Some(&base()), SUBDOMAIN, OUTSIDE).expect("usable")
     }
 
     #[test]
@@ -238,18 +282,38 @@ spec:
                 ("web".to_owned(), format!("web--{SUBDOMAIN}.preview.test"))
             ]
         );
-        let without = compose(&environment("ttl: 1h"), &project(), None, SUBDOMAIN, None).expect("usable");
+        let without =
+            compose(&environment("ttl: 1h"), &project(), None, SUBDOMAIN, Outside::default()).expect("usable");
         assert_eq!((without.hosts.len(), without.stage.spec.route), (0, None));
     }
 
     #[test]
+    fn a_route_is_declared_and_its_host_is_not() {
+        let route = |spec: &str| composed(spec).stage.spec.route.expect("a route");
+        assert_eq!(route("ttl: 1h").type_, RouteType::Edge);
+        let made = route("route: {type: Ingress, className: nginx, tlsSecret: wildcard, annotations: {a: b}}");
+        assert_eq!((made.type_, made.class_name.as_deref()), (RouteType::Ingress, Some("nginx")));
+        assert_eq!((made.tls_secret.as_deref(), made.annotations.len()), (Some("wildcard"), 1));
+        assert_eq!(made.host.as_deref(), Some("pr-42-a8f9d2k1p4m7.preview.test"));
+        let gateway = "route: {type: HTTPRoute, parentRefs: [{name: shared, namespace: infra}]}";
+        let shared = Outside { own: false, ..OUTSIDE };
+        let made = compose(&environment(gateway), &project(), None, SUBDOMAIN, shared).expect("usable");
+        assert_eq!(made.stage.spec.route.expect("a route").parent_refs[0].name, "shared");
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_field() {
-        let wrong = |spec: &str| {
-            compose(&environment(spec), &project(), Some(&base()), SUBDOMAIN, Some("preview.test")).expect_err(spec)
-        };
+        let wrong =
+            |spec: &str| compose(&environment(spec), &project(), Some(&base()), SUBDOMAIN, OUTSIDE).expect_err(spec);
         assert!(wrong("base: prod").starts_with("spec.base: "), "{}", wrong("base: prod"));
         assert!(wrong("public: [worker]").starts_with("spec.public: "));
         assert!(wrong("public: [nobody]").starts_with("spec.public: "));
+        let gateway = wrong("route: {type: HTTPRoute, parentRefs: [{name: shared}]}");
+        assert!(gateway.starts_with("spec.route: ") && gateway.contains("isolation to Project"), "{gateway}");
+        let nowhere = Outside { edge: false, ..OUTSIDE };
+        let nobody = environment("route: {type: Ingress}");
+        let nobody = compose(&nobody, &project(), None, SUBDOMAIN, nowhere).expect_err("nobody answers");
+        assert!(nobody.contains("STAGEKEEPER_EDGE_SERVICE"), "{nobody}");
     }
 
     #[test]

@@ -130,6 +130,8 @@ async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: 
         rules: None,
         unreadable: None,
         logins: vault.map(|held| held.logins.clone()).unwrap_or_default(),
+        fallback: None,
+        dozes: false,
         promotes: false,
     };
     while let Some(entry) = ledger.open.first() {

@@ -54,12 +54,14 @@ pub async fn prepare(
         return Ok(Place::Ready(None));
     }
     let place = lived.life.place.clone();
+    let routers = environment.spec.template.route.as_ref().map_or(&[][..], |route| &route.from);
     let occupant = Occupant {
         home: &key.namespace,
         name: &key.name,
         uid: &lived.life.uid,
         project: &environment.spec.project,
         operator: &ctx.namespace,
+        routers,
     };
     let wanted = isolation::isolation(&place, &occupant, &environment.spec.template.quota);
     let found = seen(ctx, &place);

@@ -8,7 +8,7 @@ use crate::{
     cluster::index::StageChildren,
     controllers::{
         context::Context,
-        deploy::{Target, ledger::Ledger, observe},
+        deploy::{Target, apply, ledger::Ledger, observe},
         error::Error,
     },
 };
@@ -19,6 +19,16 @@ pub const ASLEEP: &str = "asleep";
 /// Whether a workload is without pods because its environment sleeps.
 pub fn any(children: &StageChildren) -> bool {
     children.workloads().any(|view| view.meta.rendered.as_deref() == Some(ASLEEP))
+}
+
+/// Has its routes lead to the built-in proxy. Writes nothing where they do.
+pub async fn lead_away(ctx: &Context, target: &Target<'_>, ledger: &Ledger) -> Result<(), Error> {
+    let Some(good) = &ledger.good else {
+        return Ok(());
+    };
+    let children = ctx.index.stage(&target.place);
+    apply::routes(ctx, target, good, Some(&good.deploy.instance), &children).await?;
+    apply::prune_routes(ctx, target, good, &children).await
 }
 
 /// Takes the pods away. Writes once for each workload, and nothing where that is done.

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     api::{Environment, Project, Stage},
     cluster::{apply::Writer, events::Events, index::StageKey, lease::LeaseHandle},
+    config::EdgeService,
     controllers::{
         asked::Asked,
         backoff::{self, Backoff},
@@ -34,6 +35,7 @@ use crate::{
         stage::{memory::Memory, recall},
         trigger::{Trigger, Triggers},
     },
+    render::Fallback,
     store::{ImageScan, Store, StoreError},
 };
 
@@ -101,6 +103,7 @@ pub(super) async fn lead(
             namespaces,
             lives: triggers.lives().clone(),
             preview_url: process.config.preview_url.clone().map(Arc::new),
+            edge_service: process.config.edge_service.clone().map(fallback),
             namespace: process.namespace.clone(),
             images: images.clone(),
             vault: vault.book.clone(),
@@ -273,4 +276,10 @@ where
             }
         }
     }
+}
+
+/// The built-in proxy as what routes fall back on.
+fn fallback(service: EdgeService) -> Arc<Fallback> {
+    let EdgeService { namespace, name, port } = service;
+    Arc::new(Fallback { namespace, name, port })
 }

@@ -56,7 +56,7 @@ fn waker() -> (Waker, Arc<Counting>, Arc<Hands>) {
     (Waker::new(records.clone(), clock.clone(), Metrics::default().edge()), records, clock)
 }
 
-fn table(subdomains: &[&str]) -> Table {
+fn objects(subdomains: &[&str]) -> Objects {
     let mut objects = Objects::default();
     for subdomain in subdomains {
         let view = EnvironmentView {
@@ -67,7 +67,15 @@ fn table(subdomains: &[&str]) -> Table {
         };
         objects.environments.insert(("acme".into(), (*subdomain).into()), view);
     }
-    Table::build(&objects, &Table::default(), StdInstant::now())
+    objects
+}
+
+fn table(subdomains: &[&str]) -> Table {
+    Table::build(&objects(subdomains), &Table::default(), StdInstant::now())
+}
+
+fn preview(table: &Table, at: usize) -> Arc<Preview> {
+    table.previews().nth(at).unwrap().clone()
 }
 
 /// Lets tasks run until there is nothing to be done but to wait.
@@ -80,31 +88,50 @@ async fn settle() {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_requests_are_one_wake_and_asking_again_needs_time() {
     let (waker, records, _) = waker();
+    let table = table(&["a", "b"]);
     assert!(!waker.has_asked("a"));
     for _ in 0..1000 {
-        waker.wake("a");
+        waker.wake(&preview(&table, 0));
     }
-    waker.wake("b");
+    waker.wake(&preview(&table, 1));
     settle().await;
     let wakes = || records.wakes.lock().unwrap().clone();
     assert_eq!(wakes(), ["a", "b"]);
-    waker.wake("a");
+    waker.wake(&preview(&table, 0));
     settle().await;
     assert_eq!(wakes().len(), 2);
     tokio::time::advance(ASK_AGAIN).await;
-    waker.wake("a");
+    waker.wake(&preview(&table, 0));
     settle().await;
     assert_eq!(wakes(), ["a", "b", "a"]);
     assert!(waker.has_asked("a"));
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_awake_since_is_asked_for_at_once() {
+    let (waker, records, _) = waker();
+    let mut objects = objects(&["a"]);
+    let mut before = Table::default();
+    for (phase, wakes) in [(Phase::Asleep, 1), (Phase::Ready, 1), (Phase::Asleep, 2), (Phase::Asleep, 2)] {
+        let view = objects.environments.values_mut().next().unwrap();
+        (view.phase, view.awake) = (phase, phase == Phase::Ready);
+        before = Table::build(&objects, &before, StdInstant::now());
+        if phase == Phase::Asleep {
+            waker.wake(&preview(&before, 0));
+        }
+        settle().await;
+        assert_eq!(records.wakes.lock().unwrap().len(), wakes, "{phase:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wake_is_tried_again_while_the_database_is_down() {
     let (waker, records, _) = waker();
+    let table = table(&["a"]);
     records.down.store(true, Ordering::SeqCst);
-    waker.wake("a");
+    waker.wake(&preview(&table, 0));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    waker.wake("a");
+    waker.wake(&preview(&table, 0));
     assert!(records.wakes.lock().unwrap().is_empty() && waker.has_asked("a"));
     records.down.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(10)).await;
