@@ -11,14 +11,8 @@ const UPPER: [&str; 4] = ["maxLength", "maxItems", "maxProperties", "maximum"];
 const LOWER: [&str; 4] = ["minLength", "minItems", "minProperties", "minimum"];
 
 /// What stays as it is, where it was said.
-const FIXED: [&str; 6] = [
-    "type",
-    "format",
-    "default",
-    "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys",
-    "x-kubernetes-int-or-string",
-];
+const FIXED: [&str; 6] =
+    ["type", "format", "default", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-int-or-string"];
 
 /// The test.
 pub fn take_what_they_took(previous: &Previous) {
@@ -70,7 +64,10 @@ fn compare(at: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
     for (names, is_upper) in [(UPPER, true), (LOWER, false)] {
         for name in names {
             let Some(bound) = now.get(name).and_then(Value::as_f64) else { continue };
-            let narrower = before.get(name).and_then(Value::as_f64).is_none_or(|was| if is_upper { bound < was } else { bound > was });
+            let narrower = before
+                .get(name)
+                .and_then(Value::as_f64)
+                .is_none_or(|was| if is_upper { bound < was } else { bound > was });
             // Nothing is shorter than nothing.
             if narrower && (is_upper || bound > 0.0) {
                 say(format!("{name} was {}, and is {bound}", before[name]));
@@ -97,7 +94,12 @@ fn compare(at: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
         say(format!("{asked:?} became required"));
     }
     let rules = |schema: &Value| -> BTreeSet<String> {
-        schema["x-kubernetes-validations"].as_array().into_iter().flatten().map(|rule| rule["rule"].to_string()).collect()
+        schema["x-kubernetes-validations"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|rule| rule["rule"].to_string())
+            .collect()
     };
     let added: Vec<String> = rules(now).difference(&rules(before)).cloned().collect();
     if !added.is_empty() {
@@ -146,7 +148,10 @@ fn the_comparison_finds_what_it_is_for(definition: &Value) {
     for (number, change) in narrower.into_iter().enumerate() {
         assert!(!first(change).is_empty(), "change {number} is not found");
     }
-    assert_eq!(first(|spec| spec["properties"]["more"] = json!({"type": "string", "maxLength": 3})), Vec::<String>::new());
+    assert_eq!(
+        first(|spec| spec["properties"]["more"] = json!({"type": "string", "maxLength": 3})),
+        Vec::<String>::new()
+    );
     let mut unserved = definition.clone();
     unserved["spec"]["versions"][0]["served"] = json!(false);
     assert!(!broken(definition, &unserved).is_empty());

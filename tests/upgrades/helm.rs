@@ -48,7 +48,9 @@ pub async fn upgraded_and_rolled_back(ground: &mut Ground, previous: &Previous, 
 async fn clear(ground: &Ground) {
     ground.shell("kubectl delete stages,projects --all --namespace shop --timeout=4m").await;
     ground.shell("helm uninstall stagekeeper --namespace stagekeeper --wait").await;
-    ground.shell("kubectl delete crd projects.stagekeeper.dev stages.stagekeeper.dev environments.stagekeeper.dev").await;
+    ground
+        .shell("kubectl delete crd projects.stagekeeper.dev stages.stagekeeper.dev environments.stagekeeper.dev")
+        .await;
     ground.shell("kubectl delete namespace shop stagekeeper --timeout=4m").await;
     ground.make_volume().await;
 }
@@ -60,7 +62,12 @@ struct Helm<'a> {
 
 impl Helm<'_> {
     fn set(&self, tag: &str) -> String {
-        format!("--set image.tag={tag} --set edge.enabled=false --set crds.install={}", self.definitions)
+        // Both shapes of an installation.
+        let mode = if self.definitions { "split" } else { "all" };
+        format!(
+            "--set image.tag={tag} --set edge.enabled=false --set mode={mode} --set crds.install={}",
+            self.definitions
+        )
     }
 
     /// What an administrator does where the release does not have them.

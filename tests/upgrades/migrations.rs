@@ -39,15 +39,16 @@ pub fn expand(previous: &Previous) {
         let found = narrowings(text);
         assert!(found.is_empty() || may_contract(text, &released), "{file} takes away what {released} uses: {found:?}");
     }
-    println!("  {} migrations are new since {released}", now.keys().filter(|file| !before.contains_key(*file)).count() / 2);
+    println!(
+        "  {} migrations are new since {released}",
+        now.keys().filter(|file| !before.contains_key(*file)).count() / 2
+    );
 }
 
 /// Files of a tree's migrations, with their text.
 fn read(tree: &Path) -> BTreeMap<String, String> {
     let files = fs::read_dir(tree.join("migrations")).unwrap().map(Result::unwrap);
-    files
-        .map(|file| (file.file_name().into_string().unwrap(), fs::read_to_string(file.path()).unwrap()))
-        .collect()
+    files.map(|file| (file.file_name().into_string().unwrap(), fs::read_to_string(file.path()).unwrap())).collect()
 }
 
 fn number(file: &str) -> Option<u32> {
@@ -63,7 +64,8 @@ fn version(tree: &Path) -> semver::Version {
 
 /// What a migration does that the version before it would notice. Tables that it makes itself are its own.
 fn narrowings(text: &str) -> Vec<String> {
-    let text: String = text.lines().map(|line| line.split("--").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+    let text: String =
+        text.lines().map(|line| line.split("--").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
     let made = Regex::new(r"(?i)\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(\w+)").unwrap();
     let made: Vec<String> = made.captures_iter(&text).map(|found| found[1].to_lowercase()).collect();
     let mut found = Vec::new();
@@ -117,5 +119,8 @@ fn the_rules_find_what_they_are_for() {
     }
     let drop = "-- contracts: unused since 0.2.0\nALTER TABLE deploys DROP COLUMN cause;";
     assert!(!may_contract(drop, &semver::Version::new(0, 1, 0)), "0.1.0 may still use it");
-    assert!(may_contract(drop, &semver::Version::new(0, 2, 0)) && !may_contract("DROP TABLE a;", &semver::Version::new(9, 0, 0)));
+    assert!(
+        may_contract(drop, &semver::Version::new(0, 2, 0))
+            && !may_contract("DROP TABLE a;", &semver::Version::new(9, 0, 0))
+    );
 }

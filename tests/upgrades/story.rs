@@ -156,9 +156,7 @@ async fn ended_well(
     kept: &BTreeSet<String>,
     version: Version,
 ) {
-    ground
-        .wait(&format!("{version:?} leads"), async || (leading(ground, way).await == version).then_some(()))
-        .await;
+    ground.wait(&format!("{version:?} leads"), async || (leading(ground, way).await == version).then_some(())).await;
     let database = way.database(ground).await;
     let state = format!("SELECT state FROM deploys WHERE id = '{deploy}'");
     assert_eq!(query(&database, &state).await, "starting", "it waits for its pods");
@@ -236,14 +234,13 @@ pub async fn holder(ground: &Ground) -> String {
         .await
 }
 
-/// What is written down for good, a line each: deploys that ended, every step, audit, who led when.
+/// What is written down for good, a line each: deploys that ended, every step, audit.
 async fn told(ground: &Ground, way: &impl Way) -> BTreeSet<String> {
     let all = "SELECT string_agg(line, chr(10)) FROM (
         SELECT concat_ws(' ', 'deploy', id, sequence, state, release_id, snapshot_hash, actor, cause, created_at, finished_at)
             FROM deploys WHERE finished_at IS NOT NULL
         UNION ALL SELECT concat_ws(' ', 'step', deploy_id, version, step, from_state, to_state, at) FROM deploy_transitions
         UNION ALL SELECT concat_ws(' ', 'snapshot', hash, md5(content::text)) FROM snapshots
-        UNION ALL SELECT concat_ws(' ', 'epoch', to_jsonb(e)) FROM leader_epochs e
         UNION ALL SELECT concat_ws(' ', 'audit', to_jsonb(a)) FROM audit_log a) AS told (line)";
     let said = query(&way.database(ground).await, all).await;
     said.lines().map(str::to_owned).collect()
