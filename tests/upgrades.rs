@@ -16,6 +16,8 @@ mod migrations;
 mod plain;
 #[path = "upgrades/previous.rs"]
 mod previous;
+#[path = "support/process.rs"]
+mod process;
 #[path = "upgrades/story.rs"]
 mod story;
 #[path = "support/throwaway.rs"]

@@ -2,16 +2,14 @@
 //! Which of them leads is for the test to choose, so old and new lead in turn.
 
 use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Command, Stdio},
 };
-
-use tokio::net::TcpListener;
 
 use crate::{
     ground::Ground,
     previous::{Previous, here},
+    process::Process,
     story::{self, Version, Way},
 };
 
@@ -26,7 +24,7 @@ pub async fn upgraded_and_rolled_back(ground: &mut Ground, previous: &Previous) 
     let said = way.program(Version::Previous, ground, &["migrate", "status"]);
     assert!(said.contains("newer"), "the previous release knows what it does not know: {said}");
     for replica in way.replicas.drain(..) {
-        replica.stop(ground).await;
+        replica.process.stop().await;
     }
 }
 
@@ -70,34 +68,22 @@ impl Plain<'_> {
         self.started += 1;
         let word = if version == Version::This { "this" } else { "previous" };
         let name = format!("{word}-{}", self.started);
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let account = ground.folder.join("account.json");
+        let settings = [
+            ("DATABASE_URL", &*self.database),
+            ("KUBECONFIG", &account.to_string_lossy()),
+            ("STAGEKEEPER_LEASE_NAMESPACE", "stagekeeper"),
+            ("STAGEKEEPER_LEASE_IDENTITY", &name),
+        ];
         let log = ground.folder.join(format!("{name}.log"));
-        let file = File::create(&log).unwrap();
-        let mut command = Command::new(self.binary(version));
-        command
-            .arg("controller")
-            .env("DATABASE_URL", &self.database)
-            .env("KUBECONFIG", ground.folder.join("account.json"))
-            .env("STAGEKEEPER_LEASE_NAMESPACE", "stagekeeper")
-            .env("STAGEKEEPER_LEASE_IDENTITY", &name)
-            .env("STAGEKEEPER_PORT", port.to_string())
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().unwrap())
-            .stderr(file);
-        let replica = Replica { child: command.spawn().unwrap(), log, name, version };
-        self.replicas.push(replica);
-        let ready = format!("curl --silent --fail --max-time 10 http://127.0.0.1:{port}/readyz");
-        ground
-            .wait("a replica is ready", async || {
-                ground.command(&ready).output().await.unwrap().status.success().then_some(())
-            })
-            .await;
+        let process = Process::start(self.binary(version), &log, &settings).await;
+        self.replicas.push(Replica { process, name, version });
     }
 
     /// All of a version end, one after the other, as if they had been told to; the other one leads.
     async fn stop(&mut self, version: Version, ground: &Ground) {
         while let Some(at) = self.replicas.iter().position(|replica| replica.version == version) {
-            self.replicas.remove(at).stop(ground).await;
+            self.replicas.remove(at).process.stop().await;
         }
         ground
             .wait("the other version leads", async || {
@@ -152,31 +138,9 @@ impl Way for Plain<'_> {
     }
 }
 
-/// The program as a process.
+/// A process, under the name that it has in the Lease.
 struct Replica {
-    child: Child,
-    log: PathBuf,
+    process: Process,
     name: String,
     version: Version,
-}
-
-impl Replica {
-    /// Asks it to end, and reads what it said.
-    async fn stop(mut self, ground: &Ground) {
-        ground.shell(&format!("kill -s TERM {}", self.child.id())).await;
-        let ended = ground.wait("a replica ends", async || self.child.try_wait().unwrap()).await;
-        assert!(ended.success(), "{} ended with {ended}", self.name);
-        let said = fs::read_to_string(&self.log).unwrap();
-        let bad: Vec<&str> =
-            said.lines().filter(|line| line.contains("\"level\":\"ERROR\"") || line.contains("panicked at")).collect();
-        assert!(bad.is_empty(), "{} says:\n{}", self.name, bad.join("\n"));
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
