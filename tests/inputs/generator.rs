@@ -7,7 +7,7 @@ use crate::{chance::Chance, registry};
 /// Names of projects that stages and environments run.
 pub const PROJECTS: [&str; 6] = ["shop", "blog", "mail", "wiki", "chat", "gone"];
 /// Names of services, of which each project has some.
-const SERVICES: [&str; 4] = ["web", "api", "worker", "db"];
+pub const SERVICES: [&str; 4] = ["web", "api", "worker", "db"];
 const DURATIONS: [&str; 5] = ["1s", "10s", "30s", "1m", "2h"];
 
 /// What nobody should write.

@@ -16,7 +16,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::{
     chance::Chance,
-    generator::{Generator, PROJECTS},
+    generator::{Generator, PROJECTS, SERVICES},
     process::Process,
     registry::Registry,
     throwaway::Throwaway,
@@ -70,7 +70,7 @@ async fn whatever_is_taken_comes_to_rest_with_a_reason() {
     println!("STAGEKEEPER_TEST_INPUTS={count} STAGEKEEPER_TEST_SEED={seed}");
     let mut stand = Stand::new(seed).await;
     for name in PROJECTS.iter().take(PROJECTS.len() - 1) {
-        stand.make("Project", "projects", name).await;
+        stand.declare(name).await;
     }
     // Half of them are there before the operator is, with whatever stands in their status.
     stand.make_many(0..count / 2).await;
@@ -148,6 +148,27 @@ impl Stand {
                 chosen -= share;
             }
         }
+    }
+
+    /// A project that can be deployed, for stages and environments to run.
+    async fn declare(&mut self, name: &str) {
+        let service = |name: &str| {
+            json!({
+                "name": name,
+                "image": {"repository": format!("{}/shop/{name}", self.registry.host), "tag": "1.0.0", "insecure": true},
+                "ports": [{"name": "http", "port": 8080}],
+            })
+        };
+        let services: Vec<Value> = SERVICES.into_iter().map(service).collect();
+        let object = json!({
+            "apiVersion": "stagekeeper.dev/v1alpha1",
+            "kind": "Project",
+            "metadata": {"name": name},
+            "spec": {"services": services},
+        });
+        let (code, said) = ask(&self.client, "POST", &format!("{GROUP}/projects"), &object).await;
+        assert_eq!(code, 201, "{said}");
+        self.accepted.insert(("projects", name.to_owned()));
     }
 
     /// One object. What the API server says against it is taken out, a few times: so most of them get in with what it has nothing
