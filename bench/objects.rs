@@ -77,6 +77,7 @@ impl Instance {
             service_ips,
             credentials: std::sync::Arc::default(),
             edge: std::collections::BTreeMap::new(),
+            fallback: None,
         };
         let rendered =
             render::instance(&self.snapshot, &self.name, &context).map_err(|problems| format!("{problems:?}"))?;

@@ -17,6 +17,7 @@ pub mod project;
 mod run;
 pub mod scan;
 pub mod stage;
+pub mod strangers;
 pub mod trigger;
 pub mod vault;
 

@@ -88,6 +88,9 @@ pub async fn reconcile(environment: Arc<Environment>, ctx: Arc<Context>) -> Resu
             return Ok(Action::await_change());
         }
     };
+    if lived.answered.overwritten(&environment.metadata) {
+        lived.written = None;
+    }
     if let Some((_, why)) = &lived.life.ending {
         tracing::info!(environment = %key, why, "an environment ends");
         end::begin(&ctx, &environment).await?;

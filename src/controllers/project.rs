@@ -67,7 +67,8 @@ pub async fn reconcile(project: Arc<Project>, ctx: Arc<Context>) -> Result<Actio
         webhooks: webhooks.status,
     };
     // A new leader has nothing to say before it has heard what its predecessor had heard.
-    let unheard = asking && before.observed_generation == generation;
+    let told = conditions::get(&before.conditions, conditions::READY).is_some();
+    let unheard = told && asking && before.observed_generation == generation;
     let after = if unheard { ProjectStatus { webhooks: after.webhooks, ..before.clone() } } else { after };
     if after != before {
         ctx.writer.apply_status(&*project, &after).await?;

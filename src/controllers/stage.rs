@@ -79,6 +79,11 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
         (None, Some(project)) => recall::open(&ctx, &stage, project, &key).await,
         (None, None) => return without_project(&ctx, &stage, &key).await,
     };
+    if let Ok(memory) = &mut memory
+        && memory.answered.overwritten(&stage.metadata)
+    {
+        memory.written = None;
+    }
     let result = match &mut memory {
         Ok(memory) => pass(&stage, project.as_deref(), &key, &ctx, memory).await,
         Err(error) => Err(std::mem::replace(error, Error::Deposed)),
@@ -263,8 +268,11 @@ async fn conclude(
     let after = outcome::status(&before, &situation, &children, now);
     let since = *memory.unwritten_since.get_or_insert(now);
     // A new leader has nothing to say about a stage at rest before it has heard what its predecessor had heard.
-    let unheard =
-        decided.asking && ledger.open.is_empty() && Some(before.observed_generation) == stage.metadata.generation;
+    let said = conditions::get(&before.conditions, conditions::READY).is_some();
+    let unheard = said
+        && decided.asking
+        && ledger.open.is_empty()
+        && Some(before.observed_generation) == stage.metadata.generation;
     let asked = ledger.open.last().is_some_and(Entry::is_asked);
     let others = ctx.memories.unwritten() + ctx.asked.waiting();
     match status::due(&before, &after, since, others, asked).filter(|_| !unheard) {

@@ -33,17 +33,19 @@ pub struct Ground {
     pub registry: String,
     /// The same as pods and nodes do.
     pub inside: String,
-    folder: PathBuf,
+    /// The chart that lines of the documentation are run with.
+    pub chart: PathBuf,
+    pub folder: PathBuf,
     tools: String,
+    state: PathBuf,
     /// What the API server was asked by the release's accounts.
     pub audit: PathBuf,
 }
 
 impl Ground {
-    /// Starts it, with a volume for the database.
-    pub async fn new() -> Self {
-        let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/audit-policy.yaml");
-        let cluster = Throwaway::up_with("install", "node", &["--audit", policy]).await;
+    /// Starts it, with a volume for the database. More flags are those of `hack/cluster up`.
+    pub async fn new(word: &str, more: &[&str]) -> Self {
+        let cluster = Throwaway::up_with(word, "node", more).await;
         let kubeconfig = PathBuf::from(cluster.kubeconfig());
         let state = kubeconfig.parent().unwrap().to_owned();
         let read = Kubeconfig::read_from(&kubeconfig).unwrap();
@@ -54,7 +56,7 @@ impl Ground {
             found.unwrap_or_else(|| panic!("the cluster has no {name}")).to_owned()
         };
         let (port, subnet) = (setting("registry_port"), setting("subnet"));
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("install");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(word);
         fs::create_dir_all(&folder).unwrap();
         let ground = Self {
             client: Client::try_from(config).unwrap(),
@@ -62,15 +64,23 @@ impl Ground {
             inside: format!("10.{subnet}.0.2:{port}"),
             tools: setting("tools"),
             audit: state.join("log/audit.log"),
+            chart: Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stagekeeper"),
             folder,
+            state,
             cluster,
         };
-        // Folders of the cluster's own provisioner belong to root. This one is the database's, as a real one's would be.
-        let volume = state.join("node/tmp/database");
-        ground.shell(&format!("mkdir -p '{0}' && chown 999:999 '{0}'", volume.display())).await;
-        ground.apply(include_str!("volume.yaml")).await;
+        ground.make_volume().await;
         ground.write_values(subnet.parse().unwrap());
         ground
+    }
+
+    /// An empty volume for the database, in place of one that was used.
+    pub async fn make_volume(&self) {
+        // Folders of the cluster's own provisioner belong to root. This one is the database's, as a real one's would be.
+        let volume = self.state.join("node/tmp/database");
+        self.shell("kubectl delete persistentvolume stagekeeper-database --ignore-not-found").await;
+        self.shell(&format!("rm -rf '{0}' && mkdir -p '{0}' && chown 999:999 '{0}'", volume.display())).await;
+        self.apply(include_str!("volume.yaml")).await;
     }
 
     /// What a cluster with names and public images would not need.
@@ -81,10 +91,9 @@ impl Ground {
         fs::write(self.folder.join("values.yaml"), values).unwrap();
     }
 
-    /// Pushes the operator's image, stripped, as it is released.
-    pub async fn push_operator(&self, tag: &str) {
-        let stripped = self.folder.join("stagekeeper");
-        let binary = env!("CARGO_BIN_EXE_stagekeeper");
+    /// Pushes an image of the operator's binary, stripped, as it is released.
+    pub async fn push_operator(&self, tag: &str, binary: &str) {
+        let stripped = self.folder.join(format!("stagekeeper-{tag}"));
         self.shell(&format!("test -e '{0}' -a '{0}' -nt '{binary}' || strip -o '{0}' '{binary}'", stripped.display()))
             .await;
         let reference = format!("{}/stagekeeper/stagekeeper:{tag}", self.registry);
@@ -112,11 +121,10 @@ impl Ground {
 
     /// A line of the documentation for this chart and this cluster.
     fn local(&self, line: &str, more: &str) -> String {
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/stagekeeper");
         let values = self.folder.join("values.yaml");
         let given =
             if line.contains(" install ") { format!(" --values '{}'", values.display()) } else { String::new() };
-        let line = line.replace(PUBLISHED, &format!("'{}'", chart.display()));
+        let line = line.replace(PUBLISHED, &format!("'{}'", self.chart.display()));
         if line.starts_with("helm install") || line.starts_with("helm upgrade") {
             return format!("{line}{given} --timeout 4m {more}");
         }

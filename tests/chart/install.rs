@@ -107,9 +107,10 @@ impl Ground {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_chart_is_installed_tried_out_upgraded_and_removed() {
-    let ground = Ground::new().await;
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/audit-policy.yaml");
+    let ground = Ground::new("install", &["--audit", policy]).await;
     for tag in ["0.1.0", "0.2.0"] {
-        ground.push_operator(tag).await;
+        ground.push_operator(tag, env!("CARGO_BIN_EXE_stagekeeper")).await;
     }
     ground.shell(&format!("hack/postgres-image push {}/postgres:15", ground.registry)).await;
     ground.push_shop("1.0.0", "").await;

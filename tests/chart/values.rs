@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::helm::{MATRIX, NAMESPACE, chart, helm, named, objects, rendered};
+use super::helm::{MATRIX, NAMESPACE, chart, documents, helm, named, objects, rendered};
 
 #[test]
 fn lint_finds_nothing() {
@@ -100,6 +100,26 @@ fn parts_run_apart_or_together() {
     assert_eq!(environment(&pod["containers"][0], "STAGEKEEPER_SERVE_API").unwrap()["value"], "true");
     assert_eq!(environment(&pod["containers"][1], "STAGEKEEPER_PORT").unwrap()["value"], "8081");
     assert_eq!(names(&objects(NAMESPACE, "{mode: all}"), "Deployment"), ["stagekeeper"]);
+}
+
+/// Another version of the chart starts the operator again, and nothing else. What it starts with cannot be changed at all.
+#[test]
+fn the_database_goes_on_while_the_chart_is_upgraded() {
+    let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/another-version");
+    let path = chart().to_string_lossy().into_owned();
+    let said = |output: std::process::Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    said(helm(&["package", &path, "--version", "99.0.0", "--app-version", "99.0.0", "--destination", folder]));
+    let package = format!("{folder}/stagekeeper-99.0.0.tgz");
+    let text = said(helm(&["template", "stagekeeper", &package, "--namespace", NAMESPACE, "--kube-version", "1.36.3"]));
+    let (now, later) = (objects(NAMESPACE, "{}"), documents(&text));
+    let database = |all: &[Value]| named(all, "StatefulSet", "stagekeeper-postgres").clone();
+    assert_eq!(database(&now)["spec"], database(&later)["spec"]);
+    assert_ne!(database(&now)["metadata"], database(&later)["metadata"], "it is another version");
+    let controller = |all: &[Value]| named(all, "Deployment", "stagekeeper-controller")["spec"]["template"].clone();
+    assert_ne!(controller(&now), controller(&later));
 }
 
 #[test]

@@ -30,11 +30,17 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 
 {{- define "stagekeeper.labels" -}}
 {{- $root := index . 0 -}}
-{{ include "stagekeeper.selector" . }}
+{{ include "stagekeeper.lastingLabels" . }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- /* Those that another version of the chart does not change: for pods that it does not have to start again. */ -}}
+{{- define "stagekeeper.lastingLabels" -}}
+{{- $root := index . 0 -}}
+{{ include "stagekeeper.selector" . }}
 app.kubernetes.io/part-of: stagekeeper
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- with $root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}

@@ -52,7 +52,8 @@ topologySpreadConstraints:
 {{- $root := index . 0 -}}
 {{- $values := index . 2 -}}
 labels:
-  {{- include "stagekeeper.labels" . | nindent 2 }}
+  {{- /* The database is no part of a version: it goes on while the operator is upgraded. */}}
+  {{- include (ternary "stagekeeper.lastingLabels" "stagekeeper.labels" (eq (index . 1) "postgres")) . | nindent 2 }}
   {{- with $values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -5,7 +5,8 @@
 //	PORT=8080            where it listens
 //	APP_VERSION=1.0.0    what it says it is
 //	APP_HEALTH=…         what /healthz answers: ok · fail[:CODE] · slow[:DURATION] · ok-after:DURATION ·
-//	                     told[:CODE] (bad while APP_DATA holds a file `sick`) · refuse (does not listen at all)
+//	                     told[:CODE] (bad while APP_DATA holds a file `sick`) ·
+//	                     held[:CODE] (bad until APP_DATA holds a file `well`) · refuse (does not listen at all)
 //	APP_FAIL=…           how it dies: start[:CODE] · told[:CODE] (10 s after its start at the earliest,
 //	                     whenever APP_DATA holds a file `dead`)
 //	APP_DRAIN=1s         how long it still accepts after SIGTERM, while others learn that it goes
@@ -108,7 +109,7 @@ func configure(env func(string) string) (configuration, error) {
 	}
 	var health, fail, drain error
 	config.health, health = behave("APP_HEALTH", or("APP_HEALTH", "ok"), map[string]string{
-		"ok": "", "fail": "503", "slow": "30s", "ok-after": "duration", "told": "503", "refuse": "",
+		"ok": "", "fail": "503", "slow": "30s", "ok-after": "duration", "told": "503", "held": "503", "refuse": "",
 	})
 	config.fail, fail = behave("APP_FAIL", or("APP_FAIL", "never"), map[string]string{
 		"never": "", "start": "3", "told": "3",
@@ -223,6 +224,8 @@ func (c configuration) answerHealth(w http.ResponseWriter, r *http.Request) {
 		healthy, code = false, c.health.code
 	case "told":
 		healthy, code = !c.holds("sick"), c.health.code
+	case "held":
+		healthy, code = c.holds("well"), c.health.code
 	case "ok-after":
 		healthy = time.Since(c.started) >= c.health.delay
 	case "slow":

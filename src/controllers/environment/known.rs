@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    api::EnvironmentStatus, cluster::index::StageKey, domain::environment::Tenant, store::Environment as Life,
+    api::EnvironmentStatus, cluster::index::StageKey, controllers::strangers::Answered, domain::environment::Tenant,
+    store::Environment as Life,
 };
 
 /// What is known of one environment between passes.
@@ -38,6 +39,8 @@ pub struct Lived {
     pub leaves: bool,
     /// The status as last written by this process.
     pub written: Option<EnvironmentStatus>,
+    /// What others wrote into the status.
+    pub answered: Answered,
 }
 
 impl Lived {
@@ -55,6 +58,7 @@ impl Lived {
             orphaned: None,
             leaves: false,
             written: None,
+            answered: Answered::default(),
         }
     }
 }

@@ -24,7 +24,9 @@ use super::stop::{ended_in_order, until_stopped};
 use crate::{
     api::{Environment, Project, Stage, labels},
     cluster::index::StageKey,
-    controllers::{context::Context, count::counted, environment, error::Error, project, stage, trigger::Triggers},
+    controllers::{
+        context::Context, count::counted, environment, error::Error, project, stage, strangers, trigger::Triggers,
+    },
 };
 
 /// Longest life of a watch: a connection that broke silently is noticed this much later at the most.
@@ -50,7 +52,7 @@ pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
     pub(super) gone: mpsc::UnboundedReceiver<ObjectRef<K>>,
 }
 
-/// A watch with its memory; passes on only what a controller acts on, not its own status writes. Everything that is seen is
+/// A watch with its memory; passes on only what a controller acts on, statuses that others wrote among it, not its own. Everything that is seen is
 /// told.
 pub(super) fn watched<K>(
     client: &Client,
@@ -73,7 +75,10 @@ where
     let (reader, writer) = reflector::store();
     let (listed, ready) = watch::channel(false);
     let (tell_gone, gone) = mpsc::unbounded_channel();
-    let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
+    let changes = predicates::generation
+        .combine(predicates::annotations)
+        .combine(predicates::finalizers)
+        .combine(|object: &K| strangers::strangers(object.meta()));
     let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE))
         .default_backoff()
         .modify(|object| trim(object.meta_mut()))
@@ -97,10 +102,11 @@ where
     Watched { reader, events: events.boxed(), ready, gone }
 }
 
-/// Drops what nobody reads and is more than all the rest: which fields each tool set. Who set the spec last is kept.
+/// Drops what nobody reads and is more than all the rest: which fields each tool set. Who set the spec last is kept, and who else than
+/// we has written the status.
 fn trim(meta: &mut ObjectMeta) {
     if let Some(edits) = &mut meta.managed_fields {
-        edits.retain(|edit| edit.subresource.is_none());
+        edits.retain(|edit| edit.subresource.is_none() || strangers::is_strange(edit));
         for edit in edits {
             edit.fields_v1 = None;
         }

@@ -8,7 +8,10 @@ use uuid::Uuid;
 use super::{checked::Checked, newer::Told, promoted::Proven};
 use crate::{
     api::{RequestStatus, Stage, StageStatus},
-    controllers::deploy::{ledger::Ledger, prober::Prober},
+    controllers::{
+        deploy::{ledger::Ledger, prober::Prober},
+        strangers::Answered,
+    },
 };
 
 /// What is remembered of one stage.
@@ -28,6 +31,8 @@ pub struct Memory {
     pub prober: Option<Prober>,
     /// The status as last written by this process: newer than what the watch may show.
     pub written: Option<StageStatus>,
+    /// What others wrote into the status.
+    pub answered: Answered,
     /// When the first change that is not in the status yet was made.
     pub unwritten_since: Option<Timestamp>,
     /// When the serving instance lost readiness.
@@ -63,6 +68,7 @@ impl Memory {
             compared: false,
             prober: None,
             written: None,
+            answered: Answered::default(),
             unwritten_since: None,
             unready_since: None,
             handled_retry: None,
