@@ -5,13 +5,14 @@
 #[path = "support/api_proxy.rs"]
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod api_proxy;
+#[path = "support/asking.rs"]
+mod asking;
 #[path = "support/cluster.rs"]
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod cluster;
 #[path = "support/http_proxy.rs"]
 mod http_proxy;
 #[path = "support/images.rs"]
-#[expect(dead_code, reason = "no pod runs here: images without content will do")]
 mod images;
 #[path = "support/operator.rs"]
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]
@@ -22,16 +23,23 @@ mod postgres;
 #[path = "support/postgres_proxy.rs"]
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod postgres_proxy;
+#[path = "previews/provider.rs"]
+mod provider;
 #[path = "support/throwaway.rs"]
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod throwaway;
 #[path = "support/trap.rs"]
 mod trap;
 #[path = "faults/witness.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod witness;
 
 #[path = "matrix/compare.rs"]
 mod compare;
+#[path = "matrix/credentials.rs"]
+mod credentials;
+#[path = "matrix/environments.rs"]
+mod environments;
 #[path = "matrix/ground.rs"]
 mod ground;
 #[path = "matrix/layers.rs"]
@@ -40,6 +48,8 @@ mod layers;
 mod outcome;
 #[path = "matrix/plans.rs"]
 mod plans;
+#[path = "matrix/pulls.rs"]
+mod pulls;
 #[path = "matrix/run.rs"]
 mod run;
 #[path = "matrix/scene.rs"]

@@ -11,7 +11,8 @@ use crate::{api_proxy::Call, http_proxy::Exchange, postgres_proxy::Statement, tr
 pub enum Layer {
     /// Writes to the API server. The Lease and Events are left out: nobody waits for them.
     Cluster,
-    /// Statements that change rows, and commits of transactions that did.
+    /// Statements that make or change rows, and commits of transactions that did. What only deletes is left out: it is
+    /// housekeeping, of what is too old.
     Database,
     /// Calls of registries and git providers, reading ones too.
     Outside,
@@ -66,8 +67,7 @@ impl Passes for Call {
 
 impl Passes for Statement {
     fn counts(&self) -> bool {
-        // Whether there are partitions is looked at by everybody who starts; what is old is deleted by the way.
-        self.changes_rows() && !self.text.contains("_prune") && !self.text.starts_with("DELETE FROM")
+        self.changes_rows()
     }
 
     fn kind(&self) -> String {

@@ -9,6 +9,8 @@ use std::{
     time::Instant,
 };
 
+use futures::{StreamExt as _, stream};
+
 use crate::{
     ground::Ground,
     layers::Layer,
@@ -21,7 +23,7 @@ use crate::{
 const CHOICE: &str = "STAGEKEEPER_TEST_PLANS";
 
 /// How many plans run beside each other; `STAGEKEEPER_TEST_LANES` says otherwise.
-const LANES: usize = 6;
+const LANES: usize = 12;
 
 /// How many plans the sample is made of.
 const SAMPLE: usize = 40;
@@ -96,10 +98,9 @@ impl Grounds {
     }
 }
 
-/// Runs each workload undisturbed.
+/// Runs each workload undisturbed: those of the whole cluster one after the other, the others beside each other.
 async fn references(grounds: &Grounds, wanted: &[Workload]) -> BTreeMap<Workload, Arc<Reference>> {
-    let mut references = BTreeMap::new();
-    for workload in wanted {
+    let one = async |workload: &Workload| {
         let (ground, workload, started) = (grounds.of(*workload), *workload, Instant::now());
         let reference = alone(move || undisturbed(ground, workload)).await;
         let reference = reference.unwrap_or_else(|error| panic!("{} undisturbed: {error}", workload.word()));
@@ -107,16 +108,24 @@ async fn references(grounds: &Grounds, wanted: &[Workload]) -> BTreeMap<Workload
             Layer::ALL.iter().map(|layer| format!("{layer} {}", reference.writes[layer].len())).collect();
         let seconds = started.elapsed().as_secs_f64();
         say(&format!("{} undisturbed: {} writes, {seconds:.1} s", workload.word(), counts.join(", ")));
-        references.insert(workload, Arc::new(reference));
-    }
-    references
+        (workload, Arc::new(reference))
+    };
+    let (whole, shared): (Vec<&Workload>, Vec<&Workload>) = wanted.iter().partition(|workload| workload.is_whole());
+    let whole = stream::iter(whole).then(one).collect::<Vec<_>>();
+    let shared = stream::iter(shared).map(one).buffer_unordered(lanes()).collect::<Vec<_>>();
+    let (whole, shared) = tokio::join!(whole, shared);
+    whole.into_iter().chain(shared).collect()
+}
+
+fn lanes() -> usize {
+    env::var("STAGEKEEPER_TEST_LANES").ok().map_or(LANES, |lanes| lanes.parse().expect("a number"))
 }
 
 /// The plans of a workload.
 fn plans(workload: Workload, reference: &Reference) -> Vec<Plan> {
     let mut plans = Vec::new();
-    for (layer, writes) in &reference.writes {
-        for number in 1..=writes.len() {
+    for layer in workload.layers() {
+        for number in 1..=reference.writes[layer].len() {
             for when in [When::Asked, When::Answered] {
                 plans.push(Plan { workload, layer: *layer, number, when });
             }
@@ -149,11 +158,10 @@ async fn alone<T: Send + 'static, F: Future<Output = T>>(begin: impl FnOnce() ->
 }
 
 async fn run(grounds: &Grounds, references: &BTreeMap<Workload, Arc<Reference>>, chosen: Vec<Plan>) -> Vec<Ended> {
-    let lanes = env::var("STAGEKEEPER_TEST_LANES").ok().map_or(LANES, |lanes| lanes.parse().expect("a number"));
     let (whole, shared): (VecDeque<Plan>, VecDeque<Plan>) = chosen.into_iter().partition(|plan| plan.workload.is_whole());
     let queues = [Arc::new(Mutex::new(whole)), Arc::new(Mutex::new(shared))];
     let mut tasks = tokio::task::JoinSet::new();
-    for lane in 0..lanes.max(2) {
+    for lane in 0..lanes().max(2) {
         let queue = queues[usize::from(lane > 0)].clone();
         let grounds: BTreeMap<Workload, Arc<Ground>> =
             references.keys().map(|workload| (*workload, grounds.of(*workload))).collect();

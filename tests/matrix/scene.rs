@@ -1,11 +1,13 @@
 //! The place of one plan: a namespace, a database, the proxies around its operator, and the operator.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::FutureExt as _;
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use stagekeeper::api::{Project, StageStatus, conditions};
 use tokio::sync::Mutex as AsyncMutex;
@@ -19,6 +21,7 @@ use crate::{
     layers::{Layer, Passes},
     operator::Operator,
     postgres_proxy::PostgresProxy,
+    provider::Provider,
     trap::Traffic,
     witness::Witness,
 };
@@ -42,7 +45,10 @@ pub struct Scene {
     pub witness: Witness,
     /// Tags by digest.
     pub tags: Mutex<Vec<(String, String)>>,
+    /// The git provider.
+    pub provider: Provider,
     registry: HttpProxy,
+    git: HttpProxy,
     whole: bool,
     operator: AsyncMutex<Option<Operator>>,
 }
@@ -53,6 +59,8 @@ impl Scene {
         let env = ground.env(name).await;
         let outside = Traffic::new();
         let registry = HttpProxy::start("registry", &format!("http://{}", images::registry()), outside.clone()).await;
+        let provider = Provider::new().await;
+        let git = HttpProxy::start("provider", &provider.api(), outside.clone()).await;
         Self {
             api: ApiProxy::start(&env.kubeconfig).await,
             sql: PostgresProxy::start(&env.database.url).await,
@@ -60,7 +68,9 @@ impl Scene {
             ground,
             env,
             outside,
+            provider,
             registry,
+            git,
             whole,
             tags: Mutex::default(),
             operator: AsyncMutex::default(),
@@ -122,9 +132,17 @@ impl Scene {
         }
     }
 
-    /// What was told to git providers, in words of every run.
-    pub fn told(&self, _plain: impl Fn(&str) -> String) -> Vec<String> {
-        Vec::new()
+    /// What the git provider was told, in words of every run. A status that is told again is the same status: it belongs to a
+    /// commit and a context. A comment that is told again would be another one.
+    pub fn told(&self, plain: impl Fn(&str) -> String) -> Value {
+        let provider = self.provider.state();
+        let mut statuses = BTreeMap::new();
+        for status in &provider.statuses {
+            let key = format!("{} {}", status["commit"], status["context"]);
+            statuses.insert(key, plain(&status.to_string()));
+        }
+        let comments: Vec<String> = provider.comments.values().map(|text| plain(text)).collect();
+        json!({"statuses": statuses, "comments": comments})
     }
 
     /// Applies YAML in which `REGISTRY/` is this place's folder in the registry, behind the proxy.
@@ -140,22 +158,39 @@ impl Scene {
         digest
     }
 
-    /// Tells the webhook of the project that a tag was pushed, as often as it takes: a sender whose receiver is not there
-    /// tries again.
+    /// Tells the webhook of the project that a tag was pushed.
     pub async fn announce(&self, tag: &str) {
+        let image = format!("{}/{}/web:{tag}", self.registry.address, self.env.namespace);
+        self.deliver(&[], &json!({"status": "new", "image": image}).to_string()).await;
+    }
+
+    /// Sends something to the webhook of the project, as often as it takes: a sender whose receiver is not there tries again.
+    pub async fn deliver(&self, headers: &[(&str, &str)], body: &str) {
         let path = async || {
             let status = self.env.api::<Project>().get("shop").await.ok()?.status?;
             status.webhooks.first().map(|webhook| webhook.path.clone())
         };
         let path = self.env.wait("the project shows its webhook", DEADLINE, path).await;
-        let image = format!("{}/{}/web:{tag}", self.registry.address, self.env.namespace);
-        let body = serde_json::json!({"status": "new", "image": image});
-        let told = async || {
+        let taken = async || {
             let address = self.operator.lock().await.as_ref()?.address.clone();
-            let sent = self.env.http.post(format!("{address}{path}")).json(&body).send().await.ok()?;
+            let mut request = self.env.http.post(format!("{address}{path}")).header("content-type", "application/json");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let sent = request.body(body.to_owned()).send().await.ok()?;
             (sent.status().as_u16() == 202).then_some(())
         };
-        self.env.wait("the webhook is received", DEADLINE, told).await;
+        self.env.wait("the webhook is received", DEADLINE, taken).await;
+    }
+
+    /// Where the registry is for the operator.
+    pub fn registry(&self) -> &str {
+        &self.registry.address
+    }
+
+    /// Where the git provider is for the operator.
+    pub fn provider_address(&self) -> &str {
+        &self.git.address
     }
 
     /// A number that the database gives.
