@@ -55,5 +55,6 @@ pub async fn rotation(scene: &Scene) {
     scene.env.wait("both are copied", DEADLINE, async || (scene.number(versions).await == 2).then_some(())).await;
     let deployed = "SELECT count(*) FROM deploys WHERE state = 'success'";
     scene.env.wait("another deploy", DEADLINE, async || (scene.number(deployed).await == 2).then_some(())).await;
+    scene.until("production", "it tells of both", |status| status.history.len() == 2).await;
     scene.comes_to("production", "web 1.0.0", "Success", "True").await;
 }

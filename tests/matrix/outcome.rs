@@ -55,7 +55,7 @@ const ROWS: [(&str, &str); 27] = [
     ("registries", "SELECT host FROM registries"),
     ("image_scans", "SELECT concat_ws(' ', about, tag, tags, digest, reason) FROM image_scans"),
     ("webhook_receivers", "SELECT concat_ws(' ', name, source, deleted_at IS NULL) FROM webhook_receivers"),
-    ("webhook_inbox", "SELECT concat_ws(' ', state, result) FROM webhook_inbox"),
+    ("webhook_inbox", "SELECT state FROM webhook_inbox"),
     ("image_updates", "SELECT concat_ws(' ', image, host, tag, provider, seen_by, pending) FROM image_updates"),
     (
         "requests",
@@ -141,6 +141,7 @@ impl Words {
             (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", "TIME"),
             (r"/hooks/[A-Za-z0-9_-]{32,64}", "/hooks/TOKEN"),
             (r"\b(demo|pr-[0-9]+)-[a-z0-9]{12}\b", "$1-SECRET"),
+            (r"\bpod (\S+?)-[0-9a-z]{6,10}-[0-9a-z]{5}\b", "pod $1-POD"),
             (r"-[0-9][0-9a-z]{7}\b", "-TAG"),
             (r"\b[0-9a-f]{12}\b", "SHORT"),
         ];

@@ -37,7 +37,9 @@ spec:
   - {name: hook, type: webhook, secretRef: {name: hook, key: value}}
   - {name: git, type: git, secretRef: {name: token, key: value}}
   webhooks: [{name: github, source: github, credentials: [hook]}]
-  previews:
+";
+
+const PREVIEWS: &str = "  previews:
     provider: github
     repository: acme/shop
     api: 'http://PROVIDER'
@@ -51,14 +53,16 @@ const NAME: &str = "shop-pr-42";
 /// A project whose repository is watched; the image of a pull request is there already.
 pub async fn watched(scene: &Scene) {
     scene.push("pr-42").await;
-    scene.apply(&PROJECT.replace("PROVIDER", scene.provider_address())).await;
+    scene.apply(PROJECT).await;
     scene.start().await;
-    let watching = async || {
+    let is = async |condition: &str, reason: &str| {
         let status = scene.env.api::<Project>().get("shop").await.ok()?.status?;
-        let previews = conditions::get(&status.conditions, "PreviewsReady")?;
-        (previews.reason == "Watching").then_some(())
+        (conditions::get(&status.conditions, condition)?.reason == reason).then_some(())
     };
-    scene.env.wait("the repository is watched", DEADLINE, watching).await;
+    // Without its token it is not asked for a minute.
+    scene.env.wait("the token is stored", DEADLINE, async || is("CredentialsReady", "Stored").await).await;
+    scene.apply(&[PROJECT, &PREVIEWS.replace("PROVIDER", scene.provider_address())].concat()).await;
+    scene.env.wait("the repository is watched", DEADLINE, async || is("PreviewsReady", "Watching").await).await;
 }
 
 /// It is opened, and all that is to be told is told.
