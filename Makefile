@@ -14,8 +14,8 @@ demo-down: ## remove everything that `make demo` made
 test: ## all tests, against a real node, registry and Postgres (KEEP_CLUSTER=1 keeps them)
 	@hack/test
 
-test-faults: ## the tests of faults, with 200 environments broken by chance
-	@STAGEKEEPER_TEST_ENVIRONMENTS=200 hack/test --test faults --test environments
+test-faults: ## the tests of faults: every plan of the crash matrix, and 200 environments broken by chance
+	@STAGEKEEPER_TEST_PLANS=all STAGEKEEPER_TEST_ENVIRONMENTS=200 hack/test --test matrix --test faults --test environments
 
 bench: ## measure the operator against a floor, for minutes; best on a machine that does nothing else
 	@bench/run $(BENCH)

@@ -1,6 +1,6 @@
 //! Values that are copied from Kubernetes Secrets, and change.
 
-use crate::scene::{DEADLINE, Scene};
+use crate::scene::Scene;
 
 /// A project whose registry is asked with a credential, and whose service gets a secret.
 const PROJECT: &str = "
@@ -52,9 +52,9 @@ pub async fn rotation(scene: &Scene) {
     scene.apply(&originals("canary-of-the-second")).await;
     let versions = "SELECT count(*) FROM (SELECT version FROM credentials UNION ALL SELECT version FROM secrets) AS all_of_them \
                     WHERE version = 2";
-    scene.env.wait("both are copied", DEADLINE, async || (scene.number(versions).await == 2).then_some(())).await;
+    scene.wait("both are copied", async || (scene.number(versions).await == 2).then_some(())).await;
     let deployed = "SELECT count(*) FROM deploys WHERE state = 'success'";
-    scene.env.wait("another deploy", DEADLINE, async || (scene.number(deployed).await == 2).then_some(())).await;
+    scene.wait("another deploy", async || (scene.number(deployed).await == 2).then_some(())).await;
     scene.until("production", "it tells of both", |status| status.history.len() == 2).await;
     scene.comes_to("production", "web 1.0.0", "Success", "True").await;
 }

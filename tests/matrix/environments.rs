@@ -11,7 +11,7 @@ use stagekeeper::{
     domain::clock::{Clock as _, SystemClock},
 };
 
-use crate::scene::{DEADLINE, Scene};
+use crate::scene::Scene;
 
 /// A project whose images are of pull requests.
 const PROJECT: &str = "
@@ -45,7 +45,7 @@ pub async fn until(
         let found = api.get_opt(name).await.expect("an answer")?;
         found.status.filter(|status| holds(status))
     };
-    scene.env.wait(&format!("{name}: {what}"), DEADLINE, look).await
+    scene.wait(&format!("{name}: {what}"), look).await
 }
 
 async fn until_phase(scene: &Scene, phase: &str) -> EnvironmentStatus {
@@ -56,7 +56,7 @@ async fn until_phase(scene: &Scene, phase: &str) -> EnvironmentStatus {
 pub async fn until_gone(scene: &Scene, name: &str) {
     let api = scene.env.api::<Environment>();
     let gone = async || api.get_opt(name).await.expect("an answer").is_none().then_some(());
-    scene.env.wait(&format!("{name} is gone"), DEADLINE, gone).await;
+    scene.wait(&format!("{name} is gone"), gone).await;
 }
 
 /// A project, and the image of an environment that is to come.
@@ -68,7 +68,7 @@ pub async fn announced(scene: &Scene) {
         let status = scene.env.api::<Project>().get("shop").await.ok()?.status?;
         conditions::get(&status.conditions, conditions::READY).map(drop)
     };
-    scene.env.wait("the project is seen", DEADLINE, known).await;
+    scene.wait("the project is seen", known).await;
 }
 
 /// It is made.
@@ -94,7 +94,8 @@ pub async fn sleep(scene: &Scene) {
 }
 
 async fn ask(scene: &Scene, word: &str) {
-    let asks = json!({(labels::REQUEST): word, (labels::REQUEST_NONCE): word, (labels::REQUEST_REASON): "the test asks"});
+    let asks =
+        json!({(labels::REQUEST): word, (labels::REQUEST_NONCE): word, (labels::REQUEST_REASON): "the test asks"});
     scene.env.patch::<Environment>("demo", json!({"metadata": {"annotations": asks}})).await;
 }
 
@@ -121,11 +122,14 @@ pub async fn delete(scene: &Scene) {
 /// Made, deleted by its owner, and nothing left of it.
 pub async fn whole_life(scene: &Scene) {
     create(scene).await;
+    // What the registry answered is stored a second later, unless nobody asks any more.
+    let stored = "SELECT count(*) FROM image_scans";
+    scene.wait("the answer is stored", async || (scene.number(stored).await == 1).then_some(())).await;
     let api = scene.env.api::<Environment>();
     api.delete("demo", &DeleteParams::default()).await.expect("it is deleted");
     until_gone(scene, "demo").await;
     let all: Api<Namespace> = Api::all(scene.env.client.clone());
     let ours = ListParams::default().labels(&format!("{}={}", labels::HOME, scene.env.namespace));
     let gone = async || all.list(&ours).await.expect("namespaces").items.is_empty().then_some(());
-    scene.env.wait("its namespace is gone", DEADLINE, gone).await;
+    scene.wait("its namespace is gone", gone).await;
 }

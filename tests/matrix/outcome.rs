@@ -100,8 +100,20 @@ pub const LOOK: &str = "example.test/look";
 
 /// Fields of objects in which there is nothing but times and identities.
 const VARY: [&str; 15] = [
-    "uid", "resourceVersion", "creationTimestamp", "managedFields", "id", "since", "finishedAt", "lastTransitionTime",
-    "scannedAt", "expiresAt", "lastActivity", "deletionTimestamp", "clusterIP", "clusterIPs",
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "managedFields",
+    "id",
+    "since",
+    "finishedAt",
+    "lastTransitionTime",
+    "scannedAt",
+    "expiresAt",
+    "lastActivity",
+    "deletionTimestamp",
+    "clusterIP",
+    "clusterIPs",
     LOOK,
 ];
 
@@ -141,7 +153,7 @@ impl Words {
             (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", "TIME"),
             (r"/hooks/[A-Za-z0-9_-]{32,64}", "/hooks/TOKEN"),
             (r"\b(demo|pr-[0-9]+)-[a-z0-9]{12}\b", "$1-SECRET"),
-            (r"\bpod (\S+?)-[0-9a-z]{6,10}-[0-9a-z]{5}\b", "pod $1-POD"),
+            (r"\bpod (.+?)-[0-9a-z]{6,10}-[0-9a-z]{5}\b", "pod $1-POD"),
             (r"-[0-9][0-9a-z]{7}\b", "-TAG"),
             (r"\b[0-9a-f]{12}\b", "SHORT"),
         ];
@@ -198,7 +210,10 @@ pub async fn outcome(scene: &Scene) -> Value {
             if kind == "Deployment" {
                 // What its controller says of it depends on how often it looked.
                 value.as_object_mut().expect("an object").remove("status");
-                value["metadata"]["annotations"].as_object_mut().expect("marks").remove("deployment.kubernetes.io/revision");
+                value["metadata"]["annotations"]
+                    .as_object_mut()
+                    .expect("marks")
+                    .remove("deployment.kubernetes.io/revision");
             }
             objects.insert(words.plain(&format!("{kind} {}", object.name_any())), value);
         }
@@ -224,8 +239,13 @@ async fn lawful(connection: &mut PgConnection) {
             let from: Option<State> = from.as_deref().map(|from| from.parse().expect("a state"));
             let to: State = to.parse().expect("a state");
             assert_eq!(from, at, "deploy {deploy}: a step is missing before {to}");
-            let by = |from: State| EDGES.iter().any(|edge| edge.from.contains(&from) && edge.to == to && edge.reason == reason);
-            assert!(from.map_or(to == State::Pending, by), "deploy {deploy}: no edge from {from:?} to {to} for {reason}");
+            let by = |from: State| {
+                EDGES.iter().any(|edge| edge.from.contains(&from) && edge.to == to && edge.reason == reason)
+            };
+            assert!(
+                from.map_or(to == State::Pending, by),
+                "deploy {deploy}: no edge from {from:?} to {to} for {reason}"
+            );
             at = Some(to);
         }
         let state: State = steps[0].1.parse().expect("a state");
@@ -239,9 +259,8 @@ pub async fn covers_every_table(scene: &Scene) {
     let sql = "SELECT c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p') AND n.nspname = 'public' AND c.relname !~ '^deploy_logs_[0-9]+$'";
     let tables: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
-    let known = |table: &String| {
-        ROWS.iter().any(|(name, _)| name == table) || LEFT_OUT.iter().any(|(name, _)| name == table)
-    };
+    let known =
+        |table: &String| ROWS.iter().any(|(name, _)| name == table) || LEFT_OUT.iter().any(|(name, _)| name == table);
     let unknown: Vec<&String> = tables.iter().filter(|table| !known(table)).collect();
     assert!(unknown.is_empty(), "add to ROWS, or to LEFT_OUT with the reason: {unknown:?}");
 }

@@ -65,13 +65,14 @@ async fn killed_at_any_write_it_ends_as_if_nothing_had_been() {
     drop(grounds);
     report(&ended, started);
 
-    let failed: Vec<String> = ended
-        .iter()
-        .filter_map(|one| Some(format!("{}: {}", one.plan.name(), one.killed.as_ref().err()?)))
-        .collect();
+    let failed: Vec<String> =
+        ended.iter().filter_map(|one| Some(format!("{}: {}", one.plan.name(), one.killed.as_ref().err()?))).collect();
     assert!(failed.is_empty(), "{} plans failed:\n{}", failed.len(), failed.join("\n\n"));
     let untouched = ended.iter().filter(|one| one.killed == Ok(None)).count();
-    assert!(untouched * ONE_UNTOUCHED_OF <= ended.len().max(ONE_UNTOUCHED_OF), "{untouched} plans found no write to kill at");
+    assert!(
+        untouched * ONE_UNTOUCHED_OF <= ended.len().max(ONE_UNTOUCHED_OF),
+        "{untouched} plans found no write to kill at"
+    );
 }
 
 /// The clusters: one for all operators with a namespace each, one for those that see everything.
@@ -148,7 +149,9 @@ fn choose(all: &[Plan], choice: Option<&str>) -> Vec<Plan> {
 }
 
 /// Runs something on a thread and in a runtime of its own: what fails ends nothing else.
-async fn alone<T: Send + 'static, F: Future<Output = T>>(begin: impl FnOnce() -> F + Send + 'static) -> Result<T, String> {
+async fn alone<T: Send + 'static, F: Future<Output = T>>(
+    begin: impl FnOnce() -> F + Send + 'static,
+) -> Result<T, String> {
     let own = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(begin())
@@ -158,7 +161,8 @@ async fn alone<T: Send + 'static, F: Future<Output = T>>(begin: impl FnOnce() ->
 }
 
 async fn run(grounds: &Grounds, references: &BTreeMap<Workload, Arc<Reference>>, chosen: Vec<Plan>) -> Vec<Ended> {
-    let (whole, shared): (VecDeque<Plan>, VecDeque<Plan>) = chosen.into_iter().partition(|plan| plan.workload.is_whole());
+    let (whole, shared): (VecDeque<Plan>, VecDeque<Plan>) =
+        chosen.into_iter().partition(|plan| plan.workload.is_whole());
     let queues = [Arc::new(Mutex::new(whole)), Arc::new(Mutex::new(shared))];
     let mut tasks = tokio::task::JoinSet::new();
     for lane in 0..lanes().max(2) {
@@ -178,7 +182,7 @@ async fn run(grounds: &Grounds, references: &BTreeMap<Workload, Arc<Reference>>,
                 let what = match &killed {
                     Ok(Some(what)) => format!("ok: {what}"),
                     Ok(None) => "its write never came".into(),
-                    Err(_) => "FAILED".into(),
+                    Err(why) => format!("FAILED: {why}"),
                 };
                 say(&format!("{} {what}, {seconds:.1} s", plan.name()));
                 ended.push(Ended { plan, killed, seconds });
@@ -192,7 +196,10 @@ async fn run(grounds: &Grounds, references: &BTreeMap<Workload, Arc<Reference>>,
 fn report(ended: &[Ended], started: Instant) {
     let workloads: BTreeSet<Workload> = ended.iter().map(|one| one.plan.workload).collect();
     let mut sums = [0; 3];
-    say(&format!("{:<24}{:>9}{:>10}{:>9}{:>7}{:>11}", "workload", "cluster", "database", "outside", "plans", "s per plan"));
+    say(&format!(
+        "{:<24}{:>9}{:>10}{:>9}{:>7}{:>11}",
+        "workload", "cluster", "database", "outside", "plans", "s per plan"
+    ));
     for workload in workloads {
         let own: Vec<&Ended> = ended.iter().filter(|one| one.plan.workload == workload).collect();
         let of = Layer::ALL.map(|layer| own.iter().filter(|one| one.plan.layer == layer).count());

@@ -8,7 +8,7 @@ use stagekeeper::api::{Project, conditions};
 use crate::{
     environments::{until, until_gone},
     provider::{closed, pull},
-    scene::{DEADLINE, Scene},
+    scene::Scene,
 };
 
 /// What deliveries are signed with.
@@ -60,9 +60,9 @@ pub async fn watched(scene: &Scene) {
         (conditions::get(&status.conditions, condition)?.reason == reason).then_some(())
     };
     // Without its token it is not asked for a minute.
-    scene.env.wait("the token is stored", DEADLINE, async || is("CredentialsReady", "Stored").await).await;
+    scene.wait("the token is stored", async || is("CredentialsReady", "Stored").await).await;
     scene.apply(&[PROJECT, &PREVIEWS.replace("PROVIDER", scene.provider_address())].concat()).await;
-    scene.env.wait("the repository is watched", DEADLINE, async || is("PreviewsReady", "Watching").await).await;
+    scene.wait("the repository is watched", async || is("PreviewsReady", "Watching").await).await;
 }
 
 /// It is opened, and all that is to be told is told.
@@ -98,7 +98,7 @@ async fn until_told(scene: &Scene, comment: &str, state: &str) {
         let stands = state.is_empty() || provider.statuses.last().is_some_and(|last| last["state"] == state);
         (due == 0 && says && stands).then_some(())
     };
-    scene.env.wait(&format!("the provider is told that it {comment}"), DEADLINE, told).await;
+    scene.wait(&format!("the provider is told that it {comment}"), told).await;
 }
 
 /// What GitHub sends, signed, as often as it takes.
@@ -111,6 +111,7 @@ async fn tell(scene: &Scene, action: &str, pull: &Value) {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key");
     mac.update(body.as_bytes());
     let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
-    let headers = [("x-github-event", "pull_request"), ("x-hub-signature-256", &*signature), ("x-github-delivery", action)];
+    let headers =
+        [("x-github-event", "pull_request"), ("x-hub-signature-256", &*signature), ("x-github-delivery", action)];
     scene.deliver(&headers, &body).await;
 }

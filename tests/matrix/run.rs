@@ -12,7 +12,7 @@ use crate::{
     ground::Ground,
     layers::{Layer, Passes, word},
     outcome::{LOOK, covers_every_table, outcome},
-    scene::{DEADLINE, Scene},
+    scene::{DEADLINE, PAUSE, Scene},
     trap::{Traffic, Trap, When},
     workloads::Workload,
 };
@@ -55,7 +55,8 @@ pub async fn undisturbed(ground: Arc<Ground>, workload: Workload) -> Reference {
         scene.start().await;
     }
     workload.run(&scene).boxed_local().await;
-    let writes = Layer::ALL.into_iter().zip(before).map(|(layer, before)| (layer, scene.written(layer).split_off(before)));
+    let writes =
+        Layer::ALL.into_iter().zip(before).map(|(layer, before)| (layer, scene.written(layer).split_off(before)));
     let writes = writes.collect();
     again(&scene).await;
     let outcome = outcome(&scene).await;
@@ -131,7 +132,7 @@ async fn alike(scene: &Scene, expected: &Value) {
             return;
         }
         assert!(started.elapsed() < DEADLINE, "it did not converge:\n{}", left.join("\n"));
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -153,5 +154,5 @@ async fn again(scene: &Scene) {
         env.patch::<Project>(&project.metadata.name.unwrap_or_default(), touch.clone()).await;
     }
     let looked = async || (scene.passes().await >= before + touched).then_some(());
-    env.wait("everything is looked at again", DEADLINE, looked).await;
+    scene.wait("everything is looked at again", looked).await;
 }

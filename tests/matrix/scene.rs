@@ -3,10 +3,9 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use futures::FutureExt as _;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use stagekeeper::api::{Project, StageStatus, conditions};
@@ -28,6 +27,9 @@ use crate::{
 
 /// How long one thing may take, with six plans beside each other.
 pub const DEADLINE: Duration = Duration::from_mins(2);
+
+/// Time between two looks. Many plans look at one API server.
+pub const PAUSE: Duration = Duration::from_millis(400);
 
 /// The place of one plan.
 pub struct Scene {
@@ -170,7 +172,7 @@ impl Scene {
             let status = self.env.api::<Project>().get("shop").await.ok()?.status?;
             status.webhooks.first().map(|webhook| webhook.path.clone())
         };
-        let path = self.env.wait("the project shows its webhook", DEADLINE, path).await;
+        let path = self.wait("the project shows its webhook", path).await;
         let taken = async || {
             let address = self.operator.lock().await.as_ref()?.address.clone();
             let mut request = self.env.http.post(format!("{address}{path}")).header("content-type", "application/json");
@@ -180,7 +182,7 @@ impl Scene {
             let sent = request.body(body.to_owned()).send().await.ok()?;
             (sent.status().as_u16() == 202).then_some(())
         };
-        self.env.wait("the webhook is received", DEADLINE, taken).await;
+        self.wait("the webhook is received", taken).await;
     }
 
     /// Where the registry is for the operator.
@@ -199,9 +201,22 @@ impl Scene {
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
     }
 
+    /// Waits until `condition` gives something.
+    pub async fn wait<T>(&self, what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = condition().await {
+                return found;
+            }
+            assert!(started.elapsed() <= DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// Waits until the status of a Stage is as wanted.
     pub async fn until(&self, stage: &str, what: &str, holds: impl Fn(&StageStatus) -> bool) -> StageStatus {
-        self.env.until(stage, what, holds).boxed_local().await
+        let look = async || self.env.stage(stage).await.status.filter(|status| holds(status));
+        self.wait(&format!("{stage}: {what}"), look).await
     }
 
     /// Waits until the newest deploy of a stage has ended like this with these images, the stage is ready or not, and nothing

@@ -8,10 +8,7 @@ use stagekeeper::{
     domain::request::Action,
 };
 
-use crate::{
-    asking,
-    scene::{DEADLINE, Scene},
-};
+use crate::{asking, scene::Scene};
 
 /// A project that is told of each push, and asks by itself as good as never.
 const PROJECT: &str = "
@@ -46,9 +43,9 @@ pub async fn first(scene: &Scene) {
     scene.comes_to("production", "web 1.0.0", "Success", "True").await;
     // The last hook runs when all is told already.
     let run = "SELECT count(*) FROM hook_runs WHERE ok";
-    scene.env.wait("every hook has run", DEADLINE, async || (scene.number(run).await == 2).then_some(())).await;
+    scene.wait("every hook has run", async || (scene.number(run).await == 2).then_some(())).await;
     let jobs = async || scene.env.list::<Job>().await.is_empty().then_some(());
-    scene.env.wait("the hooks' Jobs are gone", DEADLINE, jobs).await;
+    scene.wait("the hooks' Jobs are gone", jobs).await;
 }
 
 /// A stage that serves its first release.
@@ -123,5 +120,5 @@ pub async fn delete(scene: &Scene) {
     let stages = scene.env.api::<Stage>();
     stages.delete("production", &DeleteParams::default()).await.expect("it is deleted");
     let gone = async || stages.get_opt("production").await.expect("an answer").is_none().then_some(());
-    scene.env.wait("the stage is gone", DEADLINE, gone).await;
+    scene.wait("the stage is gone", gone).await;
 }
