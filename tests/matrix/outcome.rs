@@ -169,7 +169,7 @@ impl Words {
     fn strip(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
-                fields.retain(|name, value| !(VARY.contains(&name.as_str()) && !value.is_object()));
+                fields.retain(|name, value| !VARY.contains(&name.as_str()) || value.is_object());
                 let all = std::mem::take(fields);
                 *fields = all
                     .into_iter()
@@ -223,7 +223,9 @@ pub async fn outcome(scene: &Scene) -> Value {
         let told = format!("made {}, removed {}", one.made, one.removed);
         lives.entry(words.plain(&format!("{kind} {name}"))).or_default().push(told);
     }
-    lives.values_mut().for_each(|told| told.sort());
+    for told in lives.values_mut() {
+        told.sort();
+    }
     json!({"rows": rows, "objects": objects, "lives": lives, "told": scene.told(|text| words.plain(text))})
 }
 
