@@ -122,9 +122,6 @@ pub async fn delete(scene: &Scene) {
 /// Made, deleted by its owner, and nothing left of it.
 pub async fn whole_life(scene: &Scene) {
     create(scene).await;
-    // What the registry answered is stored a second later, unless nobody asks any more.
-    let stored = "SELECT count(*) FROM image_scans WHERE about = 'tag'";
-    scene.wait("the answer is stored", async || (scene.number(stored).await == 1).then_some(())).await;
     let api = scene.env.api::<Environment>();
     api.delete("demo", &DeleteParams::default()).await.expect("it is deleted");
     until_gone(scene, "demo").await;
