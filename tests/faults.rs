@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
 #[path = "support/api_proxy.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod api_proxy;
 #[path = "support/asking.rs"]
 mod asking;
@@ -18,6 +19,7 @@ mod operator;
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod postgres;
 #[path = "support/postgres_proxy.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod postgres_proxy;
 #[path = "support/throwaway.rs"]
 mod throwaway;
@@ -45,4 +47,5 @@ mod story;
 #[path = "faults/webhooks.rs"]
 mod webhooks;
 #[path = "faults/witness.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod witness;

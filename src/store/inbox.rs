@@ -315,6 +315,49 @@ impl Store {
         rows.collect()
     }
 
+    /// The last deliveries to receivers of these namespaces, or of all, that were worked on after `since`, with when: the newest
+    /// first. Those with bodies of more than `size` bytes are left out.
+    pub async fn inbox_processed(
+        &self,
+        namespaces: Option<&[String]>,
+        since: Timestamp,
+        size: i32,
+        limit: i64,
+    ) -> Result<Vec<(PendingDelivery, Timestamp)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT inbox.id, opened, project_id, namespace, projects.name AS project, receiver.name AS receiver, source,
+                      registry, headers, body AS "body!", received_at AS "received_at: SqlTimestamp",
+                      settled_at AS "settled_at!: SqlTimestamp"
+               FROM webhook_inbox AS inbox JOIN webhook_receivers AS receiver ON receiver.id = receiver_id
+                   JOIN projects ON projects.id = project_id
+               WHERE state = 'processed' AND settled_at > $2 AND body IS NOT NULL AND size <= $3
+                   AND ($1::text[] IS NULL OR namespace = ANY($1))
+               ORDER BY settled_at DESC, inbox.id LIMIT $4"#,
+            namespaces,
+            since.to_sqlx() as SqlTimestamp,
+            size,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        let rows = rows.into_iter().map(|row| {
+            let delivery = PendingDelivery {
+                headers: headers(row.id, row.headers)?,
+                id: row.id,
+                opened: row.opened,
+                project: Project { id: row.project_id, namespace: row.namespace, name: row.project },
+                receiver: row.receiver,
+                source: row.source,
+                registry: row.registry,
+                body: row.body,
+                received_at: row.received_at.to_jiff(),
+            };
+            Ok((delivery, row.settled_at.to_jiff()))
+        });
+        rows.collect()
+    }
+
     /// Says what became of deliveries, in one statement; one that was opened again since is left alone. Says how many were
     /// settled.
     pub async fn inbox_settle(&self, settled: &[Settled], now: Timestamp) -> Result<u64, StoreError> {

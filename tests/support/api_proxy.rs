@@ -98,6 +98,11 @@ impl ApiProxy {
         self.shared.traffic.trap(when, matches)
     }
 
+    /// What passes, for traps of every sort.
+    pub fn traffic(&self) -> &Traffic<Call> {
+        &self.shared.traffic
+    }
+
     /// Every call that was passed on to the API server so far, in the order of the answers.
     pub fn log(&self) -> Vec<Call> {
         self.shared.traffic.log()
@@ -162,13 +167,13 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
 }
 
 /// A body that fails before its first byte: the server closes the connection without having sent anything.
-fn broken() -> Response {
+pub fn broken() -> Response {
     let failure = io::Error::new(io::ErrorKind::ConnectionReset, "lost by the test");
     Response::new(Body::from_stream(stream::once(async { Err::<Vec<u8>, _>(failure) })))
 }
 
 /// Headers that are about the exchange, not about one connection.
-fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+pub fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         headers.remove(name);
     }

@@ -10,7 +10,7 @@
 //! Every status of a Stage that appears in the namespace is judged by the rules of kstatus, from beginning to end.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     fmt::{Debug, Write as _},
     sync::{Arc, Mutex, PoisonError},
@@ -98,7 +98,7 @@ impl Env {
     /// The same on another cluster or another database server than the ones that all tests share.
     pub async fn on(name: &str, kubeconfig: &str, postgres: &str) -> Self {
         let client = client(kubeconfig).await;
-        install(&client).await;
+        install(&client, kubeconfig).await;
         let id = SystemIds.next().simple().to_string();
         let namespace = format!("e2e-{name}-{}", &id[id.len() - 8..]);
         let object: Namespace =
@@ -289,8 +289,15 @@ fn shown(name: &str, status: &impl Serialize) -> String {
     format!("{name}:\n{}\n", serde_yaml::to_string(status).unwrap_or_default())
 }
 
-/// Applies our definitions and waits until they are served. They belong to the whole cluster and stay.
-async fn install(client: &Client) {
+/// Clusters that have our definitions, by kubeconfig.
+static INSTALLED: tokio::sync::Mutex<BTreeSet<String>> = tokio::sync::Mutex::const_new(BTreeSet::new());
+
+/// Applies our definitions, once, and waits until they are served. They belong to the whole cluster and stay.
+async fn install(client: &Client, kubeconfig: &str) {
+    let mut installed = INSTALLED.lock().await;
+    if !installed.insert(kubeconfig.to_owned()) {
+        return;
+    }
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in stagekeeper::api::crds() {
         let name = definition.name_any();

@@ -25,6 +25,8 @@ pub struct Statement {
     pub text: String,
     /// How many rows the server says it touched; `None` until it has. For `WITH … SELECT` those that it returned.
     pub rows: Option<u64>,
+    /// It commits a transaction in which something was written.
+    pub commits: bool,
 }
 
 impl Statement {
@@ -37,6 +39,12 @@ impl Statement {
     /// Whether it writes to a table.
     pub fn writes_to(&self, table: &str) -> bool {
         ["INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().any(|word| self.text.contains(&format!("{word}{table} ")))
+    }
+
+    /// Whether it changes rows, or makes changes of others last. `FOR UPDATE` only locks.
+    pub fn changes_rows(&self) -> bool {
+        let text = self.text.replace("FOR UPDATE ", "");
+        self.commits || ["INSERT INTO ", "UPDATE "].iter().any(|word| text.contains(word))
     }
 
     /// Whether it moves a deploy from state to state.
@@ -68,6 +76,11 @@ impl PostgresProxy {
     /// Catches statements, see [`super::trap`]. `Answered` is after the commit.
     pub fn trap(&self, when: When, matches: impl Fn(&Statement) -> bool + Send + 'static) -> Trap<Statement> {
         self.traffic.trap(when, matches)
+    }
+
+    /// What passes, for traps of every sort.
+    pub fn traffic(&self) -> &Traffic<Statement> {
+        &self.traffic
     }
 
     /// Every statement that was executed so far.
@@ -132,6 +145,8 @@ struct Connection {
     started: bool,
     /// Statements by the name that the client gave them.
     prepared: HashMap<Vec<u8>, Statement>,
+    /// Whether the transaction that is open has written.
+    wrote: bool,
     /// What is being executed.
     running: Option<Statement>,
     /// Answers that are held back until the server is done.
@@ -146,6 +161,7 @@ impl Connection {
             traffic,
             started: false,
             prepared: HashMap::new(),
+            wrote: false,
             running: None,
             answers: None,
         }
@@ -192,16 +208,24 @@ impl Connection {
             b'P' => {
                 let name = texts.next()?.to_vec();
                 let text = String::from_utf8_lossy(texts.next()?).into_owned();
-                self.prepared.insert(name, Statement { text, rows: None });
+                self.prepared.insert(name, Statement { text, rows: None, commits: false });
                 None
             }
             b'B' => self.prepared.get(texts.nth(1)?).cloned(),
-            b'Q' => Some(Statement { text: String::from_utf8_lossy(texts.next()?).into_owned(), rows: None }),
+            b'Q' => {
+                let text = String::from_utf8_lossy(texts.next()?).into_owned();
+                let commits = text == "COMMIT" && self.wrote;
+                Some(Statement { text, rows: None, commits })
+            }
             _ => None,
         }
     }
 
     async fn execute(&mut self, statement: Statement) -> io::Result<()> {
+        self.wrote = match statement.text.as_str() {
+            "BEGIN" | "COMMIT" | "ROLLBACK" => false,
+            _ => self.wrote || statement.changes_rows(),
+        };
         self.traffic.note(statement.clone());
         self.verdict(When::Asked, &statement).await?;
         if self.traffic.catches(When::Answered, &statement) {

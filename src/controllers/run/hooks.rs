@@ -2,13 +2,13 @@
 //! here follows, and takes in how pull requests stand. What it has done is marked afterwards, so that a crash repeats it, which does no harm.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::reflector::{ObjectRef, Store as Reflected};
 use tokio::{
     sync::{Notify, watch},
@@ -44,6 +44,12 @@ const BEGINNING: Duration = Duration::from_secs(30);
 
 /// Longest pause before trying again with a database that was lost.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What was worked on so long ago may not have been answered yet when a term begins: the longest interval of a project.
+const LATELY: SignedDuration = SignedDuration::from_hours(24);
+
+/// So many of those deliveries are looked at, and none with a body of more bytes.
+const AGAIN: (i64, i32) = (256, 64 << 10);
 
 /// Repositories that one delivery's result names.
 const NAMED: usize = 3;
@@ -82,6 +88,7 @@ impl Reader {
         let begun = Instant::now();
         let mut early = HashSet::new();
         let mut failures = 0;
+        let mut is_new = true;
         loop {
             let at_the_beginning = begun.elapsed() < BEGINNING;
             if !at_the_beginning {
@@ -90,8 +97,14 @@ impl Reader {
                     self.images.hint(&repository);
                 }
             }
-            let remembered = at_the_beginning.then_some(&mut early);
-            match until_stopped(&stop, self.batch(remembered)).await {
+            let work = async {
+                if is_new {
+                    early.extend(self.unanswered().await?);
+                    is_new = false;
+                }
+                self.batch(at_the_beginning.then_some(&mut early)).await
+            };
+            match until_stopped(&stop, work).await {
                 None => return,
                 Some(Ok(0)) => {
                     failures = 0;
@@ -117,6 +130,33 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Repositories that were hinted at under an earlier leader, of which no answer is stored that is younger than the hint: it
+    /// may have ended with the hint, or with the answer, in its memory. They are hinted at again.
+    async fn unanswered(&self) -> Result<Vec<Repository>, StoreError> {
+        let since = self.clock.now().saturating_sub(LATELY).unwrap_or(Timestamp::MIN);
+        let (limit, size) = AGAIN;
+        let mut hinted: HashMap<Repository, Timestamp> = HashMap::new();
+        for (delivery, at) in self.store.inbox_processed(self.namespaces.as_deref(), since, size, limit).await? {
+            let Ok(Event::Images(images)) = read(&delivery) else { continue };
+            for image in images {
+                // The newest come first.
+                hinted.entry(image.repository).or_insert(at);
+            }
+        }
+        if hinted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = hinted.keys().map(ToString::to_string).collect();
+        for scan in self.store.image_scans_of(&names).await? {
+            hinted.retain(|repository, at| scan.scanned_at < *at || scan.repository != repository.to_string());
+        }
+        let open: Vec<Repository> = hinted.into_keys().collect();
+        for repository in &open {
+            self.images.hint(repository);
+        }
+        Ok(open)
     }
 
     /// Works on the oldest deliveries; says how many there were.

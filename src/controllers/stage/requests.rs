@@ -149,7 +149,8 @@ async fn take_up(scene: &Scene<'_>, known: &mut Option<RequestStatus>) -> Result
         Asked::Made(_) => status(PENDING, None),
         Asked::Repeated(before) => match before.state {
             RequestState::Pending => status(PENDING, None),
-            RequestState::Done => status(DONE, before.message),
+            // As it is told where it is settled: a new leader says the same.
+            RequestState::Done => status(DONE, None),
             RequestState::Refused => status(REFUSED, before.message),
         },
         Asked::Reused => status(REFUSED, Some("this nonce was used before, for something else".into())),
