@@ -139,7 +139,7 @@ pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name o
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
 /// Every setting that people give, in the order of the documentation.
-pub const DOCUMENTED: [Setting; 25] = [
+pub const DOCUMENTED: [Setting; 26] = [
     DATABASE_URL,
     ENCRYPTION_KEYS,
     ENCRYPTION_KEYS_FILE,
@@ -149,6 +149,7 @@ pub const DOCUMENTED: [Setting; 25] = [
     LOG_FORMAT,
     PUBLIC_URL,
     PREVIEW_URL,
+    EDGE_SERVICE,
     API_AUDIENCE,
     OIDC_ISSUER,
     OIDC_CLIENT_ID,

@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{
     api::{
-        Environment, Project, RouteType, Stage, WhenFull, conditions,
+        Environment, Project, Stage, WhenFull, conditions,
         labels::{self, FINALIZER},
     },
     cluster::index::StageKey,
@@ -138,7 +138,7 @@ async fn pass(
         Err(message) => return stalled(ctx, environment, key, lived, message).await,
     };
     let owner = match namespace::prepare(ctx, environment, key, lived).await? {
-        Place::Ready(uid) => owner(environment, Some(&lived.life.place), uid),
+        Place::Ready(uid) => namespace::owner(environment, Some(&lived.life.place), uid),
         Place::Waits(message) => {
             let outcome = conditions::Outcome::reconciling("NamespaceEnding", message);
             tell(ctx, environment, Some(lived), &outcome).await?;
@@ -293,11 +293,6 @@ async fn moved(
     conclude(ground, lived, memory, ledger, &decided, driven, &around).await
 }
 
-/// Whether something else than the built-in proxy brings its requests.
-fn is_routed(stage: &Stage) -> bool {
-    stage.spec.route.as_ref().is_some_and(|route| route.type_ != RouteType::Edge)
-}
-
 impl Ground<'_> {
     fn target(&self, lived: &Lived, memory: &Memory) -> Target<'_> {
         let Ground { environment, key, ctx, composed, .. } = *self;
@@ -321,7 +316,7 @@ impl Ground<'_> {
             rules: None,
             unreadable: None,
             logins: vault.map(|held| held.logins.clone()).unwrap_or_default(),
-            fallback: ctx.edge_service.as_deref().filter(|_| is_routed(&composed.stage)),
+            fallback: ctx.edge_service.as_deref().filter(|_| composed.is_routed()),
             dozes: false,
             promotes: false,
         }
@@ -459,20 +454,6 @@ fn not_pushed_yet(environment: &Environment, decided: &mut Decided) {
             missing.reason = "ImageNotPushed";
             missing.message = format!("service {}: its image with tag {tag} is not pushed yet", missing.service);
         }
-    }
-}
-
-/// Who owns its objects: an object of another namespace cannot, but the namespace itself can.
-fn owner(environment: &Environment, place: Option<&str>, namespace: Option<String>) -> OwnerReference {
-    match namespace {
-        None => environment.controller_owner_ref(&()).unwrap_or_default(),
-        Some(uid) => OwnerReference {
-            api_version: "v1".into(),
-            kind: "Namespace".into(),
-            name: place.unwrap_or_default().to_owned(),
-            uid,
-            ..OwnerReference::default()
-        },
     }
 }
 

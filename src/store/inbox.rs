@@ -1,4 +1,5 @@
-//! What webhooks said: stored as it came before it is answered, worked on from here.
+//! What webhooks said: stored as it came before it is answered, worked on from here. It is longer than 500 lines because a
+//! delivery's life, from its coming to its end, is told by statements that only make sense side by side.
 
 use std::{fmt, str::FromStr};
 

@@ -36,6 +36,12 @@ pub enum Workload {
 }
 
 impl Workload {
+    /// Whether the sample is taken from it: from those of stages. Those of environments take longer, and a cluster more.
+    pub fn is_sampled(self) -> bool {
+        use Workload::{FailingImage, FirstDeploy, NewImage, Promotion, Rollback, Rotation, StageDelete};
+        matches!(self, FirstDeploy | NewImage | FailingImage | Rollback | Promotion | Rotation | StageDelete)
+    }
+
     /// All of them.
     pub const ALL: [Self; 14] = [
         Self::FirstDeploy,

@@ -26,6 +26,13 @@ pub struct Composed {
     pub hosts: Vec<(String, String)>,
 }
 
+impl Composed {
+    /// Whether something else than the built-in proxy brings its requests.
+    pub fn is_routed(&self) -> bool {
+        self.stage.spec.route.as_ref().is_some_and(|route| route.type_ != RouteType::Edge)
+    }
+}
+
 /// What surrounds an environment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Outside<'a> {

@@ -121,7 +121,7 @@ async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: 
         project: memory.project,
         key: key.clone(),
         place: own.as_ref().map_or_else(|| key.clone(), |own| StageKey::new(own.as_str(), &*key.name)),
-        owner: super::owner(environment, own.as_deref(), namespace.as_ref().and_then(|found| found.uid())),
+        owner: super::namespace::owner(environment, own.as_deref(), namespace.as_ref().and_then(|found| found.uid())),
         object: environment.object_ref(&()),
         route: None,
         hosts: &[],

@@ -1,7 +1,7 @@
 //! The namespace that an environment has to itself: made before anything in it, deleted with everything in it.
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{ResourceExt as _, core::PartialObjectMeta, runtime::reflector::ObjectRef};
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{Resource as _, ResourceExt as _, core::PartialObjectMeta, runtime::reflector::ObjectRef};
 
 use super::known::Lived;
 use crate::{
@@ -86,6 +86,20 @@ pub async fn prepare(
     ctx.writer.apply(&wanted.network).await?;
     let uid = ctx.writer.apply_namespace(&wanted.namespace, &MARKS).await?;
     Ok(Place::Ready(Some(uid)))
+}
+
+/// Who owns its objects: an object of another namespace cannot, but the namespace itself can.
+pub fn owner(environment: &Environment, place: Option<&str>, namespace: Option<String>) -> OwnerReference {
+    match namespace {
+        None => environment.controller_owner_ref(&()).unwrap_or_default(),
+        Some(uid) => OwnerReference {
+            api_version: "v1".into(),
+            kind: "Namespace".into(),
+            name: place.unwrap_or_default().to_owned(),
+            uid,
+            ..OwnerReference::default()
+        },
+    }
 }
 
 /// Deletes every namespace that was made for an environment of this name. Says whether none is left.
