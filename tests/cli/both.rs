@@ -285,7 +285,7 @@ async fn a_shell_is_offered_the_names_that_are_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_has_not_says_so() {
     let lab = Lab::new().await;
-    for line in ["keys list", "audit verify", "images list", "credential test shop ghcr", "migrate status"] {
+    for line in ["keys list", "audit verify", "images list shop", "credential test shop ghcr", "migrate status"] {
         let words: Vec<&str> = line.split(' ').collect();
         let said = run(&mut through(&lab, &lab.admin, &words)).badly(2);
         assert!(said.contains("works on the database itself: the API has nothing like it"), "{line}: {said}");
