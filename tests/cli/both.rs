@@ -290,7 +290,7 @@ async fn what_the_api_has_not_says_so() {
         let said = run(&mut through(&lab, &lab.admin, &words)).badly(2);
         assert!(said.contains("works on the database itself: the API has nothing like it"), "{line}: {said}");
     }
-    let said = run(&mut stagekeeper(&["keys", "list"])).badly(2);
+    let said = run(&mut stagekeeper(&["registry", "list"])).badly(2);
     assert!(said.contains("DATABASE_URL (--database-url) is missing"), "{said}");
     assert!(said.contains("this goes straight to the database"), "{said}");
 }

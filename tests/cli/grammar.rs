@@ -86,7 +86,7 @@ fn everything_that_is_missing_is_said_at_once_and_no_secret_with_it() {
 
 #[test]
 fn a_missing_url_is_a_matter_of_configuration() {
-    for arguments in [&["keys", "list"][..], &["migrate", "status"], &["audit", "verify"]] {
+    for arguments in [&["registry", "list"][..], &["migrate", "status"], &["audit", "verify"]] {
         let said = run(&mut stagekeeper(arguments)).badly(2);
         assert!(said.contains("DATABASE_URL (--database-url) is missing"), "{said}");
     }
