@@ -9,6 +9,8 @@ use super::request::Action;
 
 /// Longest nonce, in characters.
 const NONCE: usize = 128;
+/// Longest name of a person or a group, in characters.
+const NAME: usize = 512;
 
 /// Longest reason, in characters.
 const REASON: usize = 1_024;
@@ -86,6 +88,17 @@ impl Written<'_> {
         let reason = self.reason.map(str::trim).unwrap_or_default();
         if reason.chars().count() > REASON {
             return Err(format!("stagekeeper.dev/request-reason must have at most {REASON} characters"));
+        }
+        let names = self.user.into_iter().chain(self.groups.unwrap_or_default().lines());
+        if let Some(name) = names.into_iter().find(|name| name.chars().count() > NAME || name.contains('\0')) {
+            let begins: String = name.chars().filter(|letter| !letter.is_control()).take(20).collect();
+            return Err(format!(
+                "stagekeeper.dev/request-user and request-groups hold what is no name, `{begins}…`: the cluster's admission \
+                 writes them, leave them out"
+            ));
+        }
+        if [self.reason, self.arguments].iter().flatten().any(|text| text.contains('\0') || text.contains("\\u0000")) {
+            return Err("stagekeeper.dev/request-reason and request-arguments must not hold the NUL character".into());
         }
         let action = self.action()?;
         // Whoever checks the annotation asks for the right to promote alone.
@@ -181,6 +194,21 @@ mod tests {
             let read = written(word, arguments).read().unwrap_or_else(|error| panic!("{word}: {error}"));
             assert_eq!(read.action, want, "{word} {arguments:?}");
             assert_eq!(read.action.word(), word);
+        }
+    }
+
+    #[test]
+    fn what_the_database_cannot_keep_is_refused() {
+        let long = "x".repeat(NAME + 1);
+        for (refused, says) in [
+            (Written { user: Some("a\0b"), ..written("abort", None) }, "no name, `ab…`"),
+            (Written { user: Some(&long), ..written("abort", None) }, "no name"),
+            (Written { groups: Some("dev\na\0"), ..written("abort", None) }, "no name"),
+            (Written { reason: Some("a\0"), ..written("abort", None) }, "the NUL character"),
+            (written("unveto", Some(r#"{"release": "\u0000"}"#)), "the NUL character"),
+        ] {
+            let told = refused.read().expect_err(says);
+            assert!(told.contains(says), "{told}");
         }
     }
 

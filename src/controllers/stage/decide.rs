@@ -1,6 +1,6 @@
 //! Whether a stage needs a new deploy, and the row that asks for one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -30,6 +30,7 @@ use crate::{
     domain::{
         actor::Actor,
         deploy::Waiting,
+        image::Digest,
         plan::{self, Wanted},
         promotion::Vetoed,
         release::Release,
@@ -38,6 +39,9 @@ use crate::{
     render::{self, Identity, Snapshot},
     store::{Hold, Provenance},
 };
+
+/// Longest value of the retry annotation that is told as it stands, in characters.
+const WORD: usize = 128;
 
 /// How long a stage may be older than its project before the name counts as wrong: both may be applied together.
 const PROJECT_GRACE: Duration = Duration::from_secs(10);
@@ -192,7 +196,7 @@ pub async fn decide(
     }
     let generation = stage.metadata.generation.unwrap_or_default();
     let request = match retry {
-        Some(value) => Some(format!("retry:{value}")),
+        Some(value) => Some(format!("retry:{}", word(value))),
         None => sources.iter().any(|source| source.pinned).then(|| format!("pin:{generation}")),
     };
     if let Some(before) = before.filter(|before| lifts.is_none() && before.release == resolution.release.id()) {
@@ -223,7 +227,7 @@ pub async fn decide(
     if plan::needs_deploy(&wanted, ledger.known(&vetoed)) {
         let taken = lane.as_ref().and_then(Lane::taken).filter(|taken| taken.release == snapshot.release);
         let cause = match retry {
-            Some(value) => format!("retry {value} was asked for"),
+            Some(value) => format!("retry {} was asked for", word(value)),
             None => changed::cause(ledger.good.as_ref().map(|good| &*good.snapshot), &snapshot, &sources),
         };
         let cause = match (taken, &lane, retry) {
@@ -416,4 +420,12 @@ fn editor(stage: &Stage) -> Actor {
         .filter(|edit| edit.manager.as_deref().is_some_and(|manager| manager != labels::FIELD_MANAGER))
         .max_by_key(|edit| edit.time.as_ref().map(|time| time.0));
     last.and_then(|edit| edit.manager.clone()).map_or(Actor::Controller, Actor::User)
+}
+
+/// What an annotation says, as a word that can be kept: what is long or holds what no text holds is told by its hash.
+fn word(value: &str) -> Cow<'_, str> {
+    if value.chars().count() <= WORD && !value.contains('\0') {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(Digest::of(value.as_bytes()).to_string())
 }
