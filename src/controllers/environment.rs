@@ -252,7 +252,6 @@ async fn moved(
         // First the visitors, then the pods.
         target.dozes = true;
         sleep::lead_away(ctx, &target, ledger).await?;
-        sleep::lay(ctx, &target, ledger).await?;
         memory.unready_since = None;
     } else {
         let numbers = |snapshot: &_, manifests: &_| policy::policy(&stage.spec, snapshot, manifests);
@@ -269,6 +268,11 @@ async fn moved(
         let since = lies.then_some(now);
         ctx.store.environment_sleeps(lived.life.id, since).await?;
         lived.life.asleep = since;
+    }
+    if let Some(since) = lived.life.asleep
+        && let Some(later) = sleep::lay(ctx, &target, ledger, since).await?
+    {
+        driven.wake_at(later);
     }
     let runs = !lies && !matches!(seat, Seat::Waits(_));
     if std::mem::replace(&mut lived.runs, runs) != runs {

@@ -1,6 +1,9 @@
 //! Environments that an Ingress leads to: the built-in proxy answers only while they sleep.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::{
@@ -14,6 +17,7 @@ use kube::{
 };
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Mutex;
 
 use crate::{
     cluster::DEADLINE,
@@ -21,13 +25,17 @@ use crate::{
     stand::{SHOP, Stand},
 };
 
-/// What an Ingress controller does with requests: it looks where the Ingress leads, and goes there.
+/// How much later than it is written a router follows an Ingress: what it knows may be that old.
+const LAG: Duration = Duration::from_secs(1);
+
+/// What an Ingress controller does with requests: it knows where the Ingress led a moment ago, and goes there.
 struct Router<'a> {
     ingresses: Api<Ingress>,
     services: Api<Service>,
     pods: Api<Pod>,
     edge: &'a Edge,
     http: reqwest::Client,
+    known: Mutex<Option<(Instant, Service)>>,
 }
 
 impl<'a> Router<'a> {
@@ -39,6 +47,7 @@ impl<'a> Router<'a> {
             pods: Api::namespaced(client.clone(), place),
             edge,
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            known: Mutex::default(),
         }
     }
 
@@ -48,6 +57,15 @@ impl<'a> Router<'a> {
         let rule = ingress.rules.expect("a rule").remove(0);
         let backend = rule.http.expect("paths").paths.remove(0).backend.service.expect("a Service");
         self.services.get(&backend.name).await.expect("the Service that the Ingress names")
+    }
+
+    /// What it takes for that.
+    async fn known(&self) -> Service {
+        let mut known = self.known.lock().await;
+        if known.as_ref().is_none_or(|(at, _)| at.elapsed() > LAG) {
+            *known = Some((Instant::now(), self.backend().await));
+        }
+        known.as_ref().map(|(_, backend)| backend.clone()).expect("it was looked up")
     }
 
     /// Whether it leads to the proxy.
@@ -62,7 +80,7 @@ impl<'a> Router<'a> {
 
     /// What a visitor gets.
     async fn get(&self, host: &str) -> Result<(u16, String), String> {
-        let spec = self.backend().await.spec.expect("a spec");
+        let spec = self.known().await.spec.expect("a spec");
         if spec.type_.as_deref() == Some("ExternalName") {
             return self.edge.get(host).await;
         }

@@ -35,13 +35,7 @@ pub async fn run(
             Some(HookRun::Failed(_)) => return Ok(false),
             Some(HookRun::Running) => {}
             None => {
-                let begun = ctx.store.hook_begin(entry.deploy.id, phase, &hook.name, ctx.clock.now()).await?;
-                let run = match begun {
-                    HookStart::Started | HookStart::AlreadyRunning => HookRun::Running,
-                    HookStart::Finished { ok: true } => HookRun::Succeeded,
-                    HookStart::Finished { ok: false } => HookRun::Failed("it failed before".into()),
-                };
-                entry.hooks.insert(key, run);
+                begin(ctx, entry, key).await?;
                 return Ok(true);
             }
         }
@@ -70,13 +64,7 @@ pub async fn run(
         let Some(ended) = ended(job, children) else {
             return Ok(false);
         };
-        evidence::job_output(ctx, entry, phase, &hook.name, &name, children).await?;
-        let (ok, message) = match &ended {
-            HookRun::Failed(message) => (false, entry.screen.text(message).into_owned()),
-            _ => (true, String::new()),
-        };
-        ctx.store.hook_finish(entry.deploy.id, phase, &hook.name, ok, &message, ctx.clock.now()).await?;
-        entry.hooks.insert(key, ended);
+        finish(ctx, entry, key, ended, &name, children).await?;
         let doomed = Doomed { namespace: &snapshot.identity.namespace, name: &name, uid: Some(&job.meta.uid) };
         ctx.writer.delete::<Job>(doomed).await?;
         return Ok(true);
@@ -84,9 +72,39 @@ pub async fn run(
     Ok(false)
 }
 
+/// Writes down that a hook begins, or learns that it has ended before.
+pub async fn begin(ctx: &Context, entry: &mut Entry, key: (Phase, String)) -> Result<(), Error> {
+    let run = match ctx.store.hook_begin(entry.deploy.id, key.0, &key.1, ctx.clock.now()).await? {
+        HookStart::Started | HookStart::AlreadyRunning => HookRun::Running,
+        HookStart::Finished { ok: true } => HookRun::Succeeded,
+        HookStart::Finished { ok: false } => HookRun::Failed("it failed before".into()),
+    };
+    entry.hooks.insert(key, run);
+    Ok(())
+}
+
+/// Keeps what the Job of a hook has said, and writes down how it ended.
+pub async fn finish(
+    ctx: &Context,
+    entry: &mut Entry,
+    key: (Phase, String),
+    ended: HookRun,
+    job: &str,
+    children: &StageChildren,
+) -> Result<(), Error> {
+    evidence::job_output(ctx, entry, key.0, &key.1, job, children).await?;
+    let (ok, message) = match &ended {
+        HookRun::Failed(message) => (false, entry.screen.text(message).into_owned()),
+        _ => (true, String::new()),
+    };
+    ctx.store.hook_finish(entry.deploy.id, key.0, &key.1, ok, &message, ctx.clock.now()).await?;
+    entry.hooks.insert(key, ended);
+    Ok(())
+}
+
 /// How the hook ended, if it has. What its container ended with says more than what the Job makes of it, so a Job that
 /// failed by it is believed only when its pod's end is seen too, or the pod is gone.
-fn ended(job: &JobView, children: &StageChildren) -> Option<HookRun> {
+pub fn ended(job: &JobView, children: &StageChildren) -> Option<HookRun> {
     if job.complete {
         return Some(HookRun::Succeeded);
     }

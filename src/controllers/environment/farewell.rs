@@ -11,8 +11,8 @@ use crate::{
     controllers::{
         context::Context,
         deploy::{
-            Target, apply, evidence,
-            ledger::{Entry, Ledger},
+            Target, apply, hooks,
+            ledger::{Entry, HookRun, Ledger},
             observe,
         },
         error::Error,
@@ -51,10 +51,6 @@ pub async fn said(
             return Ok(false);
         }
     }
-    for hook in hooks {
-        let name = job(good, hook);
-        evidence::job_output(ctx, good, KEPT_AS, &named(hook), &name, &children).await?;
-    }
     Ok(true)
 }
 
@@ -72,7 +68,8 @@ fn job(good: &Entry, hook: &Hook) -> String {
     names::job(&good.snapshot.identity.stage, &named(hook), KEPT_AS.word(), &good.deploy.id.to_string())
 }
 
-/// Whether a Job has ended, however; it is begun if need be.
+/// Whether a Job has ended, however; it is begun if need be. Both are stored: once what it needs is being removed, it is not
+/// made again, whoever leads by then.
 async fn ended(
     ctx: &Context,
     target: &Target<'_>,
@@ -80,8 +77,19 @@ async fn ended(
     hook: &Hook,
     children: &StageChildren,
 ) -> Result<bool, Error> {
-    if let Some(job) = children.job(&job(good, hook)) {
-        return Ok(job.complete || job.failure.is_some());
+    let key = (KEPT_AS, named(hook));
+    match good.hooks.get(&key) {
+        Some(HookRun::Succeeded | HookRun::Failed(_)) => return Ok(true),
+        Some(HookRun::Running) => {}
+        None => hooks::begin(ctx, good, key.clone()).await?,
+    }
+    let name = job(good, hook);
+    if let Some(job) = children.job(&name) {
+        let Some(ended) = hooks::ended(job, children) else {
+            return Ok(false);
+        };
+        hooks::finish(ctx, good, key, ended, &name, children).await?;
+        return Ok(true);
     }
     let snapshot = good.snapshot.clone();
     let Some(first) = snapshot.services.first() else {

@@ -1,6 +1,7 @@
 //! Sleep: the workloads stay, with no pod. Their mark says so, and so whoever brings the instance up again sees that they are
 //! not as they should be.
 
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
 
 /// What the mark of a workload without pods is.
 pub const ASLEEP: &str = "asleep";
+
+/// How long pods go on serving after their route has been led away from them.
+const LED_AWAY: SignedDuration = SignedDuration::from_secs(3);
 
 /// Whether a workload is without pods because its environment sleeps.
 pub fn any(children: &StageChildren) -> bool {
@@ -31,17 +35,27 @@ pub async fn lead_away(ctx: &Context, target: &Target<'_>, ledger: &Ledger) -> R
     apply::prune_routes(ctx, target, good, &children).await
 }
 
-/// Takes the pods away. Writes once for each workload, and nothing where that is done.
-pub async fn lay(ctx: &Context, target: &Target<'_>, ledger: &mut Ledger) -> Result<(), Error> {
+/// Takes the pods away of what has slept since then. Writes once for each workload, and nothing where that is done. Gives
+/// when to come back where its pods stay a little: proxies hear of a route some time after it is written.
+pub async fn lay(
+    ctx: &Context,
+    target: &Target<'_>,
+    ledger: &mut Ledger,
+    since: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
     let children = ctx.index.stage(&target.place);
     let awake = |name: &str| {
         children.workload(name).is_some_and(|view| view.meta.rendered.as_deref() != Some(ASLEEP) && !view.meta.deleting)
     };
     let Some(good) = &mut ledger.good else {
-        return Ok(());
+        return Ok(None);
     };
     if !children.workloads().any(|view| awake(&view.meta.name)) {
-        return Ok(());
+        return Ok(None);
+    }
+    let due = since.saturating_add(LED_AWAY).unwrap_or(Timestamp::MAX);
+    if target.fallback.is_some() && ctx.clock.now() < due {
+        return Ok(Some(due));
     }
     let planned = observe::planned(good, target, &children)?;
     for service in planned.manifests.services() {
@@ -55,5 +69,5 @@ pub async fn lay(ctx: &Context, target: &Target<'_>, ledger: &mut Ledger) -> Res
         }
         ctx.writer.apply(&workload).await?;
     }
-    Ok(())
+    Ok(None)
 }
