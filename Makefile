@@ -1,6 +1,6 @@
 # The front door. `make help` says what there is; the work is done by the scripts in hack/.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-faults bench lint crds sqlx release
+.PHONY: help demo demo-down test test-faults bench bench-scale lint crds sqlx release
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test-faults: ## the tests of faults: every plan of the crash matrix, 200 environ
 
 bench: ## measure the operator against a floor, for minutes; best on a machine that does nothing else
 	@bench/run $(BENCH)
+
+bench-scale: ## 100, 1,000 and 10,000 stages with environments in one cluster: memory, idle cost, restarts, webhooks, fairness
+	@bench/run --stages 0 --deploys 0 --scans 0 --promotions 0 --environments 0 --history-rows 0 --crowd 100,1000,10000 --out scale $(BENCH)
 
 lint: ## formatting, clippy, shellcheck, drift of generated files
 	@hack/lint

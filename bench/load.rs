@@ -4,6 +4,7 @@
 mod audit;
 mod callers;
 mod choose;
+mod crowd;
 mod environments;
 mod history;
 mod node;
@@ -11,6 +12,7 @@ mod observe;
 mod posts;
 mod process;
 mod promotions;
+mod registry;
 mod report;
 mod scan;
 mod seal;
@@ -90,6 +92,8 @@ enum Command {
     Posts(posts::Posts),
     /// Make very many environments, let them sleep and wake, and delete them.
     Environments(environments::Environments),
+    /// Very many Projects, Stages and Environments, from size to size.
+    Crowd(crowd::Crowd),
     /// Read pages of a long history.
     History(history::History),
     /// Sum up the measurements in a directory.
@@ -120,7 +124,7 @@ struct Move {
 }
 
 /// Where to read what it costs.
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Place {
     /// State directory of the cluster.
     #[arg(long)]
@@ -399,19 +403,19 @@ async fn watch_move(
     }
 }
 
-async fn idle(asked: &Idle) -> Result<Value, Failure> {
-    let place = &asked.place;
+/// What happens in so many seconds in which nobody does anything.
+async fn watch_idle(place: &Place, stages: usize, seconds: u64) -> Result<Value, Failure> {
     let processes = place.processes()?;
     let sql = place.settled_sql().await?;
     let (mark, used) = (place.mark()?, processes.usage()?);
-    tokio::time::sleep(Duration::from_secs(asked.seconds)).await;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
     let spent = used.until(&processes.usage()?);
     let requests = mark.since()?;
     let after = place.settled_sql().await?;
     Ok(json!({
         "kind": "idle",
-        "stages": asked.stages,
-        "seconds": asked.seconds,
+        "stages": stages,
+        "seconds": seconds,
         "requests": requests,
         "sql": sql.zip(after).map(|(before, after)| before.until(after)),
         "cpu": spent,
@@ -449,7 +453,8 @@ async fn main() -> Result<(), Failure> {
         }
         Command::Move(asked) => shift(&client, asked).await?,
         Command::Start(start) => start.run().await?,
-        Command::Idle(asked) => idle(asked).await?,
+        Command::Idle(Idle { place, stages, seconds }) => watch_idle(place, *stages, *seconds).await?,
+        Command::Crowd(crowd) => crowd.run(&client).await?,
         Command::Node(asked) => asked.run(&client).await?,
         Command::Scan(scan) => scan.run(&client).await?,
         Command::Promotions(promotions) => promotions.run(&client).await?,

@@ -22,19 +22,27 @@ pub struct Report {
 }
 
 /// One figure: the least and the median over the rounds, beside the floor's of the same rounds.
-struct Figure {
-    name: String,
-    unit: &'static str,
-    values: Vec<f64>,
-    floor: Vec<f64>,
-    /// What it should not exceed: a value, or a multiple of the floor.
-    goal: Goal,
+pub struct Figure {
+    /// What it is called.
+    pub name: String,
+    /// What it is counted in.
+    pub unit: &'static str,
+    /// One for each round.
+    pub values: Vec<f64>,
+    /// The floor's, likewise.
+    pub floor: Vec<f64>,
+    /// What it should not exceed.
+    pub goal: Goal,
 }
 
+/// What a figure should not exceed.
 #[derive(Clone, Copy)]
-enum Goal {
+pub enum Goal {
+    /// A value.
     AtMost(f64),
+    /// A multiple of the floor.
     TimesFloor(f64),
+    /// It only tells.
     None,
 }
 
@@ -98,6 +106,7 @@ impl Report {
             .chain(post_figures(&measured))
             .chain(environment_figures(&measured))
             .chain(history_figures(&measured))
+            .chain(crate::crowd::figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();
         let all = json!({

@@ -1,21 +1,12 @@
 //! What it takes to know the newest image of many repositories: from the last object's creation until the status of every
-//! Project tells the tag that its policy chose. The registry is this program's own: it answers from memory, on loopback,
-//! and counts. Choosing among very many tags is measured without any of it.
+//! Project tells the tag that its policy chose. Choosing among very many tags is measured without any of it.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
-use axum::response::Response;
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -25,14 +16,12 @@ use kube::{Api, Client, ResourceExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stagekeeper::api::Project;
-use stagekeeper::domain::image::Digest;
 
+use crate::registry::{self, Registry, Repository};
 use crate::{AT_ONCE, Failure, Place, SERVICE};
 
 /// Lists that the bare client asks for at once: as many as the operator does by default.
 const FLOOR_AT_ONCE: usize = 8;
-/// The media type of what the registry serves.
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 #[derive(Args)]
 pub struct Scan {
@@ -86,18 +75,6 @@ struct SeenService {
     digest: Option<String>,
 }
 
-/// One repository of the registry.
-struct Repository {
-    tags: Vec<String>,
-    manifests: BTreeMap<String, String>,
-    lists: AtomicUsize,
-    pages: AtomicUsize,
-    others: AtomicUsize,
-}
-
-/// All of them, by name.
-struct Registry(BTreeMap<String, Repository>);
-
 #[derive(Deserialize)]
 struct Listed {
     tags: Vec<String>,
@@ -112,139 +89,23 @@ fn newest(number: usize) -> String {
     format!("2.{number}.0")
 }
 
-impl Repository {
-    /// Versions `1.x.y`, sorted by letter as registries do, and one that is newer.
-    fn of(number: usize, tags: usize) -> Self {
-        let mut all: Vec<String> = (1..tags).map(|tag| format!("1.{}.{}", tag / 10, tag % 10)).collect();
-        all.push(newest(number));
-        all.sort();
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {
-                "mediaType": "application/vnd.oci.image.config.v1+json",
-                "digest": Digest::of(named(number).as_bytes()).to_string(),
-                "size": 100,
-            },
-            "layers": [],
-        })
-        .to_string();
-        let digest = Digest::of(manifest.as_bytes()).to_string();
-        let manifests = BTreeMap::from([(newest(number), manifest.clone()), (digest, manifest)]);
-        let (lists, pages, others) = <_>::default();
-        Self { tags: all, manifests, lists, pages, others }
-    }
-
-    /// A page as the distribution registry gives it: `n` tags after `last`, with a link to the next page if there is one.
-    fn page(&self, name: &str, query: &str) -> Response {
-        let argument = |key: &str| query.split('&').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
-        let after = argument("last").map_or(0, |last| self.tags.partition_point(|tag| tag.as_str() <= last));
-        let many = argument("n").and_then(|n| n.parse().ok()).unwrap_or(self.tags.len());
-        let page: Vec<&String> = self.tags.iter().skip(after).take(many).collect();
-        self.pages.fetch_add(1, Ordering::Relaxed);
-        if after == 0 {
-            self.lists.fetch_add(1, Ordering::Relaxed);
-        }
-        let mut answer = Response::builder().header(header::CONTENT_TYPE, "application/json");
-        if let Some(last) = page.last().filter(|_| after + page.len() < self.tags.len()) {
-            let next = format!("</v2/{name}/tags/list?last={last}&n={many}>; rel=\"next\"");
-            answer = answer.header(header::LINK, next);
-        }
-        let body = json!({"name": name, "tags": page}).to_string();
-        answer.body(Body::from(body)).unwrap_or_default()
-    }
-
-    fn manifest(&self, method: &Method, reference: &str) -> Response {
-        self.others.fetch_add(1, Ordering::Relaxed);
-        let Some(manifest) = self.manifests.get(reference) else {
-            return missing();
-        };
-        let body = if *method == Method::HEAD { Body::empty() } else { Body::from(manifest.clone()) };
-        Response::builder()
-            .header(header::CONTENT_TYPE, MANIFEST)
-            .header("docker-content-digest", Digest::of(manifest.as_bytes()).to_string())
-            .header(header::CONTENT_LENGTH, manifest.len())
-            .body(body)
-            .unwrap_or_default()
-    }
-}
-
-impl Registry {
-    fn answer(&self, request: &Request) -> Response {
-        let uri = request.uri();
-        let path = uri.path().trim_start_matches("/v2/");
-        if let Some(name) = path.strip_suffix("/tags/list") {
-            let found = self.0.get(name).map(|repository| repository.page(name, uri.query().unwrap_or_default()));
-            return found.unwrap_or_else(missing);
-        }
-        let manifest = path.split_once("/manifests/");
-        let found = manifest.and_then(|(name, of)| Some(self.0.get(name)?.manifest(request.method(), of)));
-        found.unwrap_or_else(missing)
-    }
-
-    /// How often each repository was asked so far: for the beginning of its list, for any page of it, for anything else.
-    fn asked(&self) -> Asked {
-        let of = |count: fn(&Repository) -> &AtomicUsize| {
-            self.0.values().map(|repository| count(repository).load(Ordering::Relaxed)).collect()
-        };
-        Asked { lists: of(|one| &one.lists), pages: of(|one| &one.pages), others: of(|one| &one.others) }
-    }
-}
-
-fn missing() -> Response {
-    let mut answer = Response::new(Body::from(r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#));
-    *answer.status_mut() = StatusCode::NOT_FOUND;
-    answer
-}
-
-/// Requests, by repository.
-struct Asked {
-    lists: Vec<usize>,
-    pages: Vec<usize>,
-    others: Vec<usize>,
-}
-
-impl Asked {
-    fn since(&self, before: &Self) -> Value {
-        let less = |now: &[usize], then: &[usize]| -> Vec<usize> {
-            now.iter().zip(then).map(|(now, then)| now - then).collect()
-        };
-        let lists = less(&self.lists, &before.lists);
-        let pages = less(&self.pages, &before.pages);
-        json!({
-            "lists": lists.iter().sum::<usize>(),
-            "mostLists": lists.iter().max(),
-            "pages": pages.iter().sum::<usize>(),
-            "mostPages": pages.iter().max(),
-            "others": less(&self.others, &before.others).iter().sum::<usize>(),
-        })
-    }
-}
-
-/// Serves the registry as long as the program runs.
-async fn serve(registry: Arc<Registry>) -> Result<SocketAddr, Failure> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let answer = |State(registry): State<Arc<Registry>>, request: Request| async move {
-        Ok::<_, Infallible>(registry.answer(&request))
-    };
-    let router = Router::new().fallback(answer).with_state(registry);
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            eprintln!("bench-load: the registry has ended: {error}");
-        }
-    });
-    Ok(address)
+/// Versions `1.x.y`, and one that is newer, which alone can be pulled.
+fn repository(number: usize, tags: usize) -> Repository {
+    let repository = Repository::listing((1..tags).map(|tag| format!("1.{}.{}", tag / 10, tag % 10)));
+    repository.push(&named(number), &newest(number));
+    repository
 }
 
 impl Scan {
     pub async fn run(&self, client: &Client) -> Result<Value, Failure> {
-        let all = (0..self.repositories).map(|number| (named(number), Repository::of(number, self.tags))).collect();
-        let registry = Arc::new(Registry(all));
-        let address = serve(registry.clone()).await?;
+        let registry = Arc::new(Registry::default());
+        for number in 0..self.repositories {
+            registry.add(named(number), repository(number, self.tags));
+        }
+        let address = registry.serve().await?;
         let floor = self.floor(address)?;
-        // No guess at what a stranger's registry bears: this one bears everything.
-        self.allow(address)?;
+        let database = self.place.database.as_deref().ok_or("no database of the operator")?;
+        registry::allow(&self.program, database, address)?;
 
         let operator = self.place.operator.ok_or("no operator to measure")?;
         let processes = self.place.processes()?;
@@ -306,16 +167,6 @@ impl Scan {
             return Err(format!("the bare client failed: {}", output.status).into());
         }
         Ok(serde_json::from_slice(&output.stdout)?)
-    }
-
-    fn allow(&self, registry: SocketAddr) -> Result<(), Failure> {
-        let database = self.place.database.as_deref().ok_or("no database of the operator")?;
-        let registry = registry.to_string();
-        let said = Command::new(&self.program)
-            .args(["registry", "set", &registry, "--insecure", "--rate", "100000"])
-            .env("DATABASE_URL", database)
-            .output()?;
-        if said.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said.stderr).into_owned().into()) }
     }
 
     /// Makes a Project for each repository; says when the last one was there.

@@ -1,7 +1,7 @@
 //! Starts the operator and times how long it takes to have seen every stage.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,21 +31,9 @@ pub struct Start {
 
 impl Start {
     pub async fn run(&self) -> Result<Value, Failure> {
-        let (program, arguments) = self.command.split_first().ok_or("no command")?;
-        let log = File::options().append(true).create(true).open(&self.log)?;
         let (mark, sql) = (self.place.mark()?, self.place.settled_sql().await?);
-        let started = Instant::now();
-        let mut child =
-            Command::new(program).args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let watched = self.watch(&mut child, started).await;
-        let (ready, observed) = match watched {
-            Ok(times) => times,
-            Err(err) => {
-                // Nobody learns its process id any more.
-                child.kill()?;
-                return Err(err);
-            }
-        };
+        let launch = Launch { command: &self.command, log: &self.log, port: self.port };
+        let Launched { child, ready, observed } = launch.run(&[("stage", self.stages)]).await?;
         // What a start triggers, it triggers soon.
         tokio::time::sleep(Duration::from_secs(5)).await;
         let requests = mark.since()?;
@@ -63,9 +51,52 @@ impl Start {
             "sql": sql.zip(after).map(|(before, after)| before.until(after)),
         }))
     }
+}
 
-    /// How long it takes until the program is ready, and until it has reconciled every stage.
-    async fn watch(&self, child: &mut Child, started: Instant) -> Result<(Duration, Duration), Failure> {
+/// A program to start.
+pub struct Launch<'a> {
+    /// It and its arguments.
+    pub command: &'a [String],
+    /// File for what it says.
+    pub log: &'a Path,
+    /// Port of its health and metrics endpoints.
+    pub port: u16,
+}
+
+/// The program, which goes on running.
+pub struct Launched {
+    /// Its process.
+    pub child: Child,
+    /// From its start until it said that it is ready.
+    pub ready: Duration,
+    /// From its start until it had reconciled everything.
+    pub observed: Duration,
+}
+
+impl Launch<'_> {
+    /// Starts it and waits until it is ready and has reconciled as many objects as there are, by name of the controller.
+    pub async fn run(&self, objects: &[(&str, usize)]) -> Result<Launched, Failure> {
+        let (program, arguments) = self.command.split_first().ok_or("no command")?;
+        let log = File::options().append(true).create(true).open(self.log)?;
+        let started = Instant::now();
+        let mut child =
+            Command::new(program).args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        match self.watch(&mut child, started, objects).await {
+            Ok((ready, observed)) => Ok(Launched { child, ready, observed }),
+            Err(err) => {
+                // Nobody learns its process id any more.
+                child.kill()?;
+                Err(err)
+            }
+        }
+    }
+
+    async fn watch(
+        &self,
+        child: &mut Child,
+        started: Instant,
+        objects: &[(&str, usize)],
+    ) -> Result<(Duration, Duration), Failure> {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
         let address = format!("http://127.0.0.1:{}", self.port);
         let (mut ready, mut observed) = (None, None);
@@ -81,7 +112,7 @@ impl Start {
             }
             if observed.is_none()
                 && let Some(metrics) = get(&http, &format!("{address}/metrics")).await
-                && reconciles(&metrics) >= f64::from(u32::try_from(self.stages)?)
+                && objects.iter().all(|(controller, count)| reconciles(&metrics, controller) >= *count)
             {
                 observed = Some(started.elapsed());
             }
@@ -99,11 +130,12 @@ async fn get(http: &reqwest::Client, url: &str) -> Option<String> {
     answer.error_for_status().ok()?.text().await.ok()
 }
 
-/// Reconciles of stages that have ended, whatever their result.
-fn reconciles(metrics: &str) -> f64 {
-    metrics
-        .lines()
-        .filter(|line| line.starts_with("controller_runtime_reconcile_total{") && line.contains("controller=\"stage\""))
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+/// Reconciles of a controller that have ended, whatever their result.
+fn reconciles(metrics: &str, controller: &str) -> usize {
+    let label = format!("controller=\"{controller}\"");
+    let lines = metrics.lines();
+    lines
+        .filter(|line| line.starts_with("controller_runtime_reconcile_total{") && line.contains(&label))
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<usize>().ok())
         .sum()
 }

@@ -143,12 +143,9 @@ pub struct EnvironmentTemplate {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.type != 'HTTPRoute' || has(self.parentRefs) && self.parentRefs.size() > 0")
-        .message("route.parentRefs must name the Gateway for route.type HTTPRoute"),
-    validation = Rule::new("self.type == 'HTTPRoute' || !has(self.parentRefs) || self.parentRefs.size() == 0")
-        .message("route.parentRefs is only for route.type HTTPRoute: set that type, or remove it"),
-    validation = Rule::new("self.type == 'Ingress' || !has(self.className) && !has(self.tlsSecret)")
-        .message("route.className and route.tlsSecret are only for route.type Ingress: set that type, or remove them"),
+    validation = rules::route_gateway(),
+    validation = rules::route_no_gateway(),
+    validation = rules::route_ingress(),
     validation = Rule::new("self.type != 'Edge' || !has(self.annotations) && !has(self.from)")
         .message("route.annotations and route.from are only for route.type Ingress and HTTPRoute: set one of them, or remove them")
 )]

@@ -14,12 +14,9 @@ use super::rules;
 #[x_kube(
     validation = Rule::new("self.type == 'None' || has(self.host)")
         .message("route.host is needed: give a host name, or set route.type to None"),
-    validation = Rule::new("self.type != 'HTTPRoute' || has(self.parentRefs) && self.parentRefs.size() > 0")
-        .message("route.parentRefs must name the Gateway for route.type HTTPRoute"),
-    validation = Rule::new("self.type == 'HTTPRoute' || !has(self.parentRefs) || self.parentRefs.size() == 0")
-        .message("route.parentRefs is only for route.type HTTPRoute: set that type, or remove it"),
-    validation = Rule::new("self.type == 'Ingress' || !has(self.className) && !has(self.tlsSecret)")
-        .message("route.className and route.tlsSecret are only for route.type Ingress: set that type, or remove them"),
+    validation = rules::route_gateway(),
+    validation = rules::route_no_gateway(),
+    validation = rules::route_ingress(),
     validation = Rule::new("!has(self.port) || has(self.service)")
         .message("route.port is the name of a port of route.service: name the service too")
 )]

@@ -88,6 +88,30 @@ pub fn host() -> Rule {
     )
 }
 
+/// Who needs a Gateway names it.
+pub fn route_gateway() -> Rule {
+    rule(
+        "self.type != 'HTTPRoute' || has(self.parentRefs) && self.parentRefs.size() > 0",
+        "route.parentRefs must name the Gateway for route.type HTTPRoute",
+    )
+}
+
+/// Who needs no Gateway names none.
+pub fn route_no_gateway() -> Rule {
+    rule(
+        "self.type == 'HTTPRoute' || !has(self.parentRefs) || self.parentRefs.size() == 0",
+        "route.parentRefs is only for route.type HTTPRoute: set that type, or remove it",
+    )
+}
+
+/// What only an Ingress knows.
+pub fn route_ingress() -> Rule {
+    rule(
+        "self.type == 'Ingress' || !has(self.className) && !has(self.tlsSecret)",
+        "route.className and route.tlsSecret are only for route.type Ingress: set that type, or remove them",
+    )
+}
+
 /// An amount such as `10Gi`.
 pub fn quantity() -> Rule {
     rule(

@@ -97,7 +97,9 @@ impl Written<'_> {
                  writes them, leave them out"
             ));
         }
-        if [self.reason, self.arguments].iter().flatten().any(|text| text.contains('\0') || text.contains("\\u0000")) {
+        let arguments = self.arguments.unwrap_or_default();
+        // In JSON it may be told by its number.
+        if [reason, arguments].iter().any(|text| text.contains('\0')) || arguments.contains("\\u0000") {
             return Err("stagekeeper.dev/request-reason and request-arguments must not hold the NUL character".into());
         }
         let action = self.action()?;
@@ -210,6 +212,8 @@ mod tests {
             let told = refused.read().expect_err(says);
             assert!(told.contains(says), "{told}");
         }
+        let spelt = Written { reason: Some(r"\u0000 in a name"), ..written("abort", None) }.read();
+        assert_eq!(spelt.expect("it says so, and holds none").reason, r"\u0000 in a name");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use k8s_openapi::ByteString;
 use serde::Serialize;
 
 use super::{
-    HookManifests, Manifests, RouteObject, SecretContent, SecretManifest, Snapshot,
+    Context, Fallback, HookManifests, Manifests, RouteObject, SecretContent, SecretManifest, Snapshot,
+    fallback_service,
     fixture::{self, Fixture},
     instance_route, instance_url, stage_route, stage_services, stage_url,
 };
@@ -102,6 +103,16 @@ fn stage(documents: &mut Documents, fixture: &Fixture, snapshot: &Snapshot) {
     }
 }
 
+/// The same route while nothing of the stage can answer.
+fn away(documents: &mut Documents, fixture: &Fixture, snapshot: &Snapshot) {
+    let fallback = Fallback { namespace: "stagekeeper".into(), name: "stagekeeper-edge".into(), port: 80 };
+    let ctx = Context { fallback: Some(fallback.clone()), ..fixture::context() };
+    documents.heading("away, to the proxy");
+    documents.push(&fallback_service(snapshot, &fallback, &ctx));
+    let route = fixture.stage.spec.route.as_ref().expect("a route");
+    documents.route(stage_route(snapshot, route, &ctx).as_ref());
+}
+
 macro_rules! golden {
     ($($name:ident: $($part:ident)+;)+) => {$(
         #[test]
@@ -124,17 +135,20 @@ macro_rules! golden {
             $documents.hook(&hook);
         }
     };
+    (@away $documents:ident $fixture:ident $snapshot:ident) => {
+        away(&mut $documents, &$fixture, &$snapshot);
+    };
     (@stage $documents:ident $fixture:ident $snapshot:ident) => {
         stage(&mut $documents, &$fixture, &$snapshot);
     };
 }
 
 golden! {
-    single: instance stage;
+    single: instance stage away;
     database: instance stage;
     volumes: instance hooks;
     overlay: instance hooks;
-    rolling: instance stage;
+    rolling: instance stage away;
     instances: stage;
     hooks: hooks;
     secrets: instance hooks;

@@ -122,6 +122,34 @@ fn the_database_goes_on_while_the_chart_is_upgraded() {
     assert_ne!(controller(&now), controller(&later));
 }
 
+/// The operator knows where its proxy is, and only routes of namespaces that are named may lead there.
+#[test]
+fn routes_lead_to_the_proxy_from_where_they_may() {
+    let told = |all: &[Value]| {
+        let pod = &named(all, "Deployment", "stagekeeper-controller")["spec"]["template"]["spec"];
+        environment(&pod["containers"][0], "STAGEKEEPER_EDGE_SERVICE").map(|variable| variable["value"].clone())
+    };
+    let without = objects(NAMESPACE, "{edge: {routesFrom: [acme]}}");
+    assert_eq!((told(&without), names(&without, "ReferenceGrant").len()), (None, 0), "there is no proxy");
+
+    let nobody = objects(NAMESPACE, "{edge: {enabled: true}}");
+    let service = format!("{NAMESPACE}/stagekeeper-edge:80");
+    assert_eq!((told(&nobody), names(&nobody, "ReferenceGrant").len()), (Some(json!(service)), 0));
+
+    let values = "{edge: {enabled: true, routesFrom: [acme, shop], service: {httpPort: 8000}}}";
+    let all = objects(NAMESPACE, values);
+    assert_eq!(told(&all), Some(json!(format!("{NAMESPACE}/stagekeeper-edge:8000"))));
+    assert_eq!(named(&all, "Service", "stagekeeper-edge")["spec"]["ports"][0]["port"], 8000);
+    let from = |namespace| json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": namespace});
+    assert_eq!(
+        named(&all, "ReferenceGrant", "stagekeeper-edge")["spec"],
+        json!({
+            "from": [from("acme"), from("shop")],
+            "to": [{"group": "", "kind": "Service", "name": "stagekeeper-edge"}],
+        })
+    );
+}
+
 #[test]
 fn what_is_given_is_not_made() {
     let given = "{database: {type: external, external: {existingSecret: history}}, encryption: {existingSecret: keys}}";

@@ -1,19 +1,32 @@
 //! The operator is killed at each step of an environment's life: it ends as if nothing had been.
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::json;
 use stagekeeper::{
-    api::labels,
+    api::{Environment, labels},
     domain::clock::{Clock as _, SystemClock},
 };
 
-use crate::stand::{SHOP, Stand};
+use crate::{
+    cluster::Env,
+    stand::{SHOP, Stand},
+};
 
 impl Stand {
     /// The operator is killed, and another one started.
     async fn crash(self) -> Self {
+        self.away(async |_| ()).await
+    }
+
+    /// The operator is killed, and another one started after something has happened.
+    async fn away(self, meanwhile: impl AsyncFnOnce(&Env)) -> Self {
         let Self { env, operator, _one: one } = self;
         operator.kill9();
+        meanwhile(&env).await;
         let operator = Self::operator(&env).await;
         Self::of(env, operator, one)
     }
@@ -24,6 +37,17 @@ impl Stand {
         let theirs = ListParams::default().labels(&format!("{}={}", labels::HOME, self.env.namespace));
         all.list(&theirs).await.expect("namespaces").iter().map(ResourceExt::name_any).collect()
     }
+}
+
+/// Asks that it ends, with nobody there to hear it: the first pass of the next operator has to see to that.
+async fn delete(env: &Env) {
+    let asked = json!({"metadata": {"annotations": {
+        "stagekeeper.dev/request": "delete",
+        "stagekeeper.dev/request-nonce": "1",
+        "stagekeeper.dev/request-reason": "done",
+    }}});
+    let all = env.api::<Environment>();
+    all.patch("demo", &PatchParams::default(), &Patch::Merge(asked)).await.expect("it is annotated");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,8 +79,7 @@ async fn killed_at_each_step_nothing_is_done_twice_and_nothing_is_left() {
     assert_eq!(deploys.len(), 1, "one image, one deploy: {deploys:?}");
     assert_eq!(Some(deploys[0].stored.deploy.id.to_string()), under_way.stage.deploy.map(|deploy| deploy.id));
 
-    stand.asked(&["delete", "demo"]).await;
-    stand = stand.crash().await;
+    stand = stand.away(delete).await;
     stand
         .env
         .wait("its end has begun", crate::cluster::DEADLINE, async || {

@@ -1,6 +1,10 @@
 //! One run of a workload: undisturbed, to learn what it writes and amounts to; or with one crash.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
@@ -16,6 +20,9 @@ use crate::{
     trap::{Traffic, Trap, When},
     workloads::Workload,
 };
+
+/// Answers of registries are gathered for a second before they are stored, more than anything else.
+const GATHERED: Duration = Duration::from_secs(4);
 
 /// A workload, and where its operator is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +66,7 @@ pub async fn undisturbed(ground: Arc<Ground>, workload: Workload) -> Reference {
         Layer::ALL.into_iter().zip(before).map(|(layer, before)| (layer, scene.written(layer).split_off(before)));
     let writes = writes.collect();
     again(&scene).await;
+    rest(&scene).await;
     let outcome = outcome(&scene).await;
     scene.stop().await;
     Reference { outcome, writes }
@@ -133,6 +141,21 @@ async fn alike(scene: &Scene, expected: &Value) {
         }
         assert!(started.elapsed() < DEADLINE, "it did not converge:\n{}", left.join("\n"));
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Waits until nothing has been written for longer than anything is gathered before it is: what others have to amount to
+/// must be complete.
+async fn rest(scene: &Scene) {
+    let count = || Layer::ALL.map(|layer| scene.written(layer).len());
+    let mut written = count();
+    loop {
+        tokio::time::sleep(GATHERED).await;
+        let now = count();
+        if now == written {
+            return;
+        }
+        written = now;
     }
 }
 

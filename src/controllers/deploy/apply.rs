@@ -233,7 +233,9 @@ pub async fn prune_routes(
     entry: &Entry,
     children: &StageChildren,
 ) -> Result<(), Error> {
-    let fallback = children.service(&render::names::fallback_service(&target.place.name));
+    let strays = children.services().any(|view| view.meta.service.is_none());
+    let name = strays.then(|| render::names::fallback_service(&target.place.name));
+    let fallback = name.and_then(|name| children.service(&name));
     if children.ingresses().next().is_none() && children.http_routes().next().is_none() && fallback.is_none() {
         return Ok(());
     }

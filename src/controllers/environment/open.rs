@@ -51,7 +51,7 @@ pub async fn open(
     if let Some(life) = ctx.store.environment_find(&key.namespace, &key.name).await?
         && life.uid == uid
     {
-        return Ok(Opened::Lives(Box::new(lived(life, environment))));
+        return Ok(met(ctx, key, life, environment));
     }
     let Some(project) = project else {
         return Ok(without_project(ctx, environment, key));
@@ -89,7 +89,7 @@ async fn begin(
         match ctx.store.environment_open(&new).await? {
             Recorded::Known(life) => {
                 ctx.memories.forget(key);
-                return Ok(Opened::Lives(Box::new(lived(*life, environment))));
+                return Ok(met(ctx, key, *life, environment));
             }
             Recorded::SubdomainTaken => {}
         }
@@ -97,8 +97,12 @@ async fn begin(
     Err(StoreError::Conflict("no subdomain was free".into()).into())
 }
 
-fn lived(life: Life, environment: &Environment) -> Lived {
-    Lived::new(life, environment.spec.project.clone(), environment.spec.template.base.clone())
+/// One that this process has not seen before. It is known at once: whoever has news of it while the first pass goes on finds it
+/// by that.
+fn met(ctx: &Context, key: &StageKey, life: Life, environment: &Environment) -> Opened {
+    let lived = Lived::new(life, environment.spec.project.clone(), environment.spec.template.base.clone());
+    ctx.lives.put(key, lived.clone());
+    Opened::Lives(Box::new(lived))
 }
 
 /// What the database says of it now. Should it not answer, the next pass asks again: a wake that was told is told once.

@@ -149,10 +149,15 @@ impl Reader {
             return Ok(Vec::new());
         }
         let names: Vec<String> = hinted.keys().map(ToString::to_string).collect();
+        let mut scanned: HashMap<String, Timestamp> = HashMap::new();
         for scan in self.store.image_scans_of(&names).await? {
-            hinted.retain(|repository, at| scan.scanned_at < *at || scan.repository != repository.to_string());
+            let at = scanned.entry(scan.repository).or_insert(scan.scanned_at);
+            *at = scan.scanned_at.max(*at);
         }
-        let open: Vec<Repository> = hinted.into_keys().collect();
+        let is_open = |(repository, at): &(Repository, Timestamp)| {
+            scanned.get(&repository.to_string()).is_none_or(|scanned| scanned < at)
+        };
+        let open: Vec<Repository> = hinted.into_iter().filter(is_open).map(|(repository, _)| repository).collect();
         for repository in &open {
             self.images.hint(repository);
         }

@@ -52,8 +52,8 @@ pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
     pub(super) gone: mpsc::UnboundedReceiver<ObjectRef<K>>,
 }
 
-/// A watch with its memory; passes on only what a controller acts on, statuses that others wrote among it, not its own. Everything that is seen is
-/// told.
+/// A watch with its memory; passes on only what a controller acts on, statuses that others wrote among it, not its own.
+/// Everything that is seen is told.
 pub(super) fn watched<K>(
     client: &Client,
     namespace: Option<&str>,
@@ -102,7 +102,7 @@ where
     Watched { reader, events: events.boxed(), ready, gone }
 }
 
-/// Drops what nobody reads and is more than all the rest: which fields each tool set. Who set the spec last is kept, and who else than
+/// Drops what nobody reads and is more than all the rest: which fields each tool set. Who set the spec last is kept, and
 /// we has written the status.
 fn trim(meta: &mut ObjectMeta) {
     if let Some(edits) = &mut meta.managed_fields {

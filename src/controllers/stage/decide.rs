@@ -339,7 +339,8 @@ fn without_value(ctx: &Context, project: &Project, secrets: &SecretVersions) -> 
     missing.collect()
 }
 
-/// The tags and digests that are declared for services now, for a stage whose children are at `key`; none where the declarations cannot be used.
+/// The tags and digests that are declared for services now, for a stage whose children are at `key`; none where the
+/// declarations cannot be used.
 pub(super) fn declared(stage: &Stage, project: &Project, key: &StageKey) -> Option<BTreeMap<String, String>> {
     usable(stage, project, key, false).ok().map(|sources| hold::declared(&sources))
 }
@@ -428,4 +429,24 @@ fn word(value: &str) -> Cow<'_, str> {
         return Cow::Borrowed(value);
     }
     Cow::Owned(Digest::of(value.as_bytes()).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_text_holds_is_told_by_its_hash() {
+        let longest = "é".repeat(WORD);
+        for kept in ["", "1", "2026-11-22 retry\n", &longest] {
+            assert_eq!(word(kept), kept);
+        }
+        let longer = "é".repeat(WORD + 1);
+        for hashed in ["\0", "1\0", &longer] {
+            let told = word(hashed);
+            assert!(told.starts_with("sha256:") && told.len() == 71, "{told}");
+            assert_eq!(told, word(hashed), "the same word each time, or it would be acted on again");
+        }
+        assert_ne!(word("1\0"), word("2\0"));
+    }
 }
