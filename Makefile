@@ -22,7 +22,7 @@ bench: ## measure the operator against a floor, for minutes; best on a machine t
 	@bench/run $(BENCH)
 
 bench-scale: ## 100, 1,000 and 10,000 stages with environments in one cluster: memory, idle cost, restarts, webhooks, fairness
-	@bench/run --stages 0 --deploys 0 --scans 0 --promotions 0 --environments 0 --history-rows 0 --crowd 100,1000,10000 --out scale $(BENCH)
+	@bench/run --stages 0 --deploys 0 --scans 0 --promotions 0 --environments 0 --history-rows 0 --log-lines 10000000 --crowd 100,1000,10000 --out scale $(BENCH)
 
 lint: ## formatting, clippy, shellcheck, drift of generated files
 	@hack/lint

@@ -172,6 +172,15 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nobody else knows of it when a step has failed.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _gone = self.0.kill();
+        }
+    }
+}
+
 /// Everything that a step needs.
 struct Ground<'a> {
     client: &'a Client,

@@ -118,7 +118,8 @@ impl History {
 }
 
 /// Makes the stages, their releases and their deploys. What the schema checks row by row, the statements get right.
-async fn fill(store: &Store, sql: &mut PgConnection, rows: i64) -> Result<(), Failure> {
+/// Gives the project.
+pub async fn fill(store: &Store, sql: &mut PgConnection, rows: i64) -> Result<Uuid, Failure> {
     let ids = SystemIds;
     let project = store.project_upsert(ids.next(), "bench", "bench").await?;
     sqlx::raw_sql("CREATE TABLE bench_stages (number bigint PRIMARY KEY, id uuid NOT NULL, project_id uuid NOT NULL)")
@@ -176,7 +177,7 @@ async fn fill(store: &Store, sql: &mut PgConnection, rows: i64) -> Result<(), Fa
     {
         sqlx::raw_sql(rest).execute(&mut *sql).await?;
     }
-    Ok(())
+    Ok(project.id)
 }
 
 /// A place in the middle of the history of each stage that is read.

@@ -7,6 +7,7 @@ mod choose;
 mod crowd;
 mod environments;
 mod history;
+mod logs;
 mod node;
 mod observe;
 mod posts;
@@ -96,6 +97,8 @@ enum Command {
     Crowd(crowd::Crowd),
     /// Read pages of a long history.
     History(history::History),
+    /// Search, read and drop very many lines of output.
+    Logs(logs::Logs),
     /// Sum up the measurements in a directory.
     Report(report::Report),
 }
@@ -442,6 +445,7 @@ async fn main() -> Result<(), Failure> {
         Command::ScanFloor(floor) => return say(&floor.run().await?),
         Command::Choose(choose) => return say(&choose.run()?),
         Command::History(history) => return say(&history.run().await?),
+        Command::Logs(logs) => return say(&logs.run().await?),
         _ => {}
     }
     let mut config = Config::infer().await?;
@@ -460,7 +464,12 @@ async fn main() -> Result<(), Failure> {
         Command::Promotions(promotions) => promotions.run(&client).await?,
         Command::Posts(posts) => posts.run(&client).await?,
         Command::Environments(environments) => environments.run(&client).await?,
-        Command::Report(_) | Command::Seal(_) | Command::ScanFloor(_) | Command::Choose(_) | Command::History(_) => {
+        Command::Report(_)
+        | Command::Seal(_)
+        | Command::ScanFloor(_)
+        | Command::Choose(_)
+        | Command::History(_)
+        | Command::Logs(_) => {
             return Ok(());
         }
     };

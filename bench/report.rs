@@ -107,6 +107,7 @@ impl Report {
             .chain(environment_figures(&measured))
             .chain(history_figures(&measured))
             .chain(crate::crowd::figures(&measured))
+            .chain(crate::logs::figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();
         let all = json!({
