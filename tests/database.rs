@@ -27,6 +27,7 @@ mod postgres_server;
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod story;
 #[path = "support/trap.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
 mod trap;
 #[path = "support/visitors.rs"]
 #[expect(dead_code, reason = "shared with other tests, which need more of it")]

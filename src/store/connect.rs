@@ -162,7 +162,11 @@ impl Store {
             .after_connect(move |connection, _| {
                 let (met, lost) = (met.clone(), made_lost.clone());
                 Box::pin(async move {
-                    if met.met(greet(connection, statement).await?) {
+                    let greeted = greet(connection, statement).await;
+                    let server = greeted.inspect_err(|error| {
+                        tracing::warn!(error = cause(error), "a new connection to the database cannot be used");
+                    })?;
+                    if met.met(server) {
                         // Those to the one before may live on.
                         lost.record();
                     }

@@ -45,13 +45,15 @@ fn reasons(entry: &stagekeeper::store::HistoryEntry) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_may_be_promoted_that_has_not_heard_the_end() {
-    let primary = Server::start();
+    // What the relay leads to at the end has to outlive the ground.
+    let (primary, standby);
+    primary = Server::start();
     let relay = Relay::start(&primary.address()).await;
     let at_relay = primary.url().replace(&primary.address(), &relay.address);
     let mut ground = Ground::begin("promoted", &at_relay).await;
     let database = ground.scene.env.database.url.clone();
     let direct = |server: &Server| database.replace(&relay.address, &server.address());
-    let standby = primary.standby();
+    standby = primary.standby();
     // From here on it hears nothing.
     run(&standby.url(), &["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"]).await;
     let deaf = "SELECT count(*) FROM pg_stat_wal_receiver";

@@ -10,6 +10,7 @@ use crate::{
     cluster::DEADLINE,
     ground::{Ground, NOTICED, number, run},
     postgres_server::Server,
+    trap::When,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,18 +108,21 @@ async fn others_may_take_every_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_may_be_ended_again_and_again() {
+async fn all_connections_may_be_ended_at_once() {
     let server = Server::start();
     let ground = Ground::begin("ended", &server.url()).await;
-    let steps = ground.steps().await.expect("it can be read");
+    let mut trap = ground.scene.seat.sql.trap(When::Answered, |statement| statement.is_transition());
+    let (mut steps, mut ended) = (0, 0);
     ground.scene.env.push("web", "1.1.0", &[]).await;
-    // Until the deploy has got somewhere, none of them lives for long.
-    let mut ended = 0;
-    let begun = Instant::now();
-    while ended < 30 || ground.steps().await.is_none_or(|now| now == steps) {
-        assert!(begun.elapsed() < DEADLINE, "nothing moved between {ended} broken connections");
-        ended += number(&server.url(), END).await.unwrap_or_default();
+    // The deploy is written down, and then its first step: each time all are ended when the server has done it.
+    for step in ["the deploy", "its first step"] {
+        let held = trap.sprung(step).await;
+        steps = ground.steps().await.expect("it can be read");
+        ended += number(&server.url(), END).await.unwrap();
+        held.release();
     }
+    drop(trap);
+    assert!(ended > 2, "{ended} connections were ended");
     ground.goes_on("connections ended: left alone", Instant::now(), steps).await;
     ground.scene.settled(2, State::Success).await;
     ground.scene.undivided().await;
