@@ -63,6 +63,7 @@ async fn a_table_may_be_locked_for_longer_than_statements_may_take() {
     sqlx::raw_sql("LOCK TABLE deploys").execute(&mut *lock).await.unwrap();
     ground.scene.env.push("web", "1.1.0", &[]).await;
     ground.says("StoreUnavailable").await;
+    assert_eq!(ground.readiness().await, 200, "the database answers");
     ground.untouched("1.0.0").await;
 
     lock.rollback().await.unwrap();

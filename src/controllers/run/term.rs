@@ -48,6 +48,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers of registries that are read at the beginning: those that were given last.
 const RECALLED: i64 = 50_000;
 
+/// So far a Lease that is behind the database goes ahead of it: with one step each, two of them on one database could overtake
+/// each other for ever.
+const LEAP: i64 = 16;
+
 /// Why a term has ended.
 pub(super) enum Ended {
     /// It was told to, or somebody else leads.
@@ -82,7 +86,7 @@ pub(super) async fn lead(
     if epoch > epoch_of_lease {
         // The Lease was deleted and counts anew, or the database has other leaders. The Lease catches up first: it is what
         // remembers our epochs when a database loses them.
-        return Ok(Ended::Behind(epoch));
+        return Ok(Ended::Behind(epoch.saturating_add(LEAP)));
     }
     tracing::info!(epoch, stages = states.len(), "leading");
     let (triggers, queues) = queues(process);
