@@ -24,6 +24,7 @@ mod instances;
 mod logs;
 mod migrate;
 mod outbox;
+mod pool;
 mod projects;
 mod pull_requests;
 mod receivers;

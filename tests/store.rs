@@ -3,6 +3,9 @@
 
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "support/postgres_server.rs"]
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
+mod postgres_server;
 
 #[path = "store/adopt.rs"]
 mod adopt;

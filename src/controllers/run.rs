@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::beside::stand_beside;
-use self::{keys::follow_keys, stop::until_stopped};
+use self::{keys::follow_keys, stop::until_stopped, term::Ended};
 use crate::{
     cluster::{
         client::{Access, Clients, call::Call},
@@ -217,8 +217,14 @@ async fn terms(process: &Process, handle: &LeaseHandle, shutdown: &CancellationT
         let led = term::lead(process, handle, elected, stop).await;
         process.telemetry.metrics.leads("stagekeeper", false);
         ended.abort();
-        led?;
+        let led = led?;
         tracing::info!(epoch = elected, "the term has ended");
+        if let Ended::Behind(epoch) = led {
+            handle.raise_floor(epoch.unsigned_abs());
+            if until_stopped(shutdown, handle.ended(elected)).await.is_none() {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Connecting: three tries at the start, a bounded pool after that, never a standby.
+//! Connecting: three tries at the start, a bounded pool after that, never a standby; and noticing that it is another server.
 
 use std::{
     fmt,
@@ -9,14 +9,15 @@ use std::{
 
 use serde_json::Value;
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, PgPool,
+    ConnectOptions as _, Connection as _, PgConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     epochs::Fence,
     error::{StoreError, cause},
+    pool::Pool,
 };
 
 /// How the connection is made.
@@ -46,16 +47,25 @@ impl Default for ConnectOptions {
     }
 }
 
+/// So much longer than its own limit the server may take for a statement.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// For so long a disk counts as full after a write was refused for it: whoever wants to write tries again sooner.
+const FULL: Duration = Duration::from_secs(6);
+
 /// A connection that was idle for longer is asked whether it still lives before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// The database. Cheap to clone; all clones share one pool.
 #[derive(Clone)]
 pub struct Store {
-    pub(super) pool: PgPool,
+    pub(super) pool: Pool,
     pub(super) fence: Option<Arc<Fence>>,
     pub(super) noted: Option<Arc<Value>>,
     pub(super) lost: Lost,
+    /// When a write was last refused for want of room.
+    pub(super) full: Lost,
+    pub(super) server: Server,
 }
 
 impl fmt::Debug for Store {
@@ -77,6 +87,27 @@ impl Lost {
     fn concerns(&self, age: Duration) -> bool {
         let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         at.is_some_and(|at| age >= at.elapsed())
+    }
+
+    fn happened_within(&self, time: Duration) -> bool {
+        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|at| at.elapsed() < time)
+    }
+}
+
+/// Which server process answers. A database goes back in time only with another one: a standby that was promoted, a backup
+/// that was restored, a crash that lost what was not flushed yet.
+#[derive(Clone, Default)]
+pub(super) struct Server(Arc<watch::Sender<Option<String>>>);
+
+impl Server {
+    /// Whether it is another one than before.
+    fn met(&self, which: String) -> bool {
+        self.0.send_if_modified(|known| {
+            let new = known.as_ref() != Some(&which);
+            *known = Some(which);
+            new
+        })
     }
 }
 
@@ -117,7 +148,9 @@ impl Store {
 
     fn over(server: PgConnectOptions, options: &ConnectOptions) -> Self {
         let lost = Lost::default();
-        let seen_lost = lost.clone();
+        let (seen_lost, made_lost) = (lost.clone(), lost.clone());
+        let answering = Server::default();
+        let met = answering.clone();
         let statement = options.statement;
         let pool = PgPoolOptions::new()
             .max_connections(options.max)
@@ -126,7 +159,20 @@ impl Store {
             .idle_timeout(Duration::from_mins(10))
             .acquire_timeout(options.acquire)
             .test_before_acquire(false)
-            .after_connect(move |connection, _| Box::pin(greet(connection, statement)))
+            .after_connect(move |connection, _| {
+                let (met, lost) = (met.clone(), made_lost.clone());
+                Box::pin(async move {
+                    let greeted = greet(connection, statement).await;
+                    let server = greeted.inspect_err(|error| {
+                        tracing::warn!(error = cause(error), "a new connection to the database cannot be used");
+                    })?;
+                    if met.met(server) {
+                        // Those to the one before may live on.
+                        lost.record();
+                    }
+                    Ok(())
+                })
+            })
             .before_acquire(move |connection, about| {
                 let lost = seen_lost.clone();
                 Box::pin(async move {
@@ -140,20 +186,42 @@ impl Store {
                 })
             })
             .connect_lazy_with(server);
-        Self { pool, fence: None, noted: None, lost }
+        Self {
+            pool: Pool::new(pool, statement + GRACE),
+            fence: None,
+            noted: None,
+            lost,
+            full: Lost::default(),
+            server: answering,
+        }
     }
 
-    /// Whether the database answers and can write.
+    /// Whether the database answers and can write. Says so soon, also when the server hangs.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let standby = sqlx::query_scalar!(r#"SELECT pg_is_in_recovery() AS "standby!""#)
-            .fetch_one(&self.pool)
-            .await
-            .map_err(|error| self.fault(error))?;
-        if standby {
+        let impatient = self.pool.within(self.pool.options().get_acquire_timeout());
+        let server = sqlx::query!(
+            r#"SELECT pg_is_in_recovery() AS "standby!", current_setting('transaction_read_only') = 'on' AS "read_only!""#
+        )
+        .fetch_one(&impatient)
+        .await
+        .map_err(|error| self.fault(error))?;
+        if server.standby {
             self.lost.record();
             return Err(StoreError::Unavailable(STANDBY.into()));
         }
+        if server.read_only {
+            return Err(StoreError::Unwritable(READ_ONLY.into()));
+        }
+        if self.full.happened_within(FULL) {
+            return Err(StoreError::Unwritable(NO_ROOM.into()));
+        }
         Ok(())
+    }
+
+    /// Changes when another server process answers than before: what is remembered of the database may be more than it
+    /// knows.
+    pub fn servers(&self) -> watch::Receiver<Option<String>> {
+        self.server.0.subscribe()
     }
 
     /// The same database, with these details in every entry of the audit log that updates, tags, credentials and secrets
@@ -191,6 +259,9 @@ impl Store {
         if lost {
             self.lost.record();
         }
+        if error.as_database_error().and_then(|database| database.code()).as_deref() == Some("53100") {
+            self.full.record();
+        }
         error.into()
     }
 }
@@ -210,11 +281,15 @@ fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
 
 const STANDBY: &str = "the database is not available: the server is a read-only standby, point the URL at the primary";
 
+const READ_ONLY: &str = "the database takes no writes: default_transaction_read_only is on";
+
+const NO_ROOM: &str = "the database takes no writes: its disk was full a moment ago";
+
 /// One try: can we log in, and may we write there?
 async fn first_contact(server: &PgConnectOptions, options: &ConnectOptions) -> Result<(), String> {
     let contact = async {
         let mut connection = server.connect().await?;
-        greet(&mut connection, options.statement).await?;
+        _ = greet(&mut connection, options.statement).await?;
         connection.close().await
     };
     match tokio::time::timeout(options.acquire, contact).await {
@@ -226,12 +301,14 @@ async fn first_contact(server: &PgConnectOptions, options: &ConnectOptions) -> R
 
 /// What every new connection goes through: refuses standbys, sets the statement timeout, and lets a plan serve for any arguments.
 /// One round trip. Each of our queries is written so that one plan does, and a test holds them to that; the server by itself
-/// would plan some of them again each time, at more cost than running them.
-async fn greet(connection: &mut PgConnection, statement: Duration) -> Result<(), sqlx::Error> {
+/// would plan some of them again each time, at more cost than running them. Says which server process and database it is.
+async fn greet(connection: &mut PgConnection, statement: Duration) -> Result<String, sqlx::Error> {
     let limit = statement.as_millis().to_string();
     let server = sqlx::query!(
         r#"SELECT pg_is_in_recovery() AS "standby!", set_config('statement_timeout', $1, false) AS "limit!",
-                  set_config('plan_cache_mode', 'force_generic_plan', false) AS "plans!""#,
+                  set_config('plan_cache_mode', 'force_generic_plan', false) AS "plans!",
+                  concat((SELECT oid FROM pg_database WHERE datname = current_database()), ' since ',
+                         extract(epoch FROM pg_postmaster_start_time())) AS "process!""#,
         limit
     )
     .fetch_one(connection)
@@ -239,7 +316,7 @@ async fn greet(connection: &mut PgConnection, statement: Duration) -> Result<(),
     if server.standby {
         return Err(sqlx::Error::Configuration(STANDBY.into()));
     }
-    Ok(())
+    Ok(server.process)
 }
 
 /// Where a server is, for people; no user, no password.

@@ -5,9 +5,12 @@ use uuid::Uuid;
 /// Why a store function did not do what it was asked. The texts hold no credentials and no row contents.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be reached, or cannot write now.
+    /// The database cannot be reached.
     #[error("{0}")]
     Unavailable(String),
+    /// The database answers, and takes no writes now.
+    #[error("{0}")]
+    Unwritable(String),
     /// Somebody else was faster.
     #[error("{0}")]
     Conflict(String),
@@ -101,7 +104,7 @@ impl StoreError {
     /// What the caller does about it.
     pub const fn class(&self) -> Class {
         match self {
-            Self::Unavailable(_) => Class::Unavailable,
+            Self::Unavailable(_) | Self::Unwritable(_) => Class::Unavailable,
             Self::Conflict(_) | Self::Fenced(_) => Class::Conflict,
             Self::NotFound { .. } => Class::NotFound,
             Self::Taken(_) => Class::Taken,
@@ -114,6 +117,7 @@ impl StoreError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "StoreUnavailable",
+            Self::Unwritable(_) => "StoreUnwritable",
             Self::Conflict(_) => "StoreConflict",
             Self::Fenced(_) => "StoreFenced",
             Self::NotFound { .. } => "StoreNotFound",
@@ -164,8 +168,10 @@ impl From<sqlx::Error> for StoreError {
 /// The classes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn of_sqlstate(code: &str, text: String) -> StoreError {
     match code {
-        // Connection lost, shutting down or starting, read-only after a demotion, out of resources, out of time.
-        "25006" | "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "55P03" => {
+        // Read-only, after a demotion or because somebody wants it so; the disk is full.
+        "25006" | "53100" => StoreError::Unwritable(format!("the database takes no writes: {text}")),
+        // Connection lost, shutting down or starting, out of resources, out of time.
+        "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "55P03" => {
             StoreError::Unavailable(format!("the database is not available: {text}"))
         }
         _ if code.starts_with("08") || code.starts_with("53") || code.starts_with("58") => {
@@ -202,6 +208,7 @@ mod tests {
         let cases = [
             ("08006", Class::Unavailable),
             ("25006", Class::Unavailable),
+            ("53100", Class::Unavailable),
             ("53300", Class::Unavailable),
             ("57014", Class::Unavailable),
             ("57P01", Class::Unavailable),

@@ -25,12 +25,14 @@ use super::redact::Redacted;
 /// Keys that every line has; a field of the same name does not replace them.
 const OWN_KEYS: [&str; 4] = ["timestamp", "level", "target", "message"];
 
-/// What the Kubernetes client says of itself and we say better.
-const NOISE: [(&str, LevelFilter); 2] = [
+/// What libraries say of themselves and we say better.
+const NOISE: [(&str, LevelFilter); 3] = [
     // Every failed call to the API server once more, as an error and without a word about what was called.
     ("kube_client::client::builder", LevelFilter::OFF),
     // A span around each pass, entered by every pass whenever any of them moves: a twentieth of the work under load.
     ("kube_runtime::controller", LevelFilter::WARN),
+    // Connections that did not come about, as errors: a database that is away is none.
+    ("sqlx_core::pool::inner", LevelFilter::OFF),
 ];
 
 /// One JSON object per line.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Part {
-    /// Postgres answers.
+    /// Postgres answers, and takes writes.
     Store = 1,
     /// Its schema is at the version of this binary.
     Schema = 2,
@@ -31,7 +31,7 @@ impl Part {
     pub const fn missing(self) -> &'static str {
         match self {
             Self::Store => {
-                "Postgres does not answer: deploys pause where they are, running applications are untouched; check DATABASE_URL and the server"
+                "Postgres does not answer, or takes no writes: deploys pause where they are, running applications are untouched; check DATABASE_URL and the server"
             }
             Self::Schema => "the database schema is not at this binary's version: run `stagekeeper migrate up`",
             Self::Watches => {

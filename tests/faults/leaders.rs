@@ -1,6 +1,8 @@
 //! More than one controller: one leads, the next takes over, and who was deposed without knowing changes nothing.
 
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::DeleteParams;
+use sqlx::{Connection as _, PgConnection};
 use stagekeeper::domain::deploy::State;
 
 use crate::{
@@ -137,4 +139,28 @@ async fn a_leader_that_was_frozen_past_its_lease_changes_nothing_when_it_goes_on
     assert!(lives.values().all(|one| one.made == 1), "{lives:?}");
     second.operator.stop().await;
     first.operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_deleted_counts_past_what_the_database_gave_out() {
+    let scene = Scene::begin("recounted", PLAIN).await;
+    let mut sql = PgConnection::connect(&scene.env.database.url).await.unwrap();
+    for term in 1..=3 {
+        let replica = Replica::start(&scene, "operator").await;
+        replica.says(&scene, &format!("\"epoch\":{term},\"stages\""), 1).await;
+        replica.operator.stop().await;
+    }
+    let leases = scene.env.api::<Lease>();
+    leases.delete("stagekeeper", &DeleteParams::default()).await.unwrap();
+    let operator = scene.operator().await;
+    scene.settled(1, State::Success).await;
+    scene.env.push("web", "1.1.0", &[]).await;
+    scene.settled(2, State::Success).await;
+    scene.undivided().await;
+    let given: i64 = sqlx::query_scalar("SELECT max(epoch) FROM leader_epochs").fetch_one(&mut sql).await.unwrap();
+    let lease = leases.get("stagekeeper").await.unwrap();
+    let counted = lease.spec.and_then(|spec| spec.lease_transitions).unwrap();
+    assert!(given > 3, "an epoch was given out again: {given}");
+    assert_eq!(i64::from(counted), given, "whoever leads next begins after it, whatever the database has lost by then");
+    operator.stop().await;
 }

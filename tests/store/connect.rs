@@ -172,6 +172,7 @@ async fn connections_that_turn_read_only_are_replaced() {
     };
     assert_eq!(error.class(), Class::Unavailable, "{error}");
     assert!(error.to_string().contains("25006"), "{error}");
+    assert_eq!(store.ping().await.unwrap_err().reason(), "StoreUnwritable");
     read_only(false).await;
     let begun = Instant::now();
     while let Err(error) = store.audit_append(&entry()).await {
@@ -183,4 +184,39 @@ async fn connections_that_turn_read_only_are_replaced() {
         store.ping().await.unwrap();
         assert!(begun.elapsed() < DEADLINE, "old connections are still used");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_unavailable_and_keeps_no_connection() {
+    let server = Server::start();
+    let options = ConnectOptions { acquire: Duration::from_millis(300), ..quick() };
+    let store = Store::connect_with(&server.url(), &options).await.unwrap();
+    store.migrate_up().await.unwrap();
+    server.signal("STOP");
+    // More often than there are connections.
+    for _ in 0..3 * options.max {
+        let error = store.ping().await.unwrap_err();
+        assert_eq!(error.class(), Class::Unavailable, "{error}");
+    }
+    server.signal("CONT");
+    until_back(&store).await;
+    assert_eq!(store.audit_append(&entry()).await, Ok(1));
+}
+
+#[tokio::test]
+async fn another_server_process_is_told_and_another_connection_is_not() {
+    let server = Server::start();
+    let store = Store::connect_with(&server.url(), &quick()).await.unwrap();
+    store.ping().await.unwrap();
+    let mut servers = store.servers();
+    servers.mark_unchanged();
+    let sql = PgPool::connect(&server.url()).await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stagekeeper'";
+    sqlx::raw_sql(end).execute(&sql).await.unwrap();
+    until_back(&store).await;
+    assert!(!servers.has_changed().unwrap());
+    server.crash();
+    server.resume();
+    until_back(&store).await;
+    assert!(servers.has_changed().unwrap());
 }

@@ -99,7 +99,7 @@ impl Wish {
 }
 
 /// Reasons that outlive the process: what is stored is one of these.
-const REASONS: [&str; 22] = [
+const REASONS: [&str; 23] = [
     "RegistrySettingsInvalid",
     "RegistryUnreachable",
     "RegistryUnavailable",
@@ -121,6 +121,7 @@ const REASONS: [&str; 22] = [
     "CredentialForAnotherHost",
     "CredentialExpired",
     "StoreUnavailable",
+    "StoreUnwritable",
     "StoreFailed",
 ];
 

@@ -4,7 +4,10 @@ use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use kube::runtime::reflector::ObjectRef;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -45,6 +48,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers of registries that are read at the beginning: those that were given last.
 const RECALLED: i64 = 50_000;
 
+/// So far a Lease that is behind the database goes ahead of it: with one step each, two of them on one database could overtake
+/// each other for ever.
+const LEAP: i64 = 16;
+
+/// Why a term has ended.
+pub(super) enum Ended {
+    /// It was told to, or somebody else leads.
+    Stopped,
+    /// The next one needs an epoch greater than this, which the Lease remembers.
+    Behind(i64),
+}
+
 /// Leads from being elected until `stop`: claims an epoch, reads what is stored about every stage, and runs the
 /// controllers.
 pub(super) async fn lead(
@@ -52,9 +67,12 @@ pub(super) async fn lead(
     handle: &LeaseHandle,
     elected: u64,
     stop: CancellationToken,
-) -> Result<(), RunError> {
+) -> Result<Ended, RunError> {
+    let mut servers = process.store.servers();
     let preparing = async {
         let epoch = claim(process, elected).await;
+        // From the server that gave the epoch on: what is read now is what it knows.
+        servers.mark_unchanged();
         process.index.synced().await;
         let store = process.store.leading(&process.lease, epoch);
         let targets = patiently("targets", || load(process)).await;
@@ -62,8 +80,14 @@ pub(super) async fn lead(
         (epoch, store, targets, scans, Held::read(process).await)
     };
     let Some((epoch, store, states, scans, held)) = until_stopped(&stop, preparing).await else {
-        return Ok(());
+        return Ok(Ended::Stopped);
     };
+    let epoch_of_lease = i64::try_from(elected).unwrap_or(i64::MAX);
+    if epoch > epoch_of_lease {
+        // The Lease was deleted and counts anew, or the database has other leaders. The Lease catches up first: it is what
+        // remembers our epochs when a database loses them.
+        return Ok(Ended::Behind(epoch.saturating_add(LEAP)));
+    }
     tracing::info!(epoch, stages = states.len(), "leading");
     let (triggers, queues) = queues(process);
     let memories = Arc::new(Memories::new(triggers.clone()));
@@ -71,6 +95,7 @@ pub(super) async fn lead(
         memories.put(key, memory);
     }
     let mut tasks = JoinSet::new();
+    tasks.spawn(end_with_server(servers.clone(), stop.clone()));
     tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
     tasks.spawn(tell_dora(store.clone(), process.clock.clone(), process.telemetry.clone(), stop.clone()));
     let (images, registries) = scan_images(process, &triggers, scans, (&store, handle), &mut tasks, &stop)?;
@@ -163,7 +188,16 @@ pub(super) async fn lead(
             return Err(RunError::Failed(format!("a controller died: {error}")));
         }
     }
-    Ok(())
+    Ok(if servers.has_changed().unwrap_or(false) { Ended::Behind(epoch) } else { Ended::Stopped })
+}
+
+/// Ends the term when another server process answers than the one that it was read from: what is remembered may be more than
+/// that one knows, and so may our epoch be.
+async fn end_with_server(mut servers: watch::Receiver<Option<String>>, stop: CancellationToken) {
+    if until_stopped(&stop, servers.changed()).await.is_some() {
+        tracing::warn!("another database server answers than before: what is remembered of it is read again");
+        stop.cancel();
+    }
 }
 
 /// How many of the passes that run at once may begin the work of deploys that were asked for. What follows takes passes too,

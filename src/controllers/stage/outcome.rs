@@ -24,6 +24,7 @@ use crate::{
         promotion::Gate,
     },
     render,
+    store::StoreError,
 };
 
 /// Type of the condition that says whether registries answered for every watched image.
@@ -132,10 +133,16 @@ fn settled(situation: &Situation<'_>) -> Outcome {
 pub fn of_error(error: &Error) -> Option<Outcome> {
     match error.class() {
         Class::Stalled => Some(Outcome::stalled(error.reason(), error.to_string())),
-        Class::StoreAway => Some(Outcome::reconciling(
-            error.reason(),
-            "the database does not answer; what runs keeps running, and deploys go on when it is back",
-        )),
+        Class::StoreAway => {
+            let why = match error {
+                Error::Store(StoreError::Unwritable(_)) => {
+                    "the database takes no writes: it is read-only, or its disk is full"
+                }
+                _ => "the database does not answer",
+            };
+            let text = format!("{why}; what runs keeps running, and deploys go on when it is back");
+            Some(Outcome::reconciling(error.reason(), text))
+        }
         Class::Conflict | Class::Transient => None,
     }
 }
