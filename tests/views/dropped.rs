@@ -11,7 +11,7 @@ use kube::{
 };
 use serde_json::json;
 use stagekeeper::{
-    api::{Environment, Project, Stage},
+    api::{Environment, Project, Stage, labels},
     domain::deploy::State,
 };
 
@@ -71,13 +71,13 @@ where
         + std::fmt::Debug
         + serde::de::DeserializeOwned,
 {
-    let serving = scene.env.stage(STAGE).await.status.unwrap().instances[0].name.clone();
+    // The only instance's: the stage's own Service has none.
     let all = scene.env.list::<K>().await;
-    let victim =
-        all.iter().find(|one| one.name_any().contains(&serving)).unwrap_or_else(|| panic!("{serving}: {all:?}"));
+    let victim = all.iter().find(|one| one.labels().contains_key(labels::INSTANCE)).expect("one of an instance");
     let (name, uid) = (victim.name_any(), victim.uid());
     scene.env.api::<K>().delete(&name, &DeleteParams::background()).await.unwrap();
-    let back = scene.env.wait(&format!("{kind} {name} is back"), DEADLINE, async || {
+    let what = format!("{kind} {name} is back");
+    let back = scene.env.wait(&what, DEADLINE, async || {
         let found = scene.env.api::<K>().get_opt(&name).await.unwrap()?;
         (found.uid() != uid).then_some(())
     });

@@ -50,7 +50,8 @@ impl Replica {
 
     /// Waits until its log says this, that often.
     async fn says(&self, env: &Env, text: &str, times: usize) {
-        let said = env.wait(&format!("{} says `{text}`", self.name), DEADLINE, async || {
+        let what = format!("{} says `{text}`", self.name);
+        let said = env.wait(&what, DEADLINE, async || {
             let log = fs::read_to_string(&self.operator.log).unwrap();
             (log.matches(text).count() >= times).then_some(())
         });
@@ -140,7 +141,8 @@ async fn three_replicas_hand_over_and_who_was_frozen_changes_nothing() {
 
 /// libfaketime, which `hack/deps` installs.
 fn faketime() -> String {
-    let found = ["x86_64", "aarch64"].map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"));
+    let found =
+        ["x86_64", "aarch64"].map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"));
     let found = found.into_iter().find(|path| PathBuf::from(path).exists());
     found.expect("libfaketime is missing: run hack/deps")
 }
@@ -235,7 +237,8 @@ async fn terms(env: &Env) -> i64 {
 /// Waits until the Lease was renewed that often.
 async fn renewed(env: &Env, times: usize) {
     let mut versions = BTreeSet::new();
-    let renewed = env.wait(&format!("the Lease is renewed {times} times"), DEADLINE, async || {
+    let what = format!("the Lease is renewed {times} times");
+    let renewed = env.wait(&what, DEADLINE, async || {
         let lease = env.api::<Lease>().get("stagekeeper").await.unwrap();
         versions.insert(lease.metadata.resource_version);
         (versions.len() > times).then_some(())
