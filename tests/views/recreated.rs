@@ -3,13 +3,16 @@
 
 use std::{path::Path, time::Instant};
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::{
     ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use stagekeeper::{api::Stage, domain::deploy::State};
+use stagekeeper::{
+    api::{Stage, labels},
+    domain::deploy::State,
+};
 
 use crate::{
     cluster::DEADLINE,
@@ -28,28 +31,34 @@ async fn what_was_deleted_and_made_again_meanwhile_is_not_taken_for_what_it_was(
     scene.settled(1, State::Success).await;
     scene.env.until(STAGE, "it is ready", ready).await;
 
-    // A workload: somebody has put another one in its place, which is not ours.
+    // A workload that somebody has replaced, as `kubectl replace --force` does, and a Service that is gone.
     operator.signal("STOP");
     let api = scene.env.api::<Deployment>();
     let [web] = &scene.env.list::<Deployment>().await[..] else { panic!("one workload") };
     let (name, uid) = (web.name_any(), web.uid());
     replaced(&scene, web).await;
+    let services = scene.env.api::<Service>();
+    let all = scene.env.list::<Service>().await;
+    let service = all.iter().find(|one| one.labels().contains_key(labels::INSTANCE)).expect("one of the instance");
+    services.delete(&service.name_any(), &DeleteParams::background()).await.unwrap();
     own.part("kill", "apiserver").await;
     compact(&own).await;
     own.part("start", "apiserver").await;
     let since = Instant::now();
     operator.signal("CONT");
-    let whole = scene.env.wait("the workload is as it should be", DEADLINE, async || {
+    let whole = scene.env.wait("workload and Service are as they should be", DEADLINE, async || {
         let found = api.get_opt(&name).await.ok()??;
-        let spec = found.spec.clone()?;
         let replicas = found.status.as_ref().and_then(|status| status.ready_replicas);
-        (found.uid() != uid && spec.replicas != Some(0) && replicas == Some(1)).then_some(())
+        let led_to = services.get_opt(&service.name_any()).await.ok()??;
+        (found.uid() != uid && led_to.uid() != service.uid() && replicas == Some(1)).then_some(())
     });
     whole.await;
     scene.env.until(STAGE, "it is ready again", ready).await;
     let (workload, expired) = (since.elapsed(), scene.seat.api.expired());
     assert!(expired > 0, "no watch was told that its version is gone");
-    assert_eq!(scene.env.deploys(STAGE).await.len(), 1, "a workload that was replaced is no reason for a deploy");
+    assert_eq!(scene.env.deploys(STAGE).await.len(), 1, "neither is a reason for a deploy");
+    let written = scene.seat.api.writes().into_iter().filter(|call| call.resource == "deployments").count();
+    assert_eq!(written, 1, "what was put in its place is as it should be");
 
     // The Stage itself, under the same name: another one, whose predecessor's objects go with it.
     let first = scene.env.stage(STAGE).await.uid();
@@ -87,7 +96,7 @@ async fn what_was_deleted_and_made_again_meanwhile_is_not_taken_for_what_it_was(
     operator.stop().await;
 }
 
-/// Deletes a workload, and makes one with the same name and labels that runs nothing.
+/// Deletes a workload, and makes another one like it.
 async fn replaced(scene: &Scene, web: &Deployment) {
     let api = scene.env.api::<Deployment>();
     let name = web.name_any();
@@ -97,7 +106,6 @@ async fn replaced(scene: &Scene, web: &Deployment) {
     let mut other: Deployment = web.clone();
     let meta = &mut other.metadata;
     (meta.uid, meta.resource_version, meta.managed_fields, other.status) = (None, None, None, None);
-    other.spec.as_mut().unwrap().replicas = Some(0);
     api.create(&PostParams::default(), &other).await.unwrap();
 }
 
