@@ -60,7 +60,8 @@ impl Default for Timing {
         Self {
             // Seen at most one period late, and acted on when it is over: a leader that died is replaced within 15 s.
             duration: Duration::from_secs(12),
-            renew_deadline: Duration::from_secs(8),
+            // A renewal whose answer is lost for five seconds can be made once more.
+            renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
         }
     }

@@ -27,7 +27,8 @@ async fn what_was_deleted_and_made_again_meanwhile_is_not_taken_for_what_it_was(
     scene.env.push("web", "1.0.0", &[]).await;
     scene.env.apply(&unprobed()).await;
     scene.env.apply(PLAIN).await;
-    let operator = operator(&scene.env, &scene.seat, "operator", &[]).await;
+    // Listed anew because the server says so, not because it is time.
+    let operator = operator(&scene.env, &scene.seat, "operator", &[("STAGEKEEPER_RELIST", "300")]).await;
     scene.settled(1, State::Success).await;
     scene.env.until(STAGE, "it is ready", ready).await;
 
