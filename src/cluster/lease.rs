@@ -168,14 +168,12 @@ impl Candidate {
     fn next_round(&self) -> Instant {
         let period = self.config.timing.retry_period;
         let now = Instant::now();
-        match &self.held {
-            Some(held) => (now + period).min(self.end_of(held)),
-            None => {
-                let look = now + record::spread(period, &self.config.identity, self.rounds);
-                let expires = self.observed.as_ref().map(|observed| observed.expires(self.config.timing.duration));
-                expires.filter(|at| *at > now).map_or(look, |at| at.min(look))
-            }
+        if let Some(held) = &self.held {
+            return (now + period).min(self.end_of(held));
         }
+        let look = now + record::spread(period, &self.config.identity, self.rounds);
+        let expires = self.observed.as_ref().map(|observed| observed.expires(self.config.timing.duration));
+        expires.filter(|at| *at > now).map_or(look, |at| at.min(look))
     }
 
     async fn renew(&mut self) -> kube::Result<()> {
