@@ -14,9 +14,9 @@ demo-down: ## remove everything that `make demo` made
 test: ## all tests, against a real node, registry and Postgres (KEEP_CLUSTER=1 keeps them)
 	@hack/test
 
-test-faults: ## the tests of faults: every plan of the crash matrix, 200 environments broken and 1,000 objects made by chance
+test-faults: ## the tests of faults: every plan of the crash matrix, database and watches, 200 environments broken and 1,000 objects made by chance
 	@STAGEKEEPER_TEST_PLANS=all STAGEKEEPER_TEST_ENVIRONMENTS=200 STAGEKEEPER_TEST_INPUTS=1000 \
-		hack/test --test matrix --test faults --test database --test environments --test inputs
+		hack/test --test matrix --test faults --test database --test views --test environments --test inputs
 
 bench: ## measure the operator against a floor, for minutes; best on a machine that does nothing else
 	@bench/run $(BENCH)

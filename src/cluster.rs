@@ -5,6 +5,7 @@
 //! views. What a view means for a deploy is decided by the controllers.
 
 pub mod access;
+pub mod anew;
 pub mod apply;
 mod bindings;
 pub mod client;

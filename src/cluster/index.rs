@@ -26,12 +26,14 @@ pub use view::{
     SecretView, ServiceView, StageKey, View, WorkloadView,
 };
 
+use super::anew::RELIST;
 use super::error::ApiError;
 use memory::{Coverage, Memory};
 use wire::Seen;
 
-/// A watch that has been silent or failing for longer than this is reported.
-pub const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// A watch that has been silent or failing for longer than this is reported. Whoever asks for it every few seconds knows
+/// within half a minute.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(25);
 
 /// Which namespaces are watched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +50,7 @@ pub enum Scope {
 pub struct Index(Arc<Shared>);
 
 struct Shared {
+    relist: Duration,
     memory: Mutex<Memory>,
     pulses: Mutex<Vec<Pulse>>,
     triggers: Arc<trigger::Queue>,
@@ -95,6 +98,11 @@ impl fmt::Debug for Index {
 impl Index {
     /// An empty memory. It fills when [`Index::run`] runs.
     pub fn new(scope: &Scope) -> Self {
+        Self::relisting(scope, RELIST)
+    }
+
+    /// The same, with everything listed anew after so long.
+    pub fn relisting(scope: &Scope, relist: Duration) -> Self {
         let namespaces = match scope {
             Scope::Cluster => vec![None],
             Scope::Namespaces(names) => names.iter().map(|ns| Some(ns.as_str().into())).collect(),
@@ -106,6 +114,7 @@ impl Index {
             .collect();
         let pulse = Pulse { listed: false, heard: Instant::now(), trouble: None };
         Self(Arc::new(Shared {
+            relist,
             pulses: Mutex::new(vec![pulse; coverages.len()]),
             synced: watch::Sender::new(coverages.is_empty()),
             memory: Mutex::new(Memory::new(coverages)),

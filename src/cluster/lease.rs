@@ -58,7 +58,9 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            duration: Duration::from_secs(15),
+            // Seen at most one period late, and acted on when it is over: a leader that died is replaced within 15 s.
+            duration: Duration::from_secs(12),
+            // A renewal whose answer is lost for five seconds can be made once more.
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
         }
@@ -161,14 +163,17 @@ impl Candidate {
         held.renewed + self.config.timing.renew_deadline
     }
 
-    /// Followers spread their looks a little, by a hash: candidates that started together need not collide for ever.
+    /// Followers spread their looks a little, by a hash: candidates that started together need not collide for ever. They look
+    /// when another's record expires, too.
     fn next_round(&self) -> Instant {
         let period = self.config.timing.retry_period;
         let now = Instant::now();
-        match &self.held {
-            Some(held) => (now + period).min(self.end_of(held)),
-            None => now + record::spread(period, &self.config.identity, self.rounds),
+        if let Some(held) = &self.held {
+            return (now + period).min(self.end_of(held));
         }
+        let look = now + record::spread(period, &self.config.identity, self.rounds);
+        let expires = self.observed.as_ref().map(|observed| observed.expires(self.config.timing.duration));
+        expires.filter(|at| *at > now).map_or(look, |at| at.min(look))
     }
 
     async fn renew(&mut self) -> kube::Result<()> {

@@ -21,7 +21,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::error::{ApiError, Class, Target};
+use super::{
+    anew::{Pauses, RELIST, relisting},
+    error::{ApiError, Class, Target},
+};
 
 /// Longest life of a watch: a connection that broke silently is noticed this much later at the most.
 const WATCH_SECONDS: u32 = 45;
@@ -167,7 +170,7 @@ impl Originals {
         let config = || watcher::Config::default().fields(NOT_THESE).timeout(WATCH_SECONDS).page_size(PAGE_SIZE);
         let mut all = SelectAll::new();
         for (at, api) in apis.into_iter().enumerate() {
-            all.push(watcher(api, config()).default_backoff().map(move |event| (at, event)).boxed());
+            all.push(relisting(api, config(), RELIST).backoff(Pauses::default()).map(move |event| (at, event)).boxed());
         }
         let mut listed: HashMap<usize, HashSet<Name>> = HashMap::new();
         let mut all = pin!(all);

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     num::{NonZeroU16, NonZeroUsize},
     path::PathBuf,
+    time::Duration,
 };
 
 use reqwest::Url;
@@ -19,6 +20,14 @@ pub(super) fn port(text: &str) -> Result<NonZeroU16, String> {
 pub(super) fn up_to<const MAX: usize>(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse::<NonZeroUsize>() {
         Ok(number) if number.get() <= MAX => Ok(number),
+        _ => Err(String::new()),
+    }
+}
+
+/// A while in whole seconds.
+pub(super) fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(number) if (MIN..=MAX).contains(&number) => Ok(Duration::from_secs(number)),
         _ => Err(String::new()),
     }
 }

@@ -113,6 +113,12 @@ pub const CONCURRENCY: Setting =
 /// Registry scans at once.
 pub const SCAN_CONCURRENCY: Setting =
     setting("STAGEKEEPER_SCAN_CONCURRENCY", "scan-concurrency", "a whole number from 1 to 64 (default 8)");
+/// Seconds until what is watched is compared with the cluster.
+pub const RELIST: Setting = setting(
+    "STAGEKEEPER_RELIST",
+    "relist",
+    "a whole number of seconds from 10 to 86400 (default 300), after which what is known of the cluster is compared with it",
+);
 /// Threads that run tasks.
 pub const WORKER_THREADS: Setting =
     setting("STAGEKEEPER_WORKER_THREADS", "worker-threads", "a whole number from 1 to 64 (default 1)");
@@ -139,7 +145,7 @@ pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name o
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
 /// Every setting that people give, in the order of the documentation.
-pub const DOCUMENTED: [Setting; 26] = [
+pub const DOCUMENTED: [Setting; 27] = [
     DATABASE_URL,
     ENCRYPTION_KEYS,
     ENCRYPTION_KEYS_FILE,
@@ -160,6 +166,7 @@ pub const DOCUMENTED: [Setting; 26] = [
     SERVE_API,
     CONCURRENCY,
     SCAN_CONCURRENCY,
+    RELIST,
     WORKER_THREADS,
     LEASE_NAME,
     LEASE_NAMESPACE,
@@ -298,6 +305,9 @@ pub struct ControllerArgs {
     /// Registry scans at once, 1 to 64 [default: 8].
     #[arg(long, env = SCAN_CONCURRENCY.name, value_name = "NUMBER")]
     pub scan_concurrency: Option<String>,
+    /// Seconds until what is known of the cluster is compared with it, 10 to 86400 [default: 300].
+    #[arg(long, env = RELIST.name, value_name = "SECONDS")]
+    pub relist: Option<String>,
     /// Threads that run tasks, 1 to 64 [default: 1].
     #[arg(long, env = WORKER_THREADS.name, value_name = "NUMBER")]
     pub worker_threads: Option<String>,
@@ -336,6 +346,7 @@ impl ControllerArgs {
             .with(&NAMESPACES, self.namespaces.clone())
             .with(&CONCURRENCY, self.concurrency.clone())
             .with(&SCAN_CONCURRENCY, self.scan_concurrency.clone())
+            .with(&RELIST, self.relist.clone())
             .with(&WORKER_THREADS, self.worker_threads.clone())
             .with(&LEASE_NAME, self.lease_name.clone())
             .with(&LEASE_NAMESPACE, self.lease_namespace.clone())

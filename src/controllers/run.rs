@@ -21,6 +21,7 @@ use crate::{
     telemetry::{Part, Telemetry},
 };
 
+mod behind;
 mod beside;
 mod dora;
 mod hooks;
@@ -115,7 +116,7 @@ pub async fn run(
         client: clients.general.clone(),
         store,
         safe,
-        index: Index::new(&scope),
+        index: Index::relisting(&scope, config.relist),
         lease: format!("{}/{}", lease.namespace, lease.name).into(),
         namespace: lease.namespace.as_str().into(),
         clock,

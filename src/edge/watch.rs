@@ -21,7 +21,7 @@ use kube::{
     api::{ApiResource, DynamicObject, PartialObjectMeta},
     runtime::{
         WatchStreamExt as _,
-        watcher::{self, Event, watcher},
+        watcher::{self, Event},
     },
 };
 use serde::Deserialize;
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     api::{Environment, labels},
+    cluster::anew::{Pauses, RELIST, relisting},
     telemetry::{Part, Readiness},
 };
 
@@ -152,11 +153,11 @@ fn streams(client: &Client, scopes: &[Option<String>]) -> SelectAll<BoxStream<'s
             None => Api::all_with(client.clone(), &environments),
             Some(scope) => Api::namespaced_with(client.clone(), scope, &environments),
         };
-        let services = watcher(services, all().labels(&selector));
+        let services = relisting(services, all().labels(&selector), RELIST);
         news.push(read(services, "Services", service).map(move |one| (at, News::Service(one))).boxed());
-        let slices = watcher(slices, all().labels(&selector));
+        let slices = relisting(slices, all().labels(&selector), RELIST);
         news.push(read(slices, "EndpointSlices", slice).map(move |one| (at, News::Slice(one))).boxed());
-        let found = watcher(found, all());
+        let found = relisting(found, all(), RELIST);
         news.push(read(found, "Environments", environment).map(move |one| (at, News::Environment(one))).boxed());
     }
     news
@@ -182,7 +183,7 @@ where
     K: ResourceExt + Debug + Send + 'static,
     V: Send + 'static,
 {
-    events.default_backoff().filter_map(move |event| {
+    events.backoff(Pauses::default()).filter_map(move |event| {
         let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
         let change = match event {
             Ok(Event::Init) => Some(Change::Begin),

@@ -1,24 +1,29 @@
-//! A proxy in front of the API server for one operator: it sees each call, holds or loses the ones that a test wants, and
-//! stalls watches. The operator speaks plain HTTP to it; the proxy adds the encryption.
+//! A proxy in front of the API server for one operator: it sees each call, holds or loses the ones that a test wants,
+//! stalls watches, and loses single events of them. The operator speaks plain HTTP to it; the proxy adds the encryption.
 //!
 //! ```text
 //! let api = ApiProxy::start(&kubeconfig()).await;
 //! let operator = Operator::start_with(&env, &[("KUBECONFIG", &api.kubeconfig)]).await;
 //! ```
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use axum::{
     body::Body,
     extract::{Request, State},
     response::Response,
 };
-use futures::{StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, Method, StatusCode, header};
 use kube::{
     Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use super::trap::{Traffic, Trap, Verdict, When};
@@ -45,6 +50,27 @@ impl Call {
     }
 }
 
+/// One event of a watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Plural of the kind.
+    pub resource: String,
+    /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
+    pub sort: String,
+    /// Name of the object, empty if there is none.
+    pub name: String,
+    /// What an `ERROR` says: 410 for a version that is too old.
+    pub code: Option<u64>,
+}
+
+/// What is lost of watches, and what passed and did not.
+#[derive(Default)]
+struct Events {
+    loses: Option<Box<dyn FnMut(&Event) -> bool + Send>>,
+    lost: Vec<Event>,
+    expired: usize,
+}
+
 /// The proxy. Ends with this value.
 pub struct ApiProxy {
     /// The kubeconfig file that leads to it.
@@ -54,7 +80,8 @@ pub struct ApiProxy {
 }
 
 struct Shared {
-    upstream: String,
+    upstream: watch::Sender<String>,
+    events: Mutex<Events>,
     client: reqwest::Client,
     traffic: Arc<Traffic<Call>>,
     /// The resource whose watches bring nothing.
@@ -71,7 +98,8 @@ impl ApiProxy {
         let authorities = authorities.iter().map(|der| reqwest::Certificate::from_der(der).expect("a certificate"));
         let client = reqwest::Client::builder().tls_certs_only(authorities).no_proxy().build();
         let shared = Arc::new(Shared {
-            upstream: config.cluster_url.to_string().trim_end_matches('/').to_owned(),
+            upstream: watch::Sender::new(config.cluster_url.to_string().trim_end_matches('/').to_owned()),
+            events: Mutex::default(),
             client: client.expect("an HTTP client"),
             traffic: Traffic::new(),
             stalled: watch::Sender::new(None),
@@ -118,6 +146,29 @@ impl ApiProxy {
     pub fn stall_watches(&self, resource: Option<&'static str>) {
         self.shared.stalled.send_replace(resource);
     }
+
+    /// Events that `which` is true of never arrive from now on. All others do.
+    pub fn lose(&self, which: impl FnMut(&Event) -> bool + Send + 'static) {
+        locked(&self.shared.events).loses = Some(Box::new(which));
+    }
+
+    /// Every event arrives again. Gives those that were lost.
+    pub fn lose_nothing(&self) -> Vec<Event> {
+        let mut events = locked(&self.shared.events);
+        events.loses = None;
+        std::mem::take(&mut events.lost)
+    }
+
+    /// How often a watch, or a call, was told that its version is too old.
+    pub fn expired(&self) -> usize {
+        let refused = self.log().iter().filter(|call| call.code == Some(StatusCode::GONE)).count();
+        locked(&self.shared.events).expired + refused
+    }
+
+    /// Calls go to this API server from now on, such as `https://127.0.0.1:6444`. It has the same authority.
+    pub fn lead_to(&self, server: &str) {
+        self.shared.upstream.send_replace(server.to_owned());
+    }
 }
 
 impl Drop for ApiProxy {
@@ -135,7 +186,8 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     }
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let asked = shared.client.request(parts.method, format!("{}{path}", shared.upstream));
+    let upstream = shared.upstream.borrow().clone();
+    let asked = shared.client.request(parts.method, format!("{upstream}{path}"));
     let body = axum::body::to_bytes(body, usize::MAX).await.expect("what the operator sends");
     let Ok(answer) = asked.headers(end_to_end(parts.headers)).body(body).send().await else {
         return broken();
@@ -145,16 +197,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let mut reply = Response::builder().status(answer.status());
     *reply.headers_mut().expect("a response") = end_to_end(answer.headers().clone());
     let chunks = if call.watch {
-        let stalled = shared.stalled.subscribe();
-        let resource = call.resource.clone();
-        Body::from_stream(answer.bytes_stream().then(move |chunk| {
-            let (mut stalled, resource) = (stalled.clone(), resource.clone());
-            async move {
-                // The sender goes with the proxy.
-                let _ = stalled.wait_for(|stalled| *stalled != Some(resource.as_str())).await;
-                chunk
-            }
-        }))
+        Body::from_stream(passed_on(shared.clone(), call.resource.clone(), answer))
     } else {
         // The whole answer is here before it counts as answered.
         let Ok(whole) = answer.bytes().await else { return broken() };
@@ -164,6 +207,62 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         Body::from(whole)
     };
     reply.body(chunks).expect("a response")
+}
+
+/// What a watch brings, event by event: held back while the watch is stalled, without those that are lost.
+fn passed_on(
+    shared: Arc<Shared>,
+    resource: String,
+    answer: reqwest::Response,
+) -> impl Stream<Item = reqwest::Result<Vec<u8>>> + Send {
+    let stalled = shared.stalled.subscribe();
+    let begun = (answer.bytes_stream().boxed(), Vec::new(), stalled, shared, resource);
+    stream::unfold(begun, |(mut chunks, mut rest, mut stalled, shared, resource)| async move {
+        loop {
+            let chunk = match chunks.next().await? {
+                Ok(chunk) => chunk,
+                Err(error) => return Some((Err(error), (chunks, rest, stalled, shared, resource))),
+            };
+            // The sender goes with the proxy.
+            let _ = stalled.wait_for(|stalled| *stalled != Some(resource.as_str())).await;
+            rest.extend_from_slice(&chunk);
+            let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { continue };
+            let mut whole: Vec<u8> = rest.drain(..=end).collect();
+            whole = whole
+                .split_inclusive(|byte| *byte == b'\n')
+                .filter(|line| shared.passes(&resource, line))
+                .collect::<Vec<_>>()
+                .concat();
+            if !whole.is_empty() {
+                return Some((Ok(whole), (chunks, rest, stalled, shared, resource)));
+            }
+        }
+    })
+}
+
+impl Shared {
+    /// Whether an event of a watch arrives.
+    fn passes(&self, resource: &str, line: &[u8]) -> bool {
+        let Ok(event) = serde_json::from_slice::<Value>(line) else { return true };
+        let object = &event["object"];
+        let event = Event {
+            resource: resource.to_owned(),
+            sort: event["type"].as_str().unwrap_or_default().to_owned(),
+            name: object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+            code: object["code"].as_u64(),
+        };
+        let mut events = locked(&self.events);
+        events.expired += usize::from(event.sort == "ERROR" && event.code == Some(410));
+        let lost = events.loses.as_mut().is_some_and(|which| which(&event));
+        if lost {
+            events.lost.push(event);
+        }
+        !lost
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A body that fails before its first byte: the server closes the connection without having sent anything.

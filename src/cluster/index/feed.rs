@@ -26,9 +26,11 @@ use crate::cluster::error::{ApiError, Class, Target};
 
 /// How long one watch call lasts. Its end is the sign of life of a quiet watch, so it is shorter than
 /// [`super::SILENCE_LIMIT`].
-const WATCH: Duration = Duration::from_secs(25);
+const WATCH: Duration = Duration::from_secs(20);
+/// How long one lasts at least.
+const SHORTEST: Duration = Duration::from_secs(2);
 /// How much later than it should a watch may end before its connection counts as dead.
-const WATCH_GRACE: Duration = Duration::from_secs(5);
+const WATCH_GRACE: Duration = Duration::from_secs(4);
 /// How long one page of a list may take.
 const PAGE: Duration = Duration::from_secs(30);
 /// Objects per page: bounds what is in memory at once.
@@ -129,9 +131,16 @@ impl Feed {
                     continue;
                 }
             };
+            let relist = Instant::now() + self.backoff.spread(self.index.0.relist);
             loop {
                 let opened = Instant::now();
-                match self.watch::<W>(&mut version).await {
+                let lasts = WATCH.min(relist.saturating_duration_since(opened)).max(SHORTEST);
+                let next = self.watch::<W>(&mut version, lasts).await;
+                if matches!(next, Next::Watch) && Instant::now() >= relist {
+                    // What a watch has dropped is found in no other way. Between two watches, so that none is cut.
+                    break;
+                }
+                match next {
                     Next::Watch => sleep(PACE.saturating_sub(opened.elapsed())).await,
                     Next::PauseAndWatch => self.backoff.pause().await,
                     Next::List => break,
@@ -175,9 +184,9 @@ impl Feed {
         request
     }
 
-    /// One watch call, until it ends.
-    async fn watch<W: Wire>(&mut self, version: &mut String) -> Next {
-        let seconds = u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX);
+    /// One watch call that `lasts` so long, until it ends.
+    async fn watch<W: Wire>(&mut self, version: &mut String, lasts: Duration) -> Next {
+        let seconds = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
         let params = WatchParams::default().labels(labels::OURS).timeout(seconds);
         let opened = match self.request.watch(&params, version).map_err(kube::Error::BuildRequest) {
             Ok(request) => {
@@ -290,6 +299,11 @@ impl Backoff {
     fn next(&mut self) -> Duration {
         let pause = Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::LONGEST);
         self.failures += 1;
+        self.spread(pause)
+    }
+
+    /// A quarter more or less.
+    fn spread(&self, pause: Duration) -> Duration {
         let mut hasher = DefaultHasher::new();
         (self.seed, self.failures).hash(&mut hasher);
         let percent = u32::try_from(hasher.finish() % 50).unwrap_or(0);

@@ -82,10 +82,15 @@ impl Observed {
         before.filter(|before| before.record == record).unwrap_or(Self { record, since: now })
     }
 
+    /// When it is free, unless it is renewed before.
+    pub(super) fn expires(&self, duration: Duration) -> Instant {
+        self.since + duration.max(self.record.duration)
+    }
+
     /// Nobody holds it, or we did in an earlier life, or its holder has not renewed it for as long as it asked for.
     pub(super) fn is_free_for(&self, identity: &str, duration: Duration, now: Instant) -> bool {
-        let Record { holder, duration: asked, .. } = &self.record;
-        holder.is_empty() || holder == identity || now.duration_since(self.since) >= duration.max(*asked)
+        let holder = &self.record.holder;
+        holder.is_empty() || holder == identity || now >= self.expires(duration)
     }
 }
 

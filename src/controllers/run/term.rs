@@ -107,14 +107,16 @@ pub(super) async fn lead(
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
     let (mut readers, mut previews) = (Vec::new(), Watching::new());
     for queue in queues {
-        let namespace = queue.namespace.as_deref();
-        let stages = watched::<Stage>(&process.client, namespace, |_| {});
+        let (namespace, relist) = (queue.namespace.as_deref(), process.config.relist);
+        let stages = watched::<Stage>(&process.client, namespace, relist, |_| {});
         let told = previews.bell.clone();
-        let projects = watched::<Project>(&process.client, namespace, move |event| told.projects(event));
+        let projects = watched::<Project>(&process.client, namespace, relist, move |event| told.projects(event));
         let told = previews.bell.clone();
-        let environments = watched::<Environment>(&process.client, namespace, move |event| told.environments(event));
+        let environments =
+            watched::<Environment>(&process.client, namespace, relist, move |event| told.environments(event));
         previews.environments.push((environments.reader.clone(), environments.ready.clone()));
-        let namespaces = queue.namespace.is_none().then(|| namespaces(&process.client, &triggers, &mut tasks, &stop));
+        let namespaces =
+            queue.namespace.is_none().then(|| namespaces(&process.client, relist, &triggers, &mut tasks, &stop));
         let ctx = Arc::new(Context {
             client: process.client.clone(),
             writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),

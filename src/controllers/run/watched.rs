@@ -1,8 +1,19 @@
 //! Watches of our own kinds, and the controllers that act on them.
 
-use std::{hash::Hash, sync::Arc};
+use std::{
+    collections::HashSet,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -20,10 +31,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::stop::{ended_in_order, until_stopped};
+use super::{
+    behind::{fell_behind, lost},
+    stop::{ended_in_order, until_stopped},
+};
 use crate::{
     api::{Environment, Project, Stage, labels},
-    cluster::index::StageKey,
+    cluster::{
+        anew::{Pauses, relisting},
+        index::StageKey,
+    },
     controllers::{
         context::Context, count::counted, environment, error::Error, project, stage, strangers, trigger::Triggers,
     },
@@ -53,10 +70,12 @@ pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
 }
 
 /// A watch with its memory; passes on only what a controller acts on, statuses that others wrote among it, not its own.
-/// Everything that is seen is told.
+/// Everything that is seen is told. After every `relist` the memory is compared with the cluster, and if something was missed,
+/// all is listed anew.
 pub(super) fn watched<K>(
     client: &Client,
     namespace: Option<&str>,
+    relist: Duration,
     told: impl Fn(&watcher::Event<K>) + Send + 'static,
 ) -> Watched<K>
 where
@@ -79,19 +98,31 @@ where
         .combine(predicates::annotations)
         .combine(predicates::finalizers)
         .combine(|object: &K| strangers::strangers(object.meta()));
-    let events = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE))
-        .default_backoff()
+    let known = reader.clone();
+    let mut before = HashSet::new();
+    let memory = reader.clone();
+    let listing = Arc::new(AtomicBool::new(true));
+    let under_way = listing.clone();
+    let anew = move || {
+        let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE);
+        watcher(api.clone(), config).take_until(fell_behind(api.clone(), known.clone(), under_way.clone(), relist))
+    };
+    let events = stream::repeat_with(anew)
+        .flatten()
+        .backoff(Pauses::default())
         .modify(|object| trim(object.meta_mut()))
         .reflect(writer)
         .inspect(move |event| {
             let Ok(event) = event else { return };
+            // Nobody may want to know.
+            for object in lost(event, &memory, &mut before) {
+                let _ = tell_gone.send(object);
+            }
             match event {
+                watcher::Event::Init => listing.store(true, Ordering::Release),
                 watcher::Event::InitDone => {
+                    listing.store(false, Ordering::Release);
                     listed.send_replace(true);
-                }
-                watcher::Event::Delete(object) => {
-                    // Nobody may want to know.
-                    let _ = tell_gone.send(ObjectRef::from_obj(object));
                 }
                 _ => {}
             }
@@ -165,9 +196,11 @@ pub(super) async fn environments_controller(
     ended_in_order(&stop, ready, controller).await;
 }
 
-/// The namespaces that were made for environments. Whoever has one hears when it changes or goes.
+/// The namespaces that were made for environments. Whoever has one hears when it changes or goes. They are few and small, and
+/// are listed anew after every `relist`.
 pub(super) fn namespaces(
     client: &Client,
+    relist: Duration,
     triggers: &Triggers,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
@@ -176,18 +209,30 @@ pub(super) fn namespaces(
     let (reader, writer) = reflector::store();
     let config = watcher::Config::default().labels(labels::ENVIRONMENT).timeout(WATCH_SECONDS).page_size(PAGE_SIZE);
     let (triggers, stop) = (triggers.clone(), stop.clone());
-    let mut seen =
-        watcher(api, config).default_backoff().modify(|object| trim(&mut object.metadata)).reflect(writer).boxed();
+    let seen = relisting(api, config, relist).backoff(Pauses::default());
+    let mut seen = seen.modify(|object| trim(&mut object.metadata)).reflect(writer).boxed();
+    let known = reader.clone();
     tasks.spawn(async move {
+        let tell = |namespace: &PartialObjectMeta<Namespace>| {
+            let label = |key: &str| namespace.labels().get(key).cloned();
+            if let (Some(home), Some(name)) = (label(labels::HOME), label(labels::ENVIRONMENT)) {
+                triggers.stage(&StageKey::new(home, name));
+            }
+        };
+        let mut before = Vec::new();
         while let Some(Some(event)) = until_stopped(&stop, seen.next()).await {
             match event {
-                Ok(watcher::Event::Apply(namespace) | watcher::Event::Delete(namespace)) => {
-                    let label = |key: &str| namespace.labels().get(key).cloned();
-                    if let (Some(home), Some(name)) = (label(labels::HOME), label(labels::ENVIRONMENT)) {
-                        triggers.stage(&StageKey::new(home, name));
-                    }
+                Ok(watcher::Event::Apply(namespace) | watcher::Event::Delete(namespace)) => tell(&namespace),
+                Ok(watcher::Event::Init) => before = known.state(),
+                Ok(watcher::Event::InitApply(_)) => {}
+                Ok(watcher::Event::InitDone) => {
+                    let gone = |was: &&Arc<PartialObjectMeta<Namespace>>| {
+                        let now = known.get(&ObjectRef::from_obj(&***was));
+                        now.is_none_or(|now| now.metadata != was.metadata)
+                    };
+                    before.iter().filter(gone).for_each(|was| tell(was));
+                    before.clear();
                 }
-                Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot watch the namespaces of environments; it goes on by itself");
                 }
