@@ -184,14 +184,19 @@ impl Previews {
         }
     }
 
-    /// Waits until everything was listed, and says which projects have something to be looked after.
-    async fn begin(&self) -> Vec<ProjectName> {
+    /// Waits until everything was listed: what is there seems not to be before that.
+    async fn listed(&self) {
         for (_, listed) in &self.projects {
             _ = listed.clone().wait_for(|listed| *listed).await;
         }
         for (_, listed) in &self.environments {
             _ = listed.clone().wait_for(|listed| *listed).await;
         }
+    }
+
+    /// Waits until everything was listed, and says which projects have something to be looked after.
+    async fn begin(&self) -> Vec<ProjectName> {
+        self.listed().await;
         let mut failures = 0;
         let known = loop {
             match self.store.pull_requests_projects(self.namespaces.as_deref()).await {

@@ -142,6 +142,11 @@ impl Previews {
 
     /// Sends what is due, and then what becomes so, until `stop`.
     pub async fn send(self: Arc<Self>, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // A message whose project does not exist is for nobody.
+            () = self.listed() => {}
+        }
         let mut failures = 0;
         loop {
             let sent = tokio::select! {
