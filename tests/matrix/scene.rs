@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use stagekeeper::api::{Project, StageStatus, conditions};
@@ -59,6 +60,9 @@ impl Scene {
     /// Everything but the operator. `whole`: the operator is to see the whole cluster.
     pub async fn new(ground: Arc<Ground>, name: &str, whole: bool) -> Self {
         let env = ground.env(name).await;
+        if whole {
+            alone(&env).await;
+        }
         let outside = Traffic::new();
         let registry = HttpProxy::start("registry", &format!("http://{}", images::registry()), outside.clone()).await;
         let provider = Provider::new().await;
@@ -230,4 +234,11 @@ impl Scene {
         })
         .await
     }
+}
+
+/// Waits until nothing is left of the scene before: its operator would see to that too.
+async fn alone(env: &Env) {
+    let all: Api<Project> = Api::all(env.client.clone());
+    let left = async || all.list(&ListParams::default()).await.ok()?.items.is_empty().then_some(());
+    env.wait("the scene before is gone", DEADLINE, left).await;
 }
