@@ -45,9 +45,9 @@ impl Server {
         let metadata = request.headers().get(ACCEPT).is_some_and(|form| form.to_str().unwrap().contains("Partial"));
         let mut asked = self.asked.lock().unwrap();
         if metadata {
-            asked.1 += 1
+            asked.1 += 1;
         } else {
-            asked.0 += 1
+            asked.0 += 1;
         }
         let object = |(name, version): &(&str, u64)| -> Value {
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "shop",
