@@ -17,7 +17,7 @@ use crate::report::{Figure, Goal};
 const EACH: i64 = 1_000;
 /// Lines that one statement makes.
 const BATCH: i64 = 500_000;
-/// Lines of a page of what was searched for, and of what is read: as many as the API gives.
+/// Lines of a page of what was searched for, and of what is read.
 const PAGE: i64 = 100;
 /// Reads of each kind.
 const READS: usize = 40;

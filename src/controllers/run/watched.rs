@@ -134,7 +134,7 @@ where
 }
 
 /// Drops what nobody reads and is more than all the rest: which fields each tool set. Who set the spec last is kept, and
-/// we has written the status.
+/// who else than we has written the status.
 fn trim(meta: &mut ObjectMeta) {
     if let Some(edits) = &mut meta.managed_fields {
         edits.retain(|edit| edit.subresource.is_none() || strangers::is_strange(edit));
