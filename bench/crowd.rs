@@ -1,6 +1,6 @@
 //! A whole company in one cluster: very many Stages and Environments in very many Projects, of one operator. It grows from size to
 //! size; at each, it is left alone, the operator is started again, releases come at a steady rate, and one Project has more to
-//! deploy than all others.
+//! deploy than all others. A quarter of it has Services.
 //!
 //! longer than 500 lines because it is one story, told in the order in which it happens.
 
@@ -36,6 +36,10 @@ const STAGES: usize = 20;
 const STAGES_OF_AN_ENVIRONMENT: usize = 5;
 /// Projects of a namespace.
 const PROJECTS: usize = 10;
+/// One of so many Projects has a port, and with it Services; the others are workers. For each address of a Service the API server
+/// counts all that there are (`Used` in `pkg/registry/core/service/ipallocator` of Kubernetes 1.36), so with Services for all,
+/// what is measured would be that.
+const WITH_PORT: usize = 4;
 /// What everything runs first.
 const FIRST: &str = "1.0.0";
 /// Releases that come at a steady rate, each to one Project: its Stages are deployed to at once.
@@ -141,11 +145,17 @@ struct Owner {
     namespace: String,
     name: String,
     stages: usize,
+    has_port: bool,
 }
 
 impl Owner {
     fn numbered(number: usize) -> Self {
-        Self { namespace: format!("crowd-{:02}", number / PROJECTS), name: format!("p{number:03}"), stages: STAGES }
+        Self {
+            namespace: format!("crowd-{:02}", number / PROJECTS),
+            name: format!("p{number:03}"),
+            stages: STAGES,
+            has_port: number % WITH_PORT == 0,
+        }
     }
 
     fn key(&self) -> String {
@@ -352,6 +362,7 @@ impl Ground<'_> {
     async fn own(&self, owner: &Owner) -> Result<(), Failure> {
         self.registry.add(owner.repository(), Repository::default());
         self.registry.push(&owner.repository(), FIRST)?;
+        let ports = if owner.has_port { json!([{"name": "http", "port": 8080}]) } else { json!([]) };
         let project = json!({
             "metadata": {"name": owner.name, "namespace": owner.namespace},
             "spec": {
@@ -363,7 +374,7 @@ impl Ground<'_> {
                         "interval": "24h",
                         "insecure": true,
                     },
-                    "ports": [{"name": "http", "port": 8080}],
+                    "ports": ports,
                 }],
                 "webhooks": [{"name": "push", "source": "generic"}],
             },
@@ -405,7 +416,7 @@ impl Ground<'_> {
     /// Makes the Project that has more to do, waits for its Stages, and gives it.
     async fn greedy(&self, beside: usize, deadline: Instant) -> Result<Owner, Failure> {
         let stages = (beside * 2).clamp(10, 1000);
-        let greedy = Owner { namespace: Owner::numbered(0).namespace, name: GREEDY.into(), stages };
+        let greedy = Owner { namespace: Owner::numbered(0).namespace, name: GREEDY.into(), stages, has_port: false };
         self.own(&greedy).await?;
         until::<SeenStage>(self.client, "more Stages deployed", stages, deadline, |stage| {
             let status = stage.status.as_ref().and_then(|status| status.deploy.as_ref());
