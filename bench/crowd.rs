@@ -154,7 +154,7 @@ impl Owner {
             namespace: format!("crowd-{:02}", number / PROJECTS),
             name: format!("p{number:03}"),
             stages: STAGES,
-            has_port: number % WITH_PORT == 0,
+            has_port: number.is_multiple_of(WITH_PORT),
         }
     }
 

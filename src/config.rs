@@ -38,7 +38,7 @@ use self::{
         API_AUDIENCE, CONCURRENCY, DATABASE_URL, EDGE_SERVICE, ENCRYPTION_KEYS, ENCRYPTION_KEYS_FILE, LEASE_IDENTITY,
         LEASE_NAME, LEASE_NAMESPACE, LOG, LOG_FORMAT, NAMESPACES, OIDC_CLIENT_ID, OIDC_GROUPS_CLAIM,
         OIDC_GROUPS_PREFIX, OIDC_ISSUER, OIDC_USER_CLAIM, OIDC_USER_PREFIX, POD_NAME, POD_NAMESPACE, PORT, PREVIEW_URL,
-        PROCESS, PUBLIC_URL, RELIST, SCAN_CONCURRENCY, SERVE_API, WORKER_THREADS,
+        PROCESS, PUBLIC_URL, RELIST, SCAN_CONCURRENCY, SERVE_API, SHARDS, WORKER_THREADS,
     },
 };
 
@@ -86,6 +86,8 @@ pub struct Config {
     pub scan_concurrency: NonZeroUsize,
     /// After how long what is known of the cluster is compared with it.
     pub relist: Duration,
+    /// Parts that the namespaces are divided into, each with a Lease of its own.
+    pub shards: NonZeroU16,
     /// Threads that run tasks.
     pub worker_threads: NonZeroUsize,
     /// The leadership Lease.
@@ -189,6 +191,7 @@ impl Config {
         let concurrency = problems.or_default(&CONCURRENCY, "32", parse::up_to::<256>);
         let scan_concurrency = problems.or_default(&SCAN_CONCURRENCY, "8", parse::up_to::<64>);
         let relist = problems.or_default(&RELIST, "300", parse::seconds::<10, 86_400>);
+        let shards = problems.or_default(&SHARDS, "1", parse::shards);
         let worker_threads = problems.or_default(&WORKER_THREADS, "1", parse::up_to::<64>);
         let lease = Lease::read(&mut problems);
         let read = || -> Result<Self, Reported> {
@@ -208,6 +211,7 @@ impl Config {
                 concurrency: concurrency?,
                 scan_concurrency: scan_concurrency?,
                 relist: relist?,
+                shards: shards?,
                 worker_threads: worker_threads?,
                 lease: lease?,
                 cluster,

@@ -20,4 +20,5 @@ pub mod release;
 pub mod request;
 pub mod retire;
 pub mod secret;
+pub mod share;
 pub mod update;

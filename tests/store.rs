@@ -55,6 +55,8 @@ mod schema;
 mod secrets;
 #[path = "store/server.rs"]
 mod server;
+#[path = "store/shards.rs"]
+mod shards;
 #[path = "store/targets.rs"]
 mod targets;
 #[path = "store/update_deploys.rs"]

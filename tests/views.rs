@@ -43,5 +43,7 @@ mod leaders;
 mod recreated;
 #[path = "views/settling.rs"]
 mod settling;
+#[path = "views/shards.rs"]
+mod shards;
 #[path = "views/two_servers.rs"]
 mod two_servers;

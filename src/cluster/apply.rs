@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::error::{ApiError, Class, Target};
 use super::index::{Index, Kind};
-use super::lease::LeaseHandle;
+use super::lease::Mandate;
 use crate::api::labels::{self, FIELD_MANAGER};
 
 /// How long a write may take as a whole.
@@ -34,7 +34,7 @@ const METADATA_ONLY: HeaderValue =
 pub struct Writer {
     client: Client,
     index: Index,
-    leader: Option<LeaseHandle>,
+    leader: Option<Mandate>,
 }
 
 impl Debug for Writer {
@@ -98,7 +98,7 @@ impl Writer {
     /// The same, but it writes nothing once leadership is lost: a process that was stopped for a while goes on in the
     /// middle of what it was doing, and another has gone on from there long since.
     #[must_use]
-    pub fn while_leading(self, leader: LeaseHandle) -> Self {
+    pub fn while_leading(self, leader: Mandate) -> Self {
         Self { leader: Some(leader), ..self }
     }
 

@@ -7,9 +7,13 @@
 //!
 //! Leadership is for efficiency. Safety is the epoch: it grows with every change of leadership, is written on each
 //! row of the journal, and the journal refuses whoever comes with an older one.
+//!
+//! An installation that is parted into shards has a Lease for each: see [`Seats`].
 
+mod board;
 mod handle;
 mod record;
+mod seats;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +26,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub use handle::{Leadership, LeaseHandle};
-use record::{Observed, Record};
+pub use seats::{Mandate, Seats};
+
+use board::Board;
+use record::{Note, Observed, Record};
 
 /// Where the wall clock comes from. Only people read what it says.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -78,6 +85,9 @@ pub struct Candidate {
     /// The greatest epoch that was ever seen from here: the Lease forgets when it is deleted, we do not.
     seen_epoch: u64,
     rounds: u64,
+    /// Which of the installation's Leases it is, and what is known of all of them.
+    shard: u16,
+    board: Arc<Board>,
 }
 
 /// The Lease while it is ours.
@@ -86,6 +96,8 @@ struct Held {
     epoch: u64,
     /// When the last successful renewal was sent: nobody can have seen it earlier.
     renewed: Instant,
+    /// Until then others may act who count other shards.
+    settles: Option<Instant>,
 }
 
 impl std::fmt::Debug for Candidate {
@@ -98,6 +110,17 @@ impl Candidate {
     /// A candidate and the handle by which others learn whether it leads. Use the lease's own client
     /// ([`super::client::Clients::lease`]): a shared one may be busy when a renewal is due.
     pub fn new(client: Client, config: LeaseConfig, wall_clock: WallClock) -> (Self, LeaseHandle) {
+        let board = Board::new(&config.identity, 1);
+        Self::seated(client, config, wall_clock, (0, board))
+    }
+
+    /// The candidate for the Lease of one shard.
+    fn seated(
+        client: Client,
+        config: LeaseConfig,
+        wall_clock: WallClock,
+        (shard, board): (u16, Arc<Board>),
+    ) -> (Self, LeaseHandle) {
         let handle = LeaseHandle::default();
         let api = Api::namespaced(client, &config.namespace);
         let candidate = Self {
@@ -109,6 +132,8 @@ impl Candidate {
             held: None,
             seen_epoch: 0,
             rounds: 0,
+            shard,
+            board,
         };
         (candidate, handle)
     }
@@ -129,6 +154,7 @@ impl Candidate {
             tokio::select! {
                 () = sleep_until(self.next_round()) => {}
                 () = shutdown.cancelled() => {}
+                () = self.board.nudged(self.shard) => {}
             }
         }
         self.release().await;
@@ -137,9 +163,12 @@ impl Candidate {
     /// One attempt to renew or to take over.
     async fn round(&mut self) {
         self.rounds += 1;
+        if self.board.is_released(self.shard) {
+            self.release().await;
+        }
         if self.held.as_ref().is_some_and(|held| Instant::now() >= self.end_of(held)) {
             // We were held up, perhaps stopped: whether somebody took over meanwhile is not known.
-            self.step_down("it was not renewed in time");
+            self.step_down("it was not renewed in time, or the installation has other shards now");
         }
         let ended = match &self.held {
             Some(held) => timeout_at(self.end_of(held), self.renew()).await,
@@ -159,8 +188,14 @@ impl Candidate {
         }
     }
 
+    /// Of the shards but the first, it also ends when the first Lease does not say any more that they are as we count them.
     fn end_of(&self, held: &Held) -> Instant {
-        held.renewed + self.config.timing.renew_deadline
+        let deadline = self.config.timing.renew_deadline;
+        let end = held.renewed + deadline;
+        if self.shard == 0 {
+            return end;
+        }
+        self.board.holds_until(deadline).map_or(held.renewed, |until| until.min(end))
     }
 
     /// Followers spread their looks a little, by a hash: candidates that started together need not collide for ever. They look
@@ -173,7 +208,8 @@ impl Candidate {
         }
         let look = now + record::spread(period, &self.config.identity, self.rounds);
         let expires = self.observed.as_ref().map(|observed| observed.expires(self.config.timing.duration));
-        expires.filter(|at| *at > now).map_or(look, |at| at.min(look))
+        let due = [expires, self.board.may_take_from(self.shard)];
+        due.into_iter().flatten().filter(|at| *at > now).fold(look, Instant::min)
     }
 
     async fn renew(&mut self) -> kube::Result<()> {
@@ -182,11 +218,12 @@ impl Candidate {
             let Some(held) = &self.held else { break };
             // Every row of the journal must be older than we are.
             let epoch = held.epoch.max(self.handle.floor() + 1);
-            let lease = self.record(epoch).renew(&held.lease);
             let sent = Instant::now();
+            let settles = held.settles.filter(|at| sent < *at);
+            let lease = self.note_of(held, settles).on(self.record(epoch).renew(&held.lease));
             match self.api.replace(&self.config.name, &PostParams::default(), &lease).await {
                 Ok(lease) => {
-                    self.lead(Held { lease, epoch, renewed: sent });
+                    self.lead(Held { lease, epoch, renewed: sent, settles });
                     break;
                 }
                 Err(kube::Error::Api(status)) if status.is_conflict() => self.reread(epoch).await?,
@@ -207,6 +244,9 @@ impl Candidate {
         };
         if record.holder == self.config.identity && (record.epoch == held.epoch || record.epoch == attempted) {
             held.epoch = record.epoch;
+            if let Some(by) = Note::of(&lease).wanted_by {
+                self.board.asked(self.shard, &by);
+            }
             held.lease = lease;
         } else {
             self.step_down("another has taken it");
@@ -215,36 +255,92 @@ impl Candidate {
     }
 
     async fn campaign(&mut self) -> kube::Result<()> {
+        let sent = Instant::now();
         let lease = self.api.get_opt(&self.config.name).await?;
+        let note = lease.as_ref().map(Note::of);
         if let Some(lease) = &lease {
             let record = Record::of(lease);
             self.seen_epoch = self.seen_epoch.max(record.epoch);
             self.observed = Some(Observed::update(self.observed.take(), record, Instant::now()));
         }
         // A deleted Lease is like one that is not renewed: its holder may not know yet.
-        if let Some(observed) = &self.observed
-            && !observed.is_free_for(&self.config.identity, self.config.timing.duration, Instant::now())
-        {
-            self.handle.follow(&observed.record.holder);
+        let (duration, now) = (self.config.timing.duration, Instant::now());
+        let held = self.observed.as_ref().filter(|seen| !seen.is_free_for(&self.config.identity, duration, now));
+        let holder = held.map(|observed| observed.record.holder.as_str());
+        self.board.looked(self.shard, holder, note.as_ref(), sent);
+        if let Some(holder) = holder {
+            self.handle.follow(holder);
+            return match (lease, note) {
+                (Some(lease), Some(note)) if self.board.wants(self.shard) => self.ask(lease, note).await,
+                _ => Ok(()),
+            };
+        }
+        if self.board.may_take_from(self.shard).is_none_or(|at| at > Instant::now()) {
             return Ok(());
         }
+        let note = self.note_at_first(note.as_ref());
         let record = self.record(self.seen_epoch.max(self.handle.floor()) + 1);
         let sent = Instant::now();
         let reply = if let Some(lease) = lease {
-            let lease = record.take_over(&lease);
+            let lease = note.on(record.take_over(&lease));
             self.api.replace(&self.config.name, &PostParams::default(), &lease).await
         } else {
-            let lease = record.create(&self.config.namespace, &self.config.name);
+            let lease = note.on(record.create(&self.config.namespace, &self.config.name));
             self.api.create(&PostParams::default(), &lease).await
         };
-        self.took(sent, record.epoch, reply)
+        let settles = note.before.map(|_| sent + self.config.timing.duration);
+        self.took(sent, record.epoch, settles, reply)
     }
 
-    fn took(&mut self, sent: Instant, epoch: u64, reply: kube::Result<Lease>) -> kube::Result<()> {
+    /// What is written on a Lease that is taken. Whoever finds another count of shards on the first one waits until nobody can
+    /// act by that any more.
+    fn note_at_first(&self, found: Option<&Note>) -> Note {
+        let shards = self.board.shards();
+        let before = found.and_then(|found| if found.shards == shards { found.before } else { Some(found.shards) });
+        self.note(before, None)
+    }
+
+    /// What is written on a Lease that is renewed.
+    fn note_of(&self, held: &Held, settles: Option<Instant>) -> Note {
+        let found = Note::of(&held.lease);
+        let is_asked = self.board.is_asked(self.shard);
+        self.note(found.before.filter(|_| settles.is_some()), found.wanted_by.filter(|_| is_asked))
+    }
+
+    /// Only the first Lease tells how many there are.
+    fn note(&self, before: Option<u16>, wanted_by: Option<String>) -> Note {
+        if self.shard == 0 {
+            Note { shards: self.board.shards(), before, wanted_by }
+        } else {
+            Note { shards: 1, before: None, wanted_by }
+        }
+    }
+
+    /// Asks the holder of a Lease for it.
+    async fn ask(&self, lease: Lease, note: Note) -> kube::Result<()> {
+        let lease = Note { wanted_by: Some(self.config.identity.clone()), ..note }.on(lease);
+        match self.api.replace(&self.config.name, &PostParams::default(), &lease).await {
+            Ok(_) => {
+                tracing::info!(lease = %self.config.name, "asked for a share of the work of another replica");
+                Ok(())
+            }
+            // It is renewed all the time: the next look is another chance.
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(()),
+            Err(err) => Err(err),
+        }
+    }
+
+    fn took(
+        &mut self,
+        sent: Instant,
+        epoch: u64,
+        settles: Option<Instant>,
+        reply: kube::Result<Lease>,
+    ) -> kube::Result<()> {
         match reply {
             Ok(lease) => {
-                tracing::info!(epoch, identity = %self.config.identity, "leading");
-                self.lead(Held { lease, epoch, renewed: sent });
+                tracing::info!(epoch, lease = %self.config.name, identity = %self.config.identity, "leading");
+                self.lead(Held { lease, epoch, renewed: sent, settles });
                 Ok(())
             }
             // Somebody was faster.
@@ -255,13 +351,17 @@ impl Candidate {
 
     fn lead(&mut self, held: Held) {
         self.seen_epoch = self.seen_epoch.max(held.epoch);
-        self.handle.lead(held.epoch, self.end_of(&held));
+        self.board.holds(self.shard, held.settles.is_none(), held.renewed);
+        if held.settles.is_none() {
+            self.handle.lead(held.epoch, self.end_of(&held));
+        }
         self.held = Some(held);
     }
 
     fn step_down(&mut self, why: &str) {
         if self.held.take().is_some() {
-            tracing::warn!(identity = %self.config.identity, "not leading any more: {why}");
+            tracing::warn!(lease = %self.config.name, identity = %self.config.identity, "not leading any more: {why}");
+            self.board.lost(self.shard);
         }
         self.observed = None;
         self.handle.follow("");
@@ -282,6 +382,7 @@ impl Candidate {
         let Some(held) = self.held.take() else { return };
         // First we are no leader, then others may be one.
         self.handle.follow("");
+        self.board.lost(self.shard);
         let lease = self.record(held.epoch).release(&held.lease);
         let params = PostParams::default();
         let put = self.api.replace(&self.config.name, &params, &lease);

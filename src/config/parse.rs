@@ -24,6 +24,12 @@ pub(super) fn up_to<const MAX: usize>(text: &str) -> Result<NonZeroUsize, String
     }
 }
 
+/// More would be more Leases to renew than anybody gains from.
+pub(super) fn shards(text: &str) -> Result<NonZeroU16, String> {
+    let number = up_to::<16>(text)?;
+    NonZeroU16::try_from(number).map_err(|error| error.to_string())
+}
+
 /// A while in whole seconds.
 pub(super) fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {

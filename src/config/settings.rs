@@ -119,6 +119,12 @@ pub const RELIST: Setting = setting(
     "relist",
     "a whole number of seconds from 10 to 86400 (default 300), after which what is known of the cluster is compared with it",
 );
+/// Parts that the namespaces are divided into.
+pub const SHARDS: Setting = setting(
+    "STAGEKEEPER_SHARDS",
+    "shards",
+    "a whole number from 1 to 16 (default 1), the same for all replicas: parts of the namespaces that replicas lead separately",
+);
 /// Threads that run tasks.
 pub const WORKER_THREADS: Setting =
     setting("STAGEKEEPER_WORKER_THREADS", "worker-threads", "a whole number from 1 to 64 (default 1)");
@@ -145,7 +151,7 @@ pub const POD_NAMESPACE: Setting = from_environment("POD_NAMESPACE", "the name o
 pub const PROCESS: Setting = from_environment("host name", "a word of printable ASCII");
 
 /// Every setting that people give, in the order of the documentation.
-pub const DOCUMENTED: [Setting; 27] = [
+pub const DOCUMENTED: [Setting; 28] = [
     DATABASE_URL,
     ENCRYPTION_KEYS,
     ENCRYPTION_KEYS_FILE,
@@ -167,6 +173,7 @@ pub const DOCUMENTED: [Setting; 27] = [
     CONCURRENCY,
     SCAN_CONCURRENCY,
     RELIST,
+    SHARDS,
     WORKER_THREADS,
     LEASE_NAME,
     LEASE_NAMESPACE,
@@ -308,6 +315,9 @@ pub struct ControllerArgs {
     /// Seconds until what is known of the cluster is compared with it, 10 to 86400 [default: 300].
     #[arg(long, env = RELIST.name, value_name = "SECONDS")]
     pub relist: Option<String>,
+    /// Parts of the namespaces that replicas lead separately, 1 to 16; the same for all of them [default: 1].
+    #[arg(long, env = SHARDS.name, value_name = "NUMBER")]
+    pub shards: Option<String>,
     /// Threads that run tasks, 1 to 64 [default: 1].
     #[arg(long, env = WORKER_THREADS.name, value_name = "NUMBER")]
     pub worker_threads: Option<String>,
@@ -347,6 +357,7 @@ impl ControllerArgs {
             .with(&CONCURRENCY, self.concurrency.clone())
             .with(&SCAN_CONCURRENCY, self.scan_concurrency.clone())
             .with(&RELIST, self.relist.clone())
+            .with(&SHARDS, self.shards.clone())
             .with(&WORKER_THREADS, self.worker_threads.clone())
             .with(&LEASE_NAME, self.lease_name.clone())
             .with(&LEASE_NAMESPACE, self.lease_namespace.clone())

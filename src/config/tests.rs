@@ -23,6 +23,7 @@ fn defaults_are_as_documented() {
     assert_eq!(config.concurrency.get(), 32);
     assert_eq!(config.scan_concurrency.get(), 8);
     assert_eq!(config.relist.as_secs(), 300);
+    assert_eq!(config.shards.get(), 1);
     assert_eq!(config.worker_threads.get(), 1);
     let lease = Lease { name: "stagekeeper".into(), namespace: None, identity: "host_7".into() };
     assert_eq!(config.lease, lease);
@@ -104,6 +105,8 @@ fn bad_values_are_refused_by_name() {
         (&RELIST, "9"),
         (&RELIST, "86401"),
         (&RELIST, "5m"),
+        (&SHARDS, "0"),
+        (&SHARDS, "17"),
         (&WORKER_THREADS, "0"),
         (&WORKER_THREADS, "65"),
         (&LEASE_NAME, "a..b"),

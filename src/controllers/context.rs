@@ -29,7 +29,7 @@ use crate::{
         apply::Writer,
         events::Events,
         index::{Index, StageKey},
-        lease::LeaseHandle,
+        lease::Mandate,
         originals::Originals,
     },
     domain::clock::{Clock, Ids},
@@ -120,7 +120,7 @@ pub struct Term {
     /// Fences every write: larger than any epoch before.
     pub epoch: i64,
     /// Whether the term still lasts.
-    pub leader: LeaseHandle,
+    pub leader: Mandate,
 }
 
 /// What is remembered of each stage. One pass at a time has a stage's memory: the runtime never runs two of the same

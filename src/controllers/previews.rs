@@ -46,8 +46,11 @@ use super::{
 };
 use crate::{
     api::{Environment, Project},
-    cluster::{apply::Writer, lease::LeaseHandle},
-    domain::clock::{Clock, Ids},
+    cluster::{apply::Writer, lease::Mandate},
+    domain::{
+        clock::{Clock, Ids},
+        share::Share,
+    },
     forge::Forge,
     safe::Safe,
     store::Store,
@@ -76,9 +79,9 @@ pub struct Ground {
     /// Identities.
     pub ids: Arc<dyn Ids>,
     /// Whether the term still lasts.
-    pub leader: LeaseHandle,
-    /// Namespaces that are watched; none for all.
-    pub namespaces: Option<Vec<String>>,
+    pub leader: Mandate,
+    /// The namespaces that they are looked after in.
+    pub share: Arc<Share>,
     /// Projects, as watched.
     pub projects: Vec<Watched<Project>>,
     /// Environments, as watched.
@@ -199,7 +202,7 @@ impl Previews {
         self.listed().await;
         let mut failures = 0;
         let known = loop {
-            match self.store.pull_requests_projects(self.namespaces.as_deref()).await {
+            match self.store.pull_requests_projects(&self.share).await {
                 Ok(known) => break known,
                 Err(error) => {
                     failures += 1;

@@ -12,10 +12,13 @@ use crate::{
     cluster::{
         client::{Access, Clients, call::Call},
         index::{Index, Scope},
-        lease::{Candidate, LeaseConfig, LeaseHandle, Timing},
+        lease::{LeaseConfig, Seats, Timing, WallClock},
     },
     config::{Config, Namespaces, key_file::KeyFile},
-    domain::clock::{Clock, Ids, SystemClock, SystemIds},
+    domain::{
+        clock::{Clock, Ids, SystemClock, SystemIds},
+        share::Share,
+    },
     safe::{Safe, SafeError},
     store::{Class as StoreClass, Store, StoreError},
     telemetry::{Part, Telemetry},
@@ -80,8 +83,8 @@ struct Process {
     /// What the database has sealed, if there are keys to it.
     safe: Option<Safe>,
     index: Index,
-    /// The lease that this process competes for, `NAMESPACE/NAME`.
-    lease: Arc<str>,
+    /// The namespaces that are watched.
+    watched: Share,
     /// The namespace that it runs in.
     namespace: Arc<str>,
     clock: Arc<dyn Clock>,
@@ -117,7 +120,7 @@ pub async fn run(
         store,
         safe,
         index: Index::relisting(&scope, config.relist),
-        lease: format!("{}/{}", lease.namespace, lease.name).into(),
+        watched: Share::of(config.namespaces.names()),
         namespace: lease.namespace.as_str().into(),
         clock,
         ids,
@@ -133,10 +136,11 @@ pub async fn run(
     }
 
     let clock = process.clock.clone();
-    let (candidate, handle) = Candidate::new(clients.lease.clone(), lease, Arc::new(move || clock.now()));
+    let wall_clock: WallClock = Arc::new(move || clock.now());
+    let (candidates, seats) = Seats::new(&clients.lease, &lease, process.config.shards.get(), &wall_clock);
     let resign = CancellationToken::new();
-    let election = tokio::spawn(candidate.run(resign.clone()));
-    let terms = terms(&process, &handle, &shutdown).await;
+    let election = tokio::spawn(Seats::run(candidates, resign.clone()));
+    let terms = terms(&process, &seats, &shutdown).await;
     // Leadership is given away only when nothing of the term is running any more.
     resign.cancel();
     if let Err(error) = election.await {
@@ -199,34 +203,36 @@ fn lease_config(config: &Config, namespace: &str) -> LeaseConfig {
 }
 
 /// Term after term, until `shutdown`.
-async fn terms(process: &Process, handle: &LeaseHandle, shutdown: &CancellationToken) -> Result<(), RunError> {
-    loop {
-        let elected = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            epoch = handle.elected() => epoch,
-        };
+async fn terms(process: &Process, seats: &Seats, shutdown: &CancellationToken) -> Result<(), RunError> {
+    while let Some(mandate) = until_stopped(shutdown, seats.elected()).await {
         let stop = shutdown.child_token();
         let guard = stop.clone();
         let ended = {
-            let handle = handle.clone();
+            let (seats, mandate) = (seats.clone(), mandate.clone());
             tokio::spawn(async move {
-                handle.ended(elected).await;
+                seats.outlived(&mandate).await;
                 guard.cancel();
             })
         };
-        process.telemetry.metrics.leads("stagekeeper", true);
-        let led = term::lead(process, handle, elected, stop).await;
-        process.telemetry.metrics.leads("stagekeeper", false);
-        ended.abort();
-        let led = led?;
-        tracing::info!(epoch = elected, "the term has ended");
-        if let Ended::Behind(epoch) = led {
-            handle.raise_floor(epoch.unsigned_abs());
-            if until_stopped(shutdown, handle.ended(elected)).await.is_none() {
-                return Ok(());
+        let tell = |leads| {
+            for shard in mandate.shards().0 {
+                process.telemetry.metrics.leads(shard, leads);
             }
+        };
+        tell(true);
+        let led = term::lead(process, &mandate, stop).await;
+        tell(false);
+        ended.abort();
+        // What others asked for is theirs now that nothing of the term runs.
+        seats.hand_over();
+        tracing::info!(epoch = mandate.epochs().1, "the term has ended");
+        if let Ended::Behind(epoch) = led?
+            && until_stopped(shutdown, mandate.surpass(epoch.unsigned_abs())).await.is_none()
+        {
+            break;
         }
     }
+    Ok(())
 }
 
 /// Tells readiness what the database and the watches are like.

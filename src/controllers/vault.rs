@@ -15,6 +15,7 @@ use crate::{
     domain::{
         credential::CredentialKind,
         secret::{SecretId, SecretVersions},
+        share::Share,
     },
     store::{Store, StoreError, VaultCredential, VaultProject, VaultReceiver, VaultSecret},
 };
@@ -112,17 +113,13 @@ impl Vault {
         })
     }
 
-    /// Reads the projects of these namespaces again, or of all; says which are news.
+    /// Reads the projects of a share again; says which are news.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn reread_all(
-        &self,
-        store: &Store,
-        namespaces: Option<&[String]>,
-    ) -> Result<Vec<ProjectName>, StoreError> {
+    pub async fn reread_all(&self, store: &Store, share: &Share) -> Result<Vec<ProjectName>, StoreError> {
         let _reading = self.reading.lock().await;
-        Ok(self.learn_all(store.vault_load(namespaces).await?))
+        Ok(self.learn_all(store.vault_load(share).await?))
     }
 
     /// Takes what was read of one project; says whether that is news.

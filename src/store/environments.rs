@@ -5,6 +5,7 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use uuid::Uuid;
 
 use super::{Store, StoreError, stages::NewStage};
+use crate::domain::share::Share;
 
 /// An environment to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,15 +212,14 @@ impl Store {
         Ok(all)
     }
 
-    /// Namespace, name and UID of every environment that lives by its row, in these namespaces or in all.
-    pub async fn environments_living(
-        &self,
-        namespaces: Option<&[String]>,
-    ) -> Result<Vec<(String, String, String)>, StoreError> {
+    /// Namespace, name and UID of every environment that lives by its row, in this share.
+    pub async fn environments_living(&self, share: &Share) -> Result<Vec<(String, String, String)>, StoreError> {
         let rows = sqlx::query!(
             "SELECT s.namespace, s.name, e.uid FROM stages AS s JOIN environments AS e ON e.id = s.id
-             WHERE s.deleted_at IS NULL AND ($1::text[] IS NULL OR s.namespace = ANY ($1))",
-            namespaces
+             WHERE s.deleted_at IS NULL AND in_share(s.namespace, $1, $2, $3)",
+            share.listed(),
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await

@@ -8,7 +8,7 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use uuid::Uuid;
 
 use super::{Project, Store, StoreError, text::storable};
-use crate::domain::actor::Actor;
+use crate::domain::{actor::Actor, share::Share};
 
 /// Deliveries that may wait for the leader, for each receiver: their number and their bytes.
 const MAX_WAITING: i64 = 1_000;
@@ -281,21 +281,19 @@ impl Store {
         })
     }
 
-    /// The oldest deliveries to receivers of these namespaces, or of all, that wait to be worked on.
-    pub async fn inbox_pending(
-        &self,
-        namespaces: Option<&[String]>,
-        limit: i64,
-    ) -> Result<Vec<PendingDelivery>, StoreError> {
+    /// The oldest deliveries to receivers of this share that wait to be worked on.
+    pub async fn inbox_pending(&self, share: &Share, limit: i64) -> Result<Vec<PendingDelivery>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT inbox.id, opened, project_id, namespace, projects.name AS project, receiver.name AS receiver, source,
                       registry, headers, body AS "body!", received_at AS "received_at: SqlTimestamp"
                FROM webhook_inbox AS inbox JOIN webhook_receivers AS receiver ON receiver.id = receiver_id
                    JOIN projects ON projects.id = project_id
-               WHERE state = 'pending' AND ($1::text[] IS NULL OR namespace = ANY($1))
+               WHERE state = 'pending' AND in_share(namespace, $1, $3, $4)
                ORDER BY received_at, inbox.id LIMIT $2"#,
-            namespaces,
-            limit
+            share.listed(),
+            limit,
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await
@@ -316,11 +314,11 @@ impl Store {
         rows.collect()
     }
 
-    /// The last deliveries to receivers of these namespaces, or of all, that were worked on after `since`, with when: the newest
+    /// The last deliveries to receivers of this share that were worked on after `since`, with when: the newest
     /// first. Those with bodies of more than `size` bytes are left out.
     pub async fn inbox_processed(
         &self,
-        namespaces: Option<&[String]>,
+        share: &Share,
         since: Timestamp,
         size: i32,
         limit: i64,
@@ -332,12 +330,14 @@ impl Store {
                FROM webhook_inbox AS inbox JOIN webhook_receivers AS receiver ON receiver.id = receiver_id
                    JOIN projects ON projects.id = project_id
                WHERE state = 'processed' AND settled_at > $2 AND body IS NOT NULL AND size <= $3
-                   AND ($1::text[] IS NULL OR namespace = ANY($1))
+                   AND in_share(namespace, $1, $5, $6)
                ORDER BY settled_at DESC, inbox.id LIMIT $4"#,
-            namespaces,
+            share.listed(),
             since.to_sqlx() as SqlTimestamp,
             size,
-            limit
+            limit,
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await

@@ -7,6 +7,7 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use uuid::Uuid;
 
 use super::{Project, Store, StoreError, text::storable};
+use crate::domain::share::Share;
 
 /// After a text was sent, the next one under the same key waits so long: what changes quickly is told once.
 const PAUSE: SignedDuration = SignedDuration::from_secs(10);
@@ -101,21 +102,18 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// What is due for projects of these namespaces, or of all, the longest overdue first.
-    pub async fn outbox_due(
-        &self,
-        namespaces: Option<&[String]>,
-        now: Timestamp,
-        limit: i64,
-    ) -> Result<Vec<Message>, StoreError> {
+    /// What is due for projects of this share, the longest overdue first.
+    pub async fn outbox_due(&self, share: &Share, now: Timestamp, limit: i64) -> Result<Vec<Message>, StoreError> {
         let rows = sqlx::query!(
             "SELECT outbox.id, project_id, namespace, name, kind, key, payload, version, attempts
              FROM outbox JOIN projects ON projects.id = project_id
-             WHERE next_at <= $1 AND ($2::text[] IS NULL OR namespace = ANY($2))
+             WHERE next_at <= $1 AND in_share(namespace, $2, $4, $5)
              ORDER BY next_at, outbox.id LIMIT $3",
             now.to_sqlx() as SqlTimestamp,
-            namespaces,
-            limit
+            share.listed(),
+            limit,
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await
@@ -134,14 +132,16 @@ impl Store {
         rows.collect()
     }
 
-    /// When the next message is due, for projects of these namespaces or of all.
-    pub async fn outbox_next(&self, namespaces: Option<&[String]>) -> Result<Option<Timestamp>, StoreError> {
+    /// When the next message is due, for projects of this share.
+    pub async fn outbox_next(&self, share: &Share) -> Result<Option<Timestamp>, StoreError> {
         let row = sqlx::query!(
             r#"SELECT next_at AS "next_at!: SqlTimestamp"
                FROM outbox JOIN projects ON projects.id = project_id
-               WHERE next_at IS NOT NULL AND ($1::text[] IS NULL OR namespace = ANY($1))
+               WHERE next_at IS NOT NULL AND in_share(namespace, $1, $2, $3)
                ORDER BY next_at LIMIT 1"#,
-            namespaces
+            share.listed(),
+            share.shards(),
+            share.count()
         )
         .fetch_optional(&self.pool)
         .await

@@ -7,7 +7,10 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use uuid::Uuid;
 
 use super::{Store, StoreError, text::storable};
-use crate::domain::pull_request::{Known, Made, PullRequest};
+use crate::domain::{
+    pull_request::{Known, Made, PullRequest},
+    share::Share,
+};
 
 /// A pull request that is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,19 +219,18 @@ impl Store {
         Ok(())
     }
 
-    /// Namespace and name of the projects of these namespaces, or of all, that have open pull requests or environments of
+    /// Namespace and name of the projects of this share that have open pull requests or environments of
     /// some.
-    pub async fn pull_requests_projects(
-        &self,
-        namespaces: Option<&[String]>,
-    ) -> Result<Vec<(String, String)>, StoreError> {
+    pub async fn pull_requests_projects(&self, share: &Share) -> Result<Vec<(String, String)>, StoreError> {
         let rows = sqlx::query!(
             "SELECT namespace, name FROM projects
-             WHERE deleted_at IS NULL AND ($1::text[] IS NULL OR namespace = ANY($1))
+             WHERE deleted_at IS NULL AND in_share(namespace, $1, $2, $3)
                  AND EXISTS (SELECT FROM pull_requests AS pull
                              WHERE pull.project_id = projects.id AND (pull.state = 'open' OR pull.environment IS NOT NULL))
              ORDER BY namespace, name",
-            namespaces
+            share.listed(),
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await

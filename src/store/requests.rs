@@ -16,6 +16,7 @@ use super::{Store, StoreError, text::storable};
 use crate::domain::{
     actor::Actor,
     request::{Action, Origin, RequestState, Via},
+    share::Share,
 };
 
 /// Where it is told that a request was settled.
@@ -275,17 +276,19 @@ impl Store {
     /// What waits for the leader, in the order in which it was asked, but for those that are `known`.
     pub async fn requests_pending(
         &self,
-        namespaces: Option<&[String]>,
+        share: &Share,
         known: &[Uuid],
         limit: i64,
     ) -> Result<Vec<StoredRequest>, StoreError> {
         let rows = requests!(
-            "WHERE r.state = 'pending' AND r.id <> ALL ($2) AND ($1::text[] IS NULL OR s.namespace = ANY ($1))
+            "WHERE r.state = 'pending' AND r.id <> ALL ($2) AND in_share(s.namespace, $1, $4, $5)
                  AND s.deleted_at IS NULL
              ORDER BY r.id LIMIT $3",
-            namespaces,
+            share.listed(),
             known,
-            limit
+            limit,
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::domain::share::Share;
 
 /// What deploys go to: a stage's row with the names around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,15 +220,17 @@ impl Store {
         .map_err(|error| self.fault(error))
     }
 
-    /// Every stage that is not deleted, in these namespaces or in all.
-    pub async fn targets_load(&self, namespaces: Option<&[String]>) -> Result<Vec<Target>, StoreError> {
+    /// Every stage that is not deleted, in this share.
+    pub async fn targets_load(&self, share: &Share) -> Result<Vec<Target>, StoreError> {
         sqlx::query_as!(
             Target,
             "SELECT s.id, s.project_id, p.name AS project, s.namespace, s.name, s.uid
              FROM stages AS s JOIN projects AS p ON p.id = s.project_id
-             WHERE s.deleted_at IS NULL AND ($1::text[] IS NULL OR s.namespace = ANY ($1))
+             WHERE s.deleted_at IS NULL AND in_share(s.namespace, $1, $2, $3)
              ORDER BY s.id",
-            namespaces
+            share.listed(),
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await

@@ -15,6 +15,7 @@ use super::{
 use crate::domain::{
     credential::CredentialKind,
     secret::{SecretId, SecretVersions},
+    share::Share,
 };
 
 /// What the triggers of the migrations tell on.
@@ -97,6 +98,13 @@ pub enum VaultChange {
     Environment(Uuid),
     /// Somebody accepted the listing of the question with this key.
     Accepted(String),
+    /// A webhook of another share said that there is news of the images in this repository.
+    Hint {
+        /// The epoch of the leader that tells it.
+        epoch: i64,
+        /// The repository.
+        repository: String,
+    },
     /// Nobody knows: the connection was lost and has been made anew. Everything is to be read again.
     Unheard,
 }
@@ -167,15 +175,17 @@ impl From<SecretRow> for VaultSecret {
 }
 
 impl Store {
-    /// What every project of these namespaces has, without values; of all namespaces when none are named. Four
+    /// What every project of this share has, without values. Four
     /// statements, however many projects there are. Begin to listen first ([`Store::vault_changes`]), so that nothing is
     /// missed between the two.
-    pub async fn vault_load(&self, namespaces: Option<&[String]>) -> Result<Vec<VaultProject>, StoreError> {
+    pub async fn vault_load(&self, share: &Share) -> Result<Vec<VaultProject>, StoreError> {
         let projects = sqlx::query_as!(
             Project,
             "SELECT id, namespace, name FROM projects
-             WHERE deleted_at IS NULL AND ($1::text[] IS NULL OR namespace = ANY($1)) ORDER BY namespace, name",
-            namespaces
+             WHERE deleted_at IS NULL AND in_share(namespace, $1, $2, $3) ORDER BY namespace, name",
+            share.listed(),
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await
@@ -187,9 +197,11 @@ impl Store {
                       credentials.updated_at AS "updated_at: SqlTimestamp"
                FROM credentials JOIN projects ON projects.id = project_id
                WHERE credentials.deleted_at IS NULL AND projects.deleted_at IS NULL
-                   AND ($1::text[] IS NULL OR namespace = ANY($1))
+                   AND in_share(namespace, $1, $2, $3)
                ORDER BY credentials.name"#,
-            namespaces
+            share.listed(),
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await
@@ -200,9 +212,11 @@ impl Store {
                       secrets.updated_at AS "updated_at: SqlTimestamp"
              FROM secrets JOIN projects ON projects.id = project_id
              WHERE secrets.deleted_at IS NULL AND projects.deleted_at IS NULL
-                 AND ($1::text[] IS NULL OR namespace = ANY($1))
+                 AND in_share(namespace, $1, $2, $3)
              ORDER BY service, secrets.name"#,
-            namespaces
+            share.listed(),
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await
@@ -213,9 +227,11 @@ impl Store {
                       old_token_until AS "old_token_until: SqlTimestamp"
                FROM webhook_receivers AS receiver JOIN projects ON projects.id = project_id
                WHERE receiver.deleted_at IS NULL AND projects.deleted_at IS NULL
-                   AND ($1::text[] IS NULL OR namespace = ANY($1))
+                   AND in_share(namespace, $1, $2, $3)
                ORDER BY receiver.name"#,
-            namespaces
+            share.listed(),
+            share.shards(),
+            share.count()
         )
         .fetch_all(&self.pool)
         .await
@@ -263,6 +279,25 @@ impl Store {
         .map_err(|error| self.fault(error))?;
         let receivers = self.receivers_list(id).await?;
         Ok(together(vec![project], credentials, secrets)?.pop().map(|project| VaultProject { receivers, ..project }))
+    }
+
+    /// Tells all leaders of news of the images in these repositories.
+    ///
+    /// # Errors
+    /// The database is away; somebody else leads.
+    pub async fn hints_tell(&self, repositories: &[String]) -> Result<(), StoreError> {
+        sqlx::query!(
+            r#"SELECT count(pg_notify($1, 'hint ' || $3::bigint || ' ' || repository)) AS "told!"
+               FROM unnest($2::text[]) AS repository WHERE leads($4, $3)"#,
+            CHANNEL,
+            repositories,
+            self.epoch().unwrap_or_default(),
+            self.lease()
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| self.fault(error))?;
+        Ok(())
     }
 
     /// Begins to listen for changes.
@@ -336,10 +371,16 @@ fn change(told: &PgNotification) -> VaultChange {
         "requests" => VaultChange::Requests,
         word => match word.split_once(' ') {
             Some(("scan", key)) => VaultChange::Accepted(key.to_owned()),
+            Some(("hint", told)) => hint(told).unwrap_or(VaultChange::Unheard),
             Some(("environment", id)) => id.parse().map_or(VaultChange::Unheard, VaultChange::Environment),
             _ => word.parse().map_or(VaultChange::Unheard, VaultChange::Project),
         },
     }
+}
+
+fn hint(told: &str) -> Option<VaultChange> {
+    let (epoch, repository) = told.split_once(' ')?;
+    Some(VaultChange::Hint { epoch: epoch.parse().ok()?, repository: repository.to_owned() })
 }
 
 /// Each project with what is its own. What belongs to none of them came after they were read.

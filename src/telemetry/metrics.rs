@@ -201,9 +201,10 @@ impl Metrics {
         self.rest_requests.get_or_create(&RestLabels { code, method }).inc();
     }
 
-    /// Reports whether this process holds the Lease.
-    pub fn leads(&self, lease: &'static str, leads: bool) {
-        let labels = NameLabel { name: lease };
+    /// Reports whether this process holds the Lease of a shard; without shards, that is the first.
+    pub fn leads(&self, shard: u16, leads: bool) {
+        let name = if shard == 0 { "stagekeeper".to_owned() } else { format!("stagekeeper-{shard}") };
+        let labels = NameLabel { name };
         self.leader.get_or_create(&labels).set(leads.into());
     }
 

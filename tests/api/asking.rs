@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stagekeeper::store::Settlement;
+use stagekeeper::{domain::share::Share, store::Settlement};
 
 use crate::lab::{Answer, Lab};
 
@@ -102,7 +102,7 @@ async fn whoever_waits_hears_of_the_end() {
     let settling = async {
         let store = lab.shop.store();
         let request = loop {
-            if let Some(request) = store.requests_pending(None, &[], 1).await.unwrap().pop() {
+            if let Some(request) = store.requests_pending(&Share::all(), &[], 1).await.unwrap().pop() {
                 break request;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

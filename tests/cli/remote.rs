@@ -11,6 +11,7 @@ use stagekeeper::{
         actor::Actor,
         clock::{Ids as _, SystemIds},
         request::Action,
+        share::Share,
     },
     store::{NewHold, Settlement, StoredRequest},
 };
@@ -50,7 +51,7 @@ async fn settle(lab: &Lab) -> StoredRequest {
     let store = lab.shop.store();
     let waited = async {
         loop {
-            if let Some(request) = store.requests_pending(None, &[], 1).await.unwrap().pop() {
+            if let Some(request) = store.requests_pending(&Share::all(), &[], 1).await.unwrap().pop() {
                 return request;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -134,7 +135,7 @@ async fn rights_that_are_missing_are_named() {
     assert!(said.contains("hold needs a reason"), "{said}");
     let said = told(&mut through(&lab, "owner", &["rollback", "dev", "--to", "0193522a-9999"])).badly(1);
     assert!(said.contains("no deploy whose id begins with `0193522a-9999`"), "{said}");
-    assert_eq!(lab.shop.store().requests_pending(None, &[], 1).await.unwrap().len(), 0);
+    assert_eq!(lab.shop.store().requests_pending(&Share::all(), &[], 1).await.unwrap().len(), 0);
 }
 
 fn kept(folder: &Folder, name: &str, text: &str) -> String {

@@ -6,7 +6,10 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
-use stagekeeper::api::{Environment, EnvironmentStatus, Project};
+use stagekeeper::{
+    api::{Environment, EnvironmentStatus, Project},
+    domain::share::Share,
+};
 
 use crate::stand::{SHOP, Stand};
 
@@ -38,8 +41,9 @@ async fn what_can_never_run_ends_when_its_time_is_over() {
     assert_eq!(told.phase.as_deref(), Some("Failed"));
     stand.until_gone("early").await;
     stand.until_gone("baseless").await;
-    let rows =
-        async || stand.env.database.store.environments_living(None).await.expect("an answer").is_empty().then_some(());
+    let rows = async || {
+        stand.env.database.store.environments_living(&Share::all()).await.expect("an answer").is_empty().then_some(())
+    };
     stand.env.wait("its row is closed", crate::cluster::DEADLINE, rows).await;
 }
 
@@ -64,8 +68,9 @@ async fn what_nobody_owns_is_swept() {
     let operator = Stand::operator(&env).await;
     let stand = Stand::of(env, operator, one);
     stand.until_namespace_gone(&place).await;
-    let rows =
-        async || stand.env.database.store.environments_living(None).await.expect("an answer").is_empty().then_some(());
+    let rows = async || {
+        stand.env.database.store.environments_living(&Share::all()).await.expect("an answer").is_empty().then_some(())
+    };
     stand.env.wait("its row is closed", crate::cluster::DEADLINE, rows).await;
 }
 

@@ -519,3 +519,37 @@ async fn a_leader_of_another_lease_and_a_restored_database_fence_nobody() {
     let texts: Vec<String> = scene.shop.logs_list(&filter).await.unwrap().into_iter().map(|l| l.line.text).collect();
     assert_eq!(texts, ["early", "another lease", "restored"]);
 }
+
+#[tokio::test]
+async fn who_leads_several_shards_is_fenced_when_one_of_them_is_anothers() {
+    let scene = Scene::new().await;
+    let both = "acme/stagekeeper,acme/stagekeeper-2";
+    let mine = scene.shop.leader_epoch_claim(both, "pod-1", 0).await.unwrap();
+    let mine = scene.shop.leading(both, mine);
+    assert_eq!(mine.logs_append(scene.work, &[line(1, "both")]).await, Ok(1));
+    scene.shop.leader_epoch_claim("acme/stagekeeper-1", "pod-2", 0).await.unwrap();
+    assert_eq!(mine.logs_append(scene.work, &[line(2, "a third is another's")]).await, Ok(1));
+    let theirs = scene.shop.leader_epoch_claim("acme/stagekeeper-2", "pod-3", 0).await.unwrap();
+    let refused = mine.logs_append(scene.work, &[line(3, "no more")]).await;
+    assert!(
+        matches!(&refused, Err(StoreError::Fenced(why)) if why.to_string().contains("acme/stagekeeper-2")),
+        "{refused:?}"
+    );
+    let theirs = scene.shop.leading("acme/stagekeeper-2", theirs);
+    assert_eq!(theirs.logs_append(scene.work, &[line(4, "theirs")]).await, Ok(1));
+}
+
+#[tokio::test]
+async fn several_shards_are_claimed_with_one_epoch() {
+    let scene = Scene::new().await;
+    scene.shop.leader_epoch_claim("b", "pod-1", 7).await.unwrap();
+    assert_eq!(scene.shop.leader_epoch_claim("a,b", "pod-2", 0).await, Ok(8));
+    // However many claim at once, no two have the same epoch for one lease.
+    let claims = (0..6).map(|at| scene.shop.leader_epoch_claim(["a,b", "b,c", "a,c"][at % 3], "pod-3", 0));
+    let epochs: Vec<i64> = futures::future::join_all(claims).await.into_iter().map(Result::unwrap).collect();
+    let mut distinct = epochs.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), epochs.len(), "{epochs:?}");
+    assert!(epochs.iter().all(|epoch| *epoch > 8), "{epochs:?}");
+}

@@ -7,6 +7,7 @@ use stagekeeper::{
         deploy::State,
         group::{OnFailure, Phase, phase},
         request::{Action, Origin, RequestState, Via},
+        share::Share,
     },
     store::{Beginning, BegunTogether, Class, NewDeploy, NewGroup, Provenance, Settlement, StoredGroup},
 };
@@ -77,7 +78,7 @@ async fn a_group_is_asked_of_all_its_stages_or_of_none() {
     assert_eq!(stored.reason, "both regions");
     let told = format!("SELECT count(*) FROM audit_log WHERE details ->> 'group' = '{}'", id(50));
     assert_eq!(shop.number(&told).await, 2, "an entry for each stage");
-    assert_eq!(shop.requests_pending(None, &[], 10).await.unwrap().len(), 2);
+    assert_eq!(shop.requests_pending(&Share::all(), &[], 10).await.unwrap().len(), 2);
     let again = shop.group_create(&group(50, &["us", "eu"])).await.unwrap_err();
     assert_eq!(again.class(), Class::Conflict);
     assert_eq!(shop.groups_list("acme", None, 10).await, Ok(vec![stored]));

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use serde_json::json;
 use stagekeeper::{
-    domain::pull_request::{Known, Made, Provider, PullRequest, PullState},
+    domain::{
+        pull_request::{Known, Made, Provider, PullRequest, PullState},
+        share::Share,
+    },
     store::{MessageKind, NewMessage},
 };
 use uuid::Uuid;
@@ -92,7 +95,7 @@ async fn of_two_who_write_a_pull_request_one_reads_it_again() {
 #[tokio::test]
 async fn projects_with_something_to_look_after_are_found_and_tombstones_go_in_time() {
     let shop = Shop::new().await;
-    assert!(shop.pull_requests_projects(None).await.unwrap().is_empty());
+    assert!(shop.pull_requests_projects(&Share::all()).await.unwrap().is_empty());
     let (mut closed, mut ended) = (known(7, 1), known(8, 1));
     closed.facts.state = PullState::Closed;
     ended.facts.state = PullState::Closed;
@@ -101,9 +104,9 @@ async fn projects_with_something_to_look_after_are_found_and_tombstones_go_in_ti
         assert_eq!(shop.pull_request_put(id(number), shop.project, one, None, at(2)).await, Ok(true));
     }
     let all = [("acme".to_owned(), "shop".to_owned())];
-    assert_eq!(shop.pull_requests_projects(None).await.unwrap(), all);
-    assert_eq!(shop.pull_requests_projects(Some(&["acme".into()])).await.unwrap(), all);
-    assert!(shop.pull_requests_projects(Some(&["other".into()])).await.unwrap().is_empty());
+    assert_eq!(shop.pull_requests_projects(&Share::all()).await.unwrap(), all);
+    assert_eq!(shop.pull_requests_projects(&Share::of(Some(vec!["acme".into()]))).await.unwrap(), all);
+    assert!(shop.pull_requests_projects(&Share::of(Some(vec!["other".into()]))).await.unwrap().is_empty());
     assert_eq!(shop.pull_requests_prune(at(2), 10).await, Ok(0), "it is not old enough");
     assert_eq!(shop.pull_requests_prune(at(3), 10).await, Ok(1), "open ones and those with an environment stay");
     assert_eq!(shop.number("SELECT count(*) FROM pull_requests").await, 2);
@@ -115,24 +118,24 @@ async fn the_latest_text_wins_and_the_same_is_not_told_twice() {
     let wait = SignedDuration::from_secs(2);
     assert_eq!(shop.outbox_put(&message(60, shop.project, "one"), wait, at(0)).await, Ok(true));
     assert_eq!(shop.outbox_put(&message(60, shop.project, "one"), wait, at(1)).await, Ok(false));
-    assert!(shop.outbox_due(None, at(1), 9).await.unwrap().is_empty(), "there may be more to tell");
+    assert!(shop.outbox_due(&Share::all(), at(1), 9).await.unwrap().is_empty(), "there may be more to tell");
     assert_eq!(shop.outbox_put(&message(60, shop.project, "two"), wait, at(1)).await, Ok(true));
-    let due = shop.outbox_due(None, at(2), 9).await.unwrap();
+    let due = shop.outbox_due(&Share::all(), at(2), 9).await.unwrap();
     assert_eq!((due.len(), &due[0].payload, due[0].version), (1, &json!({"text": "two"}), 2));
 
     // Another text comes while this one is under way: it is still to be sent, after a pause.
     assert_eq!(shop.outbox_put(&message(60, shop.project, "three"), wait, at(3)).await, Ok(true));
     shop.outbox_sent(due[0].id, due[0].version, at(4)).await.unwrap();
-    assert_eq!(shop.outbox_next(None).await, Ok(Some(at(14))));
-    let due = shop.outbox_due(None, at(14), 9).await.unwrap();
+    assert_eq!(shop.outbox_next(&Share::all()).await, Ok(Some(at(14))));
+    let due = shop.outbox_due(&Share::all(), at(14), 9).await.unwrap();
     assert_eq!(due[0].payload, json!({"text": "three"}));
     shop.outbox_sent(due[0].id, due[0].version, at(14)).await.unwrap();
-    assert_eq!(shop.outbox_next(None).await, Ok(None));
+    assert_eq!(shop.outbox_next(&Share::all()).await, Ok(None));
     assert_eq!(shop.outbox_put(&message(60, shop.project, "three"), wait, at(15)).await, Ok(false), "it was told");
     // What changes quickly is told once.
     assert_eq!(shop.outbox_put(&message(60, shop.project, "four"), wait, at(15)).await, Ok(true));
-    assert_eq!(shop.outbox_next(None).await, Ok(Some(at(24))));
-    assert_eq!(shop.outbox_next(Some(&["other".into()])).await, Ok(None));
+    assert_eq!(shop.outbox_next(&Share::all()).await, Ok(Some(at(24))));
+    assert_eq!(shop.outbox_next(&Share::of(Some(vec!["other".into()]))).await, Ok(None));
 }
 
 #[tokio::test]
@@ -140,16 +143,16 @@ async fn what_did_not_arrive_is_tried_again_until_it_is_given_up() {
     let shop = Shop::new().await;
     let now = SignedDuration::ZERO;
     shop.outbox_put(&message(60, shop.project, "one"), now, at(0)).await.unwrap();
-    let due = shop.outbox_due(None, at(0), 9).await.unwrap();
+    let due = shop.outbox_due(&Share::all(), at(0), 9).await.unwrap();
     shop.outbox_failed(due[0].id, due[0].version, "it is away", Some(at(30))).await.unwrap();
-    assert!(shop.outbox_due(None, at(29), 9).await.unwrap().is_empty());
-    let due = shop.outbox_due(None, at(30), 9).await.unwrap();
+    assert!(shop.outbox_due(&Share::all(), at(29), 9).await.unwrap().is_empty());
+    let due = shop.outbox_due(&Share::all(), at(30), 9).await.unwrap();
     assert_eq!(due[0].attempts, 1);
     shop.outbox_failed(due[0].id, due[0].version, "it is gone", None).await.unwrap();
-    assert_eq!(shop.outbox_next(None).await, Ok(None));
+    assert_eq!(shop.outbox_next(&Share::all()).await, Ok(None));
     // Another text begins anew.
     assert_eq!(shop.outbox_put(&message(60, shop.project, "two"), now, at(40)).await, Ok(true));
-    assert_eq!(shop.outbox_due(None, at(40), 9).await.unwrap()[0].attempts, 0);
+    assert_eq!(shop.outbox_due(&Share::all(), at(40), 9).await.unwrap()[0].attempts, 0);
     assert_eq!(shop.outbox_prune(at(1_000_000_000), 9).await, Ok(0), "it is still to be sent");
     shop.outbox_sent(id(60), 2, at(41)).await.unwrap();
     assert_eq!(shop.outbox_prune(at(1_000_000_000), 9).await, Ok(1));

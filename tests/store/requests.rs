@@ -8,6 +8,7 @@ use stagekeeper::{
         actor::Actor,
         deploy::State,
         request::{Action, Destination, Origin, RequestState, Via},
+        share::Share,
     },
     store::{Asked, Begun, Creation, NewDeploy, NewHold, NewRequest, Proof, Settlement, StoredRequest},
 };
@@ -113,7 +114,7 @@ async fn a_request_is_done_once_however_many_act_on_it() {
         ..new_deploy(dev, 3, 300)
     };
     assert_eq!(shop.deploy_create(&late).await, Ok(Creation::Conflict));
-    assert_eq!(shop.requests_pending(None, &[], 10).await, Ok(Vec::new()));
+    assert_eq!(shop.requests_pending(&Share::all(), &[], 10).await, Ok(Vec::new()));
 }
 
 /// A hundred promoters at once, each with a deploy of its own in line: one is past pending, and they leave in order.
@@ -184,7 +185,7 @@ async fn a_later_stage_of_the_same_name_does_not_do_what_the_earlier_was_asked()
     let refused = shop.request_get(id(50)).await.unwrap().unwrap();
     assert_eq!((refused.state, refused.message.as_deref()), (RequestState::Refused, Some("the stage was deleted")));
     shop.stage(4, "dev").await;
-    let pending = shop.requests_pending(None, &[], 10).await.unwrap();
+    let pending = shop.requests_pending(&Share::all(), &[], 10).await.unwrap();
     assert_eq!(
         pending.iter().map(|request| request.id).collect::<Vec<_>>(),
         [id(51)],

@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use stagekeeper::{
-    domain::deploy::State,
+    domain::{deploy::State, share::Share},
     store::{Class, NewStage},
 };
 
@@ -15,7 +15,7 @@ async fn a_deleted_stage_that_comes_back_continues_its_history() {
     shop.success(&new_deploy(stage, 1, 10)).await;
     for _ in 0..2 {
         shop.stage_soft_delete("acme", "dev").await.unwrap();
-        assert_eq!(shop.targets_load(None).await, Ok(Vec::new()));
+        assert_eq!(shop.targets_load(&Share::all()).await, Ok(Vec::new()));
         assert_eq!(shop.target_state_load(stage).await, Ok(None));
     }
     // The object is another one: new UID, and whoever records it proposes a new identity.
@@ -48,14 +48,14 @@ async fn a_stage_that_moves_to_another_project_leaves_its_history_there() {
         NewStage { id: id(6), project_id: other.id, namespace: "acme".into(), name: "dev".into(), uid: "uid-2".into() };
     let moved = shop.stage_upsert(&moved).await.unwrap();
     assert_ne!(moved, stage);
-    let targets = shop.targets_load(None).await.unwrap();
+    let targets = shop.targets_load(&Share::all()).await.unwrap();
     assert_eq!(targets.len(), 1);
     assert_eq!((targets[0].id, targets[0].project.as_str()), (moved, "blog"));
     let seen = shop.target_state_load(moved).await.unwrap().unwrap();
     assert_eq!(seen.latest, None);
     // And back again: the first life goes on.
     assert_eq!(shop.stage(7, "dev").await, stage);
-    assert_eq!(shop.targets_load(None).await.unwrap().len(), 1);
+    assert_eq!(shop.targets_load(&Share::all()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_starting_leader_reads_everything_about_every_stage() {
     let waiting = shop.pending(&new_deploy(dev, 4, 13)).await;
     let only = shop.success(&new_deploy(live, 1, 14)).await;
 
-    let states = shop.targets_state_load(None).await.unwrap();
+    let states = shop.targets_state_load(&Share::all()).await.unwrap();
     let of = |target| states.iter().find(|state| state.target.id == target).unwrap();
     assert_eq!(states.len(), 3);
     let dev = of(dev);
@@ -108,7 +108,7 @@ async fn a_starting_leader_reads_everything_about_every_stage() {
         assert_eq!(one.as_ref(), Some(state));
     }
     let here = ["acme".to_owned()];
-    assert_eq!(shop.targets_state_load(Some(&here)).await.unwrap(), states);
+    assert_eq!(shop.targets_state_load(&Share::of(Some(here.to_vec()))).await.unwrap(), states);
     let elsewhere = ["other".to_owned()];
-    assert_eq!(shop.targets_state_load(Some(&elsewhere)).await, Ok(Vec::new()));
+    assert_eq!(shop.targets_state_load(&Share::of(Some(elsewhere.to_vec()))).await, Ok(Vec::new()));
 }

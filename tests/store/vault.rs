@@ -9,6 +9,7 @@ use stagekeeper::{
         actor::Actor,
         credential::CredentialKind,
         secret::{SecretId, SecretVersions, number},
+        share::Share,
     },
     safe::{Deposit, Owner, Safe, SecretDeposit},
     store::{Class, RegistrySettings, Store, StoreError, VaultChange, VaultChanges},
@@ -82,7 +83,7 @@ async fn everything_is_read_without_values_in_a_few_statements() {
     shop.credential_delete(shop.project, "gone", &Actor::Policy, at(1)).await.unwrap();
     shop.secret_delete(shop.project, &SecretId::for_all("GONE"), &Actor::Policy, at(1)).await.unwrap();
 
-    let all = shop.vault_load(None).await.unwrap();
+    let all = shop.vault_load(&Share::all()).await.unwrap();
     let names: Vec<&str> = all.iter().map(|project| project.name.as_str()).collect();
     assert_eq!(names, ["bare", "shop", "blog"]);
     assert_eq!((all[0].credentials.len(), all[0].secrets.len()), (0, 0));
@@ -102,15 +103,15 @@ async fn everything_is_read_without_values_in_a_few_statements() {
     assert_eq!(numbers, versions);
     assert_eq!(shops.secrets[1].origin, "secret/keys uid/1 version/2");
 
-    let some = shop.vault_load(Some(&["beta".to_owned()])).await.unwrap();
+    let some = shop.vault_load(&Share::of(Some(vec!["beta".to_owned()]))).await.unwrap();
     assert_eq!(some, all[2..]);
-    assert_eq!(shop.vault_load(Some(&[])).await, Ok(Vec::new()));
+    assert_eq!(shop.vault_load(&Share::of(Some(Vec::new()))).await, Ok(Vec::new()));
     for project in &all {
         assert_eq!(shop.vault_project(project.id).await.unwrap().as_ref(), Some(project));
     }
     shop.project_soft_delete("beta", "blog").await.unwrap();
     assert_eq!(shop.vault_project(blog.id).await, Ok(None));
-    assert_eq!(shop.vault_load(None).await, Ok(all[..2].to_vec()));
+    assert_eq!(shop.vault_load(&Share::all()).await, Ok(all[..2].to_vec()));
     assert_eq!(shop.vault_project(id(7)).await, Ok(None));
 }
 

@@ -35,6 +35,8 @@ pub struct Call {
     pub method: Method,
     /// Plural of the kind, with the subresource if there is one: `stages/status`. Empty outside of resource paths.
     pub resource: String,
+    /// Its namespace, empty if it has none or all are meant.
+    pub namespace: String,
     /// Name of the object, empty for collections.
     pub name: String,
     /// Whether it watches.
@@ -288,13 +290,16 @@ fn read(request: &Request) -> Call {
         _ => usize::MAX,
     };
     let mut parts: Vec<&str> = parts.skip(skip).collect();
+    let mut namespace = String::new();
     if parts.len() > 2 && parts[0] == "namespaces" {
+        parts[1].clone_into(&mut namespace);
         parts.drain(..2);
     }
     let plural = parts.first().copied().unwrap_or_default();
     Call {
         method: request.method().clone(),
         resource: parts.get(2).map_or_else(|| plural.to_owned(), |sub| format!("{plural}/{sub}")),
+        namespace,
         name: parts.get(1).copied().unwrap_or_default().to_owned(),
         watch: request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true")),
         code: None,

@@ -1,7 +1,7 @@
 //! How deliveries are worked on: once, and again when it is not known whether they were.
 
 use stagekeeper::{
-    domain::actor::Actor,
+    domain::{actor::Actor, share::Share},
     store::{DeliveryState, Replayed, Settled},
 };
 use uuid::Uuid;
@@ -14,7 +14,7 @@ fn processed(id: Uuid, opened: i32) -> Settled {
 
 async fn one(door: &Door) -> Uuid {
     assert_eq!(door.post("hub", &[], &fixture("dockerhub/push")).await, 202);
-    door.store().inbox_pending(None, 10).await.unwrap()[0].id
+    door.store().inbox_pending(&Share::all(), 10).await.unwrap()[0].id
 }
 
 #[tokio::test]
@@ -23,12 +23,12 @@ async fn what_was_not_marked_is_worked_on_again() {
     let id = one(&door).await;
     // Whoever read it and died left it as it was.
     for _ in 0..2 {
-        let pending = door.store().inbox_pending(None, 10).await.unwrap();
+        let pending = door.store().inbox_pending(&Share::all(), 10).await.unwrap();
         assert_eq!(pending.iter().map(|one| (one.id, one.opened)).collect::<Vec<_>>(), [(id, 1)]);
     }
     assert_eq!(door.store().inbox_settle(&[processed(id, 1)], door.now()).await, Ok(1));
     assert_eq!(door.store().inbox_settle(&[processed(id, 1)], door.now()).await, Ok(0), "a lost reply");
-    assert!(door.store().inbox_pending(None, 10).await.unwrap().is_empty());
+    assert!(door.store().inbox_pending(&Share::all(), 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn a_replay_is_audited_and_opens_what_was_settled() {
     assert_eq!(store.inbox_replay(id, &jane, door.now()).await, Ok(Replayed::Waiting));
     store.inbox_settle(&[processed(id, 1)], door.now()).await.unwrap();
     assert_eq!(store.inbox_replay(id, &jane, door.now()).await, Ok(Replayed::Opened));
-    assert_eq!(store.inbox_pending(None, 10).await.unwrap()[0].opened, 2);
+    assert_eq!(store.inbox_pending(&Share::all(), 10).await.unwrap()[0].opened, 2);
     store.inbox_settle(&[processed(id, 2)], door.now()).await.unwrap();
     door.run("UPDATE webhook_inbox SET body = NULL").await;
     assert_eq!(store.inbox_replay(id, &jane, door.now()).await, Ok(Replayed::Bodiless));
@@ -69,7 +69,7 @@ async fn only_the_namespaces_that_are_watched_are_worked_on() {
     one(&door).await;
     let pending = async |names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        door.store().inbox_pending(Some(&names), 10).await.unwrap().len()
+        door.store().inbox_pending(&Share::of(Some(names.to_vec())), 10).await.unwrap().len()
     };
     assert_eq!((pending(&["beta"]).await, pending(&["beta", "acme"]).await), (0, 1));
 }

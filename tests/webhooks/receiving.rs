@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::Value;
-use stagekeeper::store::DeliveryState;
+use stagekeeper::{domain::share::Share, store::DeliveryState};
 
 use crate::door::{Door, SECRET, fixture, open, signature, signed};
 
@@ -14,7 +14,7 @@ async fn a_delivery_is_stored_as_it_came_before_it_is_answered() {
     assert_eq!(answer.status(), 202);
     let said: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
     assert_eq!(said["status"], "accepted");
-    let pending = door.store().inbox_pending(None, 10).await.unwrap();
+    let pending = door.store().inbox_pending(&Share::all(), 10).await.unwrap();
     let [one] = &pending[..] else { panic!("one delivery, not {}", pending.len()) };
     assert_eq!(said["delivery"], one.id.to_string());
     assert_eq!((one.body.as_slice(), one.source.as_str(), one.receiver.as_str()), (&body[..], "dockerhub", "hub"));
@@ -45,7 +45,7 @@ async fn diuns_own_request_is_received() {
     assert!(said.starts_with("HTTP/1.1 202 Accepted\r\n"), "{said}");
     let said = door.raw(&request("something else")).await;
     assert!(said.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{said}");
-    let pending = door.store().inbox_pending(None, 10).await.unwrap();
+    let pending = door.store().inbox_pending(&Share::all(), 10).await.unwrap();
     assert_eq!(pending.iter().map(|one| one.body.as_slice()).collect::<Vec<_>>(), [&body[..]]);
 }
 

@@ -12,7 +12,7 @@ use crate::{
         images::{Known, Question, recalled},
         stage::sources::{self, Source},
     },
-    domain::{deploy::State, release::Release},
+    domain::{deploy::State, release::Release, share::Share},
     render::Identity,
     store::{ImageScan, Store},
 };
@@ -97,7 +97,7 @@ impl Seen {
         let Some(stage) = &self.stage else {
             return Ok(());
         };
-        let targets = store.targets_load(Some(std::slice::from_ref(&self.namespace))).await?;
+        let targets = store.targets_load(&Share::all().only(&self.namespace)).await?;
         let Some(target) = targets.into_iter().find(|target| target.name == *stage) else {
             return Ok(());
         };

@@ -70,6 +70,52 @@ impl Record {
     }
 }
 
+/// How many shards the installation has: on the Lease of the first.
+const SHARDS: &str = "stagekeeper.dev/shards";
+/// How many it had before, as long as others may act by that.
+const BEFORE: &str = "stagekeeper.dev/shards-before";
+/// Who asks for this Lease.
+const WANTED_BY: &str = "stagekeeper.dev/wanted-by";
+
+/// What else is written on a Lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Note {
+    /// How many shards there are; one if nothing is said.
+    pub(super) shards: u16,
+    /// How many there were, as long as somebody may act by that.
+    pub(super) before: Option<u16>,
+    /// Who asks for the Lease.
+    pub(super) wanted_by: Option<String>,
+}
+
+impl Note {
+    /// Reads what is written on a Lease, leniently.
+    pub(super) fn of(lease: &Lease) -> Self {
+        let read = |key: &str| lease.metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
+        Self {
+            shards: read(SHARDS).and_then(|count| count.parse().ok()).unwrap_or(1),
+            before: read(BEFORE).and_then(|count| count.parse().ok()),
+            wanted_by: read(WANTED_BY).filter(|by| !by.is_empty()),
+        }
+    }
+
+    /// Writes it on a Lease. What goes without saying is not said.
+    pub(super) fn on(&self, mut lease: Lease) -> Lease {
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        let mut write = |key: &str, value: Option<String>| match value {
+            Some(value) => _ = annotations.insert(key.to_owned(), value),
+            None => _ = annotations.remove(key),
+        };
+        write(SHARDS, (self.shards != 1).then(|| self.shards.to_string()));
+        write(BEFORE, self.before.map(|count| count.to_string()));
+        write(WANTED_BY, self.wanted_by.clone());
+        if annotations.is_empty() {
+            lease.metadata.annotations = None;
+        }
+        lease
+    }
+}
+
 /// A record and since when it has been seen unchanged from here.
 #[derive(Debug, Clone)]
 pub(super) struct Observed {

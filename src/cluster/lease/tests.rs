@@ -1,5 +1,6 @@
 //! Elections on a paused clock, against a Lease store that behaves like the API server's and can be made to hang.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -11,9 +12,20 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// The API server, as far as one Lease goes. Each client has its own way to it.
+mod seats;
+
+/// The Lease of an installation without shards.
+const NAME: &str = "stagekeeper";
+
+/// The API server, as far as Leases go. Each client has its own way to it.
 #[derive(Clone, Default)]
-struct Store(Arc<Mutex<(Option<Value>, u64)>>);
+struct Store(Arc<Mutex<Leases>>);
+
+#[derive(Default)]
+struct Leases {
+    all: BTreeMap<String, Value>,
+    version: u64,
+}
 
 /// One client's way to the store.
 #[derive(Clone, Default)]
@@ -43,7 +55,10 @@ impl Store {
         }
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap();
-        let (code, reply) = self.act(&parts.method, serde_json::from_slice(&body).unwrap_or_default());
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let named = parts.uri.path().rsplit('/').next().filter(|_| parts.method != Method::POST);
+        let name = named.or_else(|| body["metadata"]["name"].as_str()).unwrap_or_default().to_owned();
+        let (code, reply) = self.act(&parts.method, &name, body);
         if parts.method != Method::GET {
             path.writes.fetch_add(1, Ordering::SeqCst);
             let swallow = path.swallow_replies.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
@@ -58,13 +73,13 @@ impl Store {
         Ok(Response::builder().status(code).body(reply).unwrap())
     }
 
-    fn act(&self, method: &Method, mut body: Value) -> (u16, Value) {
+    fn act(&self, method: &Method, name: &str, mut body: Value) -> (u16, Value) {
         let mut state = self.0.lock().unwrap();
-        let (lease, version) = &mut *state;
+        let Leases { all, version } = &mut *state;
         let refused = |code: u16, reason: &str| {
             (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}))
         };
-        match (method, &lease) {
+        match (method, all.get(name)) {
             (&Method::GET | &Method::PUT, None) => refused(404, "NotFound"),
             (&Method::GET, Some(lease)) => (200, lease.clone()),
             (&Method::POST, Some(_)) => refused(409, "AlreadyExists"),
@@ -74,19 +89,22 @@ impl Store {
             _ => {
                 *version += 1;
                 body["metadata"]["resourceVersion"] = version.to_string().into();
-                *lease = Some(body.clone());
+                all.insert(name.to_owned(), body.clone());
                 (200, body)
             }
         }
     }
 
     fn spec(&self, field: &str) -> Value {
-        let state = self.0.lock().unwrap();
-        state.0.as_ref().map_or(Value::Null, |lease| lease["spec"][field].clone())
+        self.lease(NAME)["spec"][field].clone()
     }
 
     fn delete(&self) {
-        self.0.lock().unwrap().0 = None;
+        self.0.lock().unwrap().all.remove(NAME);
+    }
+
+    fn lease(&self, name: &str) -> Value {
+        self.0.lock().unwrap().all.get(name).cloned().unwrap_or_default()
     }
 }
 
@@ -101,7 +119,7 @@ fn start_with(store: &Store, identity: &str, clock_is_off_by: SignedDuration) ->
     let path = Path::default();
     let config = LeaseConfig {
         namespace: "stagekeeper".into(),
-        name: "stagekeeper".into(),
+        name: NAME.into(),
         identity: identity.into(),
         timing: Timing::default(),
     };
@@ -262,16 +280,15 @@ async fn somebody_elses_touch_of_the_lease_does_not_end_the_term() {
     assert_eq!(elected(&a).await, 1);
     {
         let mut state = store.0.lock().unwrap();
-        state.1 += 1;
-        let version = state.1.to_string();
-        let lease = state.0.as_mut().unwrap();
+        state.version += 1;
+        let version = state.version.to_string();
+        let lease = state.all.get_mut(NAME).unwrap();
         lease["metadata"]["annotations"] = json!({"note": "looked at"});
         lease["metadata"]["resourceVersion"] = version.into();
     }
     pass(secs(30), &[&a]).await;
     assert_eq!(a.handle.epoch(), Some(1));
-    let state = store.0.lock().unwrap();
-    assert_eq!(state.0.as_ref().unwrap()["metadata"]["annotations"]["note"], "looked at");
+    assert_eq!(store.lease(NAME)["metadata"]["annotations"]["note"], "looked at");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use crate::{
     api::{Environment, labels},
     cluster::index::StageKey,
     controllers::context::Context,
+    domain::share::Share,
     render::isolation,
     store::StoreError,
 };
@@ -28,13 +29,8 @@ const AT_A_TIME: usize = 10;
 /// How often rows are compared with what there is: only an object that was taken away by force leaves one.
 const ROWS_EVERY: u64 = 360;
 
-/// Looks again and again until `stop`, once all environments of `namespace`, or of all, are `listed`.
-pub async fn run(
-    ctx: Arc<Context>,
-    namespace: Option<String>,
-    mut listed: watch::Receiver<bool>,
-    stop: CancellationToken,
-) {
+/// Looks again and again until `stop`, once all environments of the share are `listed`.
+pub async fn run(ctx: Arc<Context>, share: Arc<Share>, mut listed: watch::Receiver<bool>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => return,
         known = listed.wait_for(|listed| *listed) => if known.is_err() { return },
@@ -53,7 +49,7 @@ pub async fn run(
         }
         namespaces(&ctx, &mut suspects).await;
         if looks.is_multiple_of(ROWS_EVERY)
-            && let Err(error) = rows(&ctx, namespace.as_ref()).await
+            && let Err(error) = rows(&ctx, &share).await
         {
             tracing::warn!(%error, "rows of environments could not be compared with what there is");
         }
@@ -90,9 +86,8 @@ async fn namespaces(ctx: &Context, suspects: &mut HashMap<String, Timestamp>) {
 }
 
 /// Closes the rows of environments whose object is gone.
-async fn rows(ctx: &Context, namespace: Option<&String>) -> Result<(), StoreError> {
-    let watched = namespace.map(|name| vec![name.clone()]);
-    for (namespace, name, uid) in ctx.store.environments_living(watched.as_deref()).await? {
+async fn rows(ctx: &Context, share: &Share) -> Result<(), StoreError> {
+    for (namespace, name, uid) in ctx.store.environments_living(share).await? {
         let found = ctx.environments.get(&ObjectRef::<Environment>::new(&name).within(&namespace));
         if found.is_some() {
             continue;

@@ -180,14 +180,13 @@ impl Previews {
 
     /// Sends what is due; says when the next is.
     async fn batch(&self) -> Result<Option<Duration>, StoreError> {
-        let namespaces = self.namespaces.as_deref();
-        let due = self.store.outbox_due(namespaces, self.clock.now(), BATCH).await?;
+        let due = self.store.outbox_due(&self.share, self.clock.now(), BATCH).await?;
         let deliveries: Vec<_> = due.iter().map(|message| self.deliver(message)).collect();
         let mut all = futures::stream::iter(deliveries).buffer_unordered(AT_ONCE);
         while let Some(done) = all.next().await {
             done?;
         }
-        let next = self.store.outbox_next(namespaces).await?;
+        let next = self.store.outbox_next(&self.share).await?;
         Ok(next.map(|at| Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default()))
     }
 

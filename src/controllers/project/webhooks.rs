@@ -10,7 +10,7 @@ use super::credentials::{again, holdings};
 use crate::{
     api::{Project, WebhookStatus},
     controllers::{context::Context, error::Error, vault::ProjectName},
-    domain::actor::Actor,
+    domain::{actor::Actor, share::Share},
     safe,
     store::{DeclaredReceiver, NewReceiver, VaultReceiver},
 };
@@ -92,8 +92,8 @@ pub async fn close(ctx: &Context, (namespace, name): &ProjectName) {
     }
 }
 
-/// The same for projects of these namespaces that were deleted while nobody looked.
-pub async fn close_orphans(ctx: &Context, namespace: Option<&str>) {
+/// The same for projects of a share that were deleted while nobody looked.
+pub async fn close_orphans(ctx: &Context, share: &Share) {
     let receiving = ctx.vault.receiving();
     if receiving.is_empty() {
         return;
@@ -101,7 +101,7 @@ pub async fn close_orphans(ctx: &Context, namespace: Option<&str>) {
     let name = |project: &Project| (project.namespace().unwrap_or_default(), project.name_any());
     let there: HashSet<ProjectName> = ctx.projects.state().iter().map(|project| name(project)).collect();
     for project in receiving {
-        if namespace.is_none_or(|only| only == project.0) && !there.contains(&project) {
+        if share.covers(&project.0) && !there.contains(&project) {
             close(ctx, &project).await;
         }
     }

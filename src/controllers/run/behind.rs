@@ -24,6 +24,8 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::domain::share::Share;
+
 /// Objects per page of a list.
 const PAGE_SIZE: u32 = 500;
 
@@ -54,9 +56,13 @@ impl<K: kube::Resource<DynamicType = ()> + Clone + 'static> Missed<K> {
     }
 }
 
-/// Ends when something was missed that the watch does not bring either. Nothing is compared while `listing`.
-pub(super) async fn fell_behind<K>(api: Api<K>, known: Reflected<K>, listing: Arc<AtomicBool>, every: Duration)
-where
+/// Ends when something of the share was missed that the watch does not bring either. Nothing is compared while `listing`.
+pub(super) async fn fell_behind<K>(
+    api: Api<K>,
+    (known, share): (Reflected<K>, Arc<Share>),
+    listing: Arc<AtomicBool>,
+    every: Duration,
+) where
     K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
 {
     loop {
@@ -64,7 +70,7 @@ where
         if listing.load(Ordering::Acquire) {
             continue;
         }
-        let missed = match compare(&api, &known).await {
+        let missed = match compare(&api, &known, &share).await {
             Ok(missed) => missed,
             Err(error) => {
                 tracing::debug!(kind = %K::kind(&()), %error, "what is known could not be compared with the cluster");
@@ -83,7 +89,7 @@ where
 }
 
 /// What the cluster has and has not, other than it is known.
-async fn compare<K>(api: &Api<K>, known: &Reflected<K>) -> Result<Vec<Missed<K>>, kube::Error>
+async fn compare<K>(api: &Api<K>, known: &Reflected<K>, share: &Share) -> Result<Vec<Missed<K>>, kube::Error>
 where
     K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
 {
@@ -95,7 +101,8 @@ where
     loop {
         let page = tokio::time::timeout(PAGE, api.list_metadata(&params)).await;
         let page = page.map_err(|late| kube::Error::Service(late.into()))??;
-        for object in &page.items {
+        let covered = |namespace: Option<String>| share.covers(&namespace.unwrap_or_default());
+        for object in page.items.iter().filter(|object| covered(object.namespace())) {
             let name = reference(object.namespace(), &object.name_any());
             let change = Missed::Change(name.clone(), version_of(object.resource_version().as_ref()));
             missed.extend(change.still(known).then_some(change));

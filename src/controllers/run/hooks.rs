@@ -2,7 +2,7 @@
 //! here follows, and takes in how pull requests stand. What it has done is marked afterwards, so that a crash repeats it, which does no harm.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -29,6 +29,7 @@ use crate::{
         clock::{Clock, Ids},
         hint::Hint,
         image::Repository,
+        share::Share,
         update::SeenUpdate,
     },
     store::{DeliveryState, PendingDelivery, Settled, Store, StoreError},
@@ -64,7 +65,7 @@ pub(super) struct Reader {
     pub(super) telemetry: Telemetry,
     pub(super) images: Arc<ImageBook>,
     pub(super) projects: Vec<(Reflected<Project>, watch::Receiver<bool>)>,
-    pub(super) namespaces: Option<Vec<String>>,
+    pub(super) share: Arc<Share>,
     /// Told when there may be something to do.
     pub(super) woken: Arc<Notify>,
 }
@@ -132,13 +133,13 @@ impl Reader {
         }
     }
 
-    /// Repositories that were hinted at under an earlier leader, of which no answer is stored that is younger than the hint: it
+    /// Repositories that were hinted at, in any share, under an earlier leader, of which no answer is stored that is younger than the hint: it
     /// may have ended with the hint, or with the answer, in its memory. They are hinted at again.
     async fn unanswered(&self) -> Result<Vec<Repository>, StoreError> {
         let since = self.clock.now().saturating_sub(LATELY).unwrap_or(Timestamp::MIN);
         let (limit, size) = AGAIN;
         let mut hinted: HashMap<Repository, Timestamp> = HashMap::new();
-        for (delivery, at) in self.store.inbox_processed(self.namespaces.as_deref(), since, size, limit).await? {
+        for (delivery, at) in self.store.inbox_processed(&self.share.whole(), since, size, limit).await? {
             let Ok(Event::Images(images)) = read(&delivery) else { continue };
             for image in images {
                 // The newest come first.
@@ -166,10 +167,12 @@ impl Reader {
 
     /// Works on the oldest deliveries; says how many there were.
     async fn batch(&self, mut early: Option<&mut HashSet<Repository>>) -> Result<usize, StoreError> {
-        let pending = self.store.inbox_pending(self.namespaces.as_deref(), BATCH).await?;
+        let pending = self.store.inbox_pending(&self.share, BATCH).await?;
         let (mut settled, mut seen) = (Vec::with_capacity(pending.len()), Vec::new());
+        let mut named = BTreeSet::new();
         for delivery in &pending {
             let ask = |repository: &Repository| {
+                named.insert(repository.to_string());
                 if let Some(early) = &mut early {
                     early.insert(repository.clone());
                 }
@@ -192,6 +195,10 @@ impl Reader {
             seen.extend(outcome.seen);
             let (id, opened) = (delivery.id, delivery.opened);
             settled.push(Settled { id, opened, state: outcome.state, result: outcome.result });
+        }
+        if self.share.count() > 1 && !named.is_empty() {
+            // Others may follow the same images.
+            self.store.hints_tell(&Vec::from_iter(named)).await?;
         }
         if !seen.is_empty() {
             self.store.updates_see(&seen).await?;

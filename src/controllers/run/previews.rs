@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Process, RunError};
 use crate::{
     api::{Environment, Project},
-    cluster::{apply::Writer, lease::LeaseHandle},
+    cluster::{apply::Writer, lease::Mandate},
     controllers::{
         previews::{Bell, Ground, PreviewBook, Previews, Watched},
         trigger::Triggers,
         vault::{ProjectName, Vault},
     },
+    domain::share::Share,
     forge::Forge,
     store::Store,
 };
@@ -36,7 +37,7 @@ impl Watching {
     pub(super) fn begin(
         self,
         process: &Process,
-        leader: &LeaseHandle,
+        (leader, share): (&Mandate, &Arc<Share>),
         (store, triggers): (&Store, &Triggers),
         vault: &Arc<Vault>,
         projects: &[Watched<Project>],
@@ -49,7 +50,7 @@ impl Watching {
             clock: process.clock.clone(),
             ids: process.ids.clone(),
             leader: leader.clone(),
-            namespaces: process.config.namespaces.names(),
+            share: share.clone(),
             projects: projects.to_vec(),
             environments: self.environments,
             book: self.book,

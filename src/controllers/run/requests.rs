@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::stop::until_stopped;
 use crate::{
     controllers::{asked::Asked, backoff, trigger::Triggers},
-    domain::clock::Clock,
+    domain::{clock::Clock, share::Share},
     store::Store,
 };
 
@@ -24,7 +24,7 @@ const REST: Duration = Duration::from_millis(100);
 /// What it takes to hand requests to their stages.
 pub(super) struct Taker {
     pub(super) store: Store,
-    pub(super) namespaces: Option<Vec<String>>,
+    pub(super) share: Arc<Share>,
     pub(super) asked: Arc<Asked>,
     pub(super) triggers: Triggers,
     pub(super) clock: Arc<dyn Clock>,
@@ -40,7 +40,7 @@ impl Taker {
         let mut failures = 0;
         loop {
             let known = self.asked.known();
-            let read = self.store.requests_pending(self.namespaces.as_deref(), &known, BATCH);
+            let read = self.store.requests_pending(&self.share, &known, BATCH);
             let pause = match until_stopped(&stop, read).await {
                 None => return,
                 Some(Ok(requests)) => {

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stop::until_stopped;
 use crate::{
-    cluster::lease::LeaseHandle,
+    cluster::lease::Mandate,
     controllers::{backoff, images::ImageBook},
     store::{ImageScan, Store, StoreError},
     telemetry::metrics::Metrics,
@@ -32,7 +32,7 @@ const LAST: Duration = Duration::from_secs(1);
 pub(super) async fn keep_scans(
     book: Arc<ImageBook>,
     store: Store,
-    leader: LeaseHandle,
+    leader: Mandate,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
@@ -67,7 +67,7 @@ pub(super) async fn keep_scans(
 }
 
 /// Whoever leads no more, because it was frozen for a while, does not even try: the database would refuse it.
-async fn put(book: &ImageBook, store: &Store, leader: &LeaseHandle) -> Result<(), StoreError> {
+async fn put(book: &ImageBook, store: &Store, leader: &Mandate) -> Result<(), StoreError> {
     while leader.is_leader() {
         let rows = Taken { rows: book.take_unstored(BATCH), book };
         if rows.rows.is_empty() {
@@ -79,7 +79,7 @@ async fn put(book: &ImageBook, store: &Store, leader: &LeaseHandle) -> Result<()
     Ok(())
 }
 
-async fn touch(book: &ImageBook, store: &Store, leader: &LeaseHandle) -> Result<(), StoreError> {
+async fn touch(book: &ImageBook, store: &Store, leader: &Mandate) -> Result<(), StoreError> {
     if !leader.is_leader() {
         return Ok(());
     }

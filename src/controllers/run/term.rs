@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     api::{Environment, Project, Stage},
-    cluster::{apply::Writer, events::Events, index::StageKey, lease::LeaseHandle},
+    cluster::{apply::Writer, events::Events, index::StageKey, lease::Mandate},
     config::EdgeService,
     controllers::{
         asked::Asked,
@@ -38,6 +38,7 @@ use crate::{
         stage::{memory::Memory, recall},
         trigger::{Trigger, Triggers},
     },
+    domain::share::Share,
     render::Fallback,
     store::{ImageScan, Store, StoreError},
 };
@@ -60,66 +61,69 @@ pub(super) enum Ended {
     Behind(i64),
 }
 
-/// Leads from being elected until `stop`: claims an epoch, reads what is stored about every stage, and runs the
+/// Leads from being elected until `stop`: claims an epoch, reads what is stored about every stage of its share, and runs the
 /// controllers.
-pub(super) async fn lead(
-    process: &Process,
-    handle: &LeaseHandle,
-    elected: u64,
-    stop: CancellationToken,
-) -> Result<Ended, RunError> {
+pub(super) async fn lead(process: &Process, mandate: &Mandate, stop: CancellationToken) -> Result<Ended, RunError> {
+    let (shards, of) = mandate.shards();
+    let share = Arc::new(process.watched.clone().sharded(&shards, of));
+    let leases = mandate.leases().collect::<Vec<_>>().join(",");
+    let (least, elected) = mandate.epochs();
     let mut servers = process.store.servers();
     let preparing = async {
-        let epoch = claim(process, elected).await;
+        let epoch = claim(process, &leases, elected).await;
         // From the server that gave the epoch on: what is read now is what it knows.
         servers.mark_unchanged();
         process.index.synced().await;
-        let store = process.store.leading(&process.lease, epoch);
-        let targets = patiently("targets", || load(process)).await;
+        let store = process.store.leading(&leases, epoch);
+        let targets = patiently("targets", || load(process, &share)).await;
         let scans = patiently("scans", || process.store.image_scans_load(RECALLED)).await;
-        (epoch, store, targets, scans, Held::read(process).await)
+        (epoch, store, targets, scans, Held::read(process, share.clone(), epoch).await)
     };
     let Some((epoch, store, states, scans, held)) = until_stopped(&stop, preparing).await else {
         return Ok(Ended::Stopped);
     };
-    let epoch_of_lease = i64::try_from(elected).unwrap_or(i64::MAX);
-    if epoch > epoch_of_lease {
+    if epoch > i64::try_from(least).unwrap_or(i64::MAX) {
         // The Lease was deleted and counts anew, or the database has other leaders. The Lease catches up first: it is what
         // remembers our epochs when a database loses them.
         return Ok(Ended::Behind(epoch.saturating_add(LEAP)));
     }
-    tracing::info!(epoch, stages = states.len(), "leading");
-    let (triggers, queues) = queues(process);
+    tracing::info!(epoch, leases, stages = states.len(), "leading");
+    let (triggers, queues) = queues(&share);
     let memories = Arc::new(Memories::new(triggers.clone()));
     for (key, memory) in states {
         memories.put(key, memory);
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(end_with_server(servers.clone(), stop.clone()));
-    tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
-    tasks.spawn(tell_dora(store.clone(), process.clock.clone(), process.telemetry.clone(), stop.clone()));
-    let (images, registries) = scan_images(process, &triggers, scans, (&store, handle), &mut tasks, &stop)?;
+    if share.keeps_house() {
+        tasks.spawn(keep_house(store.clone(), process.clock.clone(), stop.clone()));
+        tasks.spawn(tell_dora(store.clone(), process.clock.clone(), process.telemetry.clone(), stop.clone()));
+    }
+    let (images, registries) = scan_images(process, &triggers, scans, (&store, mandate), &mut tasks, &stop)?;
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
     let asked = Arc::new(Asked::new(vault.requests.clone()));
     let lanes = Arc::new(Lanes::new(triggers.clone()));
     let groups = Arc::new(Groups::new(triggers.clone()));
-    pass_on_children(process, &triggers, &mut tasks, &stop);
+    pass_on_children(process, (&triggers, share.clone()), &mut tasks, &stop);
     let events = Events::new(process.client.clone(), &process.config.lease.identity);
     let (mut readers, mut previews) = (Vec::new(), Watching::new());
     for queue in queues {
-        let (namespace, relist) = (queue.namespace.as_deref(), process.config.relist);
-        let stages = watched::<Stage>(&process.client, namespace, relist, |_| {});
+        let relist = process.config.relist;
+        let place = (queue.namespace.as_deref(), &share);
+        let stages = watched::<Stage>(&process.client, place, relist, |_| {});
         let told = previews.bell.clone();
-        let projects = watched::<Project>(&process.client, namespace, relist, move |event| told.projects(event));
+        let projects = watched::<Project>(&process.client, place, relist, move |event| told.projects(event));
         let told = previews.bell.clone();
         let environments =
-            watched::<Environment>(&process.client, namespace, relist, move |event| told.environments(event));
+            watched::<Environment>(&process.client, place, relist, move |event| told.environments(event));
         previews.environments.push((environments.reader.clone(), environments.ready.clone()));
-        let namespaces =
-            queue.namespace.is_none().then(|| namespaces(&process.client, relist, &triggers, &mut tasks, &stop));
+        let namespaces = queue
+            .namespace
+            .is_none()
+            .then(|| namespaces(&process.client, (relist, &share), &triggers, &mut tasks, &stop));
         let ctx = Arc::new(Context {
             client: process.client.clone(),
-            writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(handle.clone()),
+            writer: Writer::new(process.client.clone(), process.index.clone()).while_leading(mandate.clone()),
             store: store.clone(),
             clock: process.clock.clone(),
             ids: process.ids.clone(),
@@ -141,7 +145,7 @@ pub(super) async fn lead(
             telemetry: process.telemetry.clone(),
             backoff: Backoff::default(),
             trigger: triggers.clone(),
-            term: Term { epoch, leader: handle.clone() },
+            term: Term { epoch, leader: mandate.clone() },
             lanes: lanes.clone(),
             groups: groups.clone(),
             previews: previews.book.clone(),
@@ -154,15 +158,15 @@ pub(super) async fn lead(
         readers.push((projects.reader.clone(), projects.ready.clone()));
         let listed = (projects.ready.clone(), stages.ready);
         tasks.spawn(stages_controller(ctx.clone(), listed.0, listed.1, stages.events, queue.stages, stop.clone()));
-        let (seen, place) = (environments.ready.clone(), queue.namespace.clone());
-        tasks.spawn(sweep::run(ctx.clone(), place, seen, stop.clone()));
+        let here = Arc::new(queue.namespace.as_ref().map_or_else(|| (*share).clone(), |name| share.only(name)));
+        tasks.spawn(sweep::run(ctx.clone(), here.clone(), environments.ready.clone(), stop.clone()));
         let all = (projects.ready.clone(), environments);
         tasks.spawn(environments_controller(ctx.clone(), all.0, all.1, queue.environments, stop.clone()));
-        tasks.spawn(projects_controller(ctx, queue.namespace, projects, queue.projects, stop.clone()));
+        tasks.spawn(projects_controller(ctx, here, projects, queue.projects, stop.clone()));
     }
     let taker = Taker {
         store: store.clone(),
-        namespaces: process.config.namespaces.names(),
+        share: share.clone(),
         asked,
         triggers: triggers.clone(),
         clock: process.clock.clone(),
@@ -171,7 +175,7 @@ pub(super) async fn lead(
     };
     tasks.spawn(taker.run(stop.clone()));
     let bell = previews.bell.clone();
-    previews.begin(process, handle, (&store, &triggers), &vault.book, &readers, (&mut tasks, &stop))?;
+    previews.begin(process, (mandate, &share), (&store, &triggers), &vault.book, &readers, (&mut tasks, &stop))?;
     let reader = Reader {
         store,
         ids: process.ids.clone(),
@@ -180,7 +184,7 @@ pub(super) async fn lead(
         telemetry: process.telemetry.clone(),
         images,
         projects: readers,
-        namespaces: process.config.namespaces.names(),
+        share,
         woken: vault.inbox.clone(),
     };
     tasks.spawn(reader.run(stop.clone()));
@@ -217,8 +221,8 @@ struct Queue {
 }
 
 /// A queue for each namespace that is watched on its own, and what fills them.
-fn queues(process: &Process) -> (Triggers, Vec<Queue>) {
-    let namespaces = match process.config.namespaces.names() {
+fn queues(share: &Share) -> (Triggers, Vec<Queue>) {
+    let namespaces = match share.names() {
         None => vec![None],
         Some(names) => names.into_iter().map(Some).collect(),
     };
@@ -240,7 +244,7 @@ fn scan_images(
     process: &Process,
     triggers: &Triggers,
     scans: Vec<ImageScan>,
-    (store, leader): (&Store, &LeaseHandle),
+    (store, leader): (&Store, &Mandate),
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<(Arc<ImageBook>, Arc<scan::Registries>), RunError> {
@@ -263,26 +267,32 @@ fn scan_images(
 }
 
 /// Triggers a stage when one of its children changes.
-fn pass_on_children(process: &Process, triggers: &Triggers, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+fn pass_on_children(
+    process: &Process,
+    (triggers, share): (&Triggers, Arc<Share>),
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) {
     let mut children = process.index.triggers();
     let (triggers, stop) = (triggers.clone(), stop.clone());
     tasks.spawn(async move {
         while let Some(Some(key)) = until_stopped(&stop, children.next()).await {
-            triggers.stage(&key);
+            if share.covers(&key.namespace) {
+                triggers.stage(&key);
+            }
         }
     });
 }
 
 /// Claims an epoch that is larger than any that wrote to the database.
-async fn claim(process: &Process, elected: u64) -> i64 {
+async fn claim(process: &Process, leases: &str, elected: u64) -> i64 {
     let at_least = i64::try_from(elected).unwrap_or(i64::MAX);
     let holder = &process.config.lease.identity;
-    patiently("the epoch", || process.store.leader_epoch_claim(&process.lease, holder, at_least)).await
+    patiently("the epoch", || process.store.leader_epoch_claim(leases, holder, at_least)).await
 }
 
-async fn load(process: &Process) -> Result<Vec<(StageKey, Memory)>, StoreError> {
-    let namespaces = process.config.namespaces.names();
-    let states = process.store.targets_state_load(namespaces.as_deref()).await?;
+async fn load(process: &Process, share: &Share) -> Result<Vec<(StageKey, Memory)>, StoreError> {
+    let states = process.store.targets_state_load(share).await?;
     let readable = states.into_iter().filter_map(|state| {
         let key = StageKey::new(state.target.namespace.as_str(), state.target.name.as_str());
         match recall::remember(state) {

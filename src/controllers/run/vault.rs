@@ -17,6 +17,7 @@ use crate::{
         trigger::Triggers,
         vault::{ProjectName, Vault},
     },
+    domain::share::Share,
     store::{StoredRegistry, VaultChange, VaultChanges, VaultProject},
 };
 
@@ -28,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was read at the beginning of a term, and where changes of it are heard.
 pub(super) struct Held {
+    share: Arc<Share>,
+    epoch: i64,
     changes: VaultChanges,
     projects: Vec<VaultProject>,
     registries: Vec<StoredRegistry>,
@@ -46,13 +49,14 @@ pub(super) struct Followed {
 
 impl Held {
     /// Begins to listen, and then reads everything: what changes in between is read twice.
-    pub(super) async fn read(process: &Process) -> Self {
+    pub(super) async fn read(process: &Process, share: Arc<Share>, epoch: i64) -> Self {
         let store = &process.store;
-        let namespaces = process.config.namespaces.names();
         Self {
             changes: patiently("changes of secrets", || store.vault_changes()).await,
-            projects: patiently("secrets", || store.vault_load(namespaces.as_deref())).await,
+            projects: patiently("secrets", || store.vault_load(&share)).await,
             registries: patiently("registries", || store.registries_list()).await,
+            share,
+            epoch,
         }
     }
 
@@ -84,11 +88,13 @@ impl Held {
             };
             Arc::new(Originals::new(process.client.clone(), Box::new(changed)))
         };
-        let (watched, namespaces, until) = (originals.clone(), process.config.namespaces.names(), stop.clone());
+        let (watched, namespaces, until) = (originals.clone(), self.share.names(), stop.clone());
         tasks.spawn(async move { watched.follow(namespaces.as_deref(), until).await });
         let (inbox, requests) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let follower = Follower {
             process: process.clone(),
+            share: self.share,
+            epoch: self.epoch,
             book: book.clone(),
             told: told.clone(),
             registries,
@@ -105,6 +111,8 @@ impl Held {
 
 struct Follower {
     process: Process,
+    share: Arc<Share>,
+    epoch: i64,
     book: Arc<Vault>,
     told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
     registries: Arc<Registries>,
@@ -170,12 +178,18 @@ impl Follower {
                 }
                 return;
             }
+            VaultChange::Hint { epoch, repository } => {
+                if let Some(repository) = repository.parse().ok().filter(|_| epoch != self.epoch) {
+                    self.images.hint(&repository);
+                }
+                return;
+            }
             VaultChange::Accepted(key) => {
                 self.accept(vec![key]).await;
                 return;
             }
             VaultChange::Project(id) => {
-                let watched = |namespace: &str| self.is_watched(namespace);
+                let watched = |namespace: &str| self.share.covers(namespace);
                 patiently("secrets", || self.book.reread(store, id, watched)).await.into_iter().collect()
             }
             VaultChange::Unheard => {
@@ -186,8 +200,7 @@ impl Follower {
                 }
                 self.accept(self.images.frozen_keys()).await;
                 configure(&self.registries, patiently("registries", || store.registries_list()).await);
-                let namespaces = self.process.config.namespaces.names();
-                patiently("secrets", || self.book.reread_all(store, namespaces.as_deref())).await
+                patiently("secrets", || self.book.reread_all(store, &self.share)).await
             }
         };
         self.count_dates();
@@ -205,10 +218,6 @@ impl Follower {
         for scan in patiently("accepted listings", || store.image_scans_get(&keys)).await {
             self.images.accept(&scan);
         }
-    }
-
-    fn is_watched(&self, namespace: &str) -> bool {
-        self.process.config.namespaces.names().is_none_or(|names| names.iter().any(|name| name == namespace))
     }
 
     fn count_dates(&self) {

@@ -44,6 +44,7 @@ use crate::{
     controllers::{
         context::Context, count::counted, environment, error::Error, project, stage, strangers, trigger::Triggers,
     },
+    domain::share::Share,
 };
 
 /// Longest life of a watch: a connection that broke silently is noticed this much later at the most.
@@ -69,12 +70,12 @@ pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
     pub(super) gone: mpsc::UnboundedReceiver<ObjectRef<K>>,
 }
 
-/// A watch with its memory; passes on only what a controller acts on, statuses that others wrote among it, not its own.
+/// A watch with its memory of what belongs to a share; passes on only what a controller acts on, statuses that others wrote among it, not its own.
 /// Everything that is seen is told. After every `relist` the memory is compared with the cluster, and if something was missed,
 /// all is listed anew.
 pub(super) fn watched<K>(
     client: &Client,
-    namespace: Option<&str>,
+    (namespace, share): (Option<&str>, &Arc<Share>),
     relist: Duration,
     told: impl Fn(&watcher::Event<K>) + Send + 'static,
 ) -> Watched<K>
@@ -102,14 +103,22 @@ where
     let mut before = HashSet::new();
     let memory = reader.clone();
     let listing = Arc::new(AtomicBool::new(true));
+    let (ours, also) = (share.clone(), share.clone());
+    let is_ours = move |object: &K| also.covers(object.meta().namespace.as_deref().unwrap_or_default());
     let under_way = listing.clone();
     let anew = move || {
         let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE);
-        watcher(api.clone(), config).take_until(fell_behind(api.clone(), known.clone(), under_way.clone(), relist))
+        watcher(api.clone(), config).take_until(fell_behind(
+            api.clone(),
+            (known.clone(), ours.clone()),
+            under_way.clone(),
+            relist,
+        ))
     };
     let events = stream::repeat_with(anew)
         .flatten()
         .backoff(Pauses::default())
+        .filter(move |event| std::future::ready(concerns(event, &is_ours)))
         .modify(|object| trim(object.meta_mut()))
         .reflect(writer)
         .inspect(move |event| {
@@ -131,6 +140,16 @@ where
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
     Watched { reader, events: events.boxed(), ready, gone }
+}
+
+/// Whether an event is about an object that is ours, or about the watch itself.
+fn concerns<K>(event: &watcher::Result<watcher::Event<K>>, is_ours: impl Fn(&K) -> bool) -> bool {
+    match event {
+        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object) | watcher::Event::Delete(object)) => {
+            is_ours(object)
+        }
+        Ok(watcher::Event::Init | watcher::Event::InitDone) | Err(_) => true,
+    }
 }
 
 /// Drops what nobody reads and is more than all the rest: which fields each tool set. Who set the spec last is kept, and
@@ -196,11 +215,11 @@ pub(super) async fn environments_controller(
     ended_in_order(&stop, ready, controller).await;
 }
 
-/// The namespaces that were made for environments. Whoever has one hears when it changes or goes. They are few and small, and
+/// The namespaces that were made for environments of a share. Whoever has one hears when it changes or goes. They are few and small, and
 /// are listed anew after every `relist`.
 pub(super) fn namespaces(
     client: &Client,
-    relist: Duration,
+    (relist, share): (Duration, &Arc<Share>),
     triggers: &Triggers,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
@@ -209,7 +228,12 @@ pub(super) fn namespaces(
     let (reader, writer) = reflector::store();
     let config = watcher::Config::default().labels(labels::ENVIRONMENT).timeout(WATCH_SECONDS).page_size(PAGE_SIZE);
     let (triggers, stop) = (triggers.clone(), stop.clone());
+    let share = share.clone();
+    let is_ours = move |namespace: &PartialObjectMeta<Namespace>| {
+        namespace.labels().get(labels::HOME).is_none_or(|home| share.covers(home))
+    };
     let seen = relisting(api, config, relist).backoff(Pauses::default());
+    let seen = seen.filter(move |event| std::future::ready(concerns(event, &is_ours)));
     let mut seen = seen.modify(|object| trim(&mut object.metadata)).reflect(writer).boxed();
     let known = reader.clone();
     tasks.spawn(async move {
@@ -245,7 +269,7 @@ pub(super) fn namespaces(
 /// Acts on projects until `stop`.
 pub(super) async fn projects_controller(
     ctx: Arc<Context>,
-    namespace: Option<String>,
+    share: Arc<Share>,
     watched: Watched<Project>,
     queue: mpsc::UnboundedReceiver<ObjectRef<Project>>,
     stop: CancellationToken,
@@ -258,7 +282,7 @@ pub(super) async fn projects_controller(
     let mut listed = ready.clone();
     let farewells = async move {
         if listed.wait_for(|listed| *listed).await.is_ok() {
-            project::webhooks::close_orphans(&told, namespace.as_deref()).await;
+            project::webhooks::close_orphans(&told, &share).await;
         }
         while let Some(project) = gone.recv().await {
             project::gone(&told, &project);

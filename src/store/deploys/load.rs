@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{DeployRow, StoredDeploy};
 use crate::{
-    domain::{deploy::State, release::ReleaseId},
+    domain::{deploy::State, release::ReleaseId, share::Share},
     store::{Hold, HookRun, Instance, Store, StoreError, Target, Veto},
 };
 
@@ -53,10 +53,10 @@ pub struct GoodDeploy {
 }
 
 impl Store {
-    /// Every stage that is not deleted, in these namespaces or in all, with its deploys: for the start of a leader. One
+    /// Every stage that is not deleted, in this share, with its deploys: for the start of a leader. One
     /// consistent view.
-    pub async fn targets_state_load(&self, namespaces: Option<&[String]>) -> Result<Vec<TargetState>, StoreError> {
-        let targets = self.targets_load(namespaces).await?;
+    pub async fn targets_state_load(&self, share: &Share) -> Result<Vec<TargetState>, StoreError> {
+        let targets = self.targets_load(share).await?;
         self.states_of(targets).await
     }
 

@@ -28,7 +28,7 @@ pub(super) struct RestLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct NameLabel {
-    pub(super) name: &'static str,
+    pub(super) name: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

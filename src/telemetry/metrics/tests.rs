@@ -21,7 +21,7 @@ fn samples() -> Vec<String> {
     metrics.rest_answered("list", 200);
     metrics.rest_answered("get", 200);
     metrics.rest_answered("delete", 0);
-    metrics.leads("stagekeeper", true);
+    metrics.leads(0, true);
     metrics.deploy_closed("success", Duration::from_secs(7));
     metrics.deploy_left("pulling", Duration::from_secs(3));
     metrics.deploys_open("pending", 2);

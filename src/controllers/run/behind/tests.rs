@@ -73,7 +73,7 @@ impl World {
     async fn begin(objects: &[(&'static str, u64)]) -> Self {
         let server = Server::default();
         server.has(objects);
-        let watched = watched::<ConfigMap>(&server.client(), None, EVERY, |_| {});
+        let watched = watched::<ConfigMap>(&server.client(), (None, &Arc::new(Share::all())), EVERY, |_| {});
         let (tell, told) = mpsc::unbounded_channel();
         let following = watched.events.for_each(move |event| {
             let object = event.unwrap();
