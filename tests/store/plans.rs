@@ -172,7 +172,7 @@ async fn plan(session: &mut PgConnection, query: &str) -> Value {
     sqlx::Row::get::<Value, _>(&row, 0)
 }
 
-async fn run(session: &mut PgConnection, sql: &str) {
+pub(crate) async fn run(session: &mut PgConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(session)
         .await
@@ -195,6 +195,14 @@ fn read_whole(plan: &Value, found: &mut BTreeSet<String>) {
         Value::Array(nodes) => nodes.iter().for_each(|value| read_whole(value, found)),
         _ => {}
     }
+}
+
+/// Every query of the program.
+pub(crate) fn committed() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
+    let files = fs::read_dir(folder).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+    let described = files.map(|text| serde_json::from_str::<Value>(&text).unwrap());
+    described.map(|described| described["query"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Words of queries, and the index that must answer them.
@@ -222,15 +230,11 @@ async fn no_query_reads_a_whole_large_table() {
     read_whole(&plan(&mut session, careless).await, &mut control);
     assert_eq!(control, BTreeSet::from(["deploys".to_owned()]));
 
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
     let mut looked_at = 0;
     let (mut careless, mut answered) = (Vec::new(), BTreeSet::new());
-    for file in fs::read_dir(folder).unwrap() {
-        let text = fs::read_to_string(file.unwrap().path()).unwrap();
-        let described: Value = serde_json::from_str(&text).unwrap();
-        let query = described["query"].as_str().unwrap();
+    for query in committed() {
         let mut found = BTreeSet::new();
-        let plan = plan(&mut session, query).await;
+        let plan = plan(&mut session, &query).await;
         read_whole(&plan, &mut found);
         for (words, index) in ANSWERED_BY.iter().filter(|(words, _)| query.contains(words)) {
             assert!(plan.to_string().contains(&format!("\"{index}\"")), "{index} does not answer\n{query}\n{plan}");
