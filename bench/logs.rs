@@ -179,7 +179,7 @@ pub fn figures(measured: &[Value]) -> Vec<Figure> {
             }
         };
         for (name, _) in WORDS {
-            figure(&format!("search-{name}"), &run["searchMillis"][name], &Value::Null);
+            figure(&format!("search-{name}"), &run["searchMillis"][name], &run["rowMillis"]);
         }
         figure("page", &run["pageMillis"], &run["rowMillis"]);
         figure("drop-month", &run["dropMillis"], &Value::Null);
