@@ -1,4 +1,5 @@
-//! A page of one stage's history out of very many deploys, beside one row that is read by its primary key.
+//! A page of one stage's history out of very many deploys, beside one row that is read by its primary key; what else is asked of
+//! them (`lookups.rs`), how soon old ones go, and how much room they take.
 //!
 //! The rows are made by the server itself, as many years of a thousand stages would have left them: in the order of time, so
 //! that neighbours in a stage's history are far from each other on the disk.
@@ -16,11 +17,12 @@ use stagekeeper::{
 use uuid::Uuid;
 
 use crate::Failure;
+use crate::lookups::{self, Known};
 
 /// Stages that the deploys are spread over.
 const STAGES: i64 = 1000;
-/// Releases that they take turns with.
-const RELEASES: i64 = 1000;
+/// Deploys of one release.
+const EACH_RELEASE: i64 = 100;
 /// Stages that are read. Their deploys have all their transitions; those of the others would only fill the disk.
 const READ: i64 = 25;
 /// Rows that one statement makes.
@@ -47,10 +49,9 @@ const DEPLOYS: &str = "
     JOIN bench_releases AS r ON r.number = (g / $3 * 7 + g) % $4
     ORDER BY g";
 
-/// Indexes that go before the rows come and are built from all of them afterwards, which takes a fraction of time and disk. Those
-/// that begin with a release or a snapshot are not: no page of one stage is read by them, and they would take two gigabytes.
+/// Indexes that go before the rows come and are built from all of them afterwards, which takes a fraction of time and disk.
 const INDEXES: &str = "
-    SELECT i.indexname, i.indexdef, i.indexdef !~ 'release_id|snapshot_hash' FROM pg_indexes AS i
+    SELECT i.indexname, i.indexdef FROM pg_indexes AS i
     WHERE i.schemaname = 'public' AND i.tablename = 'deploys'
         AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conname = i.indexname)";
 
@@ -75,6 +76,9 @@ pub struct History {
     /// How often pages and single rows take turns.
     #[arg(long, default_value_t = 25)]
     rounds: u32,
+    /// Every deploy has its images and transitions, not only those that are read. Tells how much room a million takes.
+    #[arg(long)]
+    whole: bool,
 }
 
 /// Where a page begins that is deep in a stage's history.
@@ -92,7 +96,7 @@ impl History {
         store.migrate_up().await?;
         let begun = Instant::now();
         let mut sql = PgConnection::connect(&self.database).await?;
-        fill(&store, &mut sql, self.rows).await?;
+        fill(&store, &mut sql, self.rows, if self.whole { STAGES } else { READ }).await?;
         let filled = begun.elapsed();
         let deep = deep(&mut sql, self.rows / STAGES / 2).await?;
         let ids = some_of(&mut sql, self.rows / STAGES).await?;
@@ -105,6 +109,12 @@ impl History {
                 rounds.push(measured);
             }
         }
+        let known = known(&mut sql, self.rows / STAGES).await?;
+        let asked = lookups::measure(&store, &mut sql, &known).await?;
+        let per_million = if self.whole { lookups::size(&mut sql, self.rows).await? } else { Value::Null };
+        // Whatever was made in the first half is old.
+        let old = deep.iter().map(|place| place.cursor.created_at).min().ok_or("no stage is read")?;
+        let pruned = lookups::prune(&store, old).await?;
         Ok(json!({
             "kind": "history",
             "rows": self.rows,
@@ -113,14 +123,19 @@ impl History {
             "fillSeconds": filled.as_secs_f64(),
             "databaseMiB": bytes / (1 << 20),
             "rounds": rounds,
+            "asked": asked,
+            "pruneMillis": pruned,
+            "isWhole": self.whole,
+            "perMillion": per_million,
         }))
     }
 }
 
 /// Makes the stages, their releases and their deploys. What the schema checks row by row, the statements get right.
-/// Gives the project.
-pub async fn fill(store: &Store, sql: &mut PgConnection, rows: i64) -> Result<Uuid, Failure> {
+/// Those of the first `complete` stages have images and transitions. Gives the project.
+pub async fn fill(store: &Store, sql: &mut PgConnection, rows: i64, complete: i64) -> Result<Uuid, Failure> {
     let ids = SystemIds;
+    let releases = rows / EACH_RELEASE + 1;
     let project = store.project_upsert(ids.next(), "bench", "bench").await?;
     sqlx::raw_sql("CREATE TABLE bench_stages (number bigint PRIMARY KEY, id uuid NOT NULL, project_id uuid NOT NULL)")
         .execute(&mut *sql)
@@ -141,25 +156,26 @@ pub async fn fill(store: &Store, sql: &mut PgConnection, rows: i64) -> Result<Uu
         "CREATE TABLE bench_releases AS
              SELECT n AS number, h.id, jsonb_build_object('web', jsonb_build_object(
                  'repository', 'registry.example/shop/web', 'tag', '1.' || n, 'digest', 'sha256:' || h.id)) AS images
-             FROM generate_series(0, {RELEASES} - 1) AS n
+             FROM generate_series(0, {releases} - 1) AS n
              CROSS JOIN LATERAL (SELECT encode(sha256(n::text::bytea), 'hex')) AS h (id);
          INSERT INTO releases (project_id, id, images) SELECT '{0}', id, images FROM bench_releases;
          INSERT INTO snapshots (project_id, hash, content) SELECT '{0}', 's' || number, images FROM bench_releases;
-         ANALYZE bench_stages, bench_releases;
+         CREATE UNIQUE INDEX ON bench_releases (number);
+         ANALYZE bench_stages, bench_releases, releases;
          ALTER TABLE deploys DROP CONSTRAINT deploys_target_id_sequence_key;
          SET session_replication_role = replica;",
         project.id
     )))
     .execute(&mut *sql)
     .await?;
-    let indexes: Vec<(String, String, bool)> = sqlx::query_as(INDEXES).fetch_all(&mut *sql).await?;
-    for (name, ..) in &indexes {
+    let indexes: Vec<(String, String)> = sqlx::query_as(INDEXES).fetch_all(&mut *sql).await?;
+    for (name, _) in &indexes {
         sqlx::raw_sql(AssertSqlSafe(format!("DROP INDEX {name}"))).execute(&mut *sql).await?;
     }
     let mut first = 0;
     while first < rows {
         let last = (first + BATCH).min(rows) - 1;
-        let batch = sqlx::query(DEPLOYS).bind(first).bind(last).bind(STAGES).bind(RELEASES).bind(READ);
+        let batch = sqlx::query(DEPLOYS).bind(first).bind(last).bind(STAGES).bind(releases).bind(complete);
         batch.execute(&mut *sql).await?;
         first = last + 1;
         if first % (BATCH * 8) == 0 {
@@ -167,10 +183,10 @@ pub async fn fill(store: &Store, sql: &mut PgConnection, rows: i64) -> Result<Uu
         }
     }
     sqlx::raw_sql("ALTER TABLE deploys ADD UNIQUE (target_id, sequence)").execute(&mut *sql).await?;
-    for (_, definition, _) in indexes.into_iter().filter(|(.., built)| *built) {
+    for (_, definition) in indexes {
         sqlx::raw_sql(AssertSqlSafe(definition)).execute(&mut *sql).await?;
     }
-    sqlx::query(TRANSITIONS).bind(READ).execute(&mut *sql).await?;
+    sqlx::query(TRANSITIONS).bind(complete).execute(&mut *sql).await?;
     // What the server does by itself when there is time.
     for rest in
         ["SET session_replication_role = origin", "VACUUM (ANALYZE) deploys", "VACUUM (ANALYZE) deploy_transitions"]
@@ -205,6 +221,26 @@ async fn some_of(sql: &mut PgConnection, each: i64) -> Result<Vec<Uuid>, Failure
          WHERE s.number < $2 ORDER BY md5(s.number::text || n)",
     );
     Ok(ids.bind(each).bind(READ).fetch_all(sql).await?)
+}
+
+/// The same deploys, with what people know of them: their stage, their image, and when they were made.
+async fn known(sql: &mut PgConnection, each: i64) -> Result<Vec<Known>, Failure> {
+    let rows: Vec<(i64, Uuid, i64, String, String)> = sqlx::query_as(
+        "SELECT s.number, d.id, (extract(epoch FROM d.created_at) * 1000000)::bigint, d.images #>> '{web,digest}',
+                ':' || (d.images #>> '{web,tag}') || '@'
+         FROM bench_stages AS s CROSS JOIN generate_series(1, 4) AS n
+         JOIN deploys AS d ON d.target_id = s.id AND d.sequence = 1 + (s.number + n * 7919) % $1
+         WHERE s.number < $2 ORDER BY md5(s.number::text || n)",
+    )
+    .bind(each)
+    .bind(READ)
+    .fetch_all(sql)
+    .await?;
+    let known = rows.into_iter().map(|(number, deploy, micros, digest, tag)| {
+        let made_at = Timestamp::from_microsecond(micros)?;
+        Ok(Known { stage: format!("s{number:04}"), deploy, made_at, digest, tag })
+    });
+    known.collect()
 }
 
 /// Milliseconds that the middle one of some reads of each kind took, by turns through one pool.

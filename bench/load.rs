@@ -8,6 +8,7 @@ mod crowd;
 mod environments;
 mod history;
 mod logs;
+mod lookups;
 mod node;
 mod observe;
 mod posts;

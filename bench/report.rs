@@ -106,6 +106,7 @@ impl Report {
             .chain(post_figures(&measured))
             .chain(environment_figures(&measured))
             .chain(history_figures(&measured))
+            .chain(crate::lookups::figures(&measured))
             .chain(crate::crowd::figures(&measured))
             .chain(crate::logs::figures(&measured))
             .filter_map(|figure| figure.print())

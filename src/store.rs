@@ -68,7 +68,7 @@ pub use inbox::{
     Delivery, DeliveryDetail, DeliveryKey, DeliveryState, NewDelivery, PendingDelivery, Received, Replayed, Settled,
 };
 pub use instances::{Instance, InstanceChange, InstanceStatus};
-pub use logs::{LogFilter, LogLevel, LogLine, StoredLine};
+pub use logs::{LogFilter, LogLevel, LogLine, LogPage, LogPlace, LogSearch, StoredLine};
 pub use migrate::{MIGRATIONS, MigrationState, MigrationStatus, Migrations};
 pub use outbox::{Message, MessageKind, NewMessage};
 pub use projects::Project;

@@ -29,6 +29,8 @@ mod groups;
 mod history;
 #[path = "store/instances.rs"]
 mod instances;
+#[path = "store/log_search.rs"]
+mod log_search;
 #[path = "store/logs.rs"]
 mod logs;
 #[path = "store/migrate.rs"]

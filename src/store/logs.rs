@@ -1,11 +1,14 @@
 //! Deploy logs: lines in the order in which they arrived, searchable, kept in monthly partitions.
 
+mod search;
+
 use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use uuid::Uuid;
 
+pub use self::search::{LogPage, LogPlace, LogSearch};
 use super::{
     Store, StoreError,
     text::{at_most, storable},
@@ -170,33 +173,6 @@ impl Store {
             search.as_deref(),
             filter.after,
             filter.limit
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.fault(error))?;
-        rows.into_iter().map(StoredLine::try_from).collect()
-    }
-
-    /// The latest lines of a project's deploys in which the words occur, newest first; `before` is the position of the
-    /// last line of the page before.
-    pub async fn logs_search(
-        &self,
-        project_id: Uuid,
-        words: &str,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<StoredLine>, StoreError> {
-        let rows = sqlx::query_as!(
-            LineRow,
-            r#"SELECT l.position, l.deploy_id, l.at AS "at: SqlTimestamp", l.source, l.seq, l.level, l.line
-               FROM deploy_logs AS l JOIN deploys AS d ON d.id = l.deploy_id
-               WHERE d.project_id = $1 AND l.search @@ websearch_to_tsquery('simple', $2)
-                   AND l.position < coalesce($3, 9223372036854775807)
-               ORDER BY l.position DESC LIMIT $4"#,
-            project_id,
-            &*storable(words),
-            before,
-            limit
         )
         .fetch_all(&self.pool)
         .await

@@ -1,7 +1,7 @@
 //! Deploy logs: routed to their month, searched, continued, pruned; never lost, never doubled.
 
 use jiff::Timestamp;
-use stagekeeper::store::{LogFilter, LogLevel, LogLine, StoredLine};
+use stagekeeper::store::{LogFilter, LogLevel, LogLine, LogSearch, StoredLine};
 use uuid::Uuid;
 
 use crate::fixture::{Shop, id, new_deploy};
@@ -89,22 +89,22 @@ async fn words_are_found() {
         let found = shop.logs_list(&filter).await.unwrap();
         let found: Vec<i64> = found.iter().map(|stored| stored.line.seq).collect();
         assert_eq!(found, want, "{words}");
-        let mut everywhere: Vec<i64> = shop
-            .logs_search(shop.project, words, None, 10)
-            .await
-            .unwrap()
-            .iter()
-            .map(|stored| stored.line.seq)
-            .collect();
+        let everywhere = shop.logs_search(&everything(&shop, words)).await.unwrap();
+        let mut everywhere: Vec<i64> = everywhere.lines.iter().map(|stored| stored.line.seq).collect();
         everywhere.reverse();
         assert_eq!(everywhere, want, "{words}, in the whole project");
     }
-    let page = shop.logs_search(shop.project, "connection", None, 1).await.unwrap();
-    assert_eq!(texts(&page), ["connection established"]);
-    let before = Some(page[0].position);
-    let page = shop.logs_search(shop.project, "connection", before, 1).await.unwrap();
-    assert_eq!(page[0].line.seq, 0);
-    assert_eq!(shop.logs_search(id(99), "connection", None, 1).await, Ok(Vec::new()));
+    let search = LogSearch { limit: 1, ..everything(&shop, "connection") };
+    let page = shop.logs_search(&search).await.unwrap();
+    assert_eq!((texts(&page.lines), page.gave_up), (vec!["connection established"], false));
+    let page = shop.logs_search(&LogSearch { before: page.next, ..search }).await.unwrap();
+    assert_eq!((page.lines[0].line.seq, page.next), (0, None));
+    let elsewhere = LogSearch { project_id: id(99), ..everything(&shop, "connection") };
+    assert_eq!(shop.logs_search(&elsewhere).await.unwrap().lines, Vec::new());
+}
+
+fn everything(shop: &Shop, words: &str) -> LogSearch {
+    LogSearch { project_id: shop.project, words: words.into(), before: None, limit: 1000, most: LogSearch::MOST }
 }
 
 #[tokio::test]

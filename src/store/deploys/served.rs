@@ -68,20 +68,23 @@ impl Store {
         let ServedFilter { namespace, project, stage, .. } = filter.clone();
         self.names_exist(&HistoryFilter { namespace, project, stage, ..HistoryFilter::default() }).await?;
         let after = filter.after.as_ref();
+        // Stages are brought into order first: deploys of those that come after the page are not looked for.
         let rows = super::deploys!(
-            "stages AS s JOIN projects AS p ON p.id = s.project_id
-             CROSS JOIN LATERAL (
+            "(
+                 SELECT s.id, s.namespace, p.name AS project, s.name FROM stages AS s JOIN projects AS p ON p.id = s.project_id
+                 WHERE (s.deleted_at IS NULL OR s.deleted_at > $1)
+                     AND ($2::text IS NULL OR s.namespace = $2) AND ($3::text IS NULL OR p.name = $3)
+                     AND ($4::text IS NULL OR s.name = $4)
+                     AND ($6::text IS NULL OR (s.namespace, p.name, s.name) > ($6, $7, $8))
+                 ORDER BY s.namespace, p.name, s.name, s.id OFFSET 0
+             ) AS s CROSS JOIN LATERAL (
                  SELECT * FROM deploys AS d
                  WHERE d.target_id = s.id AND d.state = 'success' AND d.finished_at <= $1
                  ORDER BY d.finished_at DESC, d.sequence DESC LIMIT 1) AS d
-             WHERE (s.deleted_at IS NULL OR s.deleted_at > $1)
-                 AND ($2::text IS NULL OR s.namespace = $2) AND ($3::text IS NULL OR p.name = $3)
-                 AND ($4::text IS NULL OR s.name = $4)
-                 AND ($5::text IS NULL OR EXISTS (
-                     SELECT FROM jsonb_each(d.images) AS i (service, image)
-                     WHERE concat(image ->> 'repository', ':' || (image ->> 'tag'), '@' || (image ->> 'digest')) ILIKE $5))
-                 AND ($6::text IS NULL OR (s.namespace, p.name, s.name) > ($6, $7, $8))
-             ORDER BY s.namespace, p.name, s.name, s.id LIMIT $9",
+             WHERE $5::text IS NULL OR EXISTS (
+                 SELECT FROM jsonb_each(d.images) AS i (service, image)
+                 WHERE concat(image ->> 'repository', ':' || (image ->> 'tag'), '@' || (image ->> 'digest')) ILIKE $5)
+             ORDER BY s.namespace, s.project, s.name, s.id LIMIT $9",
             filter.at.to_sqlx() as SqlTimestamp,
             filter.namespace,
             filter.project,
@@ -109,8 +112,10 @@ impl Store {
     /// not exist is an error.
     pub async fn image_runs(&self, digest: &Digest, filter: &HistoryFilter) -> Result<Vec<ImageRun>, StoreError> {
         self.names_exist(filter).await?;
+        // A stage is looked up by its key, once for each that had the image: the LIMIT keeps the server from counting the runs
+        // anew for each stage that there is.
         let rows = sqlx::query!(
-            r#"WITH runs AS (
+            r#"WITH runs AS MATERIALIZED (
                    SELECT d.target_id, count(*) AS deploys, count(*) FILTER (WHERE d.state = 'success') AS succeeded,
                           min(d.finished_at) FILTER (WHERE d.state = 'success') AS first,
                           max(d.finished_at) FILTER (WHERE d.state = 'success') AS last,
@@ -126,7 +131,8 @@ impl Store {
                           WHERE next.target_id = s.id AND next.state = 'success' AND next.sequence > runs.sequence
                           ORDER BY next.sequence LIMIT 1), CASE WHEN runs.last IS NOT NULL THEN s.deleted_at END)
                           AS "until: SqlTimestamp"
-               FROM runs JOIN stages AS s ON s.id = runs.target_id JOIN projects AS p ON p.id = s.project_id
+               FROM runs CROSS JOIN LATERAL (SELECT * FROM stages WHERE id = runs.target_id LIMIT 1) AS s
+               JOIN projects AS p ON p.id = s.project_id
                WHERE ($2::text IS NULL OR s.namespace = $2) AND ($3::text IS NULL OR p.name = $3)
                    AND ($4::text IS NULL OR s.name = $4)
                ORDER BY s.namespace, p.name, s.name, s.id"#,
