@@ -69,7 +69,7 @@ async fn only_the_namespaces_that_are_watched_are_worked_on() {
     one(&door).await;
     let pending = async |names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        door.store().inbox_pending(&Share::of(Some(names.to_vec())), 10).await.unwrap().len()
+        door.store().inbox_pending(&Share::of(Some(names)), 10).await.unwrap().len()
     };
     assert_eq!((pending(&["beta"]).await, pending(&["beta", "acme"]).await), (0, 1));
 }
