@@ -216,6 +216,8 @@ impl Crowd {
         let (mut before, mut sizes) = (0, Vec::new());
         for (round, &size) in self.sizes.iter().enumerate() {
             let (measured, again) = self.size(&ground, running, before, size, round).await?;
+            // What was measured is not lost with a run that is ended early.
+            eprintln!("  ok    {size} stages: {measured}");
             sizes.push(measured);
             (running, before) = (again, size);
         }

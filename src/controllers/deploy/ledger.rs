@@ -202,11 +202,14 @@ impl Ledger {
         self.holds.iter().find(|hold| hold.expires_at.is_none_or(|end| end > now))
     }
 
-    /// Nothing is under way: what would be looked at next in hours is neither kept rendered nor opened until then.
+    /// Nothing is under way: what would be looked at next in hours is neither kept rendered nor opened until then, and nothing
+    /// keeps the room of what was.
     pub fn rest(&mut self) {
         if let (true, Some(good)) = (self.open.is_empty(), &mut self.good) {
             good.planned = None;
             good.screen = Screen::Clear;
+            self.open.shrink_to_fit();
+            self.history.shrink_to_fit();
         }
     }
 
