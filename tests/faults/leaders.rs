@@ -147,7 +147,7 @@ async fn a_lease_that_was_deleted_counts_past_what_the_database_gave_out() {
     let mut sql = PgConnection::connect(&scene.env.database.url).await.unwrap();
     for term in 1..=3 {
         let replica = Replica::start(&scene, "operator").await;
-        replica.says(&scene, &format!("\"epoch\":{term},\"stages\""), 1).await;
+        replica.says(&scene, &format!("\"epoch\":{term},\"leases\""), 1).await;
         replica.operator.stop().await;
     }
     let leases = scene.env.api::<Lease>();
