@@ -291,7 +291,6 @@ impl Crowd {
         eprintln!("  ok    {size} stages: all observed {:.1} s after a start", launched.observed.as_secs_f64());
 
         let paths = ground.paths(deadline).await?;
-        let mut ears = ground.listen().await?;
         let pace = Duration::from_secs_f64(f64_of(STAGES) / f64_of(RATE));
         let wave = |step: usize, count: usize| Wave {
             owners: owners.iter().take(count).collect(),
@@ -299,17 +298,17 @@ impl Crowd {
             pace,
             greedy: None,
         };
-        let rate = ground.release(&wave(0, RELEASES), &paths, &mut ears, deadline).await?;
+        let rate = ground.release(&wave(0, RELEASES), &paths, deadline).await?;
         rest(&place, deadline).await?;
         eprintln!("  ok    {size} stages: releases for {RATE} deploys a second");
 
         // The same Projects, without and with the one that has more to do.
         let greedy = ground.greedy(size / STAGES, deadline).await?;
         let paths = ground.paths(deadline).await?;
-        let alone = ground.release(&wave(1, OTHERS), &paths, &mut ears, deadline).await?;
+        let alone = ground.release(&wave(1, OTHERS), &paths, deadline).await?;
         rest(&place, deadline).await?;
         let crowded = Wave { greedy: Some(&greedy), ..wave(2, OTHERS) };
-        let beside = ground.release(&crowded, &paths, &mut ears, deadline).await?;
+        let beside = ground.release(&crowded, &paths, deadline).await?;
         rest(&place, deadline).await?;
         ground.leave(&greedy, deadline).await?;
         ground.deafen().await?;
@@ -486,13 +485,14 @@ impl Ground<'_> {
         &self,
         wave: &Wave<'_>,
         paths: &BTreeMap<String, String>,
-        ears: &mut PgListener,
         deadline: Instant,
     ) -> Result<Value, Failure> {
+        // From now on: what was told of deploys before belongs to none of these.
+        let mut ears = self.listen().await?;
         let all = wave.greedy.into_iter().chain(wave.owners.iter().copied());
         let count = all.map(|owner| owner.stages).sum();
         let begun = Instant::now();
-        let (posted, heard) = tokio::try_join!(self.post(wave, paths), hear(ears, count, deadline))?;
+        let (posted, heard) = tokio::try_join!(self.post(wave, paths), hear(&mut ears, count, deadline))?;
         let times = |state: &str| -> Vec<f64> {
             let of = heard.iter().filter(|(_, said, _)| said == state);
             of.filter_map(|(key, _, at)| Some(at.duration_since(*posted.get(key)?).as_secs_f64() * 1000.0)).collect()
