@@ -115,14 +115,18 @@ struct Process {
     task: JoinHandle<()>,
 }
 
-fn start_with(store: &Store, identity: &str, clock_is_off_by: SignedDuration) -> Process {
-    let path = Path::default();
-    let config = LeaseConfig {
+fn config(identity: &str) -> LeaseConfig {
+    LeaseConfig {
         namespace: "stagekeeper".into(),
         name: NAME.into(),
         identity: identity.into(),
         timing: Timing::default(),
-    };
+    }
+}
+
+fn start_with(store: &Store, identity: &str, clock_is_off_by: SignedDuration) -> Process {
+    let path = Path::default();
+    let config = config(identity);
     let began = Instant::now();
     let wall_clock: WallClock = Arc::new(move || {
         let passed = SignedDuration::try_from(began.elapsed()).unwrap();

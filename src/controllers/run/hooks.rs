@@ -133,7 +133,8 @@ impl Reader {
         }
     }
 
-    /// Repositories that were hinted at, in any share, under an earlier leader, of which no answer is stored that is younger than the hint: it
+    /// Repositories that were hinted at, in any share, under an earlier leader, of which no answer is stored that is younger
+    /// than the hint: it
     /// may have ended with the hint, or with the answer, in its memory. They are hinted at again.
     async fn unanswered(&self) -> Result<Vec<Repository>, StoreError> {
         let since = self.clock.now().saturating_sub(LATELY).unwrap_or(Timestamp::MIN);

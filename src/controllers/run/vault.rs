@@ -1,9 +1,9 @@
 //! The leader's memory of what projects have in the safe: read whole at the beginning of a term, then kept up as the
 //! database tells of changes.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Process, stop::until_stopped, term::patiently};
@@ -17,7 +17,7 @@ use crate::{
         trigger::Triggers,
         vault::{ProjectName, Vault},
     },
-    domain::share::Share,
+    domain::{image::Repository, share::Share},
     store::{StoredRegistry, VaultChange, VaultChanges, VaultProject},
 };
 
@@ -95,6 +95,8 @@ impl Held {
             process: process.clone(),
             share: self.share,
             epoch: self.epoch,
+            begun: Instant::now(),
+            early: HashSet::new(),
             book: book.clone(),
             told: told.clone(),
             registries,
@@ -113,6 +115,9 @@ struct Follower {
     process: Process,
     share: Arc<Share>,
     epoch: i64,
+    begun: Instant,
+    /// What other shards said when not everybody here had told yet which repositories matter to them. It is said once more.
+    early: HashSet<Repository>,
     book: Arc<Vault>,
     told: Arc<dyn Fn(&ProjectName) + Send + Sync>,
     registries: Arc<Registries>,
@@ -124,7 +129,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn follow(self, mut changes: VaultChanges, stop: CancellationToken) {
+    async fn follow(mut self, mut changes: VaultChanges, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(COUNT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.count_dates();
@@ -133,6 +138,11 @@ impl Follower {
             let change = tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {
+                    if self.begun.elapsed() >= COUNT {
+                        for repository in self.early.drain() {
+                            self.images.hint(&repository);
+                        }
+                    }
                     until_stopped(&stop, self.count_keys()).await;
                     continue;
                 }
@@ -157,7 +167,7 @@ impl Follower {
         }
     }
 
-    async fn learn(&self, change: VaultChange) {
+    async fn learn(&mut self, change: VaultChange) {
         let store = &self.process.store;
         let news: Vec<ProjectName> = match change {
             VaultChange::Registries => {
@@ -181,6 +191,9 @@ impl Follower {
             VaultChange::Hint { epoch, repository } => {
                 if let Some(repository) = repository.parse().ok().filter(|_| epoch != self.epoch) {
                     self.images.hint(&repository);
+                    if self.begun.elapsed() < COUNT {
+                        self.early.insert(repository);
+                    }
                 }
                 return;
             }

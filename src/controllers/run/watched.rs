@@ -70,7 +70,8 @@ pub(super) struct Watched<K: kube::Resource<DynamicType = ()> + 'static> {
     pub(super) gone: mpsc::UnboundedReceiver<ObjectRef<K>>,
 }
 
-/// A watch with its memory of what belongs to a share; passes on only what a controller acts on, statuses that others wrote among it, not its own.
+/// A watch with its memory of what belongs to a share; passes on only what a controller acts on, statuses that others wrote
+/// among it, not its own.
 /// Everything that is seen is told. After every `relist` the memory is compared with the cluster, and if something was missed,
 /// all is listed anew.
 pub(super) fn watched<K>(
@@ -215,7 +216,8 @@ pub(super) async fn environments_controller(
     ended_in_order(&stop, ready, controller).await;
 }
 
-/// The namespaces that were made for environments of a share. Whoever has one hears when it changes or goes. They are few and small, and
+/// The namespaces that were made for environments of a share. Whoever has one hears when it changes or goes. They are few and
+/// small, and
 /// are listed anew after every `relist`.
 pub(super) fn namespaces(
     client: &Client,

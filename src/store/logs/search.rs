@@ -57,7 +57,7 @@ pub struct LogSearch {
 }
 
 impl LogSearch {
-    /// So many lines are read within a second or two.
+    /// Bounds what one search costs.
     pub const MOST: i64 = 1_000_000;
 }
 
