@@ -152,10 +152,12 @@ impl Server {
         run(as_root("cp").arg("-a").arg(backup.0.data()).arg(self.data()));
     }
 
-    /// Sends a signal to it and to all processes that it has made.
+    /// Sends a signal to it and to all processes that it has made. One of those may end by itself meanwhile, as when a
+    /// server that goes on finds its clients gone.
     pub fn signal(&self, name: &str) {
         let lock = self.data().join("postmaster.pid");
-        let all = "first=$(head -n 1 \"$1\"); kill -s \"$0\" \"$first\" && ps --ppid \"$first\" -o pid= | xargs -r kill -s \"$0\"";
+        let all = "first=$(head -n 1 \"$1\"); kill -s \"$0\" \"$first\" \
+            && ps --ppid \"$first\" -o pid= | { xargs -r kill -s \"$0\" 2>&1 | grep -v 'No such process'; true; }";
         run(as_root("sh").args(["-c", all, name]).arg(lock));
     }
 
