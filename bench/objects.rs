@@ -40,7 +40,7 @@ impl Instance {
             project: project.name_any(),
             stage: stage.name_any(),
         };
-        let release = Release(BTreeMap::from([(service.name.clone(), image)]));
+        let release = Release([(service.name.clone(), image)].into_iter().collect());
         let snapshot = Snapshot::build(identity, &project.spec, &stage.spec, release, &BTreeMap::new())
             .map_err(|problems| format!("{problems:?}"))?;
         Ok(Self {

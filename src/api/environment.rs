@@ -92,7 +92,7 @@ pub struct EnvironmentTemplate {
     /// What is different here, by name of the service; a tag, digest or policy says which image runs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
-    pub services: BTreeMap<String, ServiceOverride>,
+    pub services: BTreeMap<String, Box<ServiceOverride>>,
     /// How a new commit's images replace those before. `Rolling` is the default: a preview has no need of two copies.
     #[serde(default = "default_strategy")]
     pub strategy: Strategy,

@@ -67,7 +67,7 @@ pub struct StageSpec {
     /// What is different here, by name of the service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
-    pub services: BTreeMap<String, ServiceOverride>,
+    pub services: BTreeMap<String, Box<ServiceOverride>>,
     /// Fixed images by name of the service, each a tag or a digest: the declarative way to deploy, roll back and
     /// hold. A pinned service does not follow its policy.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

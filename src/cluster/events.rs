@@ -3,7 +3,10 @@
 //! Published on edges only, when something has changed; the caller sees to that. An event that cannot be published is
 //! logged and forgotten: history lives in Postgres, and no deploy may fail for want of a notice.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -17,6 +20,9 @@ use crate::api::labels::FIELD_MANAGER;
 const WORD_CHARS: usize = 128;
 /// The API server's limit on the note, in bytes.
 const NOTE_BYTES: usize = 1024;
+/// After so many events a publisher forgets those before: whoever deploys ten thousand stages in six minutes would
+/// otherwise keep as many events of more than a kilobyte each, and the room for them for ever.
+const REMEMBERED: u32 = 256;
 /// How long publishing may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -36,8 +42,8 @@ pub struct Notice<'a> {
     pub severity: Severity,
     /// Why, in one `CamelCase` word.
     pub reason: &'a str,
-    /// What was done. Within six minutes, events of one object with the same reason and action count as one, which
-    /// keeps the note of the first: so this should name the deploy.
+    /// What was done. Within six minutes, and unless hundreds of others came meanwhile, events of one object with the same
+    /// reason and action count as one, which keeps the note of the first: so this should name the deploy.
     pub action: &'a str,
     /// What happened, in a sentence.
     pub note: &'a str,
@@ -45,7 +51,15 @@ pub struct Notice<'a> {
 
 /// Publishes events. Cheap to clone; all clones share what they know of recent events.
 #[derive(Clone)]
-pub struct Events(Recorder);
+pub struct Events(Arc<Mutex<Recent>>);
+
+/// What remembers recent events, and how many it may.
+struct Recent {
+    client: Client,
+    reporter: Reporter,
+    recorder: Recorder,
+    published: u32,
+}
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,13 +71,15 @@ impl Events {
     /// A publisher. `instance` tells replicas apart: the pod's name.
     pub fn new(client: Client, instance: &str) -> Self {
         let instance = Some(cut(instance, WORD_CHARS)).filter(|name| !name.is_empty());
-        Self(Recorder::new(client, Reporter { controller: FIELD_MANAGER.into(), instance }))
+        let reporter = Reporter { controller: FIELD_MANAGER.into(), instance };
+        let recorder = Recorder::new(client.clone(), reporter.clone());
+        Self(Arc::new(Mutex::new(Recent { client, reporter, recorder, published: 0 })))
     }
 
     /// Publishes an event about an object. Never fails; a failure is logged.
     pub async fn publish(&self, about: &ObjectReference, notice: &Notice<'_>) {
         let event = event(notice);
-        let error = match timeout(DEADLINE, self.0.publish(&event, about)).await {
+        let error = match timeout(DEADLINE, self.recorder().publish(&event, about)).await {
             Ok(Ok(())) => return,
             Ok(Err(kube::Error::Api(status))) => status.message,
             Ok(Err(err)) => err.to_string(),
@@ -76,6 +92,16 @@ impl Events {
             error,
             "an event could not be published"
         );
+    }
+
+    fn recorder(&self) -> Recorder {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.published == REMEMBERED {
+            recent.recorder = Recorder::new(recent.client.clone(), recent.reporter.clone());
+            recent.published = 0;
+        }
+        recent.published += 1;
+        recent.recorder.clone()
     }
 }
 
@@ -151,6 +177,22 @@ mod tests {
         assert_eq!(sent["regarding"]["name"], "dev");
         assert_eq!(sent["reportingController"], "stagekeeper");
         assert_eq!(sent["reportingInstance"], "stagekeeper-0");
+    }
+
+    #[tokio::test]
+    async fn the_same_again_is_counted_until_hundreds_of_others_came() {
+        let (events, mut server) = events();
+        let about = stage();
+        let mut lines = Vec::new();
+        let others = (0..REMEMBERED).map(|number| format!("Deploy {number}"));
+        let actions = ["Deploy d1".to_owned(), "Deploy d1".to_owned()].into_iter().chain(others);
+        for action in actions.chain(["Deploy d1".to_owned()]) {
+            let notice = Notice { action: &action, ..NOTICE };
+            let ((), (line, _)) = tokio::join!(events.publish(&about, &notice), answer(&mut server, 201));
+            lines.push(line.split(' ').next().unwrap_or_default().to_owned());
+        }
+        assert_eq!(lines[..3], ["POST", "PATCH", "POST"]);
+        assert_eq!(lines.last().unwrap(), "POST", "the first was forgotten");
     }
 
     #[tokio::test]

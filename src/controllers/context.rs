@@ -24,7 +24,7 @@ use super::{
     vault::{ProjectName, Vault},
 };
 use crate::{
-    api::{Environment, Project, Stage},
+    api::{Environment, Project, Stage, StageStatus},
     cluster::{
         apply::Writer,
         events::Events,
@@ -133,7 +133,8 @@ pub struct Memories {
 
 #[derive(Default)]
 struct Known {
-    by_stage: HashMap<StageKey, Memory>,
+    /// Each in its own place: a table has up to twice the room that it needs.
+    by_stage: HashMap<StageKey, Box<Memory>>,
     /// Those that another stage's pass has, and whether their own was turned away meanwhile.
     lent: HashMap<StageKey, bool>,
     /// Who wanted to borrow what a pass had.
@@ -167,7 +168,14 @@ impl Memories {
             return Taken::Nothing;
         };
         self.counted(&memory, -1);
-        Taken::Memory(Box::new(memory))
+        Taken::Memory(memory)
+    }
+
+    /// The watch shows this status: where it is what was written last, one copy is enough.
+    pub fn shown(&self, key: &StageKey, status: Option<&StageStatus>) {
+        if let Some(memory) = self.lock().by_stage.get_mut(key) {
+            memory.shown(status);
+        }
     }
 
     /// What was remembered is of another life.
@@ -178,7 +186,7 @@ impl Memories {
     }
 
     /// Puts it back.
-    pub fn put(&self, key: StageKey, memory: Memory) {
+    pub fn put(&self, key: StageKey, memory: Box<Memory>) {
         self.counted(&memory, 1);
         let wanted = {
             let mut known = self.lock();
@@ -195,7 +203,7 @@ impl Memories {
     ///
     /// # Errors
     /// A stage whose memory is not there now, as its own pass has it: `by` is asked for again when it is put back.
-    pub fn lend(&self, keys: &[StageKey], by: &StageKey) -> Result<Vec<(StageKey, Memory)>, StageKey> {
+    pub fn lend(&self, keys: &[StageKey], by: &StageKey) -> Result<Vec<(StageKey, Box<Memory>)>, StageKey> {
         let mut known = self.lock();
         if let Some(absent) = keys.iter().find(|key| !known.by_stage.contains_key(key)) {
             known.wanted.entry(absent.clone()).or_default().insert(by.clone());
@@ -213,7 +221,7 @@ impl Memories {
     }
 
     /// Puts back what was borrowed. Stages whose pass was turned away meanwhile are asked for again.
-    pub fn give_back(&self, lent: Vec<(StageKey, Memory)>) {
+    pub fn give_back(&self, lent: Vec<(StageKey, Box<Memory>)>) {
         for (key, memory) in lent {
             let turned_away = self.lock().lent.remove(&key);
             self.put(key.clone(), memory);

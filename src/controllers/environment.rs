@@ -105,7 +105,7 @@ pub async fn reconcile(environment: Arc<Environment>, ctx: Arc<Context>) -> Resu
     lived.orphaned = None;
     let mut memory = match ctx.memories.take(&key) {
         Taken::Lent => return Ok(Action::await_change()),
-        Taken::Memory(memory) if memory.target == lived.life.id && memory.uid == lived.life.uid => *memory,
+        Taken::Memory(memory) if memory.target == lived.life.id && memory.uid == lived.life.uid => memory,
         Taken::Memory(_) | Taken::Nothing => recall::of_target(&ctx, lived.life.id).await?,
     };
     let result = pass(&environment, &project, &key, &ctx, &mut lived, &mut memory).await;

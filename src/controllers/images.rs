@@ -74,7 +74,8 @@ pub const PROJECT: &str = "project/";
 
 struct Inner {
     entries: HashMap<Arc<Question>, Entry>,
-    wishes: HashMap<Subscriber, BTreeMap<Question, Wish>>,
+    /// Sorted by question.
+    wishes: HashMap<Subscriber, Box<[(Arc<Question>, Wish)]>>,
     repositories: HashMap<Repository, BTreeSet<Arc<Question>>>,
     schedule: Schedule,
     /// What is not stored as it is known.
@@ -120,21 +121,26 @@ impl ImageBook {
     pub fn subscribe(&self, subscriber: &Subscriber, wanted: &BTreeMap<Question, Wish>) {
         let mut inner = self.lock();
         // Most passes want what the one before wanted.
-        if inner.wishes.get(subscriber).map_or(wanted.is_empty(), |before| before == wanted) {
+        let known = inner.wishes.get(subscriber).map_or(&[][..], |before| before);
+        if known.iter().map(|(question, wish)| (&**question, wish)).eq(wanted) {
             return;
         }
         let before = inner.wishes.remove(subscriber).unwrap_or_default();
-        for question in before.keys().filter(|question| !wanted.contains_key(question)) {
+        for (question, _) in before.iter().filter(|(question, _)| !wanted.contains_key(&**question)) {
             inner.forget(question, subscriber);
         }
         let now = Instant::now();
-        for (question, wish) in wanted {
-            if before.get(question) != Some(wish) {
-                inner.want(question, subscriber, wish, now);
-            }
-        }
-        if !wanted.is_empty() {
-            inner.wishes.insert(subscriber.clone(), wanted.clone());
+        let wishes = wanted.iter().map(|(question, wish)| {
+            let as_before = before.iter().find(|(known, known_wish)| **known == *question && known_wish == wish);
+            let question = match as_before {
+                Some((question, _)) => question.clone(),
+                None => inner.want(question, subscriber, wish, now),
+            };
+            (question, wish.clone())
+        });
+        let wishes: Box<[_]> = wishes.collect();
+        if !wishes.is_empty() {
+            inner.wishes.insert(subscriber.clone(), wishes);
         }
         drop(inner);
         self.changed.notify_one();
@@ -318,7 +324,7 @@ fn word(result: &Result<Reply, Refusal>) -> &'static str {
 }
 
 impl Inner {
-    fn want(&mut self, question: &Question, subscriber: &Subscriber, wish: &Wish, now: Instant) {
+    fn want(&mut self, question: &Question, subscriber: &Subscriber, wish: &Wish, now: Instant) -> Arc<Question> {
         let known = self.entries.get_key_value(question).map(|(question, _)| question.clone());
         let is_new = known.is_none();
         let question = known.unwrap_or_else(|| Arc::new(question.clone()));
@@ -331,6 +337,7 @@ impl Inner {
             self.repositories.entry(question.repository.clone()).or_default().insert(question.clone());
         }
         self.moves(&question, due);
+        question
     }
 
     fn forget(&mut self, question: &Question, subscriber: &Subscriber) {

@@ -71,7 +71,7 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
     let uid = stage.uid().unwrap_or_default();
     let taken = match ctx.memories.take(&key) {
         Taken::Lent => return Ok(Action::await_change()),
-        Taken::Memory(memory) => Some(*memory),
+        Taken::Memory(memory) => Some(memory),
         Taken::Nothing => None,
     };
     let mut memory = match (taken.filter(|memory| memory.uid == uid), &project) {
@@ -89,7 +89,7 @@ pub async fn reconcile(stage: Arc<Stage>, ctx: Arc<Context>) -> Result<Action, E
         Err(error) => Err(std::mem::replace(error, Error::Deposed)),
     };
     if let Err(error) = &result {
-        report(&ctx, &stage, memory.as_mut().ok(), error).await;
+        report(&ctx, &stage, memory.as_deref_mut().ok(), error).await;
     }
     if let Ok(memory) = memory {
         ctx.memories.put(key, memory);
@@ -248,6 +248,7 @@ async fn conclude(
     if let Some(wake) = decided.wake {
         driven.wake_at(wake);
     }
+    memory.shown(stage.status.as_ref());
     let situation = Situation {
         stage,
         ledger,
@@ -259,11 +260,7 @@ async fn conclude(
         asleep: None,
         edge: ctx.preview_url.as_deref(),
     };
-    if memory.written == stage.status {
-        // The watch has caught up: one copy is enough.
-        memory.written = None;
-    }
-    let before = memory.written.clone().or_else(|| stage.status.clone()).unwrap_or_default();
+    let before = memory.written.as_deref().or(stage.status.as_ref()).cloned().unwrap_or_default();
     let children = ctx.index.stage(key);
     let after = outcome::status(&before, &situation, &children, now);
     let since = *memory.unwritten_since.get_or_insert(now);
@@ -292,7 +289,7 @@ async fn conclude(
 
 async fn write(ctx: &Context, stage: &Stage, memory: &mut Memory, status: StageStatus) -> Result<(), Error> {
     ctx.writer.apply_status(stage, &status).await?;
-    memory.written = Some(status);
+    memory.written = Some(Box::new(status));
     memory.unwritten_since = None;
     Ok(())
 }
@@ -325,8 +322,8 @@ async fn tell(
     memory: Option<&mut Memory>,
     outcome: &conditions::Outcome,
 ) -> Result<(), Error> {
-    let before =
-        memory.as_ref().and_then(|memory| memory.written.clone()).or_else(|| stage.status.clone()).unwrap_or_default();
+    let written = memory.as_ref().and_then(|memory| memory.written.as_deref());
+    let before = written.or(stage.status.as_ref()).cloned().unwrap_or_default();
     let generation = stage.metadata.generation.unwrap_or_default();
     let mut after = before.clone();
     after.observed_generation = generation;
@@ -338,7 +335,7 @@ async fn tell(
     if after != before {
         ctx.writer.apply_status(stage, &after).await?;
         if let Some(memory) = memory {
-            memory.written = Some(after);
+            memory.written = Some(Box::new(after));
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -41,10 +42,10 @@ impl ReleaseId {
     }
 }
 
-/// Images by service name.
+/// Images by service name, sorted. One service is the rule, and a tree has room for eleven from the first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Release(pub BTreeMap<String, ReleaseImage>);
+pub struct Release(pub LiteMap<String, ReleaseImage>);
 
 impl Release {
     /// The content hash: services with repository and digest, in name order, each part length-prefixed

@@ -116,7 +116,7 @@ fn a_shared_service_is_not_touched_by_what_happens_to_others() {
     assert_eq!(before.len(), 1, "the database is shared");
 
     let mut release = fixture.release('b');
-    release.0.insert("db".into(), fixture.release('a').0["db"].clone());
+    release.0.insert("db".into(), fixture.release('a').0.get("db").unwrap().clone());
     let other_images = fixture.build_with(release).expect("right");
     assert_eq!(shared(&other_images), before, "other images");
 

@@ -91,7 +91,7 @@ fn merge(
 ) -> Snapshot {
     let nothing = ServiceOverride::default();
     let services = project.services.iter().map(|declared| {
-        let over = stage.services.get(&declared.name).unwrap_or(&nothing);
+        let over = stage.services.get(&declared.name).map_or(&nothing, |over| over);
         let secrets = declared_for(project, &declared.name).into_iter();
         let secrets = secrets.filter_map(|it| Some(resolve_secret(it, value(&it.name, &declared.name)?)));
         ServiceSpec { secrets: secrets.collect(), ..service(declared, over) }

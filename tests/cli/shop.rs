@@ -1,7 +1,5 @@
 //! A shop's history: one release that serves, one that failed, one that waits.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use stagekeeper::{
@@ -38,7 +36,7 @@ fn release(version: &str) -> Release {
         tag: Some(version.into()),
         digest: format!("sha256:{}", version.replace('.', "").repeat(16)),
     };
-    Release(BTreeMap::from([("web".to_owned(), image)]))
+    Release([("web".to_owned(), image)].into_iter().collect())
 }
 
 const TO_HEALTH_CHECKS: [(State, &str); 4] = [

@@ -140,7 +140,7 @@ async fn a_registry_with_tokens_is_read_with_one_token_and_a_wrong_password_is_t
     // Corrected, and nothing else done: the newest tag is found, and what it stands for.
     stagekeeper(&env, &key, &set, PASSWORD);
     let deploy = |entry: &HistoryEntry| {
-        let image = &entry.stored.release.0["web"];
+        let image = &entry.stored.release.0.get("web").unwrap();
         (image.tag.clone().unwrap_or_default(), image.digest.clone())
     };
     env.wait("a deploy of the image", DEADLINE, async || {

@@ -62,7 +62,7 @@ async fn recorded(env: &Env, digest: &str) {
     let deploy = &entry.stored.deploy;
     assert_eq!((deploy.sequence, deploy.state, &deploy.actor), (1, State::Success, &Actor::Policy));
     assert_eq!(deploy.cause, "first deploy: web 1.0.0");
-    let image = &entry.stored.release.0["web"];
+    let image = &entry.stored.release.0.get("web").unwrap();
     assert_eq!((image.repository.as_str(), image.tag.as_deref()), (&*env.repository("web"), Some("1.0.0")));
     assert_eq!(image.digest, digest);
 

@@ -1,6 +1,6 @@
 //! What the store tests begin with: a project, stages, deploys.
 
-use std::{collections::BTreeMap, ops::Deref};
+use std::ops::Deref;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -63,7 +63,7 @@ pub(crate) fn release(version: &str) -> Release {
         tag: Some(version.into()),
         digest: format!("sha256:{version}"),
     };
-    Release(BTreeMap::from([("web".to_owned(), image)]))
+    Release([("web".to_owned(), image)].into_iter().collect())
 }
 
 impl Shop {

@@ -1,8 +1,6 @@
 //! Questions about history: who ever ran an image, what ran at an instant, and DORA's four numbers, held to a story whose
 //! answers are computed by hand.
 
-use std::collections::BTreeMap;
-
 use stagekeeper::{
     domain::{
         deploy::State,
@@ -25,7 +23,7 @@ fn digest(version: &str) -> Digest {
 fn version(name: &str) -> Release {
     let image =
         ReleaseImage { repository: "r.test/shop".into(), tag: Some(name.into()), digest: digest(name).to_string() };
-    Release(BTreeMap::from([("web".to_owned(), image)]))
+    Release([("web".to_owned(), image)].into_iter().collect())
 }
 
 /// How a deploy goes: its number, its place, its release, when it is asked for, and how and when it ends.

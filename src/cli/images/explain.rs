@@ -1,7 +1,5 @@
 //! Why a service has the image that it has: the same decision as the operator's, with its reasons.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -99,7 +97,7 @@ impl std::fmt::Display for Image {
 pub fn explain(source: &Source, seen: &Seen, place: &str, all: bool) -> Explanation {
     let held = seen.current.as_ref().and_then(|release| release.0.get(&source.service));
     let held = held.filter(|image| image.repository == source.repository.to_string());
-    let current = held.map(|held| Release(BTreeMap::from([(source.service.clone(), held.clone())])));
+    let current = held.map(|held| Release([(source.service.clone(), held.clone())].into_iter().collect()));
     let resolution = wanted::resolve(std::slice::from_ref(source), current.as_ref(), |question| seen.known(question));
     let question = source.question(About::Tags);
     let found = resolution.release.0.get(&source.service);

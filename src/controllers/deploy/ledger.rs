@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use litemap::LiteMap;
 use uuid::Uuid;
 
 use super::{Target, plan::Planned, routes, values::Screen};
@@ -147,7 +148,7 @@ pub struct Ledger {
     /// The deploy that brought what serves, where that is written down as having lost its readiness.
     pub unready: Option<Uuid>,
     /// Instances by name.
-    pub instances: BTreeMap<String, Instance>,
+    pub instances: LiteMap<String, Instance>,
     /// A Service of the good instance was lost and made again with another address: whoever is told it is applied again.
     pub readdressed: bool,
     /// A release has taken the place of another, whose files may be left. Not stored: what a crash leaves goes with the

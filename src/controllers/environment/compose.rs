@@ -80,7 +80,7 @@ pub fn compose(
     }
     for (name, over) in &template.services {
         let before = stage.services.remove(name).unwrap_or_default();
-        stage.services.insert(name.clone(), merged(before, over));
+        stage.services.insert(name.clone(), Box::new(merged(*before, over)));
     }
     if let Some(timeouts) = &template.timeouts {
         stage.timeouts = timeouts.clone();

@@ -47,10 +47,8 @@ pub(super) async fn conclude(
         asleep: (!around.awake).then(|| asleep(around)),
         edge: None,
     };
-    if lived.written == environment.status {
-        lived.written = None;
-    }
-    let before = lived.written.clone().or_else(|| environment.status.clone()).unwrap_or_default();
+    lived.shown(environment.status.as_ref());
+    let before = lived.written.as_deref().or(environment.status.as_ref()).cloned().unwrap_or_default();
     let children = ctx.index.stage(&StageKey::new(around.life.place.as_str(), &*key.name));
     // The address is laid over what the stage says, so it has to be taken off to compare.
     let bare = StageStatus { url: None, ..before.stage.clone() };
@@ -90,7 +88,7 @@ async fn write(
     status: EnvironmentStatus,
 ) -> Result<(), Error> {
     ctx.writer.apply_status(environment, &status).await?;
-    lived.written = Some(status);
+    lived.written = Some(Box::new(status));
     Ok(())
 }
 
@@ -101,8 +99,8 @@ pub(super) async fn tell(
     lived: Option<&mut Lived>,
     outcome: &conditions::Outcome,
 ) -> Result<(), Error> {
-    let written = lived.as_ref().and_then(|lived| lived.written.clone());
-    let before = written.or_else(|| environment.status.clone()).unwrap_or_default();
+    let written = lived.as_ref().and_then(|lived| lived.written.as_deref());
+    let before = written.or(environment.status.as_ref()).cloned().unwrap_or_default();
     let generation = environment.metadata.generation.unwrap_or_default();
     let mut after = before.clone();
     after.stage.observed_generation = generation;
@@ -113,7 +111,7 @@ pub(super) async fn tell(
     if after != before {
         ctx.writer.apply_status(environment, &after).await?;
         if let Some(lived) = lived {
-            lived.written = Some(after);
+            lived.written = Some(Box::new(after));
         }
     }
     Ok(())

@@ -65,7 +65,7 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
         Taken::Memory(mut memory) => {
             let stopped = stop(ctx, environment, key, &mut memory).await;
             if !matches!(stopped, Ok(true)) {
-                ctx.memories.put(key.clone(), *memory);
+                ctx.memories.put(key.clone(), memory);
                 return stopped.map(|_| Action::requeue(RECHECK));
             }
         }

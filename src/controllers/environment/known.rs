@@ -38,7 +38,7 @@ pub struct Lived {
     /// Its rows are closed and its namespace is being deleted: nothing is left to do but to wait for that.
     pub leaves: bool,
     /// The status as last written by this process.
-    pub written: Option<EnvironmentStatus>,
+    pub written: Option<Box<EnvironmentStatus>>,
     /// What others wrote into the status.
     pub answered: Answered,
 }
@@ -61,6 +61,13 @@ impl Lived {
             answered: Answered::default(),
         }
     }
+
+    /// The watch shows this status: where it is what was written last, one copy is enough.
+    pub fn shown(&mut self, status: Option<&EnvironmentStatus>) {
+        if self.written.as_deref() == status {
+            self.written = None;
+        }
+    }
 }
 
 /// The lives of all environments. One pass at a time has that of an environment, as the runtime never runs two of one object.
@@ -69,7 +76,8 @@ pub struct Lives(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_key: HashMap<StageKey, Lived>,
+    /// Each in its own place: a table has up to twice the room that it needs.
+    by_key: HashMap<StageKey, Box<Lived>>,
     by_place: HashMap<StageKey, StageKey>,
     by_id: HashMap<Uuid, StageKey>,
     /// Those of which the database knows more.
@@ -82,7 +90,7 @@ impl Lives {
     /// What is known of an environment, and whether the database knows more.
     pub fn get(&self, key: &StageKey) -> Option<(Lived, bool)> {
         let mut inner = self.lock();
-        let lived = inner.by_key.get(key)?.clone();
+        let lived = Lived::clone(inner.by_key.get(key)?);
         let stale = inner.stale.remove(key);
         Some((lived, stale))
     }
@@ -96,7 +104,14 @@ impl Lives {
         if let Some(base) = &lived.base {
             inner.bases.entry(StageKey::new(&*key.namespace, base.as_str())).or_insert(0);
         }
-        inner.by_key.insert(key.clone(), lived);
+        inner.by_key.insert(key.clone(), Box::new(lived));
+    }
+
+    /// The watch shows this status of an environment.
+    pub fn shown(&self, key: &StageKey, status: Option<&EnvironmentStatus>) {
+        if let Some(lived) = self.lock().by_key.get_mut(key) {
+            lived.shown(status);
+        }
     }
 
     /// An environment is gone.
@@ -166,7 +181,7 @@ impl Lives {
             runs: lived.runs,
             pinned: lived.life.pinned,
         };
-        theirs.map(tenant).collect()
+        theirs.map(|(key, lived)| tenant((key, lived))).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -20,7 +20,10 @@ use super::{
     scans::keep_scans,
     stop::until_stopped,
     vault::Held,
-    watched::{environments_controller, namespaces, projects_controller, stages_controller, watched},
+    watched::{
+        environments_controller, environments_shown, namespaces, projects_controller, stages_controller, stages_shown,
+        watched,
+    },
 };
 use crate::{
     api::{Environment, Project, Stage},
@@ -91,7 +94,7 @@ pub(super) async fn lead(process: &Process, mandate: &Mandate, stop: Cancellatio
     let (triggers, queues) = queues(&share);
     let memories = Arc::new(Memories::new(triggers.clone()));
     for (key, memory) in states {
-        memories.put(key, memory);
+        memories.put(key, Box::new(memory));
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(end_with_server(servers.clone(), stop.clone()));
@@ -110,12 +113,11 @@ pub(super) async fn lead(process: &Process, mandate: &Mandate, stop: Cancellatio
     for queue in queues {
         let relist = process.config.relist;
         let place = (queue.namespace.as_deref(), &share);
-        let stages = watched::<Stage>(&process.client, place, relist, |_| {});
+        let stages = watched(&process.client, place, relist, stages_shown(&memories));
         let told = previews.bell.clone();
         let projects = watched::<Project>(&process.client, place, relist, move |event| told.projects(event));
-        let told = previews.bell.clone();
-        let environments =
-            watched::<Environment>(&process.client, place, relist, move |event| told.environments(event));
+        let shown = environments_shown(triggers.lives(), previews.bell.clone());
+        let environments = watched(&process.client, place, relist, shown);
         previews.environments.push((environments.reader.clone(), environments.ready.clone()));
         let namespaces = queue
             .namespace

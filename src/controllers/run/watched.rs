@@ -42,7 +42,13 @@ use crate::{
         index::StageKey,
     },
     controllers::{
-        context::Context, count::counted, environment, error::Error, project, stage, strangers, trigger::Triggers,
+        context::{Context, Memories},
+        count::counted,
+        environment::{self, known::Lives},
+        error::Error,
+        previews::Bell,
+        project, stage, strangers,
+        trigger::Triggers,
     },
     domain::share::Share,
 };
@@ -164,6 +170,32 @@ fn trim(meta: &mut ObjectMeta) {
     }
     if let Some(annotations) = &mut meta.annotations {
         annotations.remove(LAST_APPLIED);
+    }
+}
+
+/// Tells what is remembered of stages which statuses the watch shows. What a list tells is not shown before all of it is there.
+pub(super) fn stages_shown(memories: &Arc<Memories>) -> impl Fn(&watcher::Event<Stage>) + Send + 'static {
+    let memories = memories.clone();
+    move |event| {
+        if let watcher::Event::Apply(stage) = event {
+            let key = StageKey::new(stage.namespace().unwrap_or_default(), stage.name_any());
+            memories.shown(&key, stage.status.as_ref());
+        }
+    }
+}
+
+/// The same of environments, and tells previews of them.
+pub(super) fn environments_shown(
+    lives: &Arc<Lives>,
+    previews: Bell,
+) -> impl Fn(&watcher::Event<Environment>) + Send + 'static {
+    let lives = lives.clone();
+    move |event| {
+        previews.environments(event);
+        if let watcher::Event::Apply(environment) = event {
+            let key = StageKey::new(environment.namespace().unwrap_or_default(), environment.name_any());
+            lives.shown(&key, environment.status.as_ref());
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub async fn cleanup(stage: &Stage, key: &StageKey, ctx: &Context) -> Result<Act
         Taken::Nothing => {}
         Taken::Memory(mut memory) => {
             if let Err(error) = stop(ctx, stage, key, &mut memory).await {
-                ctx.memories.put(key.clone(), *memory);
+                ctx.memories.put(key.clone(), memory);
                 return Err(error);
             }
         }

@@ -30,7 +30,7 @@ pub struct Memory {
     /// Probes of the deploy in health checking.
     pub prober: Option<Prober>,
     /// The status as last written by this process: newer than what the watch may show.
-    pub written: Option<StageStatus>,
+    pub written: Option<Box<StageStatus>>,
     /// What others wrote into the status.
     pub answered: Answered,
     /// When the first change that is not in the status yet was made.
@@ -56,6 +56,13 @@ impl Memory {
     pub fn handled_retry(&self, stage: &Stage) -> Option<String> {
         let told = || stage.status.as_ref().and_then(|status| status.last_handled_retry.clone());
         self.handled_retry.clone().or_else(told)
+    }
+
+    /// The watch shows this status: one copy of it is enough.
+    pub fn shown(&mut self, status: Option<&StageStatus>) {
+        if self.written.as_deref() == status {
+            self.written = None;
+        }
     }
 
     /// What is known of a stage that was just read.

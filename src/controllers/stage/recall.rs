@@ -23,7 +23,7 @@ use crate::{
 
 /// The memory of a stage that was not known yet: its rows are made, or revived with their history. Takes the project
 /// that it belongs to, because a name alone makes no row.
-pub async fn open(ctx: &Context, stage: &Stage, project: &Project, key: &StageKey) -> Result<Memory, Error> {
+pub async fn open(ctx: &Context, stage: &Stage, project: &Project, key: &StageKey) -> Result<Box<Memory>, Error> {
     let project = ctx.store.project_upsert(ctx.ids.next(), &key.namespace, &project.name_any()).await?;
     let uid = stage.uid().unwrap_or_default();
     let new = NewStage {
@@ -69,13 +69,13 @@ pub async fn fresh(ctx: &Context, target: Uuid) -> Result<Ledger, Error> {
 }
 
 /// What the database says about a target.
-pub async fn of_target(ctx: &Context, target: Uuid) -> Result<Memory, Error> {
+pub async fn of_target(ctx: &Context, target: Uuid) -> Result<Box<Memory>, Error> {
     read(ctx, target).await
 }
 
-async fn read(ctx: &Context, target: Uuid) -> Result<Memory, Error> {
+async fn read(ctx: &Context, target: Uuid) -> Result<Box<Memory>, Error> {
     match ctx.store.target_state_load(target).await? {
-        Some(state) => remember(state),
+        Some(state) => Ok(Box::new(remember(state)?)),
         None => Err(StoreError::Conflict(format!("target {target} was deleted meanwhile")).into()),
     }
 }

@@ -68,7 +68,7 @@ async fn with(
     target: &Target<'_>,
     ledger: &mut Ledger,
     group: &StoredGroup,
-    lent: &mut [(StageKey, Memory)],
+    lent: &mut [(StageKey, Box<Memory>)],
 ) -> Result<bool, Error> {
     let now = ctx.clock.now();
     let mut stages: Vec<Arc<Stage>> = Vec::with_capacity(lent.len());

@@ -50,7 +50,7 @@ fn what_a_newer_program_wrote_is_refused_and_damage_is_named() {
 #[test]
 fn tags_and_the_order_of_services_take_no_part_in_the_hash() {
     let mut snapshot = Snapshot::from_json(&stored()).expect("readable");
-    for image in snapshot.release.0.values_mut() {
+    for (_, image) in &mut snapshot.release.0 {
         image.tag = Some("moved".into());
     }
     snapshot.services.reverse();

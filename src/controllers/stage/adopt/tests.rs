@@ -134,7 +134,7 @@ fn what_serves_is_rendered_again_or_left_alone() {
 
     let found = rebuild(&serving, Some(&project), &stage, &key, &images, &SecretVersions::new()).expect("the same");
     assert_eq!(found.hash(), lost.deploy.snapshot);
-    assert_eq!(found.release.0["web"].tag, None, "nothing tells its tag");
+    assert_eq!(found.release.0.get("web").unwrap().tag, None, "nothing tells its tag");
 
     let release = lost.release().id().to_string();
     stage.status =

@@ -195,7 +195,9 @@ impl World {
             Kept::Over { release, .. } => (release, true, Settled::Never),
             Kept::Stays { release, settled, .. } => (release, false, settled),
         };
-        let minor = (0..=self.newest).find(|minor| self.images(*minor).0["web"] == wanted.0["web"]).unwrap();
+        let minor = (0..=self.newest)
+            .find(|minor| self.images(*minor).0.get("web").unwrap() == wanted.0.get("web").unwrap())
+            .unwrap();
         if settled.covers(&Self::snapshot(minor)) {
             return None;
         }

@@ -93,7 +93,7 @@ fn another_pin_is_a_wish_of_its_own_and_the_same_pin_is_drift() {
     let kept = keep(&[&hold], &before, &found(version(3)), None, Some(&version(2)), false);
     let Kept::Stays { release, drift: Some(drift), .. } = kept else { panic!("{kept:?}") };
     assert_eq!(release, version(2));
-    let digest = |minor: u8| version(minor).0["web"].digest.clone();
+    let digest = |minor: u8| version(minor).0.get("web").unwrap().digest.clone();
     assert!(drift.contains(&digest(2)) && drift.contains(&digest(3)), "{drift}");
     let (after, _) = shop("{web: 1.1.0}");
     let kept = keep(&[&hold], &after, &found(version(1)), None, Some(&version(2)), false);
@@ -106,7 +106,10 @@ fn a_hold_by_hand_keeps_policies_away_and_lets_people_through() {
     let hold = by_hand();
     let kept = keep(&[&hold], &sources, &found(version(3)), None, Some(&version(2)), false);
     let Kept::Stays { release, settled: Settled::Never, drift: None } = kept else { panic!("{kept:?}") };
-    assert_eq!((&release.0["web"], &release.0["db"]), (&version(2).0["web"], &version(3).0["db"]));
+    assert_eq!(
+        (&release.0.get("web").unwrap(), &release.0.get("db").unwrap()),
+        (&version(2).0.get("web").unwrap(), &version(3).0.get("db").unwrap())
+    );
     // Together with that of a rollback: something newer does not end both.
     let rollback = of_rollback(&sources, version(3));
     let newer = found(version(4));

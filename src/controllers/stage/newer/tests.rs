@@ -120,7 +120,7 @@ fn a_pin_hides_no_update() {
         let scene = Scene::new("  project: shop\n", &format!("  project: shop\n  {pin}\n"));
         let (newer, resolution) = scene.look(3);
         assert_eq!(newer.iter().map(|one| one.update.new_digest).collect::<Vec<_>>(), [digest(3)], "{pin}");
-        assert_eq!(resolution.release.0["web"].tag.as_deref(), Some("1.1.0"), "{pin} holds");
+        assert_eq!(resolution.release.0.get("web").unwrap().tag.as_deref(), Some("1.1.0"), "{pin} holds");
         let intervals: Vec<bool> = resolution.questions.values().map(|wish| wish.interval.is_some()).collect();
         assert_eq!(intervals, [true, true], "{pin}: the tags and the newest of them, as often as the policy says");
     }

@@ -33,7 +33,7 @@ fn semver(range: &str) -> Which {
 fn serving(tag: &str) -> Release {
     let image =
         ReleaseImage { repository: "r.test/shop/web".into(), tag: Some(tag.into()), digest: digest(tag).to_string() };
-    Release(BTreeMap::from([("web".to_owned(), image)]))
+    Release([("web".to_owned(), image)].into_iter().collect())
 }
 
 fn tags(list: &[&str]) -> Known {
@@ -154,7 +154,7 @@ fn each_source_finds_its_image() {
         match case.want {
             Ok(tag) => {
                 assert_eq!(got.missing, [], "{}", case.name);
-                assert_eq!(got.release.0["web"].digest, digest(tag).to_string(), "{}", case.name);
+                assert_eq!(got.release.0.get("web").unwrap().digest, digest(tag).to_string(), "{}", case.name);
             }
             Err(reason) => assert_eq!(got.missing[0].reason, reason, "{}", case.name),
         }
@@ -292,7 +292,7 @@ fn a_followed_tag_is_looked_at_again_and_a_fixed_one_is_not() {
     let current = serving("latest");
     let followed =
         resolve(&[source(Which::Follow("latest".into(), Duration::from_secs(5)), false)], Some(&current), answers);
-    assert_eq!(followed.release.0["web"].digest, digest("new").to_string());
+    assert_eq!(followed.release.0.get("web").unwrap().digest, digest("new").to_string());
     assert_eq!(followed.questions.values().collect::<Vec<_>>(), [&Wish::every(Some(Duration::from_secs(5)))]);
     let fixed = resolve(&[source(Which::Tag("latest".into()), false)], Some(&current), answers);
     assert_eq!(fixed.release, current, "a moved tag does not move a fixed image");
