@@ -1,6 +1,7 @@
 //! `stagekeeper logs DEPLOY [-f]`: what was seen while a deploy ran.
 
 mod listener;
+mod search;
 
 use std::{
     io::{self, Write},
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::listener::Listener;
+use self::{listener::Listener, search::Search};
 use super::{
     Context,
     completions::deploys,
@@ -30,6 +31,8 @@ use crate::{
 
 /// Lines that are read at once.
 const BATCH: i64 = 1000;
+/// Lines of a project that are listed when nobody says how many.
+const FOUND: u16 = 100;
 /// Pauses between looks at a log that does not grow: from the first, doubled up to the last.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(4)];
 
@@ -37,14 +40,20 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(4
 #[derive(Args)]
 pub struct LogsArgs {
     /// The deploy's id, or a beginning that only it has.
-    #[arg(value_name = "DEPLOY", add = ArgValueCompleter::new(deploys))]
-    deploy: String,
+    #[arg(value_name = "DEPLOY", required_unless_present = "project", add = ArgValueCompleter::new(deploys))]
+    deploy: Option<String>,
+    /// The newest lines with the words of --search in the logs of all deploys of this project, the last line first.
+    #[arg(long, value_name = "PROJECT", requires = "search", conflicts_with_all = ["deploy", "follow"])]
+    project: Option<String>,
     /// Go on with new lines until the deploy has ended.
     #[arg(short, long)]
     follow: bool,
     /// Only lines with these words, as in a web search: `connection refused`, `"exit code 1"`, `timeout -probe`.
     #[arg(long, value_name = "WORDS")]
     search: Option<String>,
+    /// How many lines of a project at most.
+    #[arg(long, value_name = "NUMBER", default_value_t = FOUND, requires = "project", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    limit: u16,
     /// Form of a line.
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     output: LineFormat,
@@ -66,9 +75,13 @@ enum LineFormat {
 /// # Errors
 /// The API or the database is away, or there is no such deploy.
 pub async fn print(context: &Context, arguments: &LogsArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let source = context.source(&arguments.database).await?;
-    let deploy = source.deploy_named(&arguments.deploy).await?;
     let (search, format) = (arguments.search.clone(), arguments.output);
+    if let (Some(project), Some(words)) = (&arguments.project, &search) {
+        let search = Search { project, words, limit: arguments.limit, format };
+        return search.print(context, &arguments.database, out).await;
+    }
+    let source = context.source(&arguments.database).await?;
+    let deploy = source.deploy_named(arguments.deploy.as_deref().unwrap_or_default()).await?;
     match source {
         Source::Database(store) => {
             let filter = LogFilter { deploy, search, after: 0, limit: BATCH };
@@ -109,7 +122,7 @@ impl Reader {
             let lines = self.store.logs_list(&self.filter).await?;
             for line in &lines {
                 self.filter.after = line.position;
-                writeln!(out, "{}", written(self.filter.deploy, &Line::from(line.clone()), self.format)?)?;
+                writeln!(out, "{}", written(self.filter.deploy, &Line::from(line.clone()), self.format, false)?)?;
                 any = true;
             }
             if i64::try_from(lines.len()).unwrap_or(BATCH) < BATCH {
@@ -181,14 +194,16 @@ struct LineView<'a> {
     text: &'a str,
 }
 
-fn written(deploy: Uuid, line: &Line, format: LineFormat) -> Result<String, Failure> {
+/// A line as it is printed; as text with its deploy where lines of several are `mixed`.
+fn written(deploy: Uuid, line: &Line, format: LineFormat, mixed: bool) -> Result<String, Failure> {
     let Line { at, source, level, text } = line;
     match format {
         LineFormat::Json => serde_json::to_string(&LineView { at: *at, deploy, source, level, text })
             .map_err(|error| Failure::failed(format!("a line cannot be written: {error}"), "")),
         LineFormat::Text => Ok(format!(
-            "{} {} {}{}",
+            "{} {}{} {}{}",
             at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
+            if mixed { format!("{deploy} ") } else { String::new() },
             one_line(source),
             mark(level),
             one_line(text)
@@ -219,10 +234,10 @@ mod tests {
             text: "\u{1b}[2Jpanic\nat once".into(),
         };
         assert_eq!(
-            written(Uuid::nil(), &line, LineFormat::Text),
+            written(Uuid::nil(), &line, LineFormat::Text, false),
             Ok("2026-11-21T12:00:00.500Z pod/web-0/web ERROR \u{fffd}[2Jpanic at once".into())
         );
-        let json = written(Uuid::nil(), &line, LineFormat::Json).expect("JSON");
+        let json = written(Uuid::nil(), &line, LineFormat::Json, false).expect("JSON");
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["text"], "\u{1b}[2Jpanic\nat once");
         assert_eq!(json["level"], "error");

@@ -62,13 +62,15 @@ async fn lists_come_in_pages_that_miss_nothing() {
 #[tokio::test]
 async fn problems_name_every_field_that_is_wrong() {
     let lab = Lab::new().await;
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 8] = [
         ("/deploys?limit=0", &["query.limit"]),
         ("/deploys?limit=500&state=odd&since=x&other=1", &["query.limit", "query.state", "query.since", "query.other"]),
         ("/deploys?cursor=abc", &["query.cursor"]),
         ("/deploys/17", &["path.deploy"]),
         ("/stages/UPPER", &["path.stage"]),
         ("/audit?actor=root", &["query.actor"]),
+        ("/projects/shop/logs", &["query.search"]),
+        ("/projects/shop/logs?search=&limit=0", &["query.search", "query.limit"]),
     ];
     for (path, fields) in cases {
         let answer = lab.get(&lab.owner, &lab.path(path)).await;
@@ -114,6 +116,29 @@ async fn a_request_has_a_name_in_its_answer() {
         assert_eq!(name == given, kept, "{given:?}: {name:?}");
         assert_eq!(answer.json()["requestId"], name.as_str());
     }
+}
+
+#[tokio::test]
+async fn words_are_found_in_the_logs_of_a_whole_project() {
+    let lab = Lab::new().await;
+    lab.shop.line(4, 1, "operator", LogLevel::Info, "nothing answered").await;
+    lab.shop.line(3, 1, "probe", LogLevel::Warn, "GET /healthz answered 503").await;
+    let path = lab.path("/projects/shop/logs?search=answered");
+    let whole = lab.get(&lab.owner, &path).await.json();
+    // Newest deploy first, of several stages.
+    assert_eq!(texts(&whole, "text"), ["nothing answered", "GET /healthz answered 503", "GET /healthz answered 500"]);
+    assert_eq!(texts(&whole, "deploy"), [4, 3, 2].map(|number| id(number).to_string()));
+    assert_eq!((whole["gaveUp"].as_bool(), whole.get("next")), (Some(false), None), "{whole}");
+
+    let (mut found, mut next) = (Vec::new(), String::new());
+    for _ in 0..3 {
+        let page = lab.get(&lab.owner, &format!("{path}&limit=1{next}")).await.json();
+        found.extend(texts(&page, "text"));
+        next = page["next"].as_str().map_or(String::new(), |cursor| format!("&cursor={cursor}"));
+    }
+    assert_eq!((found, next), (texts(&whole, "text"), String::new()));
+    let none = lab.get(&lab.owner, &lab.path("/projects/shop/logs?search=answered+-get+-nothing")).await.json();
+    assert_eq!(none["items"], json!([]));
 }
 
 #[tokio::test]

@@ -26,10 +26,14 @@ fn routes(fill: impl Fn(&str) -> String) -> Vec<Route> {
             let body = (!body.is_null()).then(|| body["example"].clone());
             assert!(body.as_ref().is_none_or(|body| !body.is_null()), "{path}: a body without an example");
             let access = operation["x-access"].as_array().unwrap();
+            let parameters = operation["parameters"].as_array().unwrap().iter();
+            let query = parameters.filter(|one| one["in"] == "query" && one["required"] == true);
+            let query: Vec<_> = query.map(|one| format!("{}=x", one["name"].as_str().unwrap())).collect();
+            let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
             all.push(Route {
                 id: operation["operationId"].as_str().unwrap().to_owned(),
                 method: method.to_uppercase().parse().unwrap(),
-                path: fill(path.strip_prefix("/api/v1").unwrap()),
+                path: fill(path.strip_prefix("/api/v1").unwrap()) + &query,
                 body,
                 verbs: access.iter().map(|one| one["verb"].as_str().unwrap().to_owned()).collect(),
                 inside: path.contains("{namespace}"),

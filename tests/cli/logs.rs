@@ -4,7 +4,7 @@ use serde_json::Value;
 use stagekeeper::store::LogLevel;
 
 use crate::{
-    binary::{Running, on, stagekeeper},
+    binary::{Running, on, run, stagekeeper},
     shop::{Shop, id},
 };
 
@@ -44,6 +44,32 @@ async fn search_takes_words_as_a_web_search_does() {
     {
         let out = on(shop.url(), &["logs", &deploy, "--search", words]).well();
         assert_eq!(out.lines().count(), expected, "{words}: {out}");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_project_is_searched_from_its_newest_deploy_back() {
+    let shop = Shop::new("acme").await;
+    shop.line(3, 1, "probe", LogLevel::Warn, "GET /healthz answered 503").await;
+    let search = ["logs", "-n", "acme", "--project", "shop", "--search", "answered"];
+    let out = on(shop.url(), &search).well();
+    let expected = [
+        format!("{} probe WARN GET /healthz answered 503", id(3)),
+        format!("{} probe ERROR GET /healthz answered 500", id(2)),
+    ];
+    assert_eq!(texts(&out), expected, "{out}");
+
+    let mut one = stagekeeper(&search);
+    let ended = run(one.args(["--limit", "1"]).env("DATABASE_URL", shop.url()));
+    assert_eq!((ended.code, texts(&ended.out)), (0, vec![&*expected[0]]), "{ended:?}");
+    assert_eq!(ended.err, "there may be older ones: raise --limit (now 1)\n");
+    let mut none = stagekeeper(&["logs", "-n", "acme", "--project", "shop", "--search", "answered -get"]);
+    let ended = run(none.env("DATABASE_URL", shop.url()));
+    assert_eq!((ended.code, &*ended.out, &*ended.err), (0, "", "no lines found\n"));
+    for wrong in [&["logs"][..], &["logs", "--project", "shop"], &["logs", "-f", "--project", "shop", "--search", "x"]]
+    {
+        let said = run(stagekeeper(wrong).env("DATABASE_URL", shop.url())).badly(2);
+        assert!(said.contains("--search") || said.contains("DEPLOY") || said.contains("--follow"), "{wrong:?}: {said}");
     }
 }
 

@@ -92,7 +92,7 @@ impl Listener<'_> {
         let path = ["namespaces", &self.remote.namespace, "deploys", &name, "logs"];
         let call = Call::new(&path, self.about()).with_some("search", self.search.as_ref());
         self.remote
-            .each(call, |line: Line| Ok(writeln!(out, "{}", written(self.deploy, &line, self.format)?)?))
+            .each(call, |line: Line| Ok(writeln!(out, "{}", written(self.deploy, &line, self.format, false)?)?))
             .await?;
         Ok(out.flush()?)
     }
@@ -142,7 +142,7 @@ impl Listener<'_> {
                                 "",
                             )
                         })?;
-                        writeln!(out, "{}", written(self.deploy, &line, self.format)?)?;
+                        writeln!(out, "{}", written(self.deploy, &line, self.format, false)?)?;
                         *last = event.id.or_else(|| last.take());
                     }
                     _ => {}

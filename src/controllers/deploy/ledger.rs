@@ -43,7 +43,7 @@ pub struct Entry {
     /// What the cluster refused when it was asked last.
     pub refused: Option<Problem>,
     /// What it was rendered to last, and with what.
-    pub planned: Option<(render::Context, Arc<Planned>)>,
+    pub planned: Option<Box<(render::Context, Arc<Planned>)>>,
     /// Its opened values, while it is under way: what is told about it passes through here.
     pub screen: Screen,
 }
@@ -211,6 +211,8 @@ impl Ledger {
             good.screen = Screen::Clear;
             self.open.shrink_to_fit();
             self.history.shrink_to_fit();
+            // A copy has no more room than it needs.
+            self.instances = self.instances.clone();
         }
     }
 

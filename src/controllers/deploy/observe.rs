@@ -20,7 +20,7 @@ use crate::{
 /// again, until [`Ledger::rest`].
 pub fn planned(entry: &mut Entry, target: &Target<'_>, children: &StageChildren) -> Result<Arc<Planned>, Error> {
     let ctx = entry.context(target, children);
-    if let Some((known, planned)) = &entry.planned
+    if let Some((known, planned)) = entry.planned.as_deref()
         && planned.same_with(&ctx, known)
     {
         return Ok(planned.clone());
@@ -29,7 +29,7 @@ pub fn planned(entry: &mut Entry, target: &Target<'_>, children: &StageChildren)
         Error::Snapshot { snapshot: entry.deploy.snapshot.clone(), message: problems.to_string() }
     })?;
     let planned = Arc::new(planned);
-    entry.planned = Some((ctx, planned.clone()));
+    entry.planned = Some(Box::new((ctx, planned.clone())));
     Ok(planned)
 }
 

@@ -70,22 +70,30 @@ pub struct Parameter {
     pub kind: Kind,
     /// What it is for.
     pub about: &'static str,
+    /// Whether it has to be there.
+    pub is_required: bool,
 }
 
 impl Parameter {
     /// A part of the path.
     pub const fn path(name: &'static str, kind: Kind, about: &'static str) -> Self {
-        Self { name, place: Place::Path, kind, about }
+        Self { name, place: Place::Path, kind, about, is_required: true }
     }
 
     /// A part of the query.
     pub const fn query(name: &'static str, kind: Kind, about: &'static str) -> Self {
-        Self { name, place: Place::Query, kind, about }
+        Self { name, place: Place::Query, kind, about, is_required: false }
+    }
+
+    /// The same where it has to be there.
+    #[must_use]
+    pub const fn required(self) -> Self {
+        Self { is_required: true, ..self }
     }
 
     /// A header.
     pub const fn header(name: &'static str, kind: Kind, about: &'static str) -> Self {
-        Self { name, place: Place::Header, kind, about }
+        Self { name, place: Place::Header, kind, about, is_required: false }
     }
 
     /// As problems name it.
@@ -194,6 +202,11 @@ impl Input {
                 put(Place::Header, parameter.name, value.to_str().unwrap_or_default());
             }
         }
+        let is_there = |one: &Parameter| {
+            input.values.contains_key(one.name) || errors.iter().any(|error| error.field == one.field())
+        };
+        let missing: Vec<_> = declared.iter().filter(|one| one.is_required && !is_there(one)).collect();
+        errors.extend(missing.into_iter().map(|one| FieldError::new(one.field(), "expected: it has to be there")));
         if errors.is_empty() { Ok(input) } else { Err(Problem::invalid(errors)) }
     }
 

@@ -4,6 +4,7 @@
 //! ended, or a right that was taken away, ends the stream. Each line is an event whose id is its place, so that a listener who
 //! comes back with `Last-Event-ID` misses nothing.
 
+pub mod search;
 mod stream;
 
 use jiff::Timestamp;
@@ -26,11 +27,11 @@ use crate::{
     store::{LogFilter, LogLine, StoredLine},
 };
 
-static SEARCH: Parameter = Parameter::query(
-    "search",
-    Kind::Text,
-    "Only lines with these words, as in a web search: `connection refused`, `\"exit code 1\"`, `timeout -probe`.",
-);
+/// What can be searched for.
+const WORDS: &str =
+    "Only lines with these words, as in a web search: `connection refused`, `\"exit code 1\"`, `timeout -probe`.";
+
+static SEARCH: Parameter = Parameter::query("search", Kind::Text, WORDS);
 static ACCEPT: Parameter = Parameter::header("accept", Kind::Text, "`text/event-stream` for a stream of events.");
 static LAST_EVENT: Parameter = Parameter::header(
     "last-event-id",

@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 
 use super::{
     BASE, MAX_BODY,
-    input::Place,
     problem::Problem,
     table::{Endpoint, TABLE},
 };
@@ -96,7 +95,7 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator, refusals: &Ma
             json!({
                 "name": one.name,
                 "in": one.place.word(),
-                "required": one.place == Place::Path,
+                "required": one.is_required,
                 "description": one.about,
                 "schema": one.kind.schema(),
             })

@@ -53,6 +53,7 @@ pub static TABLE: &[Endpoint] = &[
     endpoint::<deploys::Get>(),
     endpoint::<deploys::Transitions>(),
     endpoint::<logs::Read>(),
+    endpoint::<logs::search::Search>(),
     endpoint::<releases::Get>(),
     endpoint::<releases::Diff>(),
     endpoint::<requests::Ask>(),
