@@ -114,7 +114,6 @@ async fn both_ways_say_the_same() {
         &["logs", "--project", "shop", "--search", "tables OR answered"],
         &["logs", "--project", "shop", "--search", "tables OR answered", "--limit", "1", "-o", "json"],
         &["logs", "--project", "shop", "--search", "nowhere"],
-        &["logs", "--project", "none", "--search", "tables"],
         &["audit", "list", "--project", "shop"],
         &["audit", "list", "--stage", "dev", "-o", "json"],
         &["audit", "list", "-A", "--action", "deploy.create", "-o", "name"],
