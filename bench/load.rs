@@ -15,6 +15,7 @@ mod posts;
 mod process;
 mod promotions;
 mod registry;
+mod replicas;
 mod report;
 mod scan;
 mod seal;
@@ -96,6 +97,8 @@ enum Command {
     Environments(environments::Environments),
     /// Very many Projects, Stages and Environments, from size to size.
     Crowd(crowd::Crowd),
+    /// The same releases for one replica and for two.
+    Replicas(replicas::Replicas),
     /// Read pages of a long history.
     History(history::History),
     /// Search, read and drop very many lines of output.
@@ -460,6 +463,7 @@ async fn main() -> Result<(), Failure> {
         Command::Start(start) => start.run().await?,
         Command::Idle(Idle { place, stages, seconds }) => watch_idle(place, *stages, *seconds).await?,
         Command::Crowd(crowd) => crowd.run(&client).await?,
+        Command::Replicas(replicas) => replicas.run(&client).await?,
         Command::Node(asked) => asked.run(&client).await?,
         Command::Scan(scan) => scan.run(&client).await?,
         Command::Promotions(promotions) => promotions.run(&client).await?,

@@ -108,6 +108,7 @@ impl Report {
             .chain(history_figures(&measured))
             .chain(crate::lookups::figures(&measured))
             .chain(crate::crowd::figures(&measured))
+            .chain(crate::replicas::figures(&measured))
             .chain(crate::logs::figures(&measured))
             .filter_map(|figure| figure.print())
             .collect();

@@ -124,6 +124,36 @@ impl Launch<'_> {
     }
 }
 
+/// A program that is ended with this value.
+pub struct Running(pub Child);
+
+impl Running {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Ends it as a node does, and waits for it.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        let asked = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status()?;
+        if !asked.success() {
+            return Err("the operator cannot be told to stop".into());
+        }
+        // It answers nobody meanwhile that this program waits for.
+        tokio::task::block_in_place(|| self.0.wait())?;
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nobody else knows of it when a step has failed.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _gone = self.0.kill();
+        }
+    }
+}
+
 /// The body of a successful answer.
 async fn get(http: &reqwest::Client, url: &str) -> Option<String> {
     let answer = http.get(url).send().await.ok()?;

@@ -30,6 +30,7 @@ fn tables_are_written_from_the_code() {
     let blocks = [
         ("README.md", "speed", speed::table()),
         ("README.md", "asked", speed::asked()),
+        ("README.md", "crowd", speed::crowd()),
         ("docs/edge.md", "edge-speed", speed::edge()),
         ("docs/environment.md", "environment-cost", speed::environments()),
         ("ARCHITECTURE.md", "rooms", reference::rooms()),

@@ -242,6 +242,8 @@ fn classify(status: &Status) -> Class {
         400..=499 => Class::Invalid,
         // The structured merge of server-side apply reports what does not fit the schema as an internal error.
         _ if says("failed to create typed patch object") || says("not declared in schema") => Class::Invalid,
+        // So it does with a quantity that is none.
+        _ if says("unable to convert unstructured object") => Class::Invalid,
         _ => Class::Transient,
     }
 }
@@ -402,6 +404,17 @@ mod tests {
                 ),
                 class: Class::Invalid,
                 says: ".spec.x",
+            },
+            Case {
+                name: "no quantity",
+                status: status(
+                    500,
+                    "InternalError",
+                    "failed to convert new object (shop/environment; /v1, Kind=ResourceQuota) to proper version: unable to \
+                     convert unstructured object to /v1, Kind=ResourceQuota: quantities must match the regular expression",
+                ),
+                class: Class::Invalid,
+                says: "quantities must match",
             },
             Case {
                 name: "overload",

@@ -43,6 +43,25 @@ const ASKED: [(&str, &str); 5] = [
     ("a page far back in it", "history-page-deep-10000000"),
 ];
 
+/// Title and name of each figure of a whole company in one cluster.
+const CROWD: [(&str, &str); 12] = [
+    ("resident memory, left alone", "memory"),
+    ("the operator's share of a core, left alone", "idle-cpu"),
+    ("API writes in that minute", "idle-api-writes"),
+    ("rows written in it", "idle-sql-rows"),
+    ("restart, until all are observed", "restart-observed"),
+    ("API writes of a restart", "restart-api-writes"),
+    ("resident memory after it", "memory-started"),
+    ("20 deploys a second asked for by webhooks: until one is pulling, in the middle", "webhook-pulling-p50"),
+    ("the same, 99 of 100", "webhook-pulling-p99"),
+    (
+        "one Project has N / 10 deploys waiting: until those of others are pulling, against without",
+        "beside-greedy-pulling",
+    ),
+    ("the same, until they have succeeded", "beside-greedy-success"),
+    ("made and deployed", "grow"),
+];
+
 /// The table, and when and where it was measured.
 pub fn table() -> String {
     let run = run("latest");
@@ -78,6 +97,25 @@ pub fn asked() -> String {
         writeln!(out, "| {title} | {} | {} |", shown(one), goal(one)).unwrap();
     }
     out + &measured(&run)
+}
+
+/// Each figure at each size, and the power of the number of Stages with which it grows.
+pub fn crowd() -> String {
+    let run = run("scale");
+    let sizes = ["100", "1000", "10000"];
+    let mut out = String::from(
+        "| | 100 stages | 1,000 stages | 10,000 stages | grows with N to the | goal |\n|---|---|---|---|---|---|\n",
+    );
+    for (title, name) in CROWD {
+        let all = sizes.map(|size| figure(&run, &format!("crowd-{name}-{size}")));
+        let [few, many, most] = all.map(|one| if one["goal"] == "-" { plain(one) } else { shown(one) });
+        let goal = if all[2]["goal"] == "-" { String::new() } else { goal(all[2]) };
+        let exponent =
+            run["figures"].as_array().unwrap().iter().find(|one| one["name"] == format!("crowd-{name}-exponent"));
+        let exponent = exponent.map(|one| format!("{:.2}", number(&one["value"]))).unwrap_or_default();
+        writeln!(out, "| {title} | {few} | {many} | {most} | {exponent} | {goal} |").unwrap();
+    }
+    out + &measured(&run).replace("; medians. Figures", ". Figures")
 }
 
 /// The edge beside others.
@@ -162,6 +200,13 @@ fn figure<'a>(run: &'a Value, name: &str) -> &'a Value {
 
 fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
+}
+
+/// The value with its unit.
+fn plain(figure: &Value) -> String {
+    let (value, unit) = (number(&figure["value"]), figure["unit"].as_str().expect("a unit"));
+    let digits = usize::from(value < 100.0 && value.fract() != 0.0);
+    format!("{value:.digits$} {unit}")
 }
 
 /// The value with its unit, the ratio to the floor where that is what counts, in bold where the goal is missed.

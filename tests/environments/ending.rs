@@ -116,4 +116,13 @@ async fn its_last_jobs_run_before_anything_goes_and_a_stuck_one_does_not_keep_it
     stand.cli(&["delete", "stuck"]).await;
     stand.until_namespace_gone(&place).await;
     stand.until_gone("stuck").await;
+
+    // Its project has no such service, or has it no more: nobody waits for its time to be over.
+    let hopeless = "{name: hopeless, timeout: 1h, service: nowhere}";
+    stand
+        .environment("hopeless", &format!("services: {{web: {{tag: one}}}}, hooks: {{beforeDelete: [{hopeless}]}}"))
+        .await;
+    stand.until_phase("hopeless", "Ready").await;
+    stand.cli(&["delete", "hopeless"]).await;
+    stand.until_gone("hopeless").await;
 }

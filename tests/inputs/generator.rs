@@ -9,6 +9,8 @@ pub const PROJECTS: [&str; 6] = ["shop", "blog", "mail", "wiki", "chat", "gone"]
 /// Names of services, of which each project has some.
 pub const SERVICES: [&str; 4] = ["web", "api", "worker", "db"];
 const DURATIONS: [&str; 5] = ["1s", "10s", "30s", "1m", "2h"];
+/// What cannot be done is under way for no longer.
+const TIMEOUTS: [&str; 4] = ["1s", "10s", "30s", "1m"];
 
 /// What nobody should write.
 const ODD: [&str; 16] = [
@@ -187,10 +189,9 @@ impl Generator<'_> {
             "platform" => self.chance.of(&["linux/amd64", "linux/arm64/v8"]).to_owned(),
             "size" | "sizeLimit" | "quota" => self.chance.of(&["1Gi", "10", "1m"]).to_owned(),
             "cpu" | "memory" => "0.5".to_owned(),
-            "pull" | "start" | "proxy" | "health" | "interval" | "timeout" | "ttl" | "idleAfter"
-            | "deleteAfterIdle" | "keepPrevious" | "watch" | "soak" | "duration" => {
-                self.chance.of(&DURATIONS).to_owned()
-            }
+            "pull" | "start" | "proxy" | "health" => self.chance.of(&TIMEOUTS).to_owned(),
+            "interval" | "timeout" | "ttl" | "idleAfter" | "deleteAfterIdle" | "keepPrevious" | "watch" | "soak"
+            | "duration" => self.chance.of(&DURATIONS).to_owned(),
             "credential" | "credentials" => self.chance.of(&["login", "token"]).to_owned(),
             "fieldPath" => self.chance.of(&["metadata.name", "status.nothing"]).to_owned(),
             "commit" => "0123456789abcdef0123456789abcdef01234567".to_owned(),

@@ -22,17 +22,17 @@ use crate::{
     throwaway::Throwaway,
 };
 
-const NAMESPACE: &str = "inputs";
-const GROUP: &str = "/apis/stagekeeper.dev/v1alpha1/namespaces/inputs";
+pub const NAMESPACE: &str = "inputs";
+const GROUP: &str = "/apis/stagekeeper.dev/v1alpha1";
 /// How long all of them may take to come to rest. Generous: the machine may be small and busy.
 const DEADLINE: Duration = Duration::from_mins(4);
 
 /// The kinds, and how many of a hundred objects are of each.
-const KINDS: [(&str, &str, usize); 3] =
+pub const KINDS: [(&str, &str, usize); 3] =
     [("Project", "projects", 40), ("Stage", "stages", 40), ("Environment", "environments", 20)];
 
 /// What something may wait for without an end: somebody else, or time. Whatever else is under way has to end.
-const WAITS: [&str; 14] = [
+pub const WAITS: [&str; 14] = [
     "CredentialMissing",
     "DeployPending",
     "Ending",
@@ -52,25 +52,35 @@ const WAITS: [&str; 14] = [
 /// An answer of the API server: its code, and the object or what is wrong.
 type Answer = (u16, Value);
 
-struct Stand {
-    client: Client,
+pub struct Stand {
+    pub client: Client,
     cluster: Throwaway,
+    /// Names the log of the operator.
+    word: &'static str,
     schemas: BTreeMap<&'static str, Value>,
-    registry: Registry,
-    chance: Chance,
+    pub registry: Registry,
+    pub chance: Chance,
     accepted: BTreeSet<(&'static str, String)>,
     refused: usize,
 }
 
+/// A number in the environment.
+pub fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// Where objects of a kind are.
+pub fn path(namespace: &str, plural: &str) -> String {
+    format!("{GROUP}/namespaces/{namespace}/{plural}")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_taken_comes_to_rest_with_a_reason() {
-    let setting =
-        |name: &str, otherwise: u64| std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"));
     let (count, seed) = (setting("STAGEKEEPER_TEST_INPUTS", 150), setting("STAGEKEEPER_TEST_SEED", 20_261_122));
     println!("STAGEKEEPER_TEST_INPUTS={count} STAGEKEEPER_TEST_SEED={seed}");
-    let mut stand = Stand::new(seed).await;
+    let mut stand = Stand::new("inputs", seed).await;
     for name in PROJECTS.iter().take(PROJECTS.len() - 1) {
-        stand.declare(name).await;
+        stand.declare(NAMESPACE, name, &SERVICES, "1.0.0").await;
     }
     // Half of them are there before the operator is, with whatever stands in their status.
     stand.make_many(0..count / 2).await;
@@ -89,8 +99,9 @@ async fn whatever_is_taken_comes_to_rest_with_a_reason() {
 }
 
 impl Stand {
-    async fn new(seed: u64) -> Self {
-        let cluster = Throwaway::up("inputs", "kwok").await;
+    /// A cluster whose name begins with `word`, with the namespace [`NAMESPACE`].
+    pub async fn new(word: &'static str, seed: u64) -> Self {
+        let cluster = Throwaway::up(word, "kwok").await;
         let read = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
         let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
         let client = Client::try_from(config).unwrap();
@@ -103,11 +114,9 @@ impl Stand {
             let (code, said) = ask(&client, "POST", path, &definition).await;
             assert_eq!(code, 201, "{said}");
         }
-        let (code, said) = ask(&client, "POST", "/api/v1/namespaces", &json!({"metadata": {"name": NAMESPACE}})).await;
-        assert_eq!(code, 201, "{said}");
         let registry = Registry::start().await;
         let chance = Chance::new(seed);
-        let stand = Self { client, cluster, schemas, registry, chance, accepted: BTreeSet::new(), refused: 0 };
+        let stand = Self { client, cluster, word, schemas, registry, chance, accepted: BTreeSet::new(), refused: 0 };
         for (_, plural, _) in KINDS {
             stand
                 .wait("the kinds are served", async || {
@@ -116,10 +125,17 @@ impl Stand {
                 })
                 .await;
         }
+        stand.namespace(NAMESPACE).await;
         stand
     }
 
-    async fn operator(&self) -> Process {
+    pub async fn namespace(&self, name: &str) {
+        let namespace = json!({"metadata": {"name": name}});
+        let (code, said) = ask(&self.client, "POST", "/api/v1/namespaces", &namespace).await;
+        assert_eq!(code, 201, "{said}");
+    }
+
+    pub async fn operator(&self) -> Process {
         let server = self.cluster.postgres();
         let mut connection = PgConnection::connect(server).await.unwrap();
         sqlx::query("CREATE DATABASE inputs").execute(&mut connection).await.unwrap();
@@ -132,7 +148,7 @@ impl Stand {
             ("STAGEKEEPER_PREVIEW_URL", "http://preview.test:8088"),
             ("STAGEKEEPER_ENCRYPTION_KEYS", &key),
         ];
-        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inputs.log");
+        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.log", self.word));
         Process::start(env!("CARGO_BIN_EXE_stagekeeper"), &log, &settings).await
     }
 
@@ -151,42 +167,41 @@ impl Stand {
     }
 
     /// A project that can be deployed, for stages and environments to run.
-    async fn declare(&mut self, name: &str) {
-        let service = |name: &str| {
-            json!({
-                "name": name,
-                "image": {"repository": format!("{}/shop/{name}", self.registry.host), "tag": "1.0.0", "insecure": true},
-                "ports": [{"name": "http", "port": 8080}],
-            })
-        };
-        let services: Vec<Value> = SERVICES.into_iter().map(service).collect();
+    pub async fn declare(&mut self, namespace: &str, name: &str, services: &[&str], tag: &str) {
         let object = json!({
             "apiVersion": "stagekeeper.dev/v1alpha1",
             "kind": "Project",
             "metadata": {"name": name},
-            "spec": {"services": services},
+            "spec": self.services(services, tag),
         });
-        let (code, said) = ask(&self.client, "POST", &format!("{GROUP}/projects"), &object).await;
+        let (code, said) = ask(&self.client, "POST", &path(namespace, "projects"), &object).await;
         assert_eq!(code, 201, "{said}");
         self.accepted.insert(("projects", name.to_owned()));
+    }
+
+    /// What a project declares.
+    pub fn services(&self, services: &[&str], tag: &str) -> Value {
+        let service = |name: &&str| {
+            json!({
+                "name": name,
+                "image": {"repository": format!("{}/shop/{name}", self.registry.host), "tag": tag, "insecure": true},
+                "ports": [{"name": "http", "port": 8080}],
+            })
+        };
+        json!({"services": services.iter().map(service).collect::<Vec<_>>()})
     }
 
     /// One object. What the API server says against it is taken out, a few times: so most of them get in with what it has nothing
     /// against.
     async fn make(&mut self, kind: &'static str, plural: &'static str, name: &str) {
-        let schema = self.schemas[kind].clone();
+        let mut object = self.object(kind, name);
+        let schema = &self.schemas[kind]["properties"]["status"];
         let mut generator = Generator { chance: &mut self.chance, host: &self.registry.host };
-        let mut object = json!({
-            "apiVersion": "stagekeeper.dev/v1alpha1",
-            "kind": kind,
-            "metadata": {"name": name},
-            "spec": generator.value("spec", &schema["properties"]["spec"], 0),
-        });
         if generator.chance.percent(30) {
             object["metadata"]["annotations"] = generator.annotations().into();
         }
-        let status = generator.value("status", &schema["properties"]["status"], 0);
-        let (code, made) = self.persist("POST", &format!("{GROUP}/{plural}"), object).await;
+        let status = generator.value("status", schema, 0);
+        let (code, made) = self.persist("POST", &path(NAMESPACE, plural), object).await;
         if code != 201 {
             self.refused += 1;
             return;
@@ -194,11 +209,22 @@ impl Stand {
         self.accepted.insert((plural, name.to_owned()));
         if self.chance.percent(30) {
             let patch = json!({"status": status, "metadata": {"uid": made["metadata"]["uid"]}});
-            self.persist("PATCH", &format!("{GROUP}/{plural}/{name}/status"), patch).await;
+            self.persist("PATCH", &format!("{}/{name}/status", path(NAMESPACE, plural)), patch).await;
         }
     }
 
-    async fn persist(&self, verb: &str, path: &str, mut object: Value) -> Answer {
+    /// An object with anything in it that the schema has a word for.
+    pub fn object(&mut self, kind: &str, name: &str) -> Value {
+        let mut generator = Generator { chance: &mut self.chance, host: &self.registry.host };
+        json!({
+            "apiVersion": "stagekeeper.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name},
+            "spec": generator.value("spec", &self.schemas[kind]["properties"]["spec"], 0),
+        })
+    }
+
+    pub async fn persist(&self, verb: &str, path: &str, mut object: Value) -> Answer {
         for _ in 0..12 {
             let (code, said) = ask(&self.client, verb, path, &object).await;
             let causes = said["details"]["causes"].as_array().cloned().unwrap_or_default();
@@ -215,7 +241,7 @@ impl Stand {
     }
 
     /// Waits until each says where it stands, and gives the reasons with how many there are.
-    async fn at_rest(&self, operator: &mut Process) -> BTreeMap<String, usize> {
+    pub async fn at_rest(&self, operator: &mut Process) -> BTreeMap<String, usize> {
         let since = Instant::now();
         loop {
             assert!(operator.runs(), "the operator has ended:\n{}", operator.tail());
@@ -240,12 +266,12 @@ impl Stand {
     }
 
     /// Whatever they hold, they can be deleted.
-    async fn remove(&self, operator: &mut Process) {
+    pub async fn remove(&self, operator: &mut Process) {
         for (_, plural, _) in KINDS.into_iter().rev() {
-            let (code, said) = ask(&self.client, "DELETE", &format!("{GROUP}/{plural}"), &Value::Null).await;
+            let (code, said) = ask(&self.client, "DELETE", &path(NAMESPACE, plural), &Value::Null).await;
             assert_eq!(code, 200, "{said}");
             self.wait(&format!("{plural} are gone"), async || {
-                let (_, listed) = ask(&self.client, "GET", &format!("{GROUP}/{plural}"), &Value::Null).await;
+                let (_, listed) = ask(&self.client, "GET", &path(NAMESPACE, plural), &Value::Null).await;
                 listed["items"].as_array().unwrap().is_empty().then_some(())
             })
             .await;
@@ -288,6 +314,8 @@ fn rest(object: &Value) -> Result<String, String> {
     }
     match is_true("Reconciling") {
         Some(found) if WAITS.contains(&told(found).as_str()) => Ok(told(found)),
+        // For somebody to change the quota, until its time is over.
+        Some(found) if found["message"].as_str().is_some_and(|text| text.contains("exceeded quota")) => Ok(told(found)),
         Some(found) => Err(format!("{}: {}", told(found), found["message"])),
         None => Err(format!("not ready, and nothing is done about it: {ready}")),
     }
@@ -323,7 +351,7 @@ fn take_out(object: &mut Value, field: &str, with_its_owner: bool) {
 }
 
 /// Asks the API server, and takes whatever it answers.
-async fn ask(client: &Client, verb: &str, path: &str, body: &Value) -> Answer {
+pub async fn ask(client: &Client, verb: &str, path: &str, body: &Value) -> Answer {
     let kind = if verb == "PATCH" { "application/merge-patch+json" } else { "application/json" };
     let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
     let request = http::Request::builder().method(verb).uri(path).header("content-type", kind).body(body).unwrap();

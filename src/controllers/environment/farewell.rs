@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 
 use crate::{
     api::{Environment, Hook, labels},
-    cluster::index::StageChildren,
+    cluster::{error::Class as ApiClass, index::StageChildren},
     controllers::{
         context::Context,
         deploy::{
@@ -91,9 +91,42 @@ async fn ended(
         hooks::finish(ctx, good, key, ended, &name, children).await?;
         return Ok(true);
     }
+    if good.snapshot.services.is_empty() {
+        return Ok(true);
+    }
+    match make(ctx, target, good, hook, children).await {
+        Ok(()) => Ok(false),
+        Err(error) if is_refusal(&error) => {
+            let at = &target.key;
+            tracing::warn!(environment = %at, hook = hook.name, %error, "a hook before its end cannot be run; it ends without");
+            let why = HookRun::Failed(format!("it cannot be run: {error}"));
+            hooks::finish(ctx, good, key, why, &name, children).await?;
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the Job itself is not acceptable, now or later: not that there is no room, or no right to it.
+fn is_refusal(error: &Error) -> bool {
+    match error {
+        Error::Snapshot { .. } => true,
+        Error::Cluster(error) => matches!(error.class(), ApiClass::Invalid | ApiClass::Denied),
+        _ => false,
+    }
+}
+
+/// Makes the Job and what it needs, as far as the addresses are known that it has to know.
+async fn make(
+    ctx: &Context,
+    target: &Target<'_>,
+    good: &mut Entry,
+    hook: &Hook,
+    children: &StageChildren,
+) -> Result<(), Error> {
     let snapshot = good.snapshot.clone();
     let Some(first) = snapshot.services.first() else {
-        return Ok(true);
+        return Ok(());
     };
     let mut resolved = render::resolved_hook(hook, &first.name);
     resolved.name = named(hook);
@@ -103,7 +136,7 @@ async fn ended(
             Error::Snapshot { snapshot: good.deploy.snapshot.clone(), message: problems.to_string() }
         })?;
     if addresses.iter().any(|name| !at.service_ips.contains_key(name)) {
-        return Ok(false);
+        return Ok(());
     }
     job.labels_mut().insert(labels::HOOK.to_owned(), MOMENT.to_owned());
     let planned = observe::planned(good, target, children)?;
@@ -116,5 +149,5 @@ async fn ended(
         ctx.writer.apply(config).await?;
     }
     ctx.writer.apply(&job).await?;
-    Ok(false)
+    Ok(())
 }
