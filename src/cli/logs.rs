@@ -1,4 +1,4 @@
-//! `stagekeeper logs DEPLOY [-f]`: what was seen while a deploy ran.
+//! `stagekeeper logs DEPLOY [-f]`: what was seen while a deploy ran; and words in the logs of a whole project.
 
 mod listener;
 mod search;

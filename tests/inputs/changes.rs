@@ -205,8 +205,7 @@ fn plain(object: &Value, namespace: &str, active: &str) -> String {
             fields.remove(chosen);
         }
     }
-    let mut labels = metadata["labels"].clone();
-    let mut rest = json!({"name": metadata["name"], "labels": labels.take(), "spec": spec});
+    let mut rest = json!({"name": metadata["name"], "labels": metadata["labels"], "spec": spec});
     strip(&mut rest);
     let text = rest.to_string();
     let text = if active.is_empty() { text } else { text.replace(active, "INSTANCE") };
