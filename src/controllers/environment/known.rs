@@ -251,6 +251,22 @@ mod tests {
     }
 
     #[test]
+    fn a_status_is_kept_until_the_watch_shows_it() {
+        let (lives, key) = (Lives::default(), StageKey::new("acme", "pr-1"));
+        let status = |phase: &str| EnvironmentStatus { phase: Some(phase.into()), ..EnvironmentStatus::default() };
+        lives.put(&key, Lived { written: Some(Box::new(status("Ready"))), ..lived(1, "pr-1") });
+        let kept = || lives.get(&key).is_some_and(|(lived, _)| lived.written.is_some());
+        for older in [None, Some(status("Deploying"))] {
+            lives.shown(&key, older.as_ref());
+            assert!(kept(), "the watch is behind: {older:?}");
+        }
+        lives.shown(&StageKey::new("acme", "pr-2"), Some(&status("Ready")));
+        assert!(kept(), "another one's");
+        lives.shown(&key, Some(&status("Ready")));
+        assert!(!kept());
+    }
+
+    #[test]
     fn a_namespace_leads_to_whose_it_is() {
         let (lives, key) = (Lives::default(), StageKey::new("acme", "pr-1"));
         let place = StageKey::new("shop-pr-1-a8f9d2k1p4m7", "pr-1");

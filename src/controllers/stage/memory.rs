@@ -87,3 +87,21 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_kept_until_the_watch_shows_it() {
+        let mut memory = Memory::new(Uuid::nil(), Uuid::nil(), "u".into(), Ledger::default());
+        let status = |images: &str| StageStatus { images: Some(images.into()), ..StageStatus::default() };
+        memory.written = Some(Box::new(status("web:2")));
+        for older in [None, Some(status("web:1"))] {
+            memory.shown(older.as_ref());
+            assert!(memory.written.is_some(), "the watch is behind: {older:?}");
+        }
+        memory.shown(Some(&status("web:2")));
+        assert_eq!(memory.written, None);
+    }
+}
