@@ -33,7 +33,7 @@ pub struct Crowd {
     #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
     sizes: Vec<usize>,
     /// Seconds that it is left alone.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 300)]
     idle: u64,
     /// Port of the operator.
     #[arg(long)]

@@ -35,6 +35,7 @@ mod requests;
 mod scans;
 mod stop;
 mod term;
+mod turns;
 mod vault;
 mod watched;
 

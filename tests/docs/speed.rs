@@ -47,8 +47,8 @@ const ASKED: [(&str, &str); 5] = [
 const CROWD: [(&str, &str); 12] = [
     ("resident memory, left alone", "memory"),
     ("the operator's share of a core, left alone", "idle-cpu"),
-    ("API writes in that minute", "idle-api-writes"),
-    ("rows written in it", "idle-sql-rows"),
+    ("API writes meanwhile", "idle-api-writes"),
+    ("rows written meanwhile", "idle-sql-rows"),
     ("restart, until all are observed", "restart-observed"),
     ("API writes of a restart", "restart-api-writes"),
     ("resident memory after it", "memory-started"),

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     behind::{fell_behind, lost},
     stop::{ended_in_order, until_stopped},
+    turns::{Line, Turns, by_turns},
 };
 use crate::{
     api::{Environment, Project, Stage, labels},
@@ -215,12 +216,14 @@ pub(super) async fn stages_controller(
     let metrics = ctx.telemetry.metrics.controller("stage");
     metrics.max_concurrent(ctx.concurrency);
     let pass = move |stage, ctx| counted(metrics.clone(), stage::reconcile(stage, ctx));
+    let (turns, known) = (Arc::new(Turns::new(ctx.concurrency.into())), ctx.stages.clone());
+    let line = move |stage: &ObjectRef<Stage>| line_of(stage, known.get(stage).map(|stage| stage.spec.project.clone()));
     let controller = Controller::for_stream(events, ctx.stages.clone())
         .with_config(controller::Config::default().concurrency(ctx.concurrency))
-        .reconcile_on(received(queue))
+        .reconcile_on(by_turns(queue, turns.clone(), line))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
-        .for_each(|result| async move { log(result) });
+        .for_each(|result| std::future::ready(ended(result, Some(&turns))));
     ended_in_order(&stop, listed, controller).await;
 }
 
@@ -239,12 +242,14 @@ pub(super) async fn environments_controller(
     metrics.max_concurrent(ctx.concurrency);
     let pass = move |object, ctx| counted(metrics.clone(), environment::reconcile(object, ctx));
     let Watched { events, ready, .. } = watched;
+    let (turns, known) = (Arc::new(Turns::new(ctx.concurrency.into())), ctx.environments.clone());
+    let line = move |one: &ObjectRef<Environment>| line_of(one, known.get(one).map(|one| one.spec.project.clone()));
     let controller = Controller::for_stream(events, ctx.environments.clone())
         .with_config(controller::Config::default().concurrency(ctx.concurrency))
-        .reconcile_on(received(queue))
+        .reconcile_on(by_turns(queue, turns.clone(), line))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |object, error, ctx| environment::error_policy(&object, error, &ctx), ctx)
-        .for_each(|result| async move { log(result) });
+        .for_each(|result| std::future::ready(ended(result, Some(&turns))));
     ended_in_order(&stop, ready, controller).await;
 }
 
@@ -329,20 +334,38 @@ pub(super) async fn projects_controller(
         .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
-        .for_each(|result| async move { log(result) });
+        .for_each(|result| std::future::ready(ended(result, None)));
     ended_in_order(&stop, ready, async { _ = futures::join!(passes, farewells) }).await;
 }
 
-/// Passes log their own failures; this is the machinery's.
-fn log<K>(result: Result<(ObjectRef<K>, controller::Action), controller::Error<Error, watcher::Error>>)
-where
+/// A pass has ended, or was not needed: another one has its place. Passes log their own failures; what is logged here is the
+/// machinery's.
+fn ended<K>(
+    result: Result<(ObjectRef<K>, controller::Action), controller::Error<Error, watcher::Error>>,
+    turns: Option<&Arc<Turns>>,
+) where
     K: kube::Resource,
     K::DynamicType: std::fmt::Debug + Eq + Hash,
 {
-    match result {
-        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
-        Err(error) => tracing::warn!(%error, "a watch has trouble; it goes on by itself"),
+    let key = |namespace: &Option<String>, name: &str| StageKey::new(namespace.as_deref().unwrap_or_default(), name);
+    let of = match &result {
+        Ok((of, _)) => key(&of.namespace, &of.name),
+        Err(controller::Error::ReconcilerFailed(_, of) | controller::Error::ObjectNotFound(of)) => {
+            key(&of.namespace, &of.name)
+        }
+        Err(error) => return tracing::warn!(%error, "a watch has trouble; it goes on by itself"),
+    };
+    if let Some(turns) = turns {
+        turns.ended(&of);
     }
+}
+
+/// In whose line an object waits: its project's. What nobody knows any more waits beside them.
+fn line_of<K: kube::Resource>(object: &ObjectRef<K>, project: Option<String>) -> Line
+where
+    K::DynamicType: Hash + Eq,
+{
+    (object.namespace.as_deref().unwrap_or_default().into(), project.unwrap_or_default().into())
 }
 
 fn received<T>(queue: mpsc::UnboundedReceiver<T>) -> impl futures::Stream<Item = T> {
