@@ -2,6 +2,7 @@
 
 pub mod asked;
 pub mod backoff;
+pub mod beginnings;
 pub mod context;
 pub mod count;
 pub mod deploy;

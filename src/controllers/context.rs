@@ -14,6 +14,7 @@ use kube::{core::PartialObjectMeta, runtime::reflector::Store as Reflected};
 use super::{
     asked::Asked,
     backoff::Backoff,
+    beginnings::Beginnings,
     environment::known::Lives,
     groups::Groups,
     images::ImageBook,
@@ -97,6 +98,8 @@ pub struct Context {
     pub previews: Arc<PreviewBook>,
     /// What people ask of stages.
     pub asked: Arc<Asked>,
+    /// Deploys that began lately, and who lets others begin first.
+    pub beginnings: Arc<Beginnings>,
     /// What is remembered of each stage between passes.
     pub memories: Arc<Memories>,
     /// The address people reach this installation at, without a slash at the end.

@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::{
@@ -32,7 +33,7 @@ use self::{
     record::Moved,
     values::Screen,
 };
-use super::{asked::OTHERS_FIRST, context::Context, error::Error};
+use super::{asked::OTHERS_FIRST, beginnings, context::Context, error::Error};
 use crate::{
     api,
     cluster::index::{StageChildren, StageKey},
@@ -130,7 +131,32 @@ pub async fn drive(
     if prober.as_ref().is_some_and(|prober| !probing(prober)) {
         *prober = None;
     }
+    if ledger.open.iter().all(|entry| !entry.deploy.state.is_active()) {
+        ctx.beginnings.ended(&target.key);
+    }
+    for key in ctx.beginnings.turns(Instant::now()) {
+        ctx.trigger.stage(&key);
+    }
     Ok(driven)
+}
+
+/// Lets deploys of other projects begin first, if the one at hand can wait: nobody has asked for it, and nobody is in need of it.
+fn others_first(
+    ctx: &Context,
+    target: &Target<'_>,
+    entry: &Entry,
+    driven: &mut Driven,
+    now: Timestamp,
+) -> Option<Waiting> {
+    let Entry { deploy, provenance, snapshot, .. } = entry;
+    let urgent = deploy.rollback_of.is_some() || provenance.emergency || provenance.group.is_some() || entry.is_asked();
+    if deploy.state != State::Pending || urgent {
+        return None;
+    }
+    let project = (target.key.namespace.to_string(), snapshot.identity.project.clone());
+    let wait = ctx.beginnings.ask(&target.key, &project, Instant::now())?;
+    driven.wake_at(now.saturating_add(wait).unwrap_or(now));
+    Some(beginnings::waits(&project.1))
 }
 
 /// Whether its instance is to be made, and that can wait while others who have asked are told that theirs begins: of a thousand that
@@ -174,6 +200,11 @@ async fn pass(
         .filter(|prober| prober.is_for(entry.deploy.id))
         .map_or_else(Health::default, |prober| prober.health(policy.success_threshold, policy.failure_threshold));
     let (rules, mut queue) = turn(target, ledger, position, now);
+    if matches!(queue, Queue::Clear)
+        && let Some(waiting) = others_first(ctx, target, entry, driven, now)
+    {
+        queue = Queue::Wait(waiting);
+    }
     let mut said = Vec::new();
     if let (State::Pending, Some(rules)) = (entry.deploy.state, rules)
         && !matches!(queue, Queue::SupersededBy(_))

@@ -32,6 +32,7 @@ use crate::{
     controllers::{
         asked::Asked,
         backoff::{self, Backoff},
+        beginnings::Beginnings,
         context::{Context, Memories, Term},
         environment::sweep,
         groups::Groups,
@@ -105,6 +106,7 @@ pub(super) async fn lead(process: &Process, mandate: &Mandate, stop: Cancellatio
     let (images, registries) = scan_images(process, &triggers, scans, (&store, mandate), &mut tasks, &stop)?;
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
     let asked = Arc::new(Asked::new(vault.requests.clone()));
+    let beginnings = Arc::new(Beginnings::default());
     let lanes = Arc::new(Lanes::new(triggers.clone()));
     let groups = Arc::new(Groups::new(triggers.clone()));
     pass_on_children(process, (&triggers, share.clone()), &mut tasks, &stop);
@@ -152,6 +154,7 @@ pub(super) async fn lead(process: &Process, mandate: &Mandate, stop: Cancellatio
             groups: groups.clone(),
             previews: previews.book.clone(),
             asked: asked.clone(),
+            beginnings: beginnings.clone(),
             memories: memories.clone(),
             public_url: process.config.public_url.as_ref().map(|url| url.as_str().into()),
             concurrency: u16::try_from(process.config.concurrency.get()).unwrap_or(u16::MAX),

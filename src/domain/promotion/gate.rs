@@ -135,7 +135,7 @@ pub struct Wait {
 
 /// Everything that a pending deploy may wait for, in the order of the gates. The first reason of a gate is the one that it
 /// gives where nothing more is known.
-pub const WAITS: [Wait; 11] = [
+pub const WAITS: [Wait; 12] = [
     Wait {
         gate: SUSPENDED,
         reason: "Suspended",
@@ -201,6 +201,12 @@ pub const WAITS: [Wait; 11] = [
         reason: "RollingBack",
         about: "an earlier deploy failed, and the last good release is brought back",
         blocker: "its id",
+    },
+    Wait {
+        gate: QUEUE,
+        reason: "OthersFirst",
+        about: "its project has begun many deploys in the last seconds, and other projects begin theirs meanwhile",
+        blocker: "",
     },
 ];
 
