@@ -79,6 +79,8 @@ mod story;
 mod strategies;
 #[path = "e2e/token_server.rs"]
 mod token_server;
+#[path = "e2e/turns.rs"]
+mod turns;
 #[path = "e2e/updates.rs"]
 mod updates;
 #[path = "e2e/volumes.rs"]

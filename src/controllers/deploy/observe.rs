@@ -60,7 +60,6 @@ pub fn observe(scene: &Scene<'_>) -> Observation {
     let hooks = |phase| hooks(entry, phase);
     Observation {
         queue: scene.queue.clone(),
-        abort: None,
         before_start: hooks(Phase::BeforeStart),
         before_traffic: hooks(Phase::BeforeTraffic),
         verify: hooks(Phase::Verify),

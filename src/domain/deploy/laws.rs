@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Decision, Deploy, Effect, Health, Hooks, LastGood, Observation, Policy, Problem, Queue, Route, Shared, State, Step,
-    Waiting, Workloads, follow, next, overtaken, table::EDGES,
+    Waiting, Workloads, follow, next, overtaken, stopped, table::EDGES,
 };
 use crate::domain::{actor::Actor, release::ReleaseId};
 
@@ -96,7 +96,6 @@ fn shared() -> impl Strategy<Value = Shared> {
 prop_compose! {
     fn observations()(
         queue in queues(),
-        abort in option::weighted(0.1, Just(Actor::User("jane".into()))),
         before_start in hooks(), before_traffic in hooks(), verify in hooks(),
         workloads in workloads(), shared in shared(),
         routed: bool,
@@ -106,7 +105,7 @@ prop_compose! {
         good in option::of(any::<bool>()),
     ) -> Observation {
         Observation {
-            queue, abort, before_start, before_traffic, verify, shared, workloads, refused: None,
+            queue, before_start, before_traffic, verify, shared, workloads, refused: None,
             route: if routed { Route::Ready } else { Route::Waiting("ingress has no address".into()) },
             health: Health { successes, failures, last_failure: Some("GET /healthz: 503".into()) },
             traffic_here, evidence_collected,
@@ -259,7 +258,6 @@ proptest! {
         seen.before_start = Hooks::Outstanding("migrate is to run".into());
         seen.shared = starting;
         seen.workloads = Workloads::default();
-        seen.abort = None;
         let decision = next(&deploy(State::Pulling, 0), &seen, &policy, at(now));
         prop_assert!(!decision.effects.iter().any(|effect| matches!(effect, Effect::RunHooks(_))));
         let limit = policy.pull + policy.start * policy.shared_waves;
@@ -323,11 +321,13 @@ proptest! {
     }
 
     #[test]
-    fn abort_works_at_once_from_every_state_that_is_not_terminal(state in states(), mut seen in observations(), policy in policies(), now in 0i64..10_000) {
-        seen.abort = Some(Actor::User("jane".into()));
-        let decision = next(&deploy(state, 0), &seen, &policy, at(now));
-        let aborted = matches!(&decision.step, Step::Advance(taken) if taken.to == State::Aborted);
-        prop_assert_eq!(aborted, !state.is_terminal() && state != State::Failed);
+    fn whoever_stops_a_deploy_ends_it_from_every_state_that_is_not_terminal(state in states()) {
+        prop_assume!(!state.is_terminal() && state != State::Failed);
+        let mut deploy = deploy(state, 0);
+        let step = stopped(&deploy, "jane stopped it".into());
+        prop_assert!(step.from.may_become(step.to), "{state} → {}", step.to);
+        take(&mut deploy, &Step::Advance(step), at(1));
+        prop_assert!(deploy.is_closed());
     }
 
     #[test]

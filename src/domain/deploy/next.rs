@@ -76,11 +76,6 @@ pub fn next(deploy: &Deploy, seen: &Observation, policy: &Policy, now: Timestamp
     if deploy.is_closed() || deploy.state.is_terminal() {
         return Decision { step: Step::Stay, effects: Vec::new(), wake: None, waiting: None };
     }
-    if let Some(actor) = &seen.abort
-        && deploy.state != State::Failed
-    {
-        return advance(deploy, &table::ABORTED, format!("{actor} asked to stop it in {}", deploy.state));
-    }
     match deploy.state {
         State::Pending => pending(deploy, seen, policy, now),
         State::Failed => failed(deploy, seen, policy, now),

@@ -3,15 +3,11 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::domain::actor::Actor;
-
 /// Everything the machine may base a decision on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     /// Whether a pending deploy may begin.
     pub queue: Queue,
-    /// Somebody asked to stop it.
-    pub abort: Option<Actor>,
     /// Hooks by phase.
     pub before_start: Hooks,
     /// Hooks by phase.
