@@ -18,8 +18,14 @@ use crate::{cluster::index::StageKey, domain::deploy::Waiting};
 /// share.
 pub const YOUTH: Duration = Duration::from_secs(10);
 
-/// So many young deploys any project may have.
-pub const ALWAYS: usize = 20;
+/// So many young deploys any project may have at once.
+pub const AT_ONCE: usize = 20;
+
+/// So many young deploys there are to be together while projects with more to begin wait. These share what the others leave, ...
+pub const TOGETHER: usize = 60;
+
+/// ... and each of them has so many at least.
+pub const BESIDE: usize = 10;
 
 /// Young deploys, and the stages that wait to begin one.
 #[derive(Debug, Default)]
@@ -46,9 +52,9 @@ struct Standing {
 }
 
 impl Beginnings {
-    /// Whether a stage of a project may begin a deploy now: always while no other project begins or wants to, else if its
-    /// project has fewer young ones than [`ALWAYS`], or than half of all others together, and nobody of it waits for longer.
-    /// If it has to wait, its turn comes; it asks again after that time at the latest.
+    /// Whether a stage of a project may begin a deploy now: always while no other project has young ones or waits, else if its
+    /// project has fewer than [`AT_ONCE`] and nobody of it waits. Those that wait begin when there is room for them beside the
+    /// others. It asks again after that time at the latest.
     pub fn ask(&self, key: &StageKey, project: &ProjectName, now: Instant) -> Option<Duration> {
         let mut inner = self.lock();
         inner.age(now);
@@ -90,9 +96,15 @@ impl Beginnings {
 impl Inner {
     fn has_room(&self, project: &ProjectName) -> bool {
         let (mine, waits) = self.projects.get(project).map_or((0, 0), |of| (of.young, of.waits.len()));
-        let others = self.young.len().saturating_sub(mine);
-        let want = self.waiting.saturating_sub(waits);
-        (others == 0 && want == 0) || mine < ALWAYS.max(others / 2)
+        let alone = self.projects.keys().all(|one| one == project);
+        alone || mine < if waits == 0 { AT_ONCE } else { self.part() }
+    }
+
+    /// How many each project may have in which somebody waits.
+    fn part(&self) -> usize {
+        let (many, few): (Vec<_>, Vec<_>) = self.projects.values().partition(|of| !of.line.is_empty());
+        let taken: usize = few.iter().map(|of| of.young).sum();
+        (TOGETHER.saturating_sub(taken) / many.len().max(1)).max(BESIDE)
     }
 
     fn is_first(&self, key: &StageKey, project: &ProjectName) -> bool {
@@ -118,14 +130,14 @@ impl Inner {
         self.order.push_back((key.clone(), now));
     }
 
-    /// Waits in its project's line. Says after how long its turn has come, if [`ALWAYS`] begin in each [`YOUTH`].
+    /// Waits in its project's line. Says after how long its turn has come, if [`BESIDE`] begin in each [`YOUTH`].
     fn wait(&mut self, key: &StageKey, project: &ProjectName) -> Duration {
         let of = self.projects.entry(project.clone()).or_default();
         if of.waits.insert(key.clone()) {
             of.line.push_back(key.clone());
             self.waiting += 1;
         }
-        let before = of.line.iter().take_while(|one| *one != key).count() / ALWAYS;
+        let before = of.line.iter().take_while(|one| *one != key).count() / BESIDE;
         YOUTH.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1))
     }
 
@@ -156,7 +168,8 @@ impl Inner {
 /// What a deploy waits for that lets others begin first.
 pub fn waits(project: &str) -> Waiting {
     let message = format!(
-        "project {project} has {ALWAYS} deploys or more that began in the last {} seconds; other projects begin theirs meanwhile",
+        "project {project} began {AT_ONCE} deploys or more at once; other projects begin theirs meanwhile, and {BESIDE} of its \
+         begin in {} seconds at least",
         YOUTH.as_secs()
     );
     Waiting { reason: "OthersFirst".into(), message, blocker: None, until: None }
@@ -187,48 +200,49 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn beside_others_a_project_has_twenty_or_half_of_what_they_have() {
+    async fn beside_others_a_project_has_twenty_at_once_and_then_what_they_leave() {
         let (all, now) = (Beginnings::default(), Instant::now());
-        assert_eq!(begun(&all, "small", 1, now), 1);
-        assert_eq!(begun(&all, "big", 1000, now), ALWAYS);
-        assert_eq!(all.turns(now), [], "nobody has ended");
+        assert_eq!((begun(&all, "small", 1, now), begun(&all, "big", 1000, now)), (1, AT_ONCE));
+        let next = all.turns(now);
+        assert_eq!(next.len(), TOGETHER - 1 - AT_ONCE, "one is not many");
+        assert_eq!(next[0], key("big", AT_ONCE), "who waited first comes first");
+        assert_eq!(all.ask(&next[0], &project("big"), now), None);
         for number in 0..10 {
             assert_eq!(begun(&all, &format!("other-{number}"), 10, now), 10);
         }
-        assert_eq!(all.turns(now).len(), (1 + 10 * 10) / 2 - ALWAYS, "there is room beside so many");
-        all.ended(&key("big", 3));
-        let next = all.turns(now);
-        assert_eq!(next, [key("big", 50)], "who waited first comes first");
-        assert_eq!(all.ask(&next[0], &project("big"), now), None);
-        assert_eq!(all.turns(now), []);
+        let end = |number| all.ended(&key("big", number));
+        (0..TOGETHER - 1 - BESIDE).for_each(end);
+        assert_eq!(all.turns(now), [], "it has its ten, and the others take more than all the rest");
+        end(TOGETHER - 1 - BESIDE);
+        assert_eq!(all.turns(now).len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_overtakes_those_of_the_own_project() {
         let (all, now) = (Beginnings::default(), Instant::now());
-        assert_eq!((begun(&all, "small", 1, now), begun(&all, "big", ALWAYS + 1, now)), (1, ALWAYS));
-        all.ended(&key("big", 0));
-        assert!(all.ask(&key("big", 500), &project("big"), now).is_some());
-        assert_eq!(all.turns(now), [key("big", ALWAYS)]);
+        assert_eq!((begun(&all, "small", 1, now), begun(&all, "big", AT_ONCE + 1, now)), (1, AT_ONCE));
+        assert!(all.ask(&key("big", 500), &project("big"), now).is_some(), "there is room, but not for this one");
+        assert_eq!(all.turns(now), [key("big", AT_ONCE), key("big", 500)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn when_the_others_are_done_all_that_wait_begin() {
         let (all, now) = (Beginnings::default(), Instant::now());
-        assert_eq!((begun(&all, "small", 1, now), begun(&all, "big", 100, now)), (1, ALWAYS));
+        assert_eq!((begun(&all, "small", 1, now), begun(&all, "big", 100, now)), (1, AT_ONCE));
+        assert_eq!(all.turns(now).len(), TOGETHER - 1 - AT_ONCE);
         all.ended(&key("small", 0));
-        assert_eq!(all.turns(now).len(), 100 - ALWAYS);
+        assert_eq!(all.turns(now).len(), 100 - (TOGETHER - 1));
         assert!(!all.lock().projects.contains_key(&project("small")), "what is done is forgotten");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_takes_long_holds_up_nobody_and_each_asks_again_in_time() {
         let (all, now) = (Beginnings::default(), Instant::now());
-        assert_eq!((begun(&all, "small", 1, now), begun(&all, "big", ALWAYS, now)), (1, ALWAYS));
+        assert_eq!((begun(&all, "small", 1, now), begun(&all, "big", AT_ONCE, now)), (1, AT_ONCE));
         let wait = |number| all.ask(&key("big", number), &project("big"), now);
         assert_eq!(wait(100), Some(YOUTH));
         let last = (101..141).filter_map(wait).last();
-        assert_eq!(last, Some(YOUTH * 3), "as many begin in each");
+        assert_eq!(last, Some(YOUTH * 5), "as many begin in each");
         tokio::time::advance(YOUTH).await;
         // Nothing was heard of any that began.
         assert_eq!(all.ask(&key("big", 100), &project("big"), Instant::now()), None);
@@ -238,13 +252,12 @@ mod tests {
     async fn two_that_want_much_begin_alike() {
         let (all, now) = (Beginnings::default(), Instant::now());
         assert_eq!(begun(&all, "a", 100, now), 100, "alone until then");
-        assert_eq!(begun(&all, "b", 100, now), 50);
-        assert_eq!(begun(&all, "c", 100, now), 75);
-        for number in 0..100 {
-            all.ended(&key("a", number));
-        }
+        assert_eq!((begun(&all, "b", 100, now), begun(&all, "c", 50, now)), (AT_ONCE, AT_ONCE));
+        assert_eq!(all.turns(now), [], "a has more than all of it");
+        (0..100).for_each(|number| all.ended(&key("a", number)));
         let due = all.turns(now);
-        assert!(due.iter().all(|key| key.name.starts_with('b')), "c has more than half of b: {due:?}");
+        let of = |name: char| due.iter().filter(|key| key.name.starts_with(name)).count();
+        assert_eq!((of('b'), of('c')), (TOGETHER / 2 - AT_ONCE, TOGETHER / 2 - AT_ONCE));
     }
 
     proptest! {
@@ -273,7 +286,7 @@ mod tests {
                 prop_assert_eq!(inner.waiting, inner.projects.values().map(|of| of.line.len()).sum::<usize>());
             }
             // As many seconds as the last of them was told at the most.
-            for _ in 0..20 {
+            for _ in 0..40 {
                 now += YOUTH;
                 for due in all.turns(now) {
                     waiting.remove(&due);

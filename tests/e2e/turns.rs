@@ -1,6 +1,6 @@
 //! Projects that begin very many deploys at once, beside each other.
 
-use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceQuota;
@@ -8,7 +8,7 @@ use kube::{ResourceExt as _, api::PostParams};
 use serde_json::json;
 use stagekeeper::{
     api::Stage,
-    controllers::beginnings::{ALWAYS, YOUTH},
+    controllers::beginnings::{AT_ONCE, TOGETHER, YOUTH},
     domain::deploy::State,
 };
 
@@ -18,10 +18,10 @@ use crate::{
     operator::Operator,
 };
 
-/// Twice as many as a project may begin beside others.
-const STAGES: usize = 2 * ALWAYS;
+/// As many as all projects together are to have young deploys.
+const STAGES: usize = TOGETHER;
 
-/// Neither of two begins more than its part, each stage that lets others begin first says so, and in the end all have begun. No
+/// Two do not begin all of theirs at once, each stage that lets others begin first says so, and in the end all have begun. No
 /// deploy ends meanwhile: its pods are not allowed.
 #[tokio::test]
 async fn projects_with_very_many_deploys_begin_them_by_turns() {
@@ -50,7 +50,7 @@ async fn projects_with_very_many_deploys_begin_them_by_turns() {
             if lab::waiting(status) == "OthersFirst" {
                 let message = lab::reconciling(status).map(|(_, message)| message.to_owned()).unwrap_or_default();
                 assert!(message.contains("other projects begin theirs meanwhile"), "{message}");
-                waited.insert((stage.spec.project.clone(), stage.name_any()));
+                waited.insert(stage.name_any());
             }
             begun += usize::from(deploy.state == State::Pulling.camel());
         }
@@ -58,21 +58,19 @@ async fn projects_with_very_many_deploys_begin_them_by_turns() {
     })
     .await;
 
-    for project in ["a", "b"] {
-        let mut begun: Vec<Timestamp> = Vec::new();
-        for number in 0..STAGES {
-            let deploys = env.deploys(&format!("s{number:02}-{project}")).await;
-            let steps = env.transitions(deploys[0].stored.deploy.id).await;
-            begun.extend(steps.iter().filter(|step| step.to == State::Pulling).map(|step| step.at));
-        }
-        begun.sort();
-        assert_eq!(begun.len(), STAGES, "each once");
-        // The instants are those at which the passes began, a moment earlier.
-        let soon = begun[0] + (YOUTH - Duration::from_secs(2));
-        let first = begun.iter().filter(|at| **at < soon).count();
-        assert!(first <= ALWAYS, "{project} began {first} at once: {begun:?}");
-        let said = waited.iter().filter(|(whose, _)| whose == project).count();
-        assert!(said > 0, "nobody of {project} has said that others come first");
+    let mut begun: Vec<Timestamp> = Vec::new();
+    for stage in env.list::<Stage>().await {
+        let deploys = env.deploys(&stage.name_any()).await;
+        let steps = env.transitions(deploys[0].stored.deploy.id).await;
+        begun.extend(steps.iter().filter(|step| step.to == State::Pulling).map(|step| step.at));
     }
+    begun.sort();
+    assert_eq!(begun.len(), 2 * STAGES, "each once");
+    // The instants are those at which the passes began, a moment earlier.
+    let soon = begun[0] + YOUTH.mul_f64(0.8);
+    let first = begun.iter().filter(|at| **at < soon).count();
+    assert!(first <= TOGETHER + AT_ONCE, "{first} began at once: {begun:?}");
+    // On a machine where they begin more slowly than they may, nobody has to wait.
+    assert!(!waited.is_empty() || first < TOGETHER, "nobody has said that others come first: {begun:?}");
     operator.stop().await;
 }

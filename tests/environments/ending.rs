@@ -1,9 +1,12 @@
 //! Nothing is left of an environment, whatever it ends of.
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, Namespace},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use stagekeeper::{
@@ -27,9 +30,10 @@ async fn without_its_project_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_never_run_ends_when_its_time_is_over() {
+async fn what_can_never_run_ends_when_its_time_is_over_and_what_cannot_end_says_so() {
     let stand = Stand::new("hopeless").await;
     stand.env.apply(SHOP).await;
+    let place = lingers(&stand).await;
     let early = "{apiVersion: stagekeeper.dev/v1alpha1, kind: Environment, metadata: {name: early}, spec: {project: later, ttl: 1m}}";
     stand.env.apply(early).await;
     stand.environment("baseless", "base: nothing, ttl: 1m").await;
@@ -41,6 +45,15 @@ async fn what_can_never_run_ends_when_its_time_is_over() {
     assert_eq!(told.phase.as_deref(), Some("Failed"));
     stand.until_gone("early").await;
     stand.until_gone("baseless").await;
+
+    // That takes a minute: long enough to be told of a namespace that does not go.
+    let waits = ends_after("NamespaceEnding", &format!("its namespace {place} is not gone since "));
+    stand.until("lingers", "it says what its end waits for", waits).await;
+    let kept: Api<ConfigMap> = Api::namespaced(stand.env.client.clone(), &place);
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    kept.patch("kept", &PatchParams::default(), &free).await.expect("its finalizer is taken away");
+    stand.until_namespace_gone(&place).await;
+    stand.until_gone("lingers").await;
     let rows = async || {
         stand.env.database.store.environments_living(&Share::all()).await.expect("an answer").is_empty().then_some(())
     };
@@ -110,10 +123,12 @@ async fn its_last_jobs_run_before_anything_goes_and_a_stuck_one_does_not_keep_it
     let log = env.log(deploy).await;
     assert!(log.iter().any(|line| line.line.text.contains("gave everything back")), "{log:?}");
 
-    let stuck = "{name: stuck, timeout: 1s, args: [-sleep, 10m]}";
+    let stuck = "{name: stuck, timeout: 5s, args: [-sleep, 10m]}";
     stand.environment("stuck", &format!("services: {{web: {{tag: one}}}}, hooks: {{beforeDelete: [{stuck}]}}")).await;
     let place = stand.until_phase("stuck", "Ready").await.namespace.unwrap();
     stand.cli(&["delete", "stuck"]).await;
+    let waits = ends_after("RunningHooks", "the Job of hook stuck runs (1 of 1)");
+    stand.until("stuck", "it says what its end waits for", waits).await;
     stand.until_namespace_gone(&place).await;
     stand.until_gone("stuck").await;
 
@@ -125,4 +140,26 @@ async fn its_last_jobs_run_before_anything_goes_and_a_stuck_one_does_not_keep_it
     stand.until_phase("hopeless", "Ready").await;
     stand.cli(&["delete", "hopeless"]).await;
     stand.until_gone("hopeless").await;
+}
+
+/// An environment that ends and cannot: somebody else's finalizer keeps its namespace, whose name it gives.
+async fn lingers(stand: &Stand) -> String {
+    stand.env.push("web", "one", &[]).await;
+    stand.environment("lingers", "services: {web: {tag: one}}").await;
+    let place = stand.until_phase("lingers", "Ready").await.namespace.expect("it has one");
+    let object = json!({"metadata": {"name": "kept", "finalizers": ["example.com/kept"]}});
+    let object: ConfigMap = serde_json::from_value(object).expect("a ConfigMap");
+    let kept: Api<ConfigMap> = Api::namespaced(stand.env.client.clone(), &place);
+    kept.create(&PostParams::default(), &object).await.expect("it is made");
+    stand.cli(&["delete", "lingers"]).await;
+    place
+}
+
+/// Whether an environment that ends says for what it waits.
+fn ends_after(reason: &'static str, words: &str) -> impl Fn(&EnvironmentStatus) -> bool + use<> {
+    let words = words.to_owned();
+    move |status| {
+        let told = |one: &Condition| one.reason == reason && one.message.contains(&words);
+        status.phase.as_deref() == Some("Ending") && status.stage.conditions.iter().any(told)
+    }
 }

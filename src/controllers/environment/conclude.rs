@@ -106,7 +106,11 @@ pub(super) async fn tell(
     after.stage.observed_generation = generation;
     after.stage.conditions = conditions::conditions(&before.stage.conditions, outcome, generation, ctx.clock.now());
     // What comes by itself, such as the database, changes nothing of where it is in its life.
-    let phase = if matches!(outcome, conditions::Outcome::Stalled { .. }) { Some("Failed") } else { None };
+    let phase = match outcome {
+        _ if environment.metadata.deletion_timestamp.is_some() => Some("Ending"),
+        conditions::Outcome::Stalled { .. } => Some("Failed"),
+        _ => None,
+    };
     after.phase = phase.map(str::to_owned).or(after.phase).or_else(|| Some("Pending".to_owned()));
     if after != before {
         ctx.writer.apply_status(environment, &after).await?;

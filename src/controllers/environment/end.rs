@@ -2,23 +2,32 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
 
-use super::{farewell, known::Lived, namespace};
+use super::{
+    conclude::tell,
+    farewell::{self, Said},
+    known::Lived,
+    namespace,
+};
 use crate::{
-    api::{Environment, labels::FINALIZER},
+    api::{Environment, conditions::Outcome, labels::FINALIZER},
     cluster::{apply::Doomed, index::StageKey},
     controllers::{
         context::{Context, Taken},
         deploy::{Target, record},
         error::Error,
-        stage::{delete, memory::Memory, recall},
+        stage::{delete, memory::Memory, outcome, recall},
     },
     domain::deploy::{QueuePolicy, State, stopped},
 };
 
 /// How long a namespace may take to go before it is looked at again; what goes in it triggers a pass anyway.
 const RECHECK: Duration = Duration::from_secs(5);
+
+/// A namespace that takes longer to go is told of.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a project may be out of sight before its environments end: it may be applied anew.
 const ORPHANED: Duration = Duration::from_mins(1);
@@ -55,7 +64,14 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
         ctx.lives.forget(key);
         return Ok(Action::await_change());
     }
-    if leaves(ctx, key) {
+    if let Some(since) = leaves(ctx, key) {
+        if since.saturating_add(PATIENCE).is_ok_and(|late| late <= ctx.clock.now()) {
+            let place = place(ctx, key).await?.unwrap_or_default();
+            let message = format!(
+                "its namespace {place} is not gone since {since}; `kubectl describe namespace {place}` says what is left in it"
+            );
+            told(ctx, environment, key, &Outcome::reconciling("NamespaceEnding", message)).await?;
+        }
         return Ok(Action::requeue(RECHECK));
     }
     ctx.images.subscribe(&(key.namespace.to_string(), key.name.to_string()), &BTreeMap::new());
@@ -64,8 +80,16 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
         Taken::Nothing => {}
         Taken::Memory(mut memory) => {
             let stopped = stop(ctx, environment, key, &mut memory).await;
-            if !matches!(stopped, Ok(true)) {
+            let outcome = match &stopped {
+                Ok(Said::All) => None,
+                Ok(Said::Waits(message)) => Some(Outcome::reconciling("RunningHooks", message.as_str())),
+                Err(error) => outcome::of_error(error),
+            };
+            if !matches!(stopped, Ok(Said::All)) {
                 ctx.memories.put(key.clone(), memory);
+                if let Some(outcome) = outcome {
+                    told(ctx, environment, key, &outcome).await?;
+                }
                 return stopped.map(|_| Action::requeue(RECHECK));
             }
         }
@@ -93,12 +117,22 @@ pub async fn cleanup(environment: &Environment, key: &StageKey, ctx: &Context) -
     Ok(Action::await_change())
 }
 
-/// Whether all that is left is to wait for its own namespace. Each object in there that goes triggers a pass, which is to cost
+/// Since when all that is left is to wait for its own namespace. Each object in there that goes triggers a pass, which is to cost
 /// nothing.
-fn leaves(ctx: &Context, key: &StageKey) -> bool {
-    ctx.lives.get(key).filter(|(lived, _)| lived.leaves).is_some_and(|(lived, _)| {
-        namespace::seen(ctx, &lived.life.place).is_some_and(|found| found.metadata.deletion_timestamp.is_some())
-    })
+fn leaves(ctx: &Context, key: &StageKey) -> Option<Timestamp> {
+    let (lived, _) = ctx.lives.get(key).filter(|(lived, _)| lived.leaves)?;
+    let found = namespace::seen(ctx, &lived.life.place)?;
+    found.metadata.deletion_timestamp.as_ref().map(|time| time.0)
+}
+
+/// Tells what its end waits for.
+async fn told(ctx: &Context, environment: &Environment, key: &StageKey, outcome: &Outcome) -> Result<(), Error> {
+    let Some((mut lived, _)) = ctx.lives.get(key) else {
+        return tell(ctx, environment, None, outcome).await;
+    };
+    let told = tell(ctx, environment, Some(&mut lived), outcome).await;
+    ctx.lives.put(key, lived);
+    told
 }
 
 /// Where its objects are, as far as anybody knows.
@@ -109,9 +143,8 @@ async fn place(ctx: &Context, key: &StageKey) -> Result<Option<String>, Error> {
     })
 }
 
-/// Ends what is under way, so that an environment of the same name begins with nothing open, and lets its last Jobs run. Says
-/// whether they have.
-async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: &mut Memory) -> Result<bool, Error> {
+/// Ends what is under way, so that an environment of the same name begins with nothing open, and lets its last Jobs run.
+async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: &mut Memory) -> Result<Said, Error> {
     let own = place(ctx, key).await?.filter(|place| *place != *key.namespace);
     let namespace = own.as_ref().and_then(|own| namespace::seen(ctx, own));
     let mut ledger = recall::ledger(ctx, memory).await?;
@@ -144,7 +177,7 @@ async fn stop(ctx: &Context, environment: &Environment, key: &StageKey, memory: 
             .await?;
     }
     let is_there = own.is_none() || namespace.is_some_and(|found| found.metadata.deletion_timestamp.is_none());
-    let said = !is_there || farewell::said(ctx, environment, &target, &mut ledger).await?;
+    let said = if is_there { farewell::said(ctx, environment, &target, &mut ledger).await? } else { Said::All };
     memory.ledger = Some(ledger);
     Ok(said)
 }

@@ -30,28 +30,42 @@ const MOMENT: &str = "before-delete";
 /// Where the output of the Jobs is kept: the deploy that served has succeeded long since.
 const KEPT_AS: Phase = Phase::AfterSuccess;
 
-/// Moves the Jobs on, one after the other. Says whether the end may come: they have ended, or their time is over.
+/// How far the Jobs are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The end may come: they have ended, or their time is over.
+    All,
+    /// One is not over, and which.
+    Waits(String),
+}
+
+/// Moves the Jobs on, one after the other.
 pub async fn said(
     ctx: &Context,
     environment: &Environment,
     target: &Target<'_>,
     ledger: &mut Ledger,
-) -> Result<bool, Error> {
+) -> Result<Said, Error> {
     let hooks = environment.spec.template.hooks.as_ref().map(|hooks| &hooks.before_delete[..]).unwrap_or_default();
     let Some(good) = ledger.good.as_mut().filter(|_| !hooks.is_empty()) else {
-        return Ok(true);
+        return Ok(Said::All);
     };
-    if deadline(environment, hooks) <= ctx.clock.now() {
+    let latest = deadline(environment, hooks);
+    if latest <= ctx.clock.now() {
         tracing::warn!(environment = %target.key, "the time of the hooks before its end is over; it ends without them");
-        return Ok(true);
+        return Ok(Said::All);
     }
     let children = ctx.index.stage(&target.place);
-    for hook in hooks {
+    for (number, hook) in hooks.iter().enumerate() {
         if !ended(ctx, target, good, hook, &children).await? {
-            return Ok(false);
+            let (name, number, all) = (&hook.name, number + 1, hooks.len());
+            let message = format!(
+                "before its end the Job of hook {name} runs ({number} of {all}); it ends at {latest} at the latest"
+            );
+            return Ok(Said::Waits(message));
         }
     }
-    Ok(true)
+    Ok(Said::All)
 }
 
 fn deadline(environment: &Environment, hooks: &[Hook]) -> Timestamp {

@@ -105,8 +105,7 @@ pub(super) async fn lead(process: &Process, mandate: &Mandate, stop: Cancellatio
     }
     let (images, registries) = scan_images(process, &triggers, scans, (&store, mandate), &mut tasks, &stop)?;
     let vault = held.follow(process, &triggers, &images, registries, &mut tasks, &stop);
-    let asked = Arc::new(Asked::new(vault.requests.clone()));
-    let beginnings = Arc::new(Beginnings::default());
+    let (asked, beginnings) = (Arc::new(Asked::new(vault.requests.clone())), Arc::<Beginnings>::default());
     let lanes = Arc::new(Lanes::new(triggers.clone()));
     let groups = Arc::new(Groups::new(triggers.clone()));
     pass_on_children(process, (&triggers, share.clone()), &mut tasks, &stop);

@@ -1,7 +1,7 @@
 //! Passes that were asked for, by turns of the projects: whoever asks for a thousand does not make the others wait for them.
 //!
 //! The runtime takes passes in the order in which it hears of them. So it hears of no more than it can run at once, and the
-//! rest waits here, in a line for each project.
+//! rest waits here, in a line for each project. Who had the fewest turns lately is next.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -20,6 +20,9 @@ use crate::cluster::index::StageKey;
 
 /// A pass that has not ended after this long is not waited for: others have its place. None takes nearly as long.
 const LONGEST: Duration = Duration::from_mins(2);
+
+/// Turns count for this long at least, and for twice as long at most.
+const LATELY: Duration = Duration::from_secs(5);
 
 /// A namespace and a project in it.
 pub type Line = (Box<str>, Box<str>);
@@ -40,8 +43,19 @@ struct Inner {
     /// Lines in which somebody waits. Whose turn it is comes first.
     order: VecDeque<Line>,
     waiting: HashSet<StageKey>,
-    /// Whose pass was begun, and when.
-    running: HashMap<StageKey, Instant>,
+    /// Whose pass was begun, when, and in which line that was.
+    running: HashMap<StageKey, (Instant, Line)>,
+    /// How many passes of a line run.
+    of_line: HashMap<Line, usize>,
+    had: Had,
+}
+
+/// How many turns each line had lately.
+#[derive(Debug, Default)]
+struct Had {
+    now: HashMap<Line, u32>,
+    before: HashMap<Line, u32>,
+    since: Option<Instant>,
 }
 
 impl Turns {
@@ -64,37 +78,94 @@ impl Turns {
         theirs.push_back(key);
     }
 
-    /// Whose turn it is, if there is room for another pass.
+    /// Whose turn it is, if there is room for another pass. A quarter of it no line has to itself: whoever comes then does not
+    /// wait until somebody else's pass has ended.
     pub fn next(&self, now: Instant) -> Option<StageKey> {
         let mut inner = self.lock();
-        if inner.running.len() >= self.most {
-            inner.running.retain(|_, begun| now < *begun + LONGEST);
-        }
-        if inner.running.len() >= self.most {
+        if inner.order.is_empty() {
             return None;
         }
-        let line = inner.order.pop_front()?;
+        inner.had.age(now);
+        let mut at = inner.turn(self.most);
+        if at.is_none() {
+            inner.give_up(now);
+            at = inner.turn(self.most);
+        }
+        let line = inner.order.remove(at?)?;
         let theirs = inner.lines.get_mut(&line)?;
         let key = theirs.pop_front()?;
         if theirs.is_empty() {
             inner.lines.remove(&line);
         } else {
-            inner.order.push_back(line);
+            inner.order.push_back(line.clone());
         }
         inner.waiting.remove(&key);
-        inner.running.insert(key.clone(), now);
+        inner.stop(&key);
+        *inner.had.now.entry(line.clone()).or_default() += 1;
+        *inner.of_line.entry(line.clone()).or_default() += 1;
+        inner.running.insert(key.clone(), (now, line));
         Some(key)
     }
 
     /// A pass has ended, or is not needed.
     pub fn ended(&self, key: &StageKey) {
-        if self.lock().running.remove(key).is_some() {
+        if self.lock().stop(key) {
             self.freed.notify_one();
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Which line's turn it is, by its place in the order.
+    fn turn(&self, most: usize) -> Option<usize> {
+        if self.running.len() >= most {
+            return None;
+        }
+        let of_one = most - most / 4;
+        let may = |line: &Line| self.of_line.get(line).is_none_or(|running| *running < of_one);
+        let all = self.order.iter().enumerate().filter(|(_, line)| may(line));
+        all.min_by_key(|(at, line)| (self.had.turns(line), *at)).map(|(at, _)| at)
+    }
+
+    /// A pass does not count any more. Says whether it did.
+    fn stop(&mut self, key: &StageKey) -> bool {
+        let Some((_, line)) = self.running.remove(key) else { return false };
+        if let Some(running) = self.of_line.get_mut(&line) {
+            *running -= 1;
+            if *running == 0 {
+                self.of_line.remove(&line);
+            }
+        }
+        true
+    }
+
+    /// Those that take too long do not count any more.
+    fn give_up(&mut self, now: Instant) {
+        let late = self.running.iter().filter(|(_, (begun, _))| *begun + LONGEST <= now);
+        for key in late.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.stop(&key);
+        }
+    }
+}
+
+impl Had {
+    fn turns(&self, line: &Line) -> u32 {
+        [&self.now, &self.before].iter().filter_map(|of| of.get(line)).sum()
+    }
+
+    fn age(&mut self, now: Instant) {
+        let since = *self.since.get_or_insert(now);
+        if now >= since + LATELY {
+            self.before = std::mem::take(&mut self.now);
+            self.since = Some(now);
+        }
+        if now >= since + LATELY * 2 {
+            self.before.clear();
+        }
     }
 }
 
@@ -158,8 +229,42 @@ mod tests {
         turns.ask(key("b-1"), line("b"));
         assert_eq!(names(&turns, 8), ["greedy-0", "a-1", "b-1", "greedy-1", "a-2", "greedy-2", "greedy-3", "greedy-4"]);
         turns.ask(key("b-2"), line("b"));
-        assert_eq!(names(&turns, 2), ["greedy-5", "b-2"]);
+        assert_eq!(names(&turns, 2), ["b-2", "greedy-5"], "it had fewer");
         assert_eq!(names(&turns, 100).len(), 44);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_had_fewer_turns_lately_is_next_and_older_ones_are_forgotten() {
+        let turns = Turns::new(100);
+        let ask = |project: &str, numbers: std::ops::Range<usize>| {
+            numbers.for_each(|number| turns.ask(key(&format!("{project}-{number}")), line(project)));
+        };
+        ask("greedy", 0..50);
+        assert_eq!(names(&turns, 10).len(), 10);
+        tokio::time::advance(LATELY).await;
+        ask("a", 0..4);
+        assert_eq!(names(&turns, 4), ["a-0", "a-1", "a-2", "a-3"]);
+        tokio::time::advance(LATELY * 2).await;
+        ask("a", 4..6);
+        assert_eq!(names(&turns, 4), ["greedy-10", "a-4", "greedy-11", "a-5"]);
+        assert_eq!(turns.lock().had.before.len(), 0);
+    }
+
+    #[test]
+    fn no_project_has_all_room_to_itself() {
+        let turns = Turns::new(8);
+        for number in 0..50 {
+            turns.ask(key(&format!("greedy-{number}")), line("greedy"));
+        }
+        assert_eq!(names(&turns, 50).len(), 6);
+        turns.ask(key("a-1"), line("a"));
+        turns.ask(key("a-2"), line("a"));
+        turns.ask(key("a-3"), line("a"));
+        assert_eq!(names(&turns, 50), ["a-1", "a-2"], "nobody's pass had to end for them");
+        turns.ended(&key("greedy-0"));
+        turns.ended(&key("greedy-1"));
+        assert_eq!(names(&turns, 50), ["a-3", "greedy-6"]);
+        assert_eq!(turns.lock().of_line.values().sum::<usize>(), 8);
     }
 
     #[test]

@@ -223,7 +223,10 @@ pub(super) async fn stages_controller(
         .reconcile_on(by_turns(queue, turns.clone(), line))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |stage, error, ctx| stage::error_policy(&stage, error, &ctx), ctx)
-        .for_each(|result| std::future::ready(ended(result, Some(&turns))));
+        .for_each(|result| {
+            ended(result, Some(&turns));
+            std::future::ready(())
+        });
     ended_in_order(&stop, listed, controller).await;
 }
 
@@ -249,7 +252,10 @@ pub(super) async fn environments_controller(
         .reconcile_on(by_turns(queue, turns.clone(), line))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |object, error, ctx| environment::error_policy(&object, error, &ctx), ctx)
-        .for_each(|result| std::future::ready(ended(result, Some(&turns))));
+        .for_each(|result| {
+            ended(result, Some(&turns));
+            std::future::ready(())
+        });
     ended_in_order(&stop, ready, controller).await;
 }
 
@@ -334,7 +340,10 @@ pub(super) async fn projects_controller(
         .reconcile_on(received(queue))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pass, |project, error, ctx| project::error_policy(&project, error, &ctx), ctx)
-        .for_each(|result| std::future::ready(ended(result, None)));
+        .for_each(|result| {
+            ended(result, None);
+            std::future::ready(())
+        });
     ended_in_order(&stop, ready, async { _ = futures::join!(passes, farewells) }).await;
 }
 
